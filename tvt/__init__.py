@@ -1,0 +1,50 @@
+"""tvt: measure task transfer in vision-language models and turn it into a data mixture.
+
+The names below are the public API; each is imported when first used, so that ``import tvt`` stays cheap.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tvt.core.matrix import TransferMatrix as TransferMatrix
+    from tvt.core.mixture import FailedSelection as FailedSelection
+    from tvt.core.mixture import Mixture as Mixture
+    from tvt.core.mixture_runs import MixtureRuns as MixtureRuns
+    from tvt.core.scores import Score as Score
+    from tvt.core.selection import SelectionSpec as SelectionSpec
+    from tvt.core.task import Task as Task
+    from tvt.data.mixture_tables import load_mixture_runs as load_mixture_runs
+    from tvt.data.studies import bundled_studies as bundled_studies
+    from tvt.data.studies import load_study as load_study
+    from tvt.errors import TvtError as TvtError
+    from tvt.select.select import select as select
+
+_HOMES = {
+    "FailedSelection": "tvt.core.mixture",
+    "Mixture": "tvt.core.mixture",
+    "MixtureRuns": "tvt.core.mixture_runs",
+    "Score": "tvt.core.scores",
+    "SelectionSpec": "tvt.core.selection",
+    "Task": "tvt.core.task",
+    "TransferMatrix": "tvt.core.matrix",
+    "TvtError": "tvt.errors",
+    "bundled_studies": "tvt.data.studies",
+    "load_mixture_runs": "tvt.data.mixture_tables",
+    "load_study": "tvt.data.studies",
+    "select": "tvt.select.select",
+}
+__all__ = sorted([*_HOMES, "__version__"])  # noqa: PLE0605
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tvt' has no attribute '{name}'")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,5 @@
+"""``python -m tvt``."""
+
+from tvt.cli.main import main
+
+main()

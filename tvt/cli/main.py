@@ -1,0 +1,105 @@
+"""The ``tvt`` command: a lazy group, one place for errors, exit codes and interruption.
+
+Nothing heavy is imported here, so that ``tvt --help`` and shell completion answer at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from importlib import import_module
+
+import click
+
+from tvt import __version__
+from tvt.errors import TvtError
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """Where a command lives and what the overview says of it, known without importing it."""
+
+    section: str
+    module: str
+    summary: str
+
+
+COMMANDS: dict[str, _Entry] = {
+    "studies": _Entry("Look", "tvt.cli.studies", "List the studies that come with tvt."),
+    "analyze": _Entry("Look", "tvt.cli.analyze", "Who helps whom: PGF, cliques, personas, noise."),
+    "select": _Entry("Choose", "tvt.cli.select", "Turn a transfer study into an optimised data mixture."),
+    "predict": _Entry("Choose", "tvt.cli.predict", "Say what a given mixture would do."),
+    "export": _Entry("Use", "tvt.cli.export", "Write a mixture as another trainer's configuration."),
+}
+
+EXAMPLE = "tvt select qwen2.5-vl-7b --goal Jigsaw=0.15 --without-direct"
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands' names and summaries but imports only the one that is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(COMMANDS[cmd_name].module).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(map(len, COMMANDS))
+        for section in dict.fromkeys(entry.section for entry in COMMANDS.values()):
+            with formatter.section(section):
+                rows = [(n.ljust(width), e.summary) for n, e in COMMANDS.items() if e.section == section]
+                formatter.write_dl(rows)
+        with formatter.section("Example"):
+            formatter.write_text(EXAMPLE)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from tvt.errors import suggest
+
+            ctx.fail(f"no such command '{args[0]}'{suggest(args[0], list(COMMANDS))}; see tvt --help")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="tvt")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """Measure how finetuning a vision-language model on one task changes it on others, turn that into a data mixture, and
+    check whether the promised gain came true.
+
+    Exit codes: 0 done, 1 a defect of tvt, 2 bad usage or bad input, 3 no feasible mixture, 4 a solver gave up, 5 a needed
+    package is missing, 130 interrupted.
+    """
+
+
+def main() -> None:
+    """Run the command line; every error becomes one line on stderr and its exit code, or a traceback with ``--debug``."""
+    # A closed pipe (`tvt analyze ... | head`) is how a reader says "enough".
+    debug = "--debug" in sys.argv[1:]
+    try:
+        sys.exit(cli.main(args=sys.argv[1:], prog_name="tvt", standalone_mode=False) or 0)
+    except click.exceptions.Abort:
+        click.echo("tvt: interrupted", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except TvtError as error:
+        if debug:
+            raise
+        for line in str(error).splitlines():
+            click.echo(f"tvt: {line}", err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        if debug:
+            raise
+        click.echo(f"tvt: defect in tvt: {type(error).__name__}: {error}; please report it with --debug", err=True)
+        sys.exit(1)

@@ -1,0 +1,262 @@
+"""The transfer matrix: PGF of every source on every target in every run, with errors and a reason for each missing cell."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tvt.core.pgf import Floats, item_standard_error, perfection_gap_factor
+from tvt.core.scores import MaskedScore, Score
+from tvt.core.task import Task, resolve_name
+
+Cell = tuple[str, str, str]
+"""(run, source, target)."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TransferMatrix:
+    """PGF per run, source and target. Missing cells are NaN and never 0; names, not positions, identify rows and columns.
+
+    Shapes: ``values`` and ``item_errors`` are (runs, sources, targets); ``base`` is (runs, targets); ``after`` is (runs, sources,
+    targets). ``item_errors``, ``base`` and ``after`` are NaN where counts or accuracies are not known.
+    """
+
+    name: str
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+    runs: tuple[str, ...]
+    values: Floats
+    item_errors: Floats
+    base: Floats
+    after: Floats
+    reasons: Mapping[Cell, str] = field(default_factory=dict)
+    """Why a cell is missing; cells without a measurement that nobody explained read "not measured"."""
+    tasks: tuple[Task, ...] = ()
+    """What is known of the tasks: abbreviations, levels, ceilings."""
+    metric: str = "pgf"
+    """``pgf``, or ``gain`` for values that are no PGF (a relative change, say)."""
+    model: str | None = None
+    """The base model's name."""
+    parameters: float | None = None
+    """The base model's number of parameters, in billions (orders the scale trend)."""
+
+    @property
+    def mean(self) -> Floats:
+        """Mean over the runs that have the cell, (sources, targets); NaN where none has it."""
+        return _nan_mean(self.values)
+
+    @property
+    def run_count(self) -> Floats:
+        """How many runs have the cell, (sources, targets)."""
+        return np.isfinite(self.values).sum(axis=0).astype(float)
+
+    @property
+    def seed_error(self) -> Floats:
+        """Standard error of the mean from the spread between runs, (sources, targets); NaN with fewer than two runs."""
+        count = self.run_count
+        spread = np.nansum((self.values - self.mean) ** 2, axis=0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(count > 1, np.sqrt(spread / (count - 1) / count), np.nan)
+
+    @property
+    def item_error(self) -> Floats:
+        """Standard error of the mean from the finite number of questions, (sources, targets); NaN where counts are unknown.
+
+        All runs answer the same questions, so this error does not shrink with the number of runs: it is the root mean square
+        of the runs' own.
+        """
+        return np.sqrt(_nan_mean(self.item_errors**2))
+
+    @property
+    def error(self) -> Floats:
+        """Both errors together, (sources, targets); one that is not known counts as 0, NaN where neither is."""
+        seed, item = self.seed_error, self.item_error
+        both = np.sqrt(np.nan_to_num(seed) ** 2 + np.nan_to_num(item) ** 2)
+        return np.where(np.isnan(seed) & np.isnan(item), np.nan, both)
+
+    @property
+    def self_cells(self) -> NDArray[np.bool_]:
+        """True where the source is the target, (sources, targets)."""
+        return np.array([[s == t for t in self.targets] for s in self.sources], dtype=bool)
+
+    def reason(self, source: str, target: str) -> str | None:
+        """Why the mean of a cell is missing, or ``None`` when it is not."""
+        column = self.values[:, self.sources.index(source), self.targets.index(target)]
+        if np.isfinite(column).any():
+            return None
+        found = [self.reasons[run, source, target] for run in self.runs if (run, source, target) in self.reasons]
+        return found[0] if found else "not measured"
+
+    def short(self, name: str) -> str:
+        """The task's abbreviation, or its name where there is none."""
+        return next((task.short for task in self.tasks if task.name == name), name)
+
+    def resolve(self, text: str) -> str:
+        """The source or target that a name or abbreviation means; raises KeyError with the nearest suggestion."""
+        return resolve_name(text, self.tasks, tuple(dict.fromkeys((*self.sources, *self.targets))))
+
+    def only_runs(self, keep: Sequence[int]) -> TransferMatrix:
+        """The same matrix measured by some of the runs only (positions in ``runs``)."""
+        kept = list(keep)
+        return replace(
+            self,
+            runs=tuple(self.runs[k] for k in kept),
+            values=self.values[kept],
+            item_errors=self.item_errors[kept],
+            base=self.base[kept],
+            after=self.after[kept],
+        )
+
+    def digest(self) -> str:
+        """sha256 of names and values: the same for the same measurements in whatever order they were listed."""
+        cells = sorted(
+            (run, source, target, repr(float(self.values[k, i, j])), repr(float(self.item_errors[k, i, j])))
+            for k, run in enumerate(self.runs)
+            for i, source in enumerate(self.sources)
+            for j, target in enumerate(self.targets)
+        )
+        return hashlib.sha256(json.dumps([self.metric, cells]).encode()).hexdigest()
+
+    @classmethod
+    def from_values(
+        cls,
+        values: Floats,
+        *,
+        sources: Sequence[str],
+        targets: Sequence[str],
+        runs: Sequence[str] = ("run_0",),
+        name: str = "study",
+        metric: str = "pgf",
+        tasks: Iterable[Task] = (),
+        reasons: Mapping[Cell, str] | None = None,
+    ) -> TransferMatrix:
+        """Build from PGF values of shape (sources, targets) or (runs, sources, targets), NaN where missing."""
+        cube = np.asarray(values, dtype=float)
+        cube = cube[None] if cube.ndim == 2 else cube
+        if cube.shape != (len(runs), len(sources), len(targets)):
+            shape = (len(runs), len(sources), len(targets))
+            raise ValueError(f"values have shape {cube.shape}, but runs, sources and targets make {shape}")
+        return cls(
+            name=name,
+            sources=tuple(sources),
+            targets=tuple(targets),
+            runs=tuple(runs),
+            values=cube,
+            item_errors=np.full(cube.shape, np.nan),
+            base=np.full((cube.shape[0], cube.shape[2]), np.nan),
+            after=np.full(cube.shape, np.nan),
+            reasons=dict(reasons or {}),
+            tasks=tuple(tasks),
+            metric=metric,
+        )
+
+    @classmethod
+    def from_scores(
+        cls,
+        scores: Iterable[Score],
+        *,
+        masked: Iterable[MaskedScore] = (),
+        tasks: Iterable[Task] = (),
+        name: str = "study",
+        model: str | None = None,
+        parameters: float | None = None,
+    ) -> TransferMatrix:
+        """Build from evaluations with base rows.
+
+        A run without a base row of its own uses the only base row of that target where there is just one. A cell whose base
+        is missing, or is not below the target's ceiling, is masked with that reason.
+        """
+        return _Builder(tuple(scores), tuple(masked), tuple(tasks)).build(name, model, parameters)
+
+
+class _Builder:
+    """Turns evaluations into arrays; apart from the matrix so that each step stays small."""
+
+    def __init__(self, scores: tuple[Score, ...], masked: tuple[MaskedScore, ...], tasks: tuple[Task, ...]) -> None:
+        rows = (*scores, *masked)
+        self.tasks = tasks
+        self.scores = scores
+        self.sources = tuple(dict.fromkeys(r.source for r in rows if r.source is not None))
+        self.targets = tuple(dict.fromkeys(r.target for r in rows))
+        self.runs = tuple(dict.fromkeys(r.run for r in rows if r.source is not None))
+        self.reasons: dict[Cell, str] = {(m.run, m.source, m.target): m.reason for m in masked if m.source is not None}
+        self.ceilings = {task.name: task.ceiling for task in tasks}
+
+    def build(self, name: str, model: str | None, parameters: float | None) -> TransferMatrix:
+        shape = (len(self.runs), len(self.sources), len(self.targets))
+        after, total, both = (np.full(shape, np.nan) for _ in range(3))
+        base, base_total = self._base()
+        position = {s: i for i, s in enumerate(self.sources)}
+        column = {t: j for j, t in enumerate(self.targets)}
+        row = {r: k for k, r in enumerate(self.runs)}
+        for score in self.scores:
+            if score.source is None:
+                continue
+            at = row[score.run], position[score.source], column[score.target]
+            after[at] = score.accuracy
+            total[at] = np.nan if score.total is None else score.total
+            both[at] = np.nan if score.both_correct is None else score.both_correct
+        ceiling = np.array([self.ceilings.get(t, 1.0) for t in self.targets])
+        # The two accuracies may stand on different numbers of questions; the smaller one bounds what is known.
+        asked = np.fmin(total, base_total[:, None, :])
+        asked = np.where(np.isnan(total) | np.isnan(base_total[:, None, :]), np.nan, asked)
+        self._explain(after, base, ceiling)
+        return TransferMatrix(
+            name=name,
+            sources=self.sources,
+            targets=self.targets,
+            runs=self.runs,
+            values=perfection_gap_factor(after, base[:, None, :], ceiling),
+            item_errors=item_standard_error(after, base[:, None, :], ceiling, asked, both),
+            base=base,
+            after=after,
+            reasons=self.reasons,
+            tasks=self.tasks,
+            model=model,
+            parameters=parameters,
+        )
+
+    def _base(self) -> tuple[Floats, Floats]:
+        """Accuracy and number of questions of the base rows, (runs, targets)."""
+        accuracy, total = (np.full((len(self.runs), len(self.targets)), np.nan) for _ in range(2))
+        rows: dict[str, dict[str, Score]] = {}
+        for score in self.scores:
+            if score.source is None:
+                rows.setdefault(score.target, {})[score.run] = score
+        for j, target in enumerate(self.targets):
+            known = rows.get(target, {})
+            shared = next(iter(known.values())) if len(known) == 1 else None
+            for k, run in enumerate(self.runs):
+                score = known.get(run, shared)
+                if score is not None:
+                    accuracy[k, j] = score.accuracy
+                    total[k, j] = np.nan if score.total is None else score.total
+        return accuracy, total
+
+    def _explain(self, after: Floats, base: Floats, ceiling: Floats) -> None:
+        """Give every cell that will be NaN its reason."""
+        for k, run in enumerate(self.runs):
+            for j, target in enumerate(self.targets):
+                reason = None
+                if np.isnan(base[k, j]):
+                    reason = "no base row"
+                elif base[k, j] >= ceiling[j]:
+                    reason = f"base accuracy {base[k, j]:.4g} is not below the ceiling {ceiling[j]:.4g}"
+                for i, source in enumerate(self.sources):
+                    cell = (run, source, target)
+                    if reason is not None:
+                        self.reasons.setdefault(cell, reason)
+                    elif np.isnan(after[k, i, j]):
+                        self.reasons.setdefault(cell, "not measured")
+
+
+def _nan_mean(values: Floats) -> Floats:
+    """Mean over the first axis, ignoring NaN, and NaN (without a warning) where nothing is left."""
+    count = np.isfinite(values).sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        return np.where(count > 0, np.nansum(values, axis=0) / np.maximum(count, 1), np.nan)

@@ -1,0 +1,93 @@
+"""A mixture: what share of the budget each source gets, what is promised of it, and where it came from."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Prediction(_Value):
+    """Predicted gain of one target with its interval, in the study's metric (PGF unless stated)."""
+
+    gain: float
+    low: float
+    high: float
+    value: float | None = None
+    """The predicted score in the table's own unit, for a response fitted on mixture runs."""
+
+
+class Audit(_Value):
+    """Result of checking the weights independently of the solver."""
+
+    passed: bool
+    worst_violation: float
+    """Largest violation of any constraint, in the constraint's own unit."""
+
+
+class SolverRecord(_Value):
+    """Which solver answered, with what status, after how many seconds; ``tried`` lists those that failed before."""
+
+    name: str
+    status: str
+    seconds: float
+    tried: tuple[str, ...] = ()
+
+
+class Harm(_Value):
+    """A protected target that falls below its limit: by how much."""
+
+    target: str
+    limit: float
+    gain: float
+    shortfall: float
+
+
+class Mixture(_Value):
+    """A mixture with its promise and provenance. All-zero weights mean the base model: train on nothing."""
+
+    schema_version: int = 1
+    status: Literal["optimal", "optimal_inaccurate"] = "optimal"
+    verdict: Literal["train", "nothing_helps"] = "train"
+    objective: float
+    """*gain*: the weighted mean gain less risk and penalties. *goals*: the mean margin when all goals are met, else minus the
+    total shortfall (both less penalties). *worst*: the smallest gain."""
+    weights: dict[str, float]
+    counts: dict[str, int]
+    """Integer examples per source; they sum to the budget (or to 0 where nothing helps)."""
+    budget: int
+    predicted: dict[str, Prediction]
+    prices: dict[str, float]
+    """Gain of the objective per unit by which a binding constraint is relaxed, by the constraint's name."""
+    harmed: tuple[Harm, ...] = ()
+    audit: Audit
+    solver: SolverRecord
+    credible: dict[str, dict[str, float]] = {}
+    """By counting target, the sources whose gain is credible, with that gain."""
+    least_bad: dict[str, float] = {}
+    """Where nothing helps: the mixture that would have been best, for the record."""
+    notes: tuple[str, ...] = ()
+    provenance: dict[str, Any] = {}
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Sources with a positive weight, largest first."""
+        return tuple(sorted((s for s, w in self.weights.items() if w > 0), key=lambda s: (-self.weights[s], s)))
+
+
+class FailedSelection(_Value):
+    """A request that no mixture can meet, with the constraints in conflict and the smallest relaxation that helps."""
+
+    schema_version: int = 1
+    status: Literal["infeasible", "solver_error"]
+    reason: str
+    conflicts: tuple[str, ...] = ()
+    """Names of the constraints that cannot hold together."""
+    relaxation: float | None = None
+    """Smallest amount by which all conflicting constraints must be relaxed together, in their own units."""
+    attempts: tuple[str, ...] = ()
+    """Solvers tried, in order, with their status."""

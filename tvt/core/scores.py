@@ -1,0 +1,36 @@
+"""Scores: how many questions each run answered correctly on each target. A matrix is a view of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+BASE = "base"
+"""The source name of a base row: the model before any finetuning."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Score:
+    """One evaluation: a run's accuracy on one target.
+
+    ``source`` is what the run was finetuned on, ``None`` for the base model. ``run`` names the repetition (the seed).
+    ``correct`` and ``total`` are counts of questions and are both ``None`` where only an accuracy is known.
+    ``both_correct`` counts the questions right both before and after finetuning; it makes the paired item error exact.
+    """
+
+    run: str
+    source: str | None
+    target: str
+    accuracy: float
+    correct: int | None = None
+    total: int | None = None
+    both_correct: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MaskedScore:
+    """An evaluation that is missing for a known reason, e.g. a run that diverged."""
+
+    run: str
+    source: str | None
+    target: str
+    reason: str

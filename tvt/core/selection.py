@@ -1,0 +1,109 @@
+"""What may be asked of a selection: objective, limits, risk, response. A value, validated, and part of a mixture's provenance."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+
+ALL = "all"
+"""The key of a limit that holds for every source or target without one of its own."""
+
+Share = Annotated[FiniteFloat, Field(ge=0, le=1)]
+Positive = Annotated[FiniteFloat, Field(gt=0)]
+NonNegative = Annotated[FiniteFloat, Field(ge=0)]
+
+
+class SelectionSpec(BaseModel):
+    """One request for a mixture. Task names are full names; weights are shares of the budget; gains are PGF.
+
+    Names are checked against the study by ``select``, which reports all unknown ones at once.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    objective: Literal["gain", "goals", "worst"] | None = None
+    """*gain*: the weighted mean of the gains. *goals*: least total shortfall from ``goals``, then most margin over them.
+    *worst*: the smallest gain. Default: goals where ``goals`` are given, else gain."""
+    goals: dict[str, FiniteFloat] = {}
+    """Gain asked for, by target."""
+    targets: dict[str, NonNegative] = {}
+    """Weights of the targets that count under gain and worst; empty: all targets, equally."""
+    risk: NonNegative = 0.0
+    """How many standard errors of the gain are given up (ellipsoidal uncertainty)."""
+    cvar: Annotated[FiniteFloat, Field(gt=0, le=1)] | None = None
+    """Optimise the mean over this worst share of bootstrap samples of the matrix instead of its mean."""
+    protect: dict[str, FiniteFloat] = {}
+    """Least gain allowed, by target (``all`` for every target without one of its own)."""
+    hard: bool = False
+    """Whether protection is a hard constraint; otherwise harm is penalised."""
+    protect_z: NonNegative = 0.0
+    """Standard errors subtracted from a protected target's gain before it is compared with its limit."""
+    harm_penalty: Positive = 1.0
+    """What a unit of gain below a soft limit costs, in units of the objective."""
+    budget: Annotated[int, Field(ge=1)] = 10_000
+    """Number of training examples."""
+    sizes: dict[str, Annotated[int, Field(ge=0)]] = {}
+    """How many examples a source has; without an entry it has enough."""
+    max_epochs: Positive = 1.0
+    """How often an example may be repeated; with ``sizes`` it caps a source at ``max_epochs * size / budget``."""
+    caps: dict[str, Share] = {}
+    """Largest weight, by source (``all`` for every source without one of its own)."""
+    floors: dict[str, Share] = {}
+    """Least weight, by source (``all`` for every source without one of its own)."""
+    constraints: tuple[str, ...] = ()
+    """Linear constraints on the weights as text, e.g. ``RD + RR >= 0.2``."""
+    kl: NonNegative = 0.0
+    """Weight of the Kullback-Leibler divergence from ``prior`` in the objective."""
+    prior: dict[str, NonNegative] = {}
+    """Prior mixture by source, normalised; empty: uniform."""
+    max_sources: Annotated[int, Field(ge=1)] | None = None
+    """Most sources with a weight."""
+    min_weight: Annotated[FiniteFloat, Field(gt=0, le=1)] | None = None
+    """Least weight of a source that is used at all."""
+    without_direct: bool = False
+    """Leave out the counting targets' own data as sources (the case of a target without training data)."""
+    exclude: tuple[str, ...] = ()
+    """Sources that may not be used."""
+    response: Literal["log", "linear"] = "log"
+    """How a source's gain grows with its weight: ``log(1 + kappa w)/log(1 + kappa)`` or proportionally. Harm is proportional."""
+    kappa: Positive = 10.0
+    """Curvature of the log response; an assumption unless fitted."""
+    confidence: Annotated[FiniteFloat, Field(gt=0.5, lt=1)] = 0.9
+    """Level of the intervals (two-sided), and of the one-sided test by which a source's gain is credible."""
+    anyway: bool = False
+    """Return the best mixture even where nothing credibly helps."""
+    seed: int = 0
+    """Seed of the bootstrap samples."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SelectionSpec:
+        faults = []
+        if self.objective == "goals" and not self.goals:
+            faults.append("objective 'goals' needs at least one goal")
+        if self.goals and self.objective in ("gain", "worst"):
+            faults.append(f"goals and the objective '{self.objective}' exclude each other; drop one")
+        if self.goals and self.targets:
+            faults.append("goals and target weights exclude each other; the goals say which targets count")
+        if self.without_direct and not (self.goals or self.targets):
+            faults.append("leaving out the direct data needs goals or targets that say which tasks are meant")
+        if self.cvar is not None and self.risk:
+            faults.append("risk and cvar are two ways to be careful; choose one")
+        for name, floor in self.floors.items():
+            cap = self.caps.get(name, self.caps.get(ALL, 1.0))
+            if name != ALL and floor > cap:
+                faults.append(f"floor {floor:g} of {name} is above its cap {cap:g}; raise the cap or lower the floor")
+        for name, cap in self.caps.items():
+            floor = self.floors.get(ALL, 0.0)
+            if name not in self.floors and floor > cap:
+                faults.append(f"cap {cap:g} of {name} is below the floor {floor:g}; raise the cap or lower the floor")
+        if self.targets and not any(self.targets.values()):
+            faults.append("all target weights are 0; give at least one a positive weight")
+        if faults:
+            raise ValueError("\n".join(faults))
+        return self
+
+    @property
+    def goal(self) -> Literal["gain", "goals", "worst"]:
+        """The objective with its default applied."""
+        return self.objective or ("goals" if self.goals else "gain")

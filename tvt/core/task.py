@@ -1,0 +1,56 @@
+"""A task: what it is called, how it is classified, and the best accuracy thought possible on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tvt.errors import suggest
+
+
+class Task(BaseModel):
+    """One perception task, usable as a source (to train on), a target (to score on) or both."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    """Unique name, e.g. ``Relative_Depth``."""
+    abbreviation: str | None = None
+    """Short form for plots and constraints, e.g. ``RD``."""
+    level: str | None = None
+    """Perceptual level (``low``, ``mid``, ``high``), where a source states it."""
+    granularity: str | None = None
+    """Granularity (``image``, ``crop``, ``patch``, ``pixel``), where a source states it."""
+    options: Annotated[int, Field(ge=2)] | None = None
+    """Number of answer options of a question."""
+    ceiling: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Best accuracy thought possible, a fraction."""
+
+    @property
+    def short(self) -> str:
+        """The abbreviation, or the name where there is none."""
+        return self.abbreviation or self.name
+
+
+def resolve_name(text: str, tasks: Iterable[Task], names: Sequence[str]) -> str:
+    """Return the task name that ``text`` means: a name or an abbreviation, in any case.
+
+    Args:
+        text: what the user wrote.
+        tasks: tasks that may give abbreviations; those not in ``names`` are ignored.
+        names: the names that are valid here.
+
+    Raises:
+        KeyError: no such task; the message carries the nearest suggestion.
+    """
+    if text in names:
+        return text
+    folded = {name.casefold(): name for name in names}
+    for task in tasks:
+        if task.abbreviation and task.name in names:
+            folded.setdefault(task.abbreviation.casefold(), task.name)
+    if text.casefold() in folded:
+        return folded[text.casefold()]
+    raise KeyError(f"unknown task '{text}'{suggest(text, [*names, *folded.values()])}")

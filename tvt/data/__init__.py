@@ -1,0 +1,1 @@
+"""Reading what a user brings: studies, CSV tables, task manifests, tables of mixture runs."""

@@ -1,0 +1,55 @@
+"""Errors that a user can act on, each with the exit code that the command line returns for it.
+
+Exit codes: 0 done, 1 a defect of tvt itself, 2 bad usage or bad input, 3 no feasible mixture, 4 a solver gave up,
+5 a needed package is not installed, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+
+class TvtError(Exception):
+    """Base of all errors meant for a person: one line with what, where and the next step."""
+
+    exit_code = 1
+
+
+class InputError(TvtError):
+    """Bad usage or bad input; carries every fault found, not the first only.
+
+    Args:
+        faults: one line a fault, each saying what, where and what to do.
+    """
+
+    exit_code = 2
+
+    def __init__(self, *faults: str) -> None:
+        super().__init__("\n".join(faults))
+        self.faults: tuple[str, ...] = faults
+
+
+class InfeasibleError(TvtError):
+    """No mixture meets every hard constraint."""
+
+    exit_code = 3
+
+
+class SolverError(TvtError):
+    """Every solver in the fallback order failed on a problem that should be solvable."""
+
+    exit_code = 4
+
+
+class MissingPackageError(TvtError):
+    """An optional package is needed for what was asked."""
+
+    exit_code = 5
+
+
+def suggest(name: str, known: Sequence[str]) -> str:
+    """Return `` (did you mean 'X'?)`` for the known name nearest to ``name``, or an empty string."""
+    lowered = {candidate.lower(): candidate for candidate in known}
+    near = get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.5)
+    return f" (did you mean '{lowered[near[0]]}'?)" if near else ""

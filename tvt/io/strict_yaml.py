@@ -1,0 +1,105 @@
+"""YAML without its traps: duplicate keys are refused, ``1e-4`` is a number, ``no`` and ``on`` are text."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tvt.errors import InputError
+
+MAX_BYTES = 16 * 2**20
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader with YAML 1.2's scalars and unique keys."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Hashable] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be a plain value", key_node.start_mark)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key '{key}' stands twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+# A copy of the resolvers without YAML 1.1's yes/no/on/off, dates and sexagesimals; then YAML 1.2's floats.
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag in ("tag:yaml.org,2002:null", "tag:yaml.org,2002:merge")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|false|False)$"), list("tTfF"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]+$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf)|\.(?:nan|NaN))$"),
+    list("-+0123456789."),
+)
+
+
+def load(text: str, origin: str) -> Any:
+    """Parse one YAML document; ``origin`` names it in errors.
+
+    Raises:
+        InputError: not YAML, or a key that stands twice, with the line.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of SafeLoader
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{origin}:{mark.line + 1}" if mark else origin
+        raise InputError(f"{where}: {getattr(error, 'problem', None) or 'not YAML'}; mend the file") from error
+    except ValueError as error:
+        raise InputError(f"{origin}: {error}; mend the file") from error
+
+
+def load_file(path: Path) -> Any:
+    """Parse a YAML file of at most 16 MiB.
+
+    Raises:
+        InputError: unreadable, too large, not UTF-8, or not strict YAML.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(f"{path}: larger than {MAX_BYTES // 2**20} MiB; this is no configuration file")
+        return load(path.read_text(encoding="utf-8"), str(path))
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}; check the path") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text; save it as UTF-8") from error
+
+
+class _Dumper(yaml.SafeDumper):
+    """SafeDumper whose floats read back as floats and exactly."""
+
+
+def _represent_float(dumper: yaml.SafeDumper, value: float) -> yaml.ScalarNode:
+    text = {float("inf"): ".inf", float("-inf"): "-.inf"}.get(value, ".nan" if math.isnan(value) else repr(value))
+    return dumper.represent_scalar("tag:yaml.org,2002:float", text)
+
+
+def _represent_str(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    # What this module's loader would read as a number must be quoted, also where YAML 1.1 would not.
+    ambiguous = value != "" and not isinstance(yaml.load(_plain(value), Loader=_Loader), str)  # noqa: S506
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="'" if ambiguous else None)
+
+
+def _plain(value: str) -> str:
+    """``value`` when it could stand as a plain scalar, else a harmless word."""
+    return value if re.fullmatch(r"[\w.+-]+", value) else "text"
+
+
+_Dumper.add_representer(float, _represent_float)
+_Dumper.add_representer(str, _represent_str)
+
+
+def dump(value: Any) -> str:
+    """Write plain values (mappings, lists, text, numbers) as YAML that :func:`load` reads back equal."""
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)

@@ -1,0 +1,1 @@
+"""What a person sees: terminal tables, plots, and exports for other trainers."""

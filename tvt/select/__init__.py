@@ -1,0 +1,1 @@
+"""Choosing the mixture: responses, the convex problem, its audit, stability and explanation."""

@@ -1,0 +1,1 @@
+"""Analyses over a transfer matrix: aggregates, cliques, personas, groups, noise."""
