@@ -1,0 +1,85 @@
+"""``tvt export``: a mixture as another trainer's configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tvt.errors import InputError
+
+_CHOICES = ("trl", "llamafactory", "ms-swift", "axolotl", "json")
+
+EPILOG = """\b
+Example:
+  tvt select qwen2.5-vl-7b --goal Jigsaw=0.15 --budget 2000 -o mixture.yaml
+  tvt export mixture.yaml --to trl --model Qwen/Qwen2.5-VL-7B-Instruct -o sft.yaml
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("mixture", type=click.Path(path_type=Path))
+@click.option("--to", type=click.Choice(_CHOICES), required=True, help="The trainer, or json for your own scripts.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write; a folder for several. Default: stdout.")
+@click.option(
+    "--data", multiple=True, metavar="SOURCE=PATH", help="A source's rows: a file, folder or hub dataset. Repeatable."
+)
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    default=Path("data"),
+    show_default=True,
+    help="Folder of SOURCE.jsonl for sources without --data.",
+)
+@click.option("--model", metavar="NAME", help="Base model, a hub name or folder. Default: the mixture's, where it says.")
+def command(*, mixture: Path, to: str, output: Path | None, data: tuple[str, ...], data_dir: Path, model: str | None) -> None:
+    """Write a mixture as another trainer's configuration, with its exact count of examples per source.
+
+    LLaMA-Factory needs two files, so a folder: -o DIR. Paths are written as given, relative to where the trainer is run.
+    """
+    from tvt.io.mixture_file import load_mixture
+    from tvt.report.exports import render
+    from tvt.report.exports.plan import make_plan
+
+    plan = make_plan(load_mixture(mixture), model=model, data=_pairs(data), data_dir=data_dir, need_model=to != "json")
+    files = render(plan, to)
+    _write(files, output)
+    if to in ("trl", "axolotl"):  # the others repeat rows by themselves where a source is short
+        for note in plan.notes:
+            click.echo(f"note: {note}", err=True)
+
+
+def _pairs(data: tuple[str, ...]) -> dict[str, str]:
+    """``SOURCE=PATH`` options as a mapping."""
+    faults, pairs = [], {}
+    for item in data:
+        source, separator, path = item.partition("=")
+        if not (separator and source and path):
+            faults.append(f"--data {item}: not SOURCE=PATH; write e.g. --data Jigsaw=data/jigsaw.jsonl")
+        elif source in pairs:
+            faults.append(f"--data {source}: given twice; keep one")
+        pairs[source] = path
+    if faults:
+        raise InputError(*faults)
+    return pairs
+
+
+def _write(files: dict[str, str], output: Path | None) -> None:
+    """To stdout, a file, or a folder where there are several or a folder was named."""
+    from tvt.io import atomic
+
+    if output is None:
+        if len(files) > 1:
+            raise InputError(f"this trainer needs {' and '.join(files)}; name a folder for them with -o DIR")
+        click.echo(next(iter(files.values())), nl=False)
+        return
+    folder = len(files) > 1 or output.is_dir()
+    if folder and output.exists() and not output.is_dir():
+        raise InputError(f"{output}: is a file, but this trainer needs {' and '.join(files)}; name a folder with -o DIR")
+    for name, text in files.items():
+        path = output / name if folder else output
+        try:
+            atomic.write_text(path, text)
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror or error}; name another place with -o") from error
+        click.echo(f"wrote {path}", err=True)

@@ -1,0 +1,62 @@
+"""axolotl: it has no weights, so one file that is mixed already; the header says how to make it."""
+
+from __future__ import annotations
+
+from shlex import quote
+from typing import Any
+
+from tvt.io import strict_yaml
+from tvt.report.exports.plan import Part, Plan
+
+MIXED_FILE = "mixed.jsonl"
+
+
+def render(plan: Plan) -> dict[str, str]:
+    """One YAML file for ``axolotl train``."""
+    header = plan.header(
+        f"axolotl takes no weights. Make {MIXED_FILE} of the sources' rows first (files shuffled, one JSON row a line):",
+        f"  ({'; '.join(_take(part) for part in plan.parts)}) | shuf > {MIXED_FILE}",
+        f"  wc -l {MIXED_FILE}   # must say {plan.total}",
+        "Run: axolotl train axolotl.yaml",
+        "Rows: messages, their content a list with an entry of type image (path) per image and one of type text.",
+        *(f"Beforehand: {note}" for note in plan.notes),
+    )
+    return {"axolotl.yaml": header + strict_yaml.dump(_training(plan))}
+
+
+def _take(part: Part) -> str:
+    """A shell command that prints exactly the part's rows."""
+    whole, rest = part.passes
+    path = quote(part.path)
+    commands = [f"cat {' '.join([path] * whole)}"] if whole else []
+    commands += [f"head -n {rest} {path}"] if rest else []
+    return "; ".join(commands)
+
+
+def _training(plan: Plan) -> dict[str, Any]:
+    qwen = any(name in plan.model.lower() for name in ("qwen2-vl", "qwen2.5-vl"))
+    return {
+        "base_model": plan.model,
+        "processor_type": "AutoProcessor",
+        # The three lines that axolotl needs for rows with images.
+        "skip_prepare_dataset": True,
+        "remove_unused_columns": False,
+        "sample_packing": False,
+        "chat_template": "qwen2_vl" if qwen else "tokenizer_default",
+        "datasets": [{"path": MIXED_FILE, "ds_type": "json", "type": "chat_template", "field_messages": "messages"}],
+        "val_set_size": 0.0,
+        "adapter": "lora",
+        "lora_r": 16,
+        "lora_alpha": 32,
+        "lora_target_modules": r"model.language_model.layers.[\d]+.(mlp|self_attn).(up|down|gate|q|k|v|o)_proj",
+        "sequence_len": 8192,
+        "pad_to_sequence_len": False,
+        "micro_batch_size": 4,
+        "gradient_accumulation_steps": 4,
+        "learning_rate": 0.0001,
+        "num_epochs": 1,
+        "optimizer": "adamw_torch",
+        "bf16": True,
+        "seed": 0,
+        "output_dir": "outputs/tvt-mixture",
+    }

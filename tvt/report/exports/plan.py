@@ -1,0 +1,134 @@
+"""What every export needs: each source's count, where its rows are, and how many there are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tvt.core.mixture import Mixture
+from tvt.errors import InputError, suggest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One source's part of the mixture; ``size`` is None where nobody said and no file could be counted."""
+
+    source: str
+    count: int
+    path: str
+    size: int | None
+
+    @property
+    def passes(self) -> tuple[int, int]:
+        """How often the whole source is used, and how many rows of one more pass."""
+        return divmod(self.count, self.size) if self.size and self.count >= self.size else (0, self.count)
+
+    @property
+    def suffix(self) -> str:
+        """File suffix without the dot, in lower case; empty for a folder or a hub dataset."""
+        return Path(self.path).suffix.lstrip(".").lower()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A mixture ready to be written for a trainer; ``parts`` has positive counts only."""
+
+    mixture: Mixture
+    parts: tuple[Part, ...]
+    model: str
+
+    @property
+    def total(self) -> int:
+        """Examples in all."""
+        return sum(part.count for part in self.parts)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user must see to, because it could not be checked here."""
+        unknown = [part for part in self.parts if part.size is None]
+        needs = ", ".join(f"{part.path} {part.count}" for part in unknown)
+        return (f"number of rows not checked; needed at least: {needs}",) if unknown else ()
+
+    def header(self, *lines: str) -> str:
+        """Comment lines: the counts, then what is to be known of this file."""
+        counts = "  ".join(f"{part.source} {part.count}" for part in self.parts)
+        return "".join(f"# {line}\n" for line in (f"Written by tvt export. {self.total} examples: {counts}", *lines))
+
+
+def make_plan(mixture: Mixture, *, model: str | None, data: Mapping[str, str], data_dir: Path, need_model: bool = True) -> Plan:
+    """Check what was given against the mixture and find each source's rows.
+
+    Raises:
+        InputError: nothing to train, unknown sources, an empty or a too small source, no model; all at once.
+    """
+    counts = {source: count for source, count in mixture.counts.items() if count > 0}
+    if not counts:
+        raise InputError("the answer is the base model; nothing to train (see the verdict in the mixture file)")
+    faults = [
+        f"--data {name}: no such source in the mixture{suggest(name, list(mixture.counts))}; see its counts"
+        for name in data
+        if name not in mixture.counts
+    ]
+    sizes = _stated_sizes(mixture)
+    parts = []
+    for source, count in counts.items():
+        path = data.get(source) or (data_dir / f"{_file_name(source)}.jsonl").as_posix()
+        counted = _count_rows(Path(path))
+        size = counted if counted is not None else sizes.get(source)
+        if size == 0:
+            faults.append(f"{path}: no rows, but the mixture takes {count} of {source}; point --data {source}= to its rows")
+        parts.append(Part(source=source, count=count, path=path, size=size))
+    faults += _shared_paths(parts)
+    base = model or _known_model(mixture)
+    if need_model and not base:
+        faults.append("which base model? the mixture does not say; add --model, e.g. --model Qwen/Qwen2.5-VL-7B-Instruct")
+    if faults:
+        raise InputError(*faults)
+    return Plan(mixture=mixture, parts=tuple(parts), model=base or "")
+
+
+def _shared_paths(parts: list[Part]) -> list[str]:
+    """Two sources with one file would silently be the same data."""
+    seen: dict[str, str] = {}
+    faults = []
+    for part in parts:
+        other = seen.setdefault(part.path, part.source)
+        if other != part.source:
+            faults.append(f"{part.path}: stands for both {other} and {part.source}; give each its own with --data SOURCE=PATH")
+    return faults
+
+
+def _file_name(source: str) -> str:
+    """A source's name with everything replaced that a shell, a glob or a trainer's syntax could read otherwise."""
+    return re.sub(r"[^\w.-]+", "_", source)
+
+
+def _count_rows(path: Path) -> int | None:
+    """Rows of a local JSON Lines file, or None where there is none to count."""
+    if path.suffix.lower() != ".jsonl" or not path.is_file():
+        return None
+    try:
+        with path.open("rb") as stream:
+            return sum(1 for line in stream if line.strip())
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}; check the path") from error
+
+
+def _stated_sizes(mixture: Mixture) -> dict[str, int]:
+    """Dataset sizes that the selection was told of."""
+    spec = _mapping(mixture.provenance.get("spec"))
+    sizes = _mapping(spec.get("sizes"))
+    return {name: size for name, size in sizes.items() if isinstance(size, int) and not isinstance(size, bool)}
+
+
+def _known_model(mixture: Mixture) -> str | None:
+    """The base model of the study behind the mixture, where the provenance names it."""
+    found = mixture.provenance.get("model")
+    return found if isinstance(found, str) and found else None
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
