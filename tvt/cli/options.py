@@ -1,0 +1,81 @@
+"""What several commands share: the studies they are given, ``--json``, and notes on stderr.
+
+Nothing heavy is imported here: the help of a command needs neither numpy nor the studies.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import click
+
+from tvt.errors import InputError
+
+if TYPE_CHECKING:
+    from tvt.core.matrix import TransferMatrix
+
+F = TypeVar("F", bound=Callable[..., Any])
+Metric = Literal["pgf", "gain"]
+Unit = Literal["fraction", "percent"]
+
+
+def study_arguments(*, required: bool = True) -> Callable[[F], F]:
+    """Decorator: ``STUDY...`` with ``--metric`` and ``--unit``, passed as ``studies``, ``metric`` and ``unit``.
+
+    Args:
+        required: whether at least one study must be named.
+    """
+
+    def decorate(function: F) -> F:
+        function = click.option(
+            "--unit",
+            type=click.Choice(["fraction", "percent"]),
+            help="Unit of the values in a CSV. Default: what the values clearly are, else refused.",
+        )(function)
+        function = click.option(
+            "--metric",
+            type=click.Choice(["pgf", "gain"]),
+            default="pgf",
+            show_default=True,
+            help="What a CSV holds: PGF, or gains that are no PGF (a relative change, say).",
+        )(function)
+        return click.argument("studies", metavar="STUDY..." if required else "[STUDY...]", nargs=-1, required=required)(
+            function
+        )
+
+    return decorate
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
+"""Decorator: ``--json``, passed as ``as_json``."""
+
+
+def load_matrices(studies: Sequence[str], metric: Metric = "pgf", unit: Unit | None = None) -> list[TransferMatrix]:
+    """Load every study named: a bundled name, a study folder or a CSV.
+
+    Raises:
+        InputError: the faults of all studies, one line each.
+    """
+    from tvt.data.studies import load_study
+
+    matrices, faults = [], []
+    for study in studies:
+        try:
+            matrices.append(load_study(study, metric=metric, unit=unit))
+        except InputError as error:
+            faults += error.faults
+    if faults:
+        raise InputError(*dict.fromkeys(faults))
+    return matrices
+
+
+def echo_json(obj: object) -> None:
+    """Print one JSON object on stdout; NaN and infinity are refused, since they are no JSON."""
+    click.echo(json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def note(text: str) -> None:
+    """Print a note on stderr, so that stdout stays what was asked for."""
+    click.echo(f"note: {text}", err=True)
