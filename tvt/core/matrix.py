@@ -8,9 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tvt.core.pgf import Floats, item_standard_error, perfection_gap_factor
+from tvt.core.pgf import Bools, Floats, item_standard_error, perfection_gap_factor
 from tvt.core.scores import MaskedScore, Score
 from tvt.core.task import Task, resolve_name
 
@@ -22,8 +21,8 @@ Cell = tuple[str, str, str]
 class TransferMatrix:
     """PGF per run, source and target. Missing cells are NaN and never 0; names, not positions, identify rows and columns.
 
-    Shapes: ``values`` and ``item_errors`` are (runs, sources, targets); ``base`` is (runs, targets); ``after`` is (runs, sources,
-    targets). ``item_errors``, ``base`` and ``after`` are NaN where counts or accuracies are not known.
+    Shapes: ``values``, ``item_errors`` and ``after`` are (runs, sources, targets); ``base`` is (runs, targets).
+    ``item_errors``, ``base`` and ``after`` are NaN where counts or accuracies are not known.
     """
 
     name: str
@@ -53,7 +52,8 @@ class TransferMatrix:
     @property
     def run_count(self) -> Floats:
         """How many runs have the cell, (sources, targets)."""
-        return np.isfinite(self.values).sum(axis=0).astype(float)
+        count: Floats = np.isfinite(self.values).sum(axis=0).astype(float)
+        return count
 
     @property
     def seed_error(self) -> Floats:
@@ -70,7 +70,8 @@ class TransferMatrix:
         All runs answer the same questions, so this error does not shrink with the number of runs: it is the root mean square
         of the runs' own.
         """
-        return np.sqrt(_nan_mean(self.item_errors**2))
+        error: Floats = np.sqrt(_nan_mean(self.item_errors**2))
+        return error
 
     @property
     def error(self) -> Floats:
@@ -80,7 +81,7 @@ class TransferMatrix:
         return np.where(np.isnan(seed) & np.isnan(item), np.nan, both)
 
     @property
-    def self_cells(self) -> NDArray[np.bool_]:
+    def self_cells(self) -> Bools:
         """True where the source is the target, (sources, targets)."""
         return np.array([[s == t for t in self.targets] for s in self.sources], dtype=bool)
 
@@ -178,13 +179,14 @@ class _Builder:
     """Turns evaluations into arrays; apart from the matrix so that each step stays small."""
 
     def __init__(self, scores: tuple[Score, ...], masked: tuple[MaskedScore, ...], tasks: tuple[Task, ...]) -> None:
-        rows = (*scores, *masked)
+        rows: tuple[Score | MaskedScore, ...] = (*scores, *masked)
         self.tasks = tasks
         self.scores = scores
         self.sources = tuple(dict.fromkeys(r.source for r in rows if r.source is not None))
         self.targets = tuple(dict.fromkeys(r.target for r in rows))
         self.runs = tuple(dict.fromkeys(r.run for r in rows if r.source is not None))
         self.reasons: dict[Cell, str] = {(m.run, m.source, m.target): m.reason for m in masked if m.source is not None}
+        self.base_reasons = {(m.run, m.target): m.reason for m in masked if m.source is None}
         self.ceilings = {task.name: task.ceiling for task in tasks}
 
     def build(self, name: str, model: str | None, parameters: float | None) -> TransferMatrix:
@@ -232,10 +234,10 @@ class _Builder:
             known = rows.get(target, {})
             shared = next(iter(known.values())) if len(known) == 1 else None
             for k, run in enumerate(self.runs):
-                score = known.get(run, shared)
-                if score is not None:
-                    accuracy[k, j] = score.accuracy
-                    total[k, j] = np.nan if score.total is None else score.total
+                found = known.get(run, shared)
+                if found is not None:
+                    accuracy[k, j] = found.accuracy
+                    total[k, j] = np.nan if found.total is None else found.total
         return accuracy, total
 
     def _explain(self, after: Floats, base: Floats, ceiling: Floats) -> None:
@@ -244,8 +246,9 @@ class _Builder:
             for j, target in enumerate(self.targets):
                 reason = None
                 if np.isnan(base[k, j]):
-                    reason = "no base row"
-                elif base[k, j] >= ceiling[j]:
+                    why = self.base_reasons.get((run, target))
+                    reason = "no base row" if why is None else f"base row missing: {why}"
+                elif not has_gap(base[k, j], ceiling[j]):
                     reason = f"base accuracy {base[k, j]:.4g} is not below the ceiling {ceiling[j]:.4g}"
                 for i, source in enumerate(self.sources):
                     cell = (run, source, target)

@@ -10,6 +10,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Positions = NDArray[np.intp]
+
+
+_ROUNDING = 1e-12
+"""A gap smaller than this share of the ceiling is a rounding error of equal accuracies, and would make an enormous PGF."""
+
+
+def has_gap(base: ArrayLike, ceiling: ArrayLike) -> NDArray[np.bool_]:
+    """True where ``base`` is below ``ceiling`` by more than rounding; False where either is NaN. The arguments broadcast."""
+    base, ceiling = np.asarray(base, dtype=float), np.asarray(ceiling, dtype=float)
+    return np.asarray(ceiling - base > _ROUNDING * np.abs(ceiling))
 
 
 def perfection_gap_factor(after: ArrayLike, base: ArrayLike, ceiling: ArrayLike = 1.0) -> Floats:
@@ -24,7 +36,7 @@ def perfection_gap_factor(after: ArrayLike, base: ArrayLike, ceiling: ArrayLike 
     after, base, ceiling = np.broadcast_arrays(*(np.asarray(x, dtype=float) for x in (after, base, ceiling)))
     gap = ceiling - base
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(gap > 0, (after - base) / gap, np.nan)
+        return np.where(has_gap(base, ceiling), (after - base) / gap, np.nan)
 
 
 def item_standard_error(
@@ -37,7 +49,8 @@ def item_standard_error(
     """Return the standard error of a PGF from having asked only ``total`` questions (delta method).
 
     With ``a`` after, ``b`` base and gap ``g = ceiling - b``, PGF has the derivatives ``1/g`` in ``a`` and
-    ``-(1 - PGF)/g`` in ``b``, so its variance is ``(va + (1 - PGF)^2 vb - 2 (1 - PGF) cov) / g^2`` with binomial ``va``, ``vb``.
+    ``-(1 - PGF)/g`` in ``b``, so its variance is ``(va + (1 - PGF)^2 vb - 2 (1 - PGF) cov) / g^2``
+    with binomial ``va``, ``vb``.
 
     Args:
         after, base, ceiling: accuracies as fractions; they broadcast.
@@ -55,4 +68,4 @@ def item_standard_error(
         var_a, var_b = smooth_a * (1 - smooth_a) / total, smooth_b * (1 - smooth_b) / total
         cov = np.where(np.isnan(joint), 0.0, (joint - after * base) / total)
         variance = var_a + (1 - pgf) ** 2 * var_b - 2 * (1 - pgf) * cov
-        return np.where(ceiling > base, np.sqrt(np.maximum(variance, 0.0)) / (ceiling - base), np.nan)
+        return np.where(has_gap(base, ceiling), np.sqrt(np.maximum(variance, 0.0)) / (ceiling - base), np.nan)

@@ -1,4 +1,4 @@
-"""What may be asked of a selection: objective, limits, risk, response. A value, validated, and part of a mixture's provenance."""
+"""What may be asked of a selection: objective, limits, risk, response. Part of a mixture's provenance."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class SelectionSpec(BaseModel):
     exclude: tuple[str, ...] = ()
     """Sources that may not be used."""
     response: Literal["log", "linear"] = "log"
-    """How a source's gain grows with its weight: ``log(1 + kappa w)/log(1 + kappa)`` or proportionally. Harm is proportional."""
+    """How help grows with a source's weight: ``log(1 + kappa w)/log(1 + kappa)`` or proportionally (as harm always does)."""
     kappa: Positive = 10.0
     """Curvature of the log response; an assumption unless fitted."""
     confidence: Annotated[FiniteFloat, Field(gt=0.5, lt=1)] = 0.9

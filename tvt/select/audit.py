@@ -1,0 +1,112 @@
+"""Checking an answer independently of the solver, in plain numpy, before anybody sees it; and the repair of solver dust."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tvt.core.mixture import Audit
+from tvt.core.pgf import Floats
+from tvt.select.request import Request
+from tvt.select.response import Response
+
+TOLERANCE = 1e-6
+DUST = 1e-7
+"""Weights below this are solver noise and become 0 (unless a floor holds them up)."""
+
+
+def tidy(weights: Floats, request: Request) -> Floats:
+    """Remove solver dust: tiny weights become 0, bounds hold exactly, the sum is 1 to the last bits."""
+    w = np.where(weights < DUST, 0.0, weights)
+    w = np.clip(w, request.floors, request.caps)
+    for _ in range(4):
+        rest = 1.0 - w.sum()
+        if abs(rest) < 1e-15:
+            break
+        used = w > 0
+        room = np.where(used, request.caps - w if rest > 0 else w - request.floors, 0.0)
+        if room.sum() <= 0:
+            break
+        w = np.clip(w + rest * room / room.sum(), request.floors, request.caps)
+    return w
+
+
+def audit(weights: Floats, request: Request, response: Response, *, max_sources: int | None = None) -> Audit:
+    """Check weights (S,) against every hard constraint of the request, each to 1e-6 in its own unit."""
+    worst = [abs(float(weights.sum()) - 1.0), float(np.max(-weights, initial=0.0))]
+    worst.append(float(np.max(weights - request.caps, initial=0.0)))
+    worst.append(float(np.max(request.floors - weights, initial=0.0)))
+    worst += [float(limit.coefficients @ weights) - limit.bound for limit in request.linear]
+    if request.spec.hard:
+        worst.append(float(np.max(protection_shortfall(weights, request, response), initial=0.0)))
+    used = weights > 0
+    if max_sources is not None:
+        worst.append(float(max(int(used.sum()) - max_sources, 0)))
+    if request.spec.min_weight is not None and used.any():
+        worst.append(float(np.max(request.spec.min_weight - weights[used])))
+    largest = max(worst)
+    finite = bool(np.isfinite(weights).all())
+    return Audit(passed=finite and largest <= TOLERANCE, worst_violation=max(largest, 0.0) if finite else float("inf"))
+
+
+def protection_shortfall(weights: Floats, request: Request, response: Response) -> Floats:
+    """By how much each target (T,) falls below its limit, less its safety margin; 0 where it is not protected."""
+    gains = response.gains(weights)
+    if request.spec.protect_z:
+        gains = gains - request.spec.protect_z * np.sqrt(((response.filled_errors * weights[:, None]) ** 2).sum(axis=0))
+    return np.where(np.isfinite(request.limits), np.maximum(np.nan_to_num(request.limits) - gains, 0.0), 0.0)
+
+
+def objective_value(
+    weights: Floats, request: Request, response: Response, samples: tuple[Response, ...] = ()
+) -> tuple[float, ...]:
+    """The objective at ``weights``, recomputed: ``(value,)``, or under goals ``(-shortfall, margin)``; penalties taken off.
+
+    Larger is better, compared in order.
+    """
+    spec = request.spec
+    penalty = 0.0
+    if not spec.hard:
+        penalty += spec.harm_penalty * float(protection_shortfall(weights, request, response).sum())
+    if spec.kl:
+        inside = weights > 0
+        with np.errstate(divide="ignore"):
+            penalty += spec.kl * float((weights[inside] * np.log(weights[inside] / request.prior[inside])).sum())
+    if spec.goal == "goals":
+        shortfall, margin = pure_value(weights, request, response, samples)
+        return shortfall - penalty, margin - penalty
+    return (pure_value(weights, request, response, samples)[0] - penalty,)
+
+
+def pure_value(weights: Floats, request: Request, response: Response, samples: tuple[Response, ...] = ()) -> tuple[float, ...]:
+    """The objective without penalties for harm and divergence; risk and CVaR count."""
+    spec, counting = request.spec, request.counting
+    gains = response.gains(weights)
+    which = np.flatnonzero(np.isfinite(request.goals))
+    spread = np.sqrt(((response.filled_errors * weights[:, None]) ** 2).sum(axis=0))
+    robust = gains - spec.risk * spread
+    if spec.goal == "goals":
+        margin = float((robust - request.goals)[which].mean())
+        if spec.cvar is None:
+            return -float(np.maximum(request.goals - robust, 0.0)[which].sum()), margin
+        sampled = [-float(np.maximum(request.goals - s.gains(weights), 0.0)[which].sum()) for s in samples]
+        return _tail_mean(sampled, spec.cvar), margin
+    if spec.cvar is not None:
+        per_sample = [s.gains(weights) for s in samples]
+        return (
+            _tail_mean(
+                [float(g[counting].min()) if spec.goal == "worst" else float(g @ request.weights) for g in per_sample],
+                spec.cvar,
+            ),
+        )
+    if spec.goal == "worst":
+        return (float(robust[counting].min()),)
+    scales = np.sqrt((response.filled_errors**2) @ request.weights**2)
+    return (float(gains @ request.weights) - spec.risk * float(np.linalg.norm(scales * weights)),)
+
+
+def _tail_mean(values: list[float], share: float) -> float:
+    """Mean over the worst ``share`` of the values, the last one taken in part."""
+    ordered = np.sort(np.asarray(values))
+    take = share * ordered.size
+    portions = np.clip(take - np.arange(ordered.size), 0.0, 1.0)
+    return float(ordered @ portions / take)

@@ -1,0 +1,85 @@
+"""A selection told in sentences."""
+
+from __future__ import annotations
+
+
+from tvt.core.mixture import FailedSelection, Mixture
+from tvt.select.stability import STRATEGIES, Stability
+
+
+def explain(mixture: Mixture, stability: Stability | None = None) -> list[str]:
+    """Sentences: what to train on and why, what binds, who is harmed, how far to trust it."""
+    if mixture.verdict == "nothing_helps":
+        return _nothing(mixture)
+    lines = [_choice(mixture)]
+    lines += [line for line in (_reasons(mixture), _binding(mixture), _harm(mixture)) if line]
+    if stability is not None:
+        lines += _trust(stability)
+    return lines
+
+
+def explain_failure(failed: FailedSelection) -> list[str]:
+    """Sentences on a request that no mixture can meet."""
+    lines = [f"No mixture was chosen: {failed.reason}."]
+    if failed.conflicts:
+        lines.append("Drop or loosen one of the limits named, or make protection soft (leave out --hard).")
+    return lines
+
+
+def _nothing(mixture: Mixture) -> list[str]:
+    lines = ["Keep the base model, or add sources: no mixture of these sources credibly helps."]
+    if mixture.credible and not any(mixture.credible.values()):
+        lines.append(f"No allowed source has a credible gain on {_join(list(mixture.credible))}.")
+    if mixture.least_bad:
+        best = ", ".join(f"{s} {w:.0%}" for s, w in sorted(mixture.least_bad.items(), key=lambda x: -x[1])[:4])
+        lines.append(f"The least bad mixture would have been {best}; --anyway returns it all the same.")
+    return lines
+
+
+def _choice(mixture: Mixture) -> str:
+    parts = [f"{mixture.counts[s]:,} examples ({mixture.weights[s]:.0%}) of {s}" for s in mixture.sources]
+    return f"Train on {_join(parts)}."
+
+
+def _reasons(mixture: Mixture) -> str:
+    told = []
+    for target, sources in mixture.credible.items():
+        used = [s for s in sources if mixture.weights.get(s, 0) > 0][:3]
+        if used and len(told) < 4:
+            told.append(f"{target} gains from {_join([f'{s} ({sources[s]:+.2f} alone)' for s in used])}")
+    return f"Credibly, {'; '.join(told)}." if told else ""
+
+
+def _binding(mixture: Mixture) -> str:
+    limits = [(n, p) for n, p in mixture.prices.items() if not n.startswith("protection")][:4]
+    if not limits:
+        return ""
+    return "What binds: " + "; ".join(f"{name} (0.01 more would bring {price / 100:+.4f})" for name, price in limits) + "."
+
+
+def _harm(mixture: Mixture) -> str:
+    if mixture.harmed:
+        told = [f"{h.target} to {h.gain:+.3f} (limit {h.limit:+.3f})" for h in mixture.harmed]
+        return f"Harm below the limits remains: {_join(told)}."
+    losers = sorted((p.gain, t) for t, p in mixture.predicted.items() if p.gain < -0.005)
+    if not losers or any(p.value is not None for p in mixture.predicted.values()):
+        return ""
+    return f"Predicted to lose: {_join([f'{t} {g:+.3f}' for g, t in losers[:5]])}."
+
+
+def _trust(stability: Stability) -> list[str]:
+    told = stability.to_json()["cross_validated"]
+    values = {name: told[name]["kept"] for name in STRATEGIES if told[name]["kept"] is not None}
+    line = (
+        f"Chosen on the other runs and scored on the one left out, the selected mixture gains {values['selected']:+.3f} on average"
+        f" (promised {told['selected']['promised']:+.3f}); "
+    )
+    line += ", ".join(f"{name} {value:+.3f}" for name, value in values.items() if name != "selected") + "."
+    better = [name for name, value in values.items() if name != "selected" and value > values["selected"]]
+    return [line, *([f"By that measure {_join(better)} would have done better: do not lean on this choice."] if better else [])]
+
+
+def _join(parts: list[str]) -> str:
+    if len(parts) < 2:
+        return "".join(parts)
+    return f"{', '.join(parts[:-1])} and {parts[-1]}"

@@ -1,0 +1,118 @@
+"""The frontier: how much gain a more careful mixture costs, against risk or against the worst harm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from tvt.core.pgf import Floats
+from tvt.core.selection import ALL, SelectionSpec
+from tvt.errors import InputError
+from tvt.select.audit import tidy
+from tvt.select.prepare import Evidence, Prepared, prepare
+from tvt.select.rounding import round_to_counts
+
+Kind = Literal["risk", "harm"]
+RISKS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0)
+POINTS = 9
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrontierPoint:
+    """One mixture on the frontier. ``setting`` is the risk factor, or the least gain demanded of every target.
+
+    ``gain`` is the counting targets' weighted mean gain, ``error`` its standard error, ``worst`` the smallest gain of any target.
+    """
+
+    setting: float
+    gain: float
+    error: float
+    worst: float
+    worst_target: str
+    weights: dict[str, float]
+    counts: dict[str, int]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; only sources with a weight."""
+        return {
+            "setting": self.setting,
+            "gain": self.gain,
+            "error": self.error,
+            "worst": {"target": self.worst_target, "gain": self.worst},
+            "weights": {s: w for s, w in self.weights.items() if w > 0},
+            "counts": {s: n for s, n in self.counts.items() if n > 0},
+        }
+
+
+def frontier(evidence: Evidence, spec: SelectionSpec, kind: Kind) -> tuple[FrontierPoint, ...]:
+    """Solve the request over a range of risk factors, or of hard limits on the worst gain from the free choice's to the best.
+
+    Raises:
+        InputError: the request itself is infeasible, or (risk) no errors are known.
+    """
+    if kind == "risk":
+        plain = spec.model_copy(update={"cvar": None})
+        specs = [(risk, plain.model_copy(update={"risk": risk})) for risk in RISKS]
+    else:
+        specs = _harm_specs(evidence, spec)
+    points = []
+    for setting, asked in specs:
+        prepared = prepare(evidence, asked)
+        solution = prepared.solve()
+        if solution.weights is not None:
+            points.append(_point(prepared, tidy(solution.weights, prepared.request), setting))
+    if not points:
+        raise InputError("no point of the frontier can be reached; run the request without --frontier to see what conflicts")
+    return tuple(points)
+
+
+def _harm_specs(evidence: Evidence, spec: SelectionSpec) -> list[tuple[float, SelectionSpec]]:
+    """Limits from the worst gain of the unprotected choice up to the best that any mixture reaches."""
+    free = spec.model_copy(update={"protect": {}, "hard": False})
+    worst = spec.model_copy(
+        update={
+            "objective": "worst", "goals": {}, "targets": {}, "protect": {}, "hard": False, "risk": 0.0, "cvar": None,
+            "exclude": _left_out(evidence, spec), "without_direct": False, "kl": 0.0,
+        }
+    )  # fmt: skip
+    ends = []
+    for asked in (free, worst):
+        prepared = prepare(evidence, asked)
+        solution = prepared.solve()
+        if solution.weights is None:
+            raise InputError("the request is infeasible without any protection; run it without --frontier to see why")
+        ends.append(float(prepared.response.gains(tidy(solution.weights, prepared.request)).min()))
+    low, high = ends
+    limits = np.linspace(low, max(high - 1e-6, low), POINTS)
+    return [(float(x), free.model_copy(update={"protect": _limit(evidence, float(x)), "hard": True})) for x in limits]
+
+
+def _limit(evidence: Evidence, gain: float) -> dict[str, float]:
+    """The limit as the request states it: a gain for a study."""
+    if not hasattr(evidence, "metric"):
+        raise InputError("the harm frontier needs a study with a base model; a table of mixture runs has none")
+    return {ALL: gain}
+
+
+def _left_out(evidence: Evidence, spec: SelectionSpec) -> tuple[str, ...]:
+    """Sources that the request itself may not use."""
+    allowed = prepare(evidence, spec).request.sources
+    return tuple(s for s in evidence.sources if s not in allowed)
+
+
+def _point(prepared: Prepared, weights: Floats, setting: float) -> FrontierPoint:
+    request, response = prepared.request, prepared.response
+    gains, errors = response.gains(weights), response.gain_errors(weights)
+    counts = round_to_counts(weights, prepared.spec.budget, caps=np.minimum(request.caps, 1.0), floors=request.floors)
+    lowest = int(np.argmin(gains))
+    return FrontierPoint(
+        setting=setting,
+        gain=float(gains @ request.weights),
+        error=float(np.linalg.norm(errors * request.weights)),
+        worst=float(gains[lowest]),
+        worst_target=request.targets[lowest],
+        weights=dict(zip(request.sources, map(float, weights), strict=True)),
+        counts=dict(zip(request.sources, map(int, counts), strict=True)),
+    )

@@ -1,0 +1,220 @@
+"""The convex problem of a request, in cvxpy, with every constraint under the name by which the user knows it.
+
+The nonlinear pieces come from an *atoms* object: exact cone atoms here, or outer cuts in ``cardinality`` where the number of
+sources is limited and the problem becomes a sequence of mixed-integer linear ones. The rest of the problem is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import cvxpy as cp
+import numpy as np
+
+from tvt.core.pgf import Floats, Positions
+from tvt.select.request import Request
+from tvt.select.response import Curve, Response
+
+Expression = Any
+"""A cvxpy expression; the package has no types of its own."""
+
+
+class Atoms(Protocol):
+    """Where the nonlinear pieces come from; each may add constraints of its own."""
+
+    constraints: list[Any]
+
+    def curve(self, curve: Curve, w: Expression) -> Expression:
+        """A concave piece (S,): at most ``curve(w)``."""
+
+    def norm(self, scales: Floats, w: Expression) -> Expression:
+        """A convex piece (R,): at least the 2-norm of ``scales[:, r] * w`` for each column r of ``scales`` (S, R)."""
+
+    def divergence(self, w: Expression, prior: Floats) -> Expression:
+        """A convex piece: at least the Kullback-Leibler divergence of ``w`` from ``prior``."""
+
+
+class ExactAtoms:
+    """Exponential and second-order cones."""
+
+    def __init__(self) -> None:
+        self.constraints: list[Any] = []
+
+    def curve(self, curve: Curve, w: Expression) -> Expression:
+        """One variable per source under the curve, so that a cone serves all targets."""
+        height = cp.Variable(w.shape[0])
+        self.constraints.append(height <= cp.log1p(w / curve.offset) / curve.scale)
+        return height
+
+    def norm(self, scales: Floats, w: Expression) -> Expression:
+        """Second-order cones; sources without an error stay out of them."""
+        bounds = cp.Variable(scales.shape[1], nonneg=True)
+        for r in range(scales.shape[1]):
+            used = np.flatnonzero(scales[:, r])
+            if used.size:
+                self.constraints.append(cp.SOC(bounds[r], cp.multiply(scales[used, r], w[used])))
+        return bounds
+
+    def divergence(self, w: Expression, prior: Floats) -> Expression:
+        """Relative entropy; w must be 0 where the prior is."""
+        inside = np.flatnonzero(prior > 0)
+        outside = np.flatnonzero(prior <= 0)
+        if outside.size:
+            self.constraints.append(w[outside] == 0)
+        return cp.sum(cp.rel_entr(w[inside], prior[inside]))
+
+
+@dataclass
+class Named:
+    """A constraint whose rows the user knows by name; ``constraint.dual_value`` has one price per name."""
+
+    constraint: Any
+    names: tuple[str, ...]
+
+
+@dataclass
+class Model:
+    """A problem being built: variables, named constraints, and the expressions that later steps need."""
+
+    w: Any
+    named: list[Named]
+    constraints: list[Any]
+    objective: Any
+    shortfall: Any = None
+    margin: Any = None
+    penalty: Any = 0.0
+    extra: list[Any] = field(default_factory=list)
+
+    def problem(self) -> Any:
+        """The cvxpy problem: maximise ``objective``."""
+        rows = [n.constraint for n in self.named]
+        return cp.Problem(cp.Maximize(self.objective), [*rows, *self.constraints, *self.extra])
+
+
+class ProblemBuilder:
+    """Builds the model of one request under one response (and, for CVaR, under samples of it)."""
+
+    def __init__(
+        self, request: Request, response: Response, samples: Sequence[Response] = (), atoms: Atoms | None = None
+    ) -> None:
+        self.request, self.response, self.samples = request, response, samples
+        self.atoms: Atoms = atoms or ExactAtoms()
+        self.w = cp.Variable(len(request.sources), nonneg=True, name="w")
+        self._heights: dict[Curve, Any] = {}
+
+    def build(self) -> Model:
+        """The whole problem; under goals its objective is the first stage (least shortfall)."""
+        named = self.limits()
+        shortfall = margin = None
+        if self.request.spec.goal == "goals":
+            missing = self._shortfall()
+            shortfall, value = missing, -missing
+            margin = self._mean_margin()
+        else:
+            value = self._value()
+        penalty, harm = self._soft_protection()
+        named += harm
+        if self.request.spec.kl:
+            penalty = penalty + self.request.spec.kl * self.atoms.divergence(self.w, self.request.prior)
+        model = Model(self.w, named, self.atoms.constraints, value - penalty, shortfall, margin, penalty)
+        model.constraints = [cp.sum(self.w) == 1, *self.atoms.constraints]
+        return model
+
+    def limits(self, relax: Any = 0.0) -> list[Named]:
+        """Hard limits on weights and protected gains, each relaxed by ``relax`` (a number or a variable)."""
+        request, named = self.request, []
+        capped = np.flatnonzero(request.caps < 1)
+        if capped.size:
+            names = tuple(request.cap_names[i] for i in capped)
+            named.append(Named(self.w[capped] <= request.caps[capped] + relax, names))
+        floored = np.flatnonzero(request.floors > 0)
+        if floored.size:
+            names = tuple(f"floor of {request.sources[i]}" for i in floored)
+            named.append(Named(self.w[floored] >= request.floors[floored] - relax, names))
+        for limit in request.linear:
+            row = cp.reshape(limit.coefficients @ self.w, (1,), order="C")
+            named.append(Named(row <= limit.bound + relax, (limit.name,)))
+        guarded = np.flatnonzero(np.isfinite(request.limits))
+        if request.spec.hard and guarded.size:
+            names = tuple(f"protection of {request.targets[j]}" for j in guarded)
+            named.append(Named(self._protected(guarded) >= request.limits[guarded] - relax, names))
+        return named
+
+    def _gains(self, which: Positions, response: Response | None = None) -> Any:
+        """Gains of the targets at positions ``which``, (len(which),)."""
+        response = response or self.response
+        total = response.intercept[which] + response.linear[:, which].T @ self.w
+        for curve, coefficients in zip(response.curves, response.concave, strict=True):
+            total = total + coefficients[:, which].T @ self._height(curve)
+        return total
+
+    def _height(self, curve: Curve) -> Any:
+        if curve not in self._heights:
+            self._heights[curve] = self.atoms.curve(curve, self.w)
+        return self._heights[curve]
+
+    def _protected(self, which: Positions) -> Any:
+        """Gains of protected targets less their safety margin."""
+        z = self.request.spec.protect_z
+        gains = self._gains(which)
+        return gains - z * self.atoms.norm(self.response.filled_errors[:, which], self.w) if z else gains
+
+    def _robust(self, which: Positions) -> Any:
+        """Gains less ``risk`` standard errors."""
+        risk = self.request.spec.risk
+        gains = self._gains(which)
+        return gains - risk * self.atoms.norm(self.response.filled_errors[:, which], self.w) if risk else gains
+
+    def _value(self) -> Any:
+        """The objective *gain* or *worst*, over samples under CVaR."""
+        spec, which = self.request.spec, np.flatnonzero(self.request.counting)
+        if spec.goal == "worst":
+            if spec.cvar is None:
+                return cp.min(self._robust(which))
+            return self._tail([cp.min(self._gains(which, s)) for s in self.samples])
+        if spec.cvar is not None:
+            return self._tail([self._weighted(s) for s in self.samples])
+        value = self._weighted(self.response)
+        if spec.risk:
+            scales = np.sqrt((self.response.filled_errors**2) @ self.request.weights**2)
+            value = value - spec.risk * self.atoms.norm(scales[:, None], self.w)[0]
+        return value
+
+    def _weighted(self, response: Response) -> Any:
+        """Weighted mean gain, aggregated before it reaches the solver."""
+        v = self.request.weights
+        total = float(response.intercept @ v) + (response.linear @ v) @ self.w
+        for curve, coefficients in zip(response.curves, response.concave, strict=True):
+            total = total + (coefficients @ v) @ self._height(curve)
+        return total
+
+    def _shortfall(self) -> Any:
+        """Total shortfall from the goals (under CVaR: its mean over the worst samples)."""
+        which = np.flatnonzero(np.isfinite(self.request.goals))
+        goals = self.request.goals[which]
+        if self.request.spec.cvar is None:
+            return cp.sum(cp.pos(goals - self._robust(which)))
+        return -self._tail([-cp.sum(cp.pos(goals - self._gains(which, s))) for s in self.samples])
+
+    def _mean_margin(self) -> Any:
+        """Mean of gain - goal over the goals."""
+        which = np.flatnonzero(np.isfinite(self.request.goals))
+        return cp.sum(self._robust(which) - self.request.goals[which]) / which.size
+
+    def _tail(self, values: list[Any]) -> Any:
+        """CVaR of sampled objective values: their mean over the worst share ``cvar`` (Rockafellar and Uryasev, 2000)."""
+        level = cp.Variable()
+        losses = cp.pos(level - cp.hstack(values))
+        return level - cp.sum(losses) / ((self.request.spec.cvar or 1.0) * len(values))
+
+    def _soft_protection(self) -> tuple[Any, list[Named]]:
+        """Penalty and constraints of soft no-harm."""
+        guarded = np.flatnonzero(np.isfinite(self.request.limits))
+        if self.request.spec.hard or not guarded.size:
+            return 0.0, []
+        slack = cp.Variable(guarded.size, nonneg=True)
+        names = tuple(f"protection of {self.request.targets[j]}" for j in guarded)
+        rows = Named(self._protected(guarded) + slack >= self.request.limits[guarded], names)
+        return self.request.spec.harm_penalty * cp.sum(slack), [rows]

@@ -1,0 +1,140 @@
+"""Responses: how the gains follow from the weights. One concave form serves the linear, the log and the fitted response.
+
+``gain(w) = intercept + linear' w + concave' psi(w)`` with ``concave >= 0`` and ``psi`` concave and increasing in each weight,
+so that every gain is concave in the weights and every problem built on it is convex.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from tvt.core.pgf import Floats
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """One concave function of a weight: ``(log(w + offset) - log(offset)) / scale``, or w itself for ``offset=None``.
+
+    With ``offset = 1/kappa`` and ``scale = log(1 + kappa)`` it is ``log(1 + kappa w)/log(1 + kappa)``: 0 at 0 and 1 at 1.
+    """
+
+    offset: float | None
+    scale: float = 1.0
+
+    @classmethod
+    def log(cls, kappa: float) -> Curve:
+        """The log response with curvature ``kappa``; it tends to the linear one as kappa goes to 0."""
+        return cls(offset=1 / kappa, scale=math.log1p(kappa))
+
+    def __call__(self, weights: Floats) -> Floats:
+        """Values, elementwise."""
+        if self.offset is None:
+            return weights
+        return np.log1p(np.maximum(weights, 0.0) / self.offset) / self.scale
+
+    def slope(self, weights: Floats) -> Floats:
+        """Derivative, elementwise."""
+        if self.offset is None:
+            return np.ones_like(weights)
+        return 1 / (np.maximum(weights, 0.0) + self.offset) / self.scale
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Response:
+    """Gains of T targets as a function of the weights of S sources, with Q curves.
+
+    Shapes: ``intercept`` (T,), ``linear`` (S, T), ``concave`` (Q, S, T), ``errors`` (S, T): the standard error of a gain per
+    unit of a source's weight, NaN where unknown; ``residual`` (T,): standard deviation of what the response leaves
+    unexplained; ``reference`` (T,): the score that a gain of 0 stands for, in the table's unit (NaN for PGF); ``sign`` is -1
+    for losses.
+    """
+
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+    intercept: Floats
+    linear: Floats
+    concave: Floats
+    curves: tuple[Curve, ...]
+    errors: Floats
+    residual: Floats
+    reference: Floats
+    sign: float = 1.0
+    label: str = "linear"
+
+    def gains(self, weights: Floats) -> Floats:
+        """Gains at ``weights`` of shape (S,) or (N, S): (T,) or (N, T)."""
+        total = self.intercept + weights @ self.linear
+        for curve, coefficients in zip(self.curves, self.concave, strict=True):
+            total = total + curve(weights) @ coefficients
+        return total
+
+    def gain_errors(self, weights: Floats) -> Floats:
+        """Standard errors of the gains at ``weights`` of shape (S,) or (N, S); 0 where no error is known."""
+        errors = np.nan_to_num(self.errors)
+        reach = weights[..., :, None]
+        if self.curves:
+            # What is concave in the weight carries its error along the curve, the rest proportionally to the weight.
+            bent = sum(c(weights)[..., :, None] * (a > 0) for c, a in zip(self.curves, self.concave, strict=True))
+            reach = np.where((self.concave > 0).any(axis=0), bent, reach)
+        variance = ((reach * errors) ** 2).sum(axis=-2) + self.residual**2
+        spread: Floats = np.sqrt(variance)
+        return spread
+
+    def scores(self, gains: Floats) -> Floats:
+        """Gains turned back into the table's scores (NaN for PGF studies, where the gain is the score)."""
+        return self.reference + self.sign * gains
+
+    @cached_property
+    def filled_errors(self) -> Floats:
+        """``errors`` with each unknown one replaced by the largest known one of its target (0 where none is known)."""
+        known = np.where(np.isnan(self.errors), 0.0, self.errors)
+        return np.where(np.isnan(self.errors), known.max(axis=0, initial=0.0), self.errors)
+
+    def take_sources(self, keep: Sequence[int]) -> Response:
+        """The response over some sources only (positions); the others have weight 0."""
+        kept = list(keep)
+        # A dropped source has weight 0, where every curve is 0: nothing moves into the intercept.
+        return replace(
+            self,
+            sources=tuple(self.sources[i] for i in kept),
+            linear=self.linear[kept],
+            concave=self.concave[:, kept],
+            errors=self.errors[kept],
+        )
+
+
+def transfer_response(
+    mean: Floats,
+    errors: Floats,
+    *,
+    sources: Sequence[str],
+    targets: Sequence[str],
+    kappa: float | None,
+) -> Response:
+    """The response of a transfer study: help bends by the log curve, harm is proportional to the weight.
+
+    Args:
+        mean: gains of training on one source alone, (S, T), complete.
+        errors: their standard errors, (S, T), NaN where unknown.
+        sources, targets: names of rows and columns.
+        kappa: curvature of the log curve, or None for the linear response.
+    """
+    help_, harm = np.maximum(mean, 0.0), np.minimum(mean, 0.0)
+    n = len(targets)
+    return Response(
+        sources=tuple(sources),
+        targets=tuple(targets),
+        intercept=np.zeros(n),
+        linear=mean if kappa is None else harm,
+        concave=np.zeros((0, *mean.shape)) if kappa is None else help_[None],
+        curves=() if kappa is None else (Curve.log(kappa),),
+        errors=errors,
+        residual=np.zeros(n),
+        reference=np.full(n, np.nan),
+        label="linear" if kappa is None else f"log, kappa {kappa:g}",
+    )

@@ -1,0 +1,37 @@
+"""Bootstrap samples of a transfer matrix: what the mean matrix might have been with other seeds and other questions."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tvt.core.matrix import TransferMatrix
+from tvt.core.pgf import Floats
+from tvt.select.completion import Completed
+
+SAMPLES = 200
+
+
+def bootstrap_means(matrix: TransferMatrix, completed: Completed, seed: int, count: int = SAMPLES) -> Floats:
+    """Mean matrices, (count, S, T) in the order of ``completed``.
+
+    Runs are drawn with replacement (whole runs, as their cells share a seed), then each cell gets normal noise of its item
+    error; an estimated cell gets noise of its whole error.
+    """
+    rng = np.random.default_rng(seed)
+    rows = [matrix.sources.index(s) for s in completed.sources]
+    columns = [matrix.targets.index(t) for t in completed.targets]
+    cut = np.ix_(range(len(matrix.runs)), rows, columns)
+    values = matrix.values[cut]
+    deviation = np.nan_to_num(values - matrix.mean[np.ix_(rows, columns)])
+    draws = rng.integers(0, len(matrix.runs), size=(count, len(matrix.runs)))
+    shares = np.stack([np.bincount(d, minlength=len(matrix.runs)) for d in draws]) / len(matrix.runs)
+    spread = np.einsum("bk,kst->bst", shares, deviation)
+    if len(matrix.runs) > 1:  # a resample of K runs spreads by (K - 1)/K of the error it stands for
+        spread *= np.sqrt(len(matrix.runs) / (len(matrix.runs) - 1))
+    item = np.nan_to_num(matrix.item_error[np.ix_(rows, columns)])
+    for source, target in completed.estimated:
+        at = completed.sources.index(source), completed.targets.index(target)
+        item[at] = np.nan_to_num(completed.errors[at])
+    noise: Floats = rng.standard_normal(spread.shape) * item
+    means: Floats = completed.mean + spread + noise
+    return means

@@ -1,0 +1,126 @@
+"""Solving with fallback solvers in a fixed, recorded order. cvxpy raises nothing on infeasible problems: the status is read."""
+
+from __future__ import annotations
+
+import copy
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import cvxpy as cp
+import numpy as np
+
+from tvt.core.mixture import SolverRecord
+from tvt.core.pgf import Floats
+from tvt.select.problem import Model, ProblemBuilder
+from tvt.select.request import Request
+from tvt.select.response import Response
+
+SOLVED = ("optimal", "optimal_inaccurate")
+LINEAR_ORDER: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("SCIPY", {"scipy_options": {"mip_rel_gap": 1e-9}}),
+    ("CLARABEL", {}),
+    ("SCS", {"eps": 1e-7}),
+)
+CONIC_ORDER: tuple[tuple[str, dict[str, Any]], ...] = (("CLARABEL", {}), ("SCS", {"eps": 1e-7, "max_iters": 20_000}))
+"""Fallback orders: the first that answers is taken. Linear and mixed-integer problems go to HiGHS (as SciPy carries it: the
+newer wrapper prints a banner on stdout), whose vertices are exact."""
+DISPLAY = {"SCIPY": "HIGHS"}
+
+GOALS_MET = 1e-6
+"""Total shortfall up to which goals count as met."""
+
+SHORTFALL_SLACK = 1e-7
+"""By how much the second stage under goals may exceed the least shortfall of the first."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Solution:
+    """Weights (S,) with their objective and shadow prices, or the status without weights."""
+
+    status: str
+    weights: Floats | None
+    objective: float
+    prices: dict[str, float]
+    record: SolverRecord
+
+    @property
+    def infeasible(self) -> bool:
+        """Whether the solver proved that nothing meets the constraints."""
+        return self.status in ("infeasible", "infeasible_inaccurate")
+
+    def after(self, first: Solution) -> Solution:
+        """This second stage's solution with the time of both stages."""
+        seconds, tried = first.record.seconds + self.record.seconds, first.record.tried + self.record.tried
+        return replace(self, record=self.record.model_copy(update={"seconds": seconds, "tried": tried}))
+
+
+def run_solvers(problem: Any) -> SolverRecord:
+    """Solve in place with the first solver that gives an answer; an answer may be *infeasible*."""
+    order = LINEAR_ORDER if _is_linear(problem) else CONIC_ORDER
+    tried: list[str] = []
+    began = time.perf_counter()
+    for name, options in order:
+        label = DISPLAY.get(name, name)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                problem.solve(solver=name, **copy.deepcopy(options))
+        except (cp.error.SolverError, ValueError, ArithmeticError) as error:
+            tried.append(f"{label}: {str(error).splitlines()[0][:80]}")
+            continue
+        if problem.status in ("optimal", "infeasible", "unbounded") or name == order[-1][0]:
+            seconds = time.perf_counter() - began
+            return SolverRecord(name=label, status=problem.status, seconds=seconds, tried=tuple(tried))
+        tried.append(f"{label}: {problem.status}")
+    return SolverRecord(name="none", status="solver_error", seconds=time.perf_counter() - began, tried=tuple(tried))
+
+
+def _is_linear(problem: Any) -> bool:
+    return bool(problem.is_lp()) or (problem.is_mixed_integer() and bool(problem.objective.args[0].is_affine()))
+
+
+def solve_convex(request: Request, response: Response, samples: Sequence[Response] = ()) -> Solution:
+    """Solve a request without a limit on the number of sources."""
+    model = ProblemBuilder(request, response, samples).build()
+    first = solve_once(model)
+    if first.weights is None or not goals_met(model):
+        return first
+    to_margin_stage(model, float(model.shortfall.value))
+    again = solve_once(model)
+    return first if again.weights is None else again.after(first)
+
+
+def solve_once(model: Model) -> Solution:
+    """Solve a model's current objective."""
+    record = run_solvers(model.problem())
+    if record.status not in SOLVED:
+        return Solution(status=record.status, weights=None, objective=float("nan"), prices={}, record=record)
+    return _solution(model, float(model.objective.value), record)
+
+
+def goals_met(model: Model) -> bool:
+    """Whether a solved model has goals and meets them all, so that the second stage has something to choose."""
+    return model.shortfall is not None and float(model.shortfall.value) <= GOALS_MET
+
+
+def to_margin_stage(model: Model, shortfall: float) -> None:
+    """Turn a goals model to its second stage: most margin at (nearly) the least shortfall."""
+    model.extra.append(model.shortfall <= max(shortfall, 0.0) + SHORTFALL_SLACK)
+    model.objective = model.margin - model.penalty
+
+
+def _solution(model: Model, objective: float, record: SolverRecord) -> Solution:
+    prices: dict[str, float] = {}
+    for named in model.named:
+        duals = named.constraint.dual_value
+        if duals is None:
+            continue
+        for name, price in zip(named.names, np.abs(np.atleast_1d(duals)), strict=True):
+            if price > 1e-5:
+                prices[name] = prices.get(name, 0.0) + float(price)
+    return Solution(
+        status=record.status, weights=np.asarray(model.w.value, dtype=float), objective=objective, prices=prices, record=record
+    )

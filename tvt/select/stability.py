@@ -1,0 +1,144 @@
+"""How far to trust a choice: weights when one run is left out, and gains on the run that the choice did not see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from tvt.core.matrix import TransferMatrix
+from tvt.core.mixture_runs import MixtureRuns
+from tvt.core.pgf import Floats
+from tvt.core.selection import SelectionSpec
+from tvt.errors import InputError
+from tvt.select.audit import tidy
+from tvt.select.fit import FOLDS
+from tvt.select.prepare import Evidence, Prepared, prepare, whole_response
+from tvt.select.response import Response
+
+STRATEGIES = ("selected", "uniform", "best single", "proportional to PGF")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Stability:
+    """``weights`` (folds, S): the choice without each fold; ``promised`` and ``kept`` (folds, strategies): the counting targets'
+    weighted mean gain predicted by the evidence chosen on, and by the fold left out. Failed folds are NaN.
+    """
+
+    sources: tuple[str, ...]
+    folds: tuple[str, ...]
+    weights: Floats
+    promised: Floats
+    kept: Floats
+
+    @property
+    def optimism(self) -> float:
+        """Mean of promised minus kept for the selected mixture; above 0, promises are too high."""
+        return float(np.nanmean(self.promised[:, 0] - self.kept[:, 0]))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: weight ranges by source and mean gains by strategy."""
+        low, high = np.nanmin(self.weights, axis=0), np.nanmax(self.weights, axis=0)
+        return {
+            "folds": list(self.folds),
+            "weights": {
+                s: {"low": float(a), "high": float(b)} for s, a, b in zip(self.sources, low, high, strict=True) if b > 0
+            },
+            "cross_validated": {
+                name: {"promised": _mean(self.promised[:, i]), "kept": _mean(self.kept[:, i])}
+                for i, name in enumerate(STRATEGIES)
+            },
+            "optimism": self.optimism,
+        }
+
+
+def stability(evidence: Evidence, spec: SelectionSpec) -> Stability | None:
+    """Choose without each run (each of five folds of a table of mixture runs) and score on what was left out.
+
+    None where there are too few runs to leave one out. The verdict is not asked here: the best mixture of each fold counts.
+    """
+    parts = _folds(evidence, spec)
+    if len(parts) < 2:
+        return None
+    labels, chosen, promised, kept = [], [], [], []
+    sources = evidence.sources
+    for label, rest, left_out in parts:
+        labels.append(label)
+        try:
+            prepared = prepare(rest, spec)
+            judge, *_ = whole_response(left_out, spec)
+        except InputError:  # the fold alone lacks what the request names
+            prepared = None
+        solution = prepared.solve() if prepared is not None else None
+        if prepared is None or solution is None or solution.weights is None:
+            chosen.append(np.full(len(sources), np.nan))
+            promised.append(np.full(len(STRATEGIES), np.nan))
+            kept.append(np.full(len(STRATEGIES), np.nan))
+            continue
+        candidates = _candidates(prepared, tidy(solution.weights, prepared.request))
+        full = np.stack([prepared.spread(c) for c in candidates])
+        chosen.append(_onto(full[0], prepared.whole.sources, sources))
+        promised.append(_value(prepared, prepared.whole, full))
+        kept.append(_value(prepared, judge, full))
+    if not np.isfinite(np.stack(chosen)).any():
+        return None
+    return Stability(
+        sources=sources,
+        folds=tuple(labels),
+        weights=np.stack(chosen),
+        promised=np.stack(promised),
+        kept=np.stack(kept),
+    )
+
+
+def _folds(evidence: Evidence, spec: SelectionSpec) -> list[tuple[str, Evidence, Evidence]]:
+    """(label, evidence without the fold, the fold)."""
+    if isinstance(evidence, TransferMatrix):
+        everything = range(len(evidence.runs))
+        return [
+            (run, evidence.only_runs([k for k in everything if k != out]), evidence.only_runs([out]))
+            for out, run in enumerate(evidence.runs)
+        ]
+    groups = np.random.default_rng(spec.seed + 1).permutation(len(evidence.ids)) % FOLDS
+    return [(f"fold {fold + 1}", _rows(evidence, groups != fold), _rows(evidence, groups == fold)) for fold in range(FOLDS)]
+
+
+def _rows(runs: MixtureRuns, keep: Any) -> MixtureRuns:
+    ids = tuple(i for i, k in zip(runs.ids, keep, strict=True) if k)
+    return replace(runs, ids=ids, weights=runs.weights[keep], scores=runs.scores[keep])
+
+
+def _candidates(prepared: Prepared, selected: Floats) -> list[Floats]:
+    """The strategies' mixtures over the allowed sources, all chosen on the same evidence."""
+    n, v = len(selected), prepared.request.weights
+    alone = prepared.response.gains(np.eye(n)) @ v
+    best = np.eye(n)[int(np.argmax(alone))]
+    positive = np.maximum(alone - (0.0 if prepared.report is None else alone.min()), 0.0)
+    proportional = positive / positive.sum() if positive.sum() > 0 else np.full(n, 1 / n)
+    return [selected, np.full(n, 1 / n), best, proportional]
+
+
+def _value(prepared: Prepared, judge: Response, weights: Floats) -> Floats:
+    """Weighted mean gain of the counting targets under ``judge``; scores of different tables are put on one reference."""
+    names = prepared.request.targets
+    columns = [judge.targets.index(t) for t in names if t in judge.targets]
+    v = np.array([w for t, w in zip(names, prepared.request.weights, strict=True) if t in judge.targets])
+    full = np.stack([_onto(row, prepared.whole.sources, judge.sources) for row in weights])
+    gains = judge.gains(full)[:, columns]
+    if np.isfinite(judge.reference).all():
+        own = prepared.whole.reference[[prepared.whole.targets.index(judge.targets[c]) for c in columns]]
+        gains = judge.sign * (judge.scores(judge.gains(full))[:, columns] - own)
+    value: Floats = gains @ v / v.sum() if v.sum() > 0 else np.full(len(weights), np.nan)
+    return value
+
+
+def _onto(weights: Floats, own: tuple[str, ...], sources: tuple[str, ...]) -> Floats:
+    """Weights over ``own`` written over ``sources``."""
+    position = {s: i for i, s in enumerate(own)}
+    return np.array([weights[position[s]] if s in position else 0.0 for s in sources])
+
+
+def _mean(values: Floats) -> float | None:
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if finite.size else None

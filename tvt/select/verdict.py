@@ -1,0 +1,50 @@
+"""Is there anything to gain? The base model is always a candidate; a source counts only where its gain is credible."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import ndtri, stdtrit
+
+from tvt.core.matrix import TransferMatrix
+from tvt.core.pgf import Floats
+from tvt.select.completion import Completed
+from tvt.select.request import Request
+
+
+def credible_sources(matrix: TransferMatrix, completed: Completed, request: Request) -> dict[str, dict[str, float]]:
+    """By counting target, the allowed sources whose lower confidence bound is above 0, with their mean gain.
+
+    The bound is one-sided at ``spec.confidence``: ``mean - sqrt((t * seed error)^2 + (z * item error)^2)``. Seed noise is
+    independent between sources, and the best of many is picked, so t carries Bonferroni's correction for the number of sources
+    and the degrees of freedom of the seed variance pooled over the target's column. Item noise is mostly shared by the sources
+    (same questions, same base model), so z carries none. With neither error known a positive mean is all there is to go by.
+    """
+    spec, allowed = request.spec, list(request.sources)
+    bound = lower_bounds(matrix, completed, spec.confidence, len(allowed))
+    found: dict[str, dict[str, float]] = {}
+    for j, target in enumerate(completed.targets):
+        if not request.counting[j]:
+            continue
+        gains = {}
+        for source in allowed:
+            i = completed.sources.index(source)
+            if (source, target) not in completed.estimated and bound[i, j] > 0:
+                gains[source] = float(completed.mean[i, j])
+        found[target] = dict(sorted(gains.items(), key=lambda item: -item[1]))
+    return found
+
+
+def lower_bounds(matrix: TransferMatrix, completed: Completed, confidence: float, candidates: int) -> Floats:
+    """Lower confidence bounds of the gains, (S, T) in the order of ``completed``."""
+    rows = [matrix.sources.index(s) for s in completed.sources]
+    columns = [matrix.targets.index(t) for t in completed.targets]
+    cut = np.ix_(rows, columns)
+    count, seed, item = matrix.run_count[cut], matrix.seed_error[cut], np.nan_to_num(matrix.item_error[cut])
+    freedom = np.maximum(count - 1, 0).sum(axis=0)
+    variance = np.nansum(np.where(count > 1, seed**2 * count * (count - 1), 0.0), axis=0) / np.maximum(freedom, 1)
+    pooled = np.sqrt(variance / np.maximum(count, 1))
+    tail = (1 - confidence) / max(candidates, 1)
+    t = np.where(freedom > 0, stdtrit(np.maximum(freedom, 1), 1 - tail), 0.0)
+    margin = np.hypot(t * np.fmax(np.nan_to_num(seed), pooled), float(ndtri(confidence)) * item)
+    bounds: Floats = completed.mean - margin
+    return bounds
