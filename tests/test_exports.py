@@ -198,6 +198,20 @@ def test_all_faults_at_once(rows: Path) -> None:
     assert "--model" in faults
 
 
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [("Qwen2.5-VL-3B", "Qwen/Qwen2.5-VL-3B-Instruct"), ("org/model", "org/model"), ("some model", None), (None, None)],
+)
+def test_model_from_the_provenance(known: str | None, expected: str | None, rows: Path) -> None:
+    of = mixture(provenance={"evidence": {"model": known}})
+    if expected is None:
+        with pytest.raises(InputError, match="--model"):
+            export(of, "ms-swift", data_dir=rows)
+    else:
+        assert yaml.safe_load(export(of, "ms-swift", data_dir=rows)["sft.yaml"])["model"] == expected
+    assert yaml.safe_load(export(of, "ms-swift", model="mine/own", data_dir=rows)["sft.yaml"])["model"] == "mine/own"
+
+
 def test_unknown_trainer() -> None:
     with pytest.raises(InputError, match="did you mean 'axolotl'"):
         export(mixture(), "axolotle", model=MODEL)
