@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from tvt.core.pgf import Bools, Floats, item_standard_error, perfection_gap_factor
+from tvt.core.pgf import Bools, Floats, has_gap, item_standard_error, perfection_gap_factor
 from tvt.core.scores import MaskedScore, Score
 from tvt.core.task import Task, resolve_name
 
