@@ -1,0 +1,234 @@
+"""Rows of a score table (run, source, target and what was measured) as Score and MaskedScore values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypedDict
+
+from tvt.core.scores import BASE, MaskedScore, Score
+from tvt.data.csv_table import Faults, Row, Table, integer, number
+from tvt.data.units import Unit, accuracy_unit
+from tvt.errors import suggest
+
+BASE_NAMES = frozenset({BASE, "none", ""})
+"""What the source of a base row may be called, in lower case."""
+MAX_CELLS = 20_000_000
+"""Largest runs x sources x targets: a sparse table of unrelated names would fill the memory."""
+
+_ONLY_RUN = "run_0"
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Positions of the columns that a score table may have."""
+
+    source: int
+    target: int
+    run: int | None = None
+    accuracy: int | None = None
+    correct: int | None = None
+    total: int | None = None
+    both_correct: int | None = None
+    reason: int | None = None
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a score table holds; ``lines`` says where each (run, source, target) stands."""
+
+    scores: tuple[Score, ...]
+    masked: tuple[MaskedScore, ...]
+    lines: Mapping[tuple[str, str | None, str], int]
+
+    @property
+    def rows(self) -> Sequence[Score | MaskedScore]:
+        """Measured and missing evaluations together."""
+        return (*self.scores, *self.masked)
+
+
+def find_columns(table: Table, aliases: Mapping[str, str], faults: Faults) -> dict[str, int]:
+    """Map roles to positions; a role that two columns claim, and a column without a role, are faults.
+
+    Args:
+        table: the table.
+        aliases: column name in lower case -> role.
+        faults: where to note faults.
+    """
+    found: dict[str, int] = {}
+    for position, name in enumerate(table.header):
+        role = aliases.get(name.casefold())
+        if role is None:
+            if name:
+                hint = suggest(name, list(aliases)) or f"; known: {', '.join(dict.fromkeys(aliases))}"
+                faults.add(1, f"unknown column '{name}'{hint}; rename or remove it")
+        elif role in found:
+            faults.add(1, f"'{table.header[found[role]]}' and '{name}' both name the {role}; keep one")
+        else:
+            found[role] = position
+    return found
+
+
+def read_keys(table: Table, columns: Columns, faults: Faults) -> list[tuple[Row, str, str | None, str]]:
+    """The rows with their run, source (``None`` for the base model) and target; faulty rows are noted and left out."""
+    seen: dict[tuple[str, str | None, str], int] = {}
+    found = []
+    for row in table.rows:
+        name, target = row.cells[columns.source], row.cells[columns.target]
+        source = None if name.lower() in BASE_NAMES else name
+        run = _ONLY_RUN if columns.run is None else row.cells[columns.run]
+        if not target:
+            faults.add(row.line, "no target; name the task that was scored")
+        elif target.lower() in BASE_NAMES:
+            faults.add(row.line, f"'{target}' cannot be a target, it means the base model; name the task")
+        elif not run and source is not None:
+            faults.add(row.line, "no run; name the run or seed")
+        elif (run, source, target) in seen:
+            first = seen[run, source, target]
+            what = f"{source or BASE} -> {target}" + (f" of run '{run}'" if run else "")
+            faults.add(row.line, f"{what} stands on line {first} already; remove one of the two")
+        else:
+            seen[run, source, target] = row.line
+            found.append((row, run or BASE, source, target))
+    return found
+
+
+def read_scores(table: Table, columns: Columns, unit: Unit | None, faults: Faults, *, strict: bool = False) -> Scores:
+    """Read accuracies or counts with base rows; raises InputError with all faults.
+
+    Args:
+        table: the table.
+        columns: where things stand.
+        unit: ``fraction`` or ``percent`` of the accuracies; ``None`` infers it or refuses.
+        faults: the faults found so far.
+        strict: a row without counts needs a reason.
+    """
+    keyed = read_keys(table, columns, faults)
+    scores: list[Score] = []
+    masked: list[MaskedScore] = []
+    measure = _counts(columns)
+    if columns.accuracy is not None:
+        cells = [(row.line, value) for row, *_ in keyed if isinstance(value := number(row.cells[columns.accuracy]), float)]
+        percent = accuracy_unit(cells, unit, faults) == "percent"
+        measure = _accuracies(columns, columns.accuracy, percent=percent)
+    for row, run, source, target in keyed:
+        measured = measure(row)
+        reason = row.cells[columns.reason] if columns.reason is not None else ""
+        if isinstance(measured, list):
+            for fault in measured:
+                faults.add(row.line, fault)
+        elif measured is None:
+            if strict and not reason:
+                faults.add(row.line, "no counts and no reason; give correct and total, or the reason why they are missing")
+            masked.append(MaskedScore(run=run, source=source, target=target, reason=reason or "not measured"))
+        elif reason:
+            faults.add(row.line, "a reason beside a measurement; a row has one or the other")
+        else:
+            scores.append(Score(run=run, source=source, target=target, **measured))
+    lines = {(run, source, target): row.line for row, run, source, target in keyed}
+    result = Scores(tuple(scores), tuple(masked), lines)
+    _check_base(result, faults)
+    faults.check()
+    return result
+
+
+def check_size(runs: int, sources: int, targets: int, faults: Faults) -> None:
+    """Note a fault where the full matrix would not fit into memory."""
+    if runs * sources * targets > MAX_CELLS:
+        faults.add(None, f"{runs} runs x {sources} sources x {targets} targets are too many cells; is a wrong column used?")
+
+
+class _Measured(TypedDict):
+    """The measured part of a Score."""
+
+    accuracy: float
+    correct: int | None
+    total: int | None
+    both_correct: int | None
+
+
+_Measure = Callable[[Row], "_Measured | list[str] | None"]
+"""What a row measured; ``None`` where missing, a list of faults where wrong."""
+
+
+def _counts(columns: Columns) -> _Measure:
+    """Reads counts."""
+
+    def measure(row: Row) -> _Measured | list[str] | None:
+        assert columns.correct is not None  # noqa: S101 - the caller looked
+        assert columns.total is not None  # noqa: S101
+        correct, total = integer(row.cells[columns.correct]), integer(row.cells[columns.total])
+        both = None if columns.both_correct is None else integer(row.cells[columns.both_correct])
+        wrong = [value for value in (correct, total, both) if isinstance(value, str)]
+        if wrong:
+            return wrong
+        if correct is None and both is None:
+            return None  # a total alone measures nothing
+        if not isinstance(correct, int) or not isinstance(total, int):
+            return ["correct and total belong together; give both or neither"]
+        faults = [
+            *_check_total(total),
+            *([f"correct {correct} is not within 0 and total {total}; check the counts"] if not 0 <= correct <= total else []),
+            *(_check_both(both, correct) if isinstance(both, int) else []),
+        ]
+        joint = both if isinstance(both, int) else None
+        return faults or _Measured(accuracy=correct / total, correct=correct, total=total, both_correct=joint)
+
+    return measure
+
+
+def _accuracies(columns: Columns, position: int, *, percent: bool) -> _Measure:
+    """Reads an accuracy and an optional total."""
+
+    def measure(row: Row) -> _Measured | list[str] | None:
+        value = number(row.cells[position])
+        total = None if columns.total is None else integer(row.cells[columns.total])
+        both = None if columns.both_correct is None else integer(row.cells[columns.both_correct])
+        wrong = [fault for fault in (value, total, both) if isinstance(fault, str)]
+        if wrong:
+            return wrong
+        if not isinstance(value, float):
+            return None
+        accuracy = value / 100 if percent else value  # divided, so that 95 becomes exactly 0.95
+        correct = round(accuracy * total) if isinstance(total, int) else None
+        faults = _check_total(total) if isinstance(total, int) else []
+        if isinstance(both, int):
+            faults += ["both_correct needs a total; add it"] if correct is None else _check_both(both, correct)
+        counted, joint = (count if isinstance(count, int) else None for count in (total, both))
+        return faults or _Measured(accuracy=accuracy, correct=correct, total=counted, both_correct=joint)
+
+    return measure
+
+
+def _check_total(total: int) -> list[str]:
+    return [] if total >= 1 else [f"total {total} is not positive; give the number of questions"]
+
+
+def _check_both(both: int, correct: int) -> list[str]:
+    return [] if 0 <= both <= correct else [f"both_correct {both} is not within 0 and correct {correct}; check the counts"]
+
+
+def _check_base(result: Scores, faults: Faults) -> None:
+    """Every measured cell needs a base row: of its run, or the only one of its target."""
+    rows = result.rows
+    base: dict[str, set[str]] = {}
+    for row in rows:
+        if row.source is None:
+            base.setdefault(row.target, set()).add(row.run)
+    if not any(row.source is not None for row in rows):
+        faults.add(None, "empty study: no row with a source; add the scores after finetuning")
+    elif not base:
+        faults.add(None, f"no base rows; add the base model's scores with source '{BASE}'")
+    else:
+        _check_each_base((row for row in result.scores if row.source is not None), base, result, faults)
+
+
+def _check_each_base(finetuned: Iterable[Score], base: Mapping[str, set[str]], result: Scores, faults: Faults) -> None:
+    told: set[tuple[str, str]] = set()
+    for row in finetuned:
+        runs = base.get(row.target, set())
+        if row.run in runs or len(runs) == 1 or (row.run, row.target) in told:
+            continue
+        told.add((row.run, row.target))
+        line = result.lines[row.run, row.source, row.target]
+        faults.add(line, f"no base row for target '{row.target}' in run '{row.run}'; add one with source '{BASE}'")

@@ -1,0 +1,82 @@
+"""Finding a study by what the user wrote: a bundled name, a study folder, or a CSV file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tvt.core.matrix import TransferMatrix
+from tvt.data.csv_study import Metric, load_csv_study
+from tvt.data.study_folder import STUDY_FILE, load_study_folder
+from tvt.data.tasks import bundled_root
+from tvt.data.units import Unit
+from tvt.errors import InputError, suggest
+
+__all__ = ["bundled_folder", "bundled_root", "bundled_studies", "load_study"]
+
+
+def bundled_studies() -> tuple[str, ...]:
+    """Names of the studies that come with tvt, small models first."""
+    root = bundled_root() / "studies"
+    names = [path.parent.name for path in root.glob(f"*/{STUDY_FILE}")]
+    return tuple(sorted(names, key=lambda name: (_digits(name), name)))
+
+
+def bundled_folder(name: str) -> Path:
+    """Folder of a bundled study."""
+    return bundled_root() / "studies" / name
+
+
+def load_study(reference: str | Path, *, metric: Metric = "pgf", unit: Unit | None = None) -> TransferMatrix:
+    """Load the transfer matrix that ``reference`` means.
+
+    Args:
+        reference: a bundled name (``qwen2.5-vl-7b``, or its unambiguous end ``7b``), a study folder, or a CSV file (see
+            :func:`tvt.data.csv_study.load_csv_study`). A bundled name goes before a path; write ``./NAME`` for the path.
+        metric: ``pgf``, or ``gain`` for a CSV of values that are no PGF.
+        unit: ``fraction`` or ``percent`` of a CSV's values; ``None`` infers it where that is clear.
+
+    Raises:
+        InputError: nothing is found (with the nearest name), or what is found is faulty, every fault on a line of its own.
+    """
+    path = _find(reference)
+    if path.name == STUDY_FILE:
+        path = path.parent
+    if not path.is_dir():
+        return load_csv_study(path, metric=metric, unit=unit)
+    if not (path / STUDY_FILE).is_file():
+        raise InputError(f"{path}: a directory without {STUDY_FILE}; name a study folder or a CSV file")
+    if metric != "pgf" or unit is not None:
+        option = "--metric" if metric != "pgf" else "--unit"
+        raise InputError(f"{path}: holds counts, from which PGF is computed; drop {option}")
+    return load_study_folder(path)
+
+
+def _find(reference: str | Path) -> Path:
+    """The folder or file of a study."""
+    text, names = str(reference), bundled_studies()
+    if isinstance(reference, str) and text in names:
+        return bundled_folder(text)
+    path = Path(reference)
+    if _exists(path):
+        return path
+    folded = text.casefold()
+    ending = [name for name in names if name.casefold() == folded or (folded and name.endswith("-" + folded.removeprefix("-")))]
+    if len(ending) == 1:
+        return bundled_folder(ending[0])
+    if len(ending) > 1:
+        raise InputError(f"study '{text}' may be any of {', '.join(ending)}; write the whole name")
+    shown = text if len(text) <= 200 else text[:200] + "..."
+    raise InputError(f"no study, folder or file '{shown}'{suggest(text, names)}; run tvt studies for those that come with tvt")
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name too long, or no permission to look
+        return False
+
+
+def _digits(name: str) -> float:
+    """The number of parameters in a name such as ``qwen2.5-vl-32b``, for sorting; infinity where there is none."""
+    last = name.rpartition("-")[2].removesuffix("b")
+    return float(last) if last.replace(".", "", 1).isdigit() else float("inf")

@@ -1,0 +1,225 @@
+"""tvt's own study format: a folder with ``study.yaml`` (what the study is) and ``scores.csv`` (what was counted)."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from tvt.core.matrix import TransferMatrix
+from tvt.core.scores import BASE, MaskedScore, Score
+from tvt.core.task import Task
+from tvt.data.csv_study import refuse_if_empty
+from tvt.data.csv_table import Faults, Table, read_table
+from tvt.data.score_rows import BASE_NAMES, Columns, Scores, check_size, find_columns, read_scores
+from tvt.data.tasks import load_tasks
+from tvt.errors import InputError, suggest
+from tvt.io import atomic, strict_yaml
+from tvt.io.faults import input_error
+
+FORMAT_VERSION = 1
+STUDY_FILE = "study.yaml"
+SCORES_FILE = "scores.csv"
+_REQUIRED = ("run", "source", "target", "correct", "total")
+_OPTIONAL = ("both_correct", "reason")
+
+
+class StudyManifest(BaseModel):
+    """``study.yaml``: what a study is, and where its counts come from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: int = FORMAT_VERSION
+    """Version of the folder's format."""
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    """Name of the study."""
+    model: str | None = None
+    """The base model."""
+    parameters: Annotated[float, Field(gt=0)] | None = None
+    """The base model's parameters, in billions."""
+    counts: Literal["measured", "inferred"] = "measured"
+    """Whether the counts were measured, or inferred from published figures."""
+    provenance: str | None = None
+    """Who measured what, and where it is published."""
+    scores: str = SCORES_FILE
+    """The table of counts, a path inside the folder."""
+    tasks: Annotated[tuple[Task, ...], Field(min_length=1)]
+    """The tasks. A plain name takes its details from tvt's own manifest, if there is one; a mapping overrides them."""
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _fill_in(cls, value: Any) -> Any:
+        """Names become tasks, with what the bundled manifests know of them."""
+        if not isinstance(value, list | tuple):
+            return value
+        known = {task.name: task.model_dump() for task in load_tasks()}
+        filled = []
+        for item in value:
+            given = {"name": item} if isinstance(item, str) else item
+            is_known = isinstance(given, dict) and given.get("name") in known
+            filled.append({**known[given["name"]], **given} if is_known else given)
+        return filled
+
+    @field_validator("tasks")
+    @classmethod
+    def _distinct(cls, tasks: tuple[Task, ...]) -> tuple[Task, ...]:
+        faults = []
+        seen: dict[str, Task] = {}
+        for task in tasks:
+            if task.name.strip().lower() in BASE_NAMES:
+                faults.append(f"'{task.name}' cannot name a task, it means the base model; rename it")
+            for label in dict.fromkeys(text.casefold() for text in (task.name, task.abbreviation) if text):
+                if label in seen:
+                    faults.append(f"'{task.name}' and '{seen[label].name}' share the label '{label}'; rename one")
+                seen.setdefault(label, task)
+        if faults:
+            raise ValueError("\n".join(faults))
+        return tasks
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyFolder:
+    """A study as it was read."""
+
+    manifest: StudyManifest
+    scores: tuple[Score, ...]
+    masked: tuple[MaskedScore, ...]
+
+    def matrix(self) -> TransferMatrix:
+        """The PGF matrix of the study."""
+        return TransferMatrix.from_scores(
+            self.scores,
+            masked=self.masked,
+            tasks=self.manifest.tasks,
+            name=self.manifest.name,
+            model=self.manifest.model,
+            parameters=self.manifest.parameters,
+        )
+
+
+def read_manifest(folder: Path) -> StudyManifest:
+    """Read ``study.yaml`` of a study folder.
+
+    Raises:
+        InputError: missing, not strict YAML, of another version, or not a study; every fault, one line each.
+    """
+    path = folder / STUDY_FILE
+    data = strict_yaml.load_file(path)
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: not a study; it must have at least 'name:' and 'tasks:'")
+    version = data.get("format_version", FORMAT_VERSION)
+    if version != FORMAT_VERSION:
+        raise InputError(f"{path}: format_version: {version!r} is not {FORMAT_VERSION}; use the tvt that wrote the study")
+    try:
+        return StudyManifest.model_validate(data)
+    except ValidationError as error:
+        raise input_error(error, StudyManifest, str(path)) from error
+
+
+def read_study(folder: Path) -> StudyFolder:
+    """Read a study folder.
+
+    Raises:
+        InputError: a damaged ``study.yaml``, or any fault of the scores, all at once.
+    """
+    manifest = read_manifest(folder)
+    path = _inside(folder, manifest.scores)
+    table = read_table(path)
+    faults = Faults(path)
+    positions = find_columns(table, {name: name for name in (*_REQUIRED, *_OPTIONAL)}, faults)
+    for name in _REQUIRED:
+        if name not in positions:
+            faults.add(1, f"no column '{name}'; add it")
+    faults.check()
+    columns = Columns(**positions)
+    _check_names(table, columns, manifest.tasks, faults)
+    found: Scores = read_scores(table, columns, None, faults, strict=True)
+    rows = found.rows
+    check_size(len({row.run for row in rows}), len({row.source for row in rows}), len(manifest.tasks), faults)
+    faults.check()
+    return StudyFolder(manifest=manifest, scores=found.scores, masked=found.masked)
+
+
+def load_study_folder(folder: Path) -> TransferMatrix:
+    """Read a study folder as its PGF matrix; raises InputError as :func:`read_study`, and where no cell is left."""
+    matrix = read_study(folder).matrix()
+    refuse_if_empty(matrix, str(folder))
+    return matrix
+
+
+def write_study(
+    folder: Path, manifest: StudyManifest, scores: Iterable[Score], masked: Iterable[MaskedScore] = (), *, notes: str = ""
+) -> None:
+    """Write a study folder that :func:`read_study` reads back equal; ``study.yaml`` comes last, as the record.
+
+    Args:
+        folder: where to; made if it is missing.
+        manifest: what the study is.
+        scores: evaluations, all with counts.
+        masked: evaluations that are missing, with their reason.
+        notes: a comment for the head of ``study.yaml``.
+
+    Raises:
+        InputError: a score without counts, which the format cannot hold.
+    """
+    path = _inside(folder, manifest.scores)
+    atomic.write_text(path, _csv(tuple(scores), tuple(masked)))
+    data = manifest.model_dump(mode="json", exclude_defaults=True, exclude={"tasks"})
+    known = {task.name: task for task in load_tasks()}
+    tasks = [t.name if t == known.get(t.name, Task(name=t.name)) else _spelled_out(t, known) for t in manifest.tasks]
+    head = "".join(f"# {line}\n" for line in notes.splitlines())
+    text = strict_yaml.dump({"format_version": manifest.format_version, **data, "counts": manifest.counts, "tasks": tasks})
+    atomic.write_text(folder / STUDY_FILE, head + text)
+
+
+def _spelled_out(task: Task, known: dict[str, Task]) -> dict[str, Any]:
+    """A task as a mapping; all fields where a bundled manifest would otherwise fill some in."""
+    return task.model_dump(mode="json", exclude_defaults=task.name not in known)
+
+
+def _csv(scores: tuple[Score, ...], masked: tuple[MaskedScore, ...]) -> str:
+    """The text of ``scores.csv``; optional columns only where they are used."""
+    without = [s for s in scores if s.correct is None or s.total is None]
+    if without:
+        first = without[0]
+        raise InputError(f"{first.source or BASE} -> {first.target}, run {first.run}: no counts; a study folder needs them")
+    paired = any(s.both_correct is not None for s in scores)
+    header = [*_REQUIRED, *(["both_correct"] if paired else []), *(["reason"] if masked else [])]
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, header, lineterminator="\n", restval="", extrasaction="ignore")
+    writer.writeheader()
+    rows: Sequence[Score | MaskedScore] = (*scores, *masked)
+    for row in rows:
+        cells: dict[str, object] = {"run": row.run, "source": row.source or BASE, "target": row.target}
+        if isinstance(row, Score):
+            cells |= {"correct": row.correct, "total": row.total}
+            cells["both_correct"] = "" if row.both_correct is None else row.both_correct
+        else:
+            cells["reason"] = row.reason
+        writer.writerow(cells)
+    return stream.getvalue()
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """The path of the scores, which must not leave the folder."""
+    path = folder / name
+    if Path(name).is_absolute() or not path.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{folder / STUDY_FILE}: scores: '{name}' leaves the study's folder; keep the file inside it")
+    return path
+
+
+def _check_names(table: Table, columns: Columns, tasks: tuple[Task, ...], faults: Faults) -> None:
+    """Every source and target must be a task of the study."""
+    names = [task.name for task in tasks]
+    told: set[str] = set()
+    for row in table.rows:
+        source, target = row.cells[columns.source], row.cells[columns.target]
+        for name in (target, *([] if source.lower() in BASE_NAMES else [source])):
+            if name and name not in names and name not in told:
+                told.add(name)
+                faults.add(row.line, f"unknown task '{name}'{suggest(name, names)}; mend it or list it in {STUDY_FILE}")
