@@ -54,6 +54,7 @@ def _training(model: str) -> dict[str, Any]:
         "bf16": True,
         "max_length": None,
         "packing": False,
+        "completion_only_loss": True,
         "use_peft": True,
         "lora_r": 16,
         "lora_alpha": 32,
