@@ -60,7 +60,8 @@ def load_matrices(studies: Sequence[str], metric: Metric = "pgf", unit: Unit | N
     """
     from tvt.data.studies import load_study
 
-    matrices, faults = [], []
+    matrices: list[TransferMatrix] = []
+    faults: list[str] = []
     for study in studies:
         try:
             matrices.append(load_study(study, metric=metric, unit=unit))

@@ -1,0 +1,96 @@
+"""Cliques: largest sets of tasks in which every ordered pair transfers with the same sign."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+
+import networkx as nx
+import numpy as np
+
+from tvt.core.matrix import TransferMatrix
+from tvt.core.pgf import Bools, Floats
+from tvt.transfer.aggregates import run_mean
+from tvt.transfer.ranks import ZERO, least_p, signed_rank_p
+
+MOST_VISITED = 100_000
+"""Maximal cliques looked at; a dense graph of hundreds of tasks can have more than anyone can wait for."""
+
+
+@dataclass(frozen=True)
+class Cliques:
+    """The largest cliques of a sign graph: tasks sorted by name, cliques sorted; none where no pair is mutual."""
+
+    members: tuple[tuple[str, ...], ...]
+    complete: bool = True
+    """Whether the search saw every clique; otherwise a larger one may exist."""
+
+    @property
+    def size(self) -> int:
+        """Number of tasks in the largest cliques, 0 where there is none."""
+        return len(self.members[0]) if self.members else 0
+
+
+def mean_cliques(matrix: TransferMatrix, sign: int, threshold: float = 0.0) -> Cliques:
+    """Largest cliques in the mean matrix: both directions have the sign, and a magnitude above ``threshold``.
+
+    Args:
+        matrix: only tasks that are both source and target take part; a missing cell makes no edge.
+        sign: 1 for tasks that help each other, -1 for tasks that harm each other.
+        threshold: least magnitude of the mean PGF (exclusive), 0 or more.
+    """
+    tasks, values = _square(matrix)
+    mean = run_mean(values)
+    return largest_cliques(tasks, sign * mean > max(threshold, ZERO))
+
+
+def every_run_cliques(matrix: TransferMatrix, sign: int) -> Cliques:
+    """Largest cliques whose cells have the sign in every run; a cell missing in a run makes no edge."""
+    tasks, values = _square(matrix)
+    return largest_cliques(tasks, np.asarray(np.all(sign * values > ZERO, axis=0), dtype=bool))
+
+
+def tested_cliques(matrix: TransferMatrix, sign: int, *, alpha: float) -> Cliques:
+    """Largest cliques whose cells have the sign by a one-sided Wilcoxon signed-rank test over the runs, p <= ``alpha``.
+
+    With K runs p cannot go below 2^-K (0.0625 with 4), so at 0.01 fewer than 7 runs never give an edge: see ``least_p``.
+    """
+    tasks, values = _square(matrix)
+    if least_p(len(matrix.runs)) > alpha:
+        return Cliques(())
+    passes = [[signed_rank_p(sign * values[:, i, j]) <= alpha for j in range(len(tasks))] for i in range(len(tasks))]
+    return largest_cliques(tasks, np.array(passes, dtype=bool).reshape(len(tasks), len(tasks)))
+
+
+def largest_cliques(tasks: tuple[str, ...], directed: Bools) -> Cliques:
+    """Largest cliques of at least two tasks.
+
+    Args:
+        tasks: names.
+        directed: whether i has the sign on j, (tasks, tasks); an edge needs both directions.
+    """
+    graph = nx.Graph()
+    graph.add_nodes_from(tasks)
+    graph.add_edges_from((tasks[i], tasks[j]) for i, j in zip(*np.nonzero(np.triu(directed & directed.T, k=1)), strict=True))
+    found = nx.find_cliques(graph)
+    largest = _largest(islice(found, MOST_VISITED))
+    return Cliques(tuple(sorted(largest)), complete=next(found, None) is None)
+
+
+def _largest(cliques: Iterable[list[str]]) -> set[tuple[str, ...]]:
+    largest: set[tuple[str, ...]] = set()
+    size = 2
+    for clique in cliques:
+        if len(clique) > size:
+            size, largest = len(clique), set()
+        if len(clique) == size:
+            largest.add(tuple(sorted(clique)))
+    return largest
+
+
+def _square(matrix: TransferMatrix) -> tuple[tuple[str, ...], Floats]:
+    """The tasks that are both source and target, and their values, (runs, tasks, tasks)."""
+    tasks = tuple(s for s in matrix.sources if s in matrix.targets)
+    rows, columns = ([side.index(t) for t in tasks] for side in (matrix.sources, matrix.targets))
+    return tasks, matrix.values[:, rows][:, :, columns]
