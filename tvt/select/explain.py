@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from tvt.core.mixture import FailedSelection, Mixture
 from tvt.select.stability import STRATEGIES, Stability
 
@@ -42,7 +41,7 @@ def _choice(mixture: Mixture) -> str:
 
 
 def _reasons(mixture: Mixture) -> str:
-    told = []
+    told: list[str] = []
     for target, sources in mixture.credible.items():
         used = [s for s in sources if mixture.weights.get(s, 0) > 0][:3]
         if used and len(told) < 4:
@@ -71,8 +70,8 @@ def _trust(stability: Stability) -> list[str]:
     told = stability.to_json()["cross_validated"]
     values = {name: told[name]["kept"] for name in STRATEGIES if told[name]["kept"] is not None}
     line = (
-        f"Chosen on the other runs and scored on the one left out, the selected mixture gains {values['selected']:+.3f} on average"
-        f" (promised {told['selected']['promised']:+.3f}); "
+        "Chosen on the other runs and scored on the one left out, the selected mixture gains "
+        f"{values['selected']:+.3f} on average (promised {told['selected']['promised']:+.3f}); "
     )
     line += ", ".join(f"{name} {value:+.3f}" for name, value in values.items() if name != "selected") + "."
     better = [name for name, value in values.items() if name != "selected" and value > values["selected"]]

@@ -23,7 +23,8 @@ POINTS = 9
 class FrontierPoint:
     """One mixture on the frontier. ``setting`` is the risk factor, or the least gain demanded of every target.
 
-    ``gain`` is the counting targets' weighted mean gain, ``error`` its standard error, ``worst`` the smallest gain of any target.
+    ``gain`` is the counting targets' weighted mean gain, ``error`` its standard error, ``worst`` the smallest gain of
+    any target.
     """
 
     setting: float

@@ -22,8 +22,8 @@ STRATEGIES = ("selected", "uniform", "best single", "proportional to PGF")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Stability:
-    """``weights`` (folds, S): the choice without each fold; ``promised`` and ``kept`` (folds, strategies): the counting targets'
-    weighted mean gain predicted by the evidence chosen on, and by the fold left out. Failed folds are NaN.
+    """``weights`` (folds, S): the choice without each fold; ``promised`` and ``kept`` (folds, strategies): the counting
+    targets' weighted mean gain predicted by the evidence chosen on, and by the fold left out. Failed folds are NaN.
     """
 
     sources: tuple[str, ...]

@@ -1,0 +1,197 @@
+"""``tvt select``: a transfer study (or a table of mixture runs) into a data mixture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tvt.cli.options import Metric, Unit, echo_json, json_option, load_matrices, note, study_arguments
+from tvt.cli.spec_options import build_spec, gather, parse_pairs, parse_targets, read_prior, read_sizes
+from tvt.errors import InfeasibleError, InputError, SolverError
+
+if TYPE_CHECKING:
+    from tvt.core.mixture_runs import MixtureRuns
+    from tvt.core.selection import SelectionSpec
+    from tvt.select.prepare import Evidence
+
+EPILOG = """\b
+Examples:
+  tvt select qwen2.5-vl-7b --goal Jigsaw=0.15 --without-direct
+  tvt select qwen2.5-vl-7b --target RD --target RR --protect all --cap 0.4 -o mixture.yaml
+  tvt select --runs runs.csv --lower-is-better --json
+"""
+FILE = click.Path(path_type=Path)
+
+
+@click.command(epilog=EPILOG)
+@study_arguments(required=False)
+@click.option("--objective", type=click.Choice(["gain", "goals", "worst"]), help="Default: goals where given, else gain.")
+@click.option("--goal", "goals", multiple=True, metavar="TARGET=GAIN", help="Gain asked for (PGF; 15% is 0.15). Repeatable.")
+@click.option("--target", "targets", multiple=True, metavar="TARGET[=WEIGHT]", help="Count only these targets. Repeatable.")
+@click.option("--without-direct", is_flag=True, help="Leave out the targets' own training data.")
+@click.option("--exclude", multiple=True, metavar="SOURCE", help="Do not use this source. Repeatable.")
+@click.option("--budget", type=click.IntRange(min=1), help="Training examples to share out.  [default: 10000]")
+@click.option("--size", "sizes", multiple=True, metavar="SOURCE=N", help="Examples that a source has. Repeatable.")
+@click.option("--sizes", "sizes_file", type=FILE, help="YAML file of source: number of examples.")
+@click.option("--max-epochs", type=float, help="How often an example may be used.  [default: 1]")
+@click.option("--cap", "caps", multiple=True, metavar="[SOURCE=]SHARE", help="Largest weight, of all or one. Repeatable.")
+@click.option("--floor", "floors", multiple=True, metavar="[SOURCE=]SHARE", help="Least weight, of all or one. Repeatable.")
+@click.option("--constraint", "constraints", multiple=True, metavar="TEXT", help="Such as 'RD + RR >= 0.2'. Repeatable.")
+@click.option("--max-sources", type=click.IntRange(min=1), help="Most sources in the mixture.")
+@click.option("--min-weight", type=float, help="Least weight of a source that is used.")
+@click.option("--protect", multiple=True, metavar="all|TARGET[=GAIN]", help="Least gain of targets (0 if not said).")
+@click.option("--hard", is_flag=True, help="Make protection a hard limit instead of a penalty.")
+@click.option("--harm-penalty", type=float, help="Cost of a unit of harm below a soft limit.  [default: 1]")
+@click.option("--protect-z", type=float, help="Standard errors of safety in protection.  [default: 0]")
+@click.option("--risk", type=float, help="Standard errors of gain to give up for safety (ellipsoid).  [default: 0]")
+@click.option("--cvar", type=float, metavar="SHARE", help="Optimise the mean of the worst SHARE of bootstrap samples.")
+@click.option("--kl", type=float, help="Weight of the divergence from the prior.  [default: 0]")
+@click.option("--prior", multiple=True, metavar="SOURCE=SHARE|FILE", help="Prior mixture for --kl. Default: uniform.")
+@click.option("--response", type=click.Choice(["log", "linear"]), help="How gain grows with weight.  [default: log]")
+@click.option("--kappa", type=float, help="Curvature of the log response; an assumption.  [default: 10]")
+@click.option("--runs", "runs_file", type=FILE, help="Table of mixture runs (w:SOURCE, score:TARGET): fits the response.")
+@click.option("--lower-is-better", is_flag=True, help="The scores of --runs are losses.")
+@click.option("--confidence", type=float, help="Level of intervals and of 'credible'.  [default: 0.9]")
+@click.option("--anyway", is_flag=True, help="Give the best mixture even where nothing credibly helps.")
+@click.option("--seed", type=int, help="Seed of the bootstrap.  [default: 0]")
+@click.option("--frontier", "frontier_kind", type=click.Choice(["risk", "harm"]), help="Also gain against risk or worst harm.")
+@click.option("--plots", type=FILE, metavar="DIR", help="Folder for the frontier's plot (SVG and PNG).")
+@click.option("--explain", "in_sentences", is_flag=True, help="Tell the answer in sentences.")
+@click.option("--stability/--no-stability", default=True, help="Leave each run out in turn.  [default: on]")
+@click.option("-o", "--output", type=FILE, help="Write mixture.yaml with its provenance.")
+@json_option
+def command(
+    *,
+    studies: tuple[str, ...],
+    metric: Metric,
+    unit: Unit | None,
+    runs_file: Path | None,
+    lower_is_better: bool,
+    **options: Any,
+) -> None:
+    """Choose how much of each source to train on.
+
+    STUDY is a bundled name (tvt studies), a study folder or a CSV; several are pooled as runs of one. With --runs alone, a
+    response is fitted on past mixture runs; beside a STUDY, --runs (scored in the study's metric) fits kappa.
+
+    Weights are shares of the budget, gains are PGF: the part of the gap to a perfect score that is closed.
+    """
+    spec = _spec(options)
+    evidence, extra = _evidence(studies, metric, unit, runs_file, lower_is_better)
+    _run(evidence, extra, spec, options)
+
+
+def _spec(options: dict[str, Any]) -> SelectionSpec:
+    """The request; all faults of all options at once."""
+    plain: tuple[str, ...] = ("objective", "budget", "max_epochs", "max_sources", "min_weight", "harm_penalty", "protect_z", "risk", "cvar")
+    plain += ("kl", "response", "kappa", "confidence", "seed", "without_direct", "hard", "anyway")
+    goals, targets, caps, floors, protect, prior, sizes, from_file = gather(
+        lambda: parse_pairs("--goal", options["goals"]),
+        lambda: parse_targets(options["targets"]),
+        lambda: parse_pairs("--cap", options["caps"], bare_number=True),
+        lambda: parse_pairs("--floor", options["floors"], bare_number=True),
+        lambda: parse_pairs("--protect", options["protect"], bare_name=0.0),
+        lambda: read_prior(options["prior"]),
+        lambda: parse_pairs("--size", options["sizes"]),
+        lambda: read_sizes(options["sizes_file"]),
+    )
+    if options["hard"] and not protect:
+        raise InputError("--hard needs --protect: it says which targets may not be harmed, e.g. --protect all")
+    return build_spec(
+        goals=goals,
+        targets=targets,
+        caps=caps,
+        floors=floors,
+        protect=protect,
+        prior=prior,
+        sizes={**from_file, **sizes},
+        exclude=options["exclude"],
+        constraints=options["constraints"],
+        **{name: options[name] for name in plain},
+    )
+
+
+def _evidence(
+    studies: tuple[str, ...], metric: Metric, unit: Unit | None, runs_file: Path | None, lower_is_better: bool
+) -> tuple[Evidence, MixtureRuns | None]:
+    """What to select on, and mixture runs for kappa beside a study."""
+    if not studies and runs_file is None:
+        raise InputError("no STUDY given; name one (tvt studies lists the bundled ones) or give --runs runs.csv")
+    runs = None
+    if runs_file is not None:
+        from tvt.data.mixture_tables import load_mixture_runs
+
+        runs = load_mixture_runs(runs_file, lower_is_better=lower_is_better)
+        for text in runs.notes:
+            note(text)
+    if not studies:
+        assert runs is not None  # noqa: S101 - one of the two was given
+        return runs, None
+    from tvt.core.pooling import pool
+
+    if lower_is_better:
+        raise InputError("--lower-is-better is for a table of losses alone; beside a STUDY, scores are gains")
+    matrix = pool(load_matrices(studies, metric, unit))
+    if len(studies) > 1:
+        note(f"{len(studies)} studies pooled as {len(matrix.runs)} runs; the spread between studies counts as seed noise")
+    return matrix, runs
+
+
+def _run(evidence: Evidence, extra: MixtureRuns | None, spec: SelectionSpec, options: dict[str, Any]) -> None:
+    """Select, save, and tell the answer in the form asked for."""
+    from tvt.core.mixture import FailedSelection
+    from tvt.report.selection_json import failure_json, selection_json
+    from tvt.select.frontier import frontier
+    from tvt.select.prepare import prepare
+    from tvt.select.select import finish
+    from tvt.select.stability import stability
+
+    prepared = prepare(evidence, spec, extra)
+    answer = finish(prepared)
+    if isinstance(answer, FailedSelection):
+        if options["as_json"]:
+            echo_json(failure_json(answer))
+        error = InfeasibleError if answer.status == "infeasible" else SolverError
+        raise error(f"{answer.reason}; loosen one of them or make protection soft (without --hard)")
+    trust = stability(evidence, prepared.spec) if options["stability"] else None
+    points = frontier(evidence, prepared.spec, options["frontier_kind"]) if options["frontier_kind"] else ()
+    if options["output"]:
+        from tvt.io.mixture_file import save_mixture
+
+        save_mixture(answer, options["output"])
+    if options["as_json"]:
+        echo_json(selection_json(answer, trust, points, prepared.report))
+        for text in answer.notes:
+            note(text)
+    else:
+        _show(answer, trust, points, prepared, options)
+    if options["plots"]:
+        if not points:
+            raise InputError("--plots draws the frontier; add --frontier risk or --frontier harm")
+        from tvt.report.frontier_plot import plot_frontier
+
+        for path in plot_frontier(points, options["frontier_kind"], options["plots"]):
+            note(f"wrote {path}")
+
+
+def _show(answer: Any, trust: Any, points: Any, prepared: Any, options: dict[str, Any]) -> None:
+    """Tables, or sentences, in the terminal."""
+    from rich.console import Console
+
+    from tvt.report.selection_tables import frontier_table, selection_report
+
+    console = Console()
+    if options["in_sentences"]:
+        from tvt.select.explain import explain
+
+        for line in explain(answer, trust):
+            console.print(line, markup=False, highlight=False)
+    else:
+        for part in selection_report(answer, prepared.spec, trust, prepared.report):
+            console.print(part)
+    if points:
+        console.print(frontier_table(points, options["frontier_kind"]))
+    if options["output"]:
+        console.print(f"Wrote {options['output']}", markup=False, highlight=False)

@@ -1,0 +1,99 @@
+"""A selection as the versioned JSON object that scripts depend on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tvt.core.mixture import FailedSelection, Mixture, Prediction
+from tvt.select.fit import FitReport
+from tvt.select.frontier import FrontierPoint
+from tvt.select.stability import Stability
+
+
+def selection_json(
+    mixture: Mixture,
+    stability: Stability | None = None,
+    frontier: Sequence[FrontierPoint] = (),
+    report: FitReport | None = None,
+) -> dict[str, Any]:
+    """The object of ``tvt select --json``; the keys of the contract first, more behind them."""
+    told: dict[str, Any] = {
+        "schema": 1,
+        "status": "optimal",
+        "objective": mixture.objective,
+        "weights": mixture.weights,
+        "counts": mixture.counts,
+        "verdict": mixture.verdict,
+        "predicted": {t: p.model_dump(exclude_none=True) for t, p in mixture.predicted.items()},
+        "prices": mixture.prices,
+        "audit": mixture.audit.model_dump(),
+        "solver": {"name": mixture.solver.name, "status": mixture.solver.status, "seconds": mixture.solver.seconds},
+        "harmed": [h.model_dump() for h in mixture.harmed],
+        "credible": mixture.credible,
+        "least_bad": mixture.least_bad,
+        "notes": list(mixture.notes),
+        "provenance": mixture.provenance,
+    }
+    if stability is not None:
+        told["stability"] = stability.to_json()
+    if frontier:
+        told["frontier"] = [point.to_json() for point in frontier]
+    if report is not None:
+        told["fit"] = fit_json(report)
+    return told
+
+
+def failure_json(failed: FailedSelection) -> dict[str, Any]:
+    """The object of ``tvt select --json`` where no mixture is feasible."""
+    return {
+        "schema": 1,
+        "status": failed.status,
+        "conflicts": list(failed.conflicts),
+        "relaxation": failed.relaxation,
+        "reason": failed.reason,
+        "attempts": list(failed.attempts),
+    }
+
+
+def prediction_json(
+    ids: Sequence[str], predictions: Sequence[Mapping[str, Prediction]], report: FitReport | None = None
+) -> dict[str, Any]:
+    """The object of ``tvt predict --json``: scores in the table's unit where it has one, else gains."""
+    told: dict[str, Any] = {
+        "schema": 1,
+        "predictions": [
+            {"mixture": name, "scores": {target: _score(p) for target, p in by_target.items()}}
+            for name, by_target in zip(ids, predictions, strict=True)
+        ],
+    }
+    if report is not None:
+        told["fit"] = fit_json(report)
+    return told
+
+
+def _score(p: Prediction) -> dict[str, float]:
+    """Value with interval; a score's interval is the gain's, moved to the score and turned over for losses."""
+    if p.value is None:
+        return {"value": p.gain, "low": p.low, "high": p.high}
+    half = (p.high - p.low) / 2
+    return {"value": p.value, "low": p.value - half, "high": p.value + half}
+
+
+def fit_json(report: FitReport) -> dict[str, Any]:
+    """How well a fitted response predicts unseen runs."""
+    by_target = zip(report.targets, report.rank, report.linear_rank, report.rmse, strict=True)
+    return {
+        "runs": report.runs,
+        "eps": list(report.offsets),
+        "ridge": report.ridge,
+        "out_of_fold": {
+            t: {"rank_correlation": _number(r), "linear_rank_correlation": _number(linear), "rmse": _number(e)}
+            for t, r, linear, e in by_target
+        },
+    }
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

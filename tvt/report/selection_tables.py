@@ -1,0 +1,188 @@
+"""A selection in the terminal: weights, predicted gains, what binds, how far to trust it. Fits 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from rich import box
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from tvt.core.mixture import Mixture, Prediction
+from tvt.core.selection import SelectionSpec
+from tvt.select.explain import explain
+from tvt.select.fit import FitReport
+from tvt.select.frontier import FrontierPoint
+from tvt.select.stability import STRATEGIES, Stability
+
+BAR = 12
+"""Width of the largest weight's bar."""
+
+
+def selection_report(
+    mixture: Mixture, spec: SelectionSpec, stability: Stability | None, report: FitReport | None
+) -> list[RenderableType]:
+    """Everything that ``tvt select`` shows, in order."""
+    parts: list[RenderableType] = [_headline(mixture, spec)]
+    if mixture.verdict == "nothing_helps":
+        parts += [Text(line) for line in explain(mixture)]
+    else:
+        parts += [weights_table(mixture, stability), gains_table(mixture.predicted, spec, mixture)]
+        if mixture.prices:
+            parts.append(prices_table(mixture))
+        if stability is not None:
+            parts.append(trust_table(stability))
+    if report is not None:
+        parts.append(fit_table(report))
+    parts.append(_footer(mixture))
+    parts += [Text(f"Note: {note}.", style="yellow") for note in mixture.notes]
+    return parts
+
+
+def weights_table(mixture: Mixture, stability: Stability | None) -> Table:
+    """Weights and counts, largest first, with their range when one run is left out."""
+    table = Table(title=f"Mixture of {mixture.budget:,} examples", **_STYLE)
+    table.add_column("source", overflow="fold")
+    for name in ("weight", "examples"):
+        table.add_column(name, justify="right", no_wrap=True)
+    ranges = _ranges(stability)
+    if ranges:
+        table.add_column("without a run", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True, min_width=BAR)
+    largest = max(mixture.weights.values())
+    for source in mixture.sources:
+        weight = mixture.weights[source]
+        row = [source, f"{weight:.1%}", f"{mixture.counts[source]:,}"]
+        if ranges:
+            row.append(ranges.get(source, "–"))
+        table.add_row(*row, "█" * max(1, round(BAR * weight / largest)))
+    return table
+
+
+def _ranges(stability: Stability | None) -> dict[str, str]:
+    if stability is None:
+        return {}
+    low, high = np.nanmin(stability.weights, axis=0), np.nanmax(stability.weights, axis=0)
+    return {s: f"{a:.0%} to {b:.0%}" for s, a, b in zip(stability.sources, low, high, strict=True)}
+
+
+def gains_table(predicted: dict[str, Prediction], spec: SelectionSpec, mixture: Mixture | None = None) -> Table:
+    """Predicted gains with intervals: targets asked for first, then the rest from best to worst."""
+    scored = any(p.value is not None for p in predicted.values())
+    table = Table(title=f"Predicted gain ({spec.confidence:.0%} interval)", **_STYLE)
+    table.add_column("target", overflow="fold")
+    table.add_column("gain", justify="right", no_wrap=True)
+    table.add_column("interval", justify="right", no_wrap=True)
+    if scored:
+        table.add_column("score", justify="right", no_wrap=True)
+    table.add_column("", overflow="fold")
+    harmed = {h.target: h for h in mixture.harmed} if mixture else {}
+    asked = {**spec.goals, **spec.targets}
+    for target, p in sorted(predicted.items(), key=lambda item: (item[0] not in asked, -item[1].gain)):
+        remark = ""
+        if target in spec.goals and not scored:
+            goal = spec.goals[target]
+            remark = f"goal {goal:+.3f} " + ("met" if p.gain >= goal - 1e-6 else f"missed by {goal - p.gain:.3f}")
+        elif target in harmed:
+            remark = f"{harmed[target].shortfall:.3f} below its limit"
+        row = [target, f"{p.gain:+.3f}", f"{p.low:+.3f} to {p.high:+.3f}"]
+        table.add_row(*row, *([f"{p.value:.4f}"] if scored else []), remark, style="red" if p.gain < 0 and not scored else None)
+    return table
+
+
+def predictions_table(ids: Sequence[str], predictions: Sequence[dict[str, Prediction]], most: int = 40) -> Table:
+    """Several mixtures: one row each with the mean prediction and its best and worst target."""
+    table = Table(title=f"Predictions for {len(ids)} mixtures", caption="--json gives every target", **_STYLE)
+    table.add_column("mixture", overflow="fold")
+    for name in ("mean", "lowest", "highest"):
+        table.add_column(name, justify="right", overflow="fold")
+    for name, told in list(zip(ids, predictions, strict=True))[:most]:
+        values = {t: p.gain if p.value is None else p.value for t, p in told.items()}
+        low, high = min(values, key=values.__getitem__), max(values, key=values.__getitem__)
+        mean = sum(values.values()) / len(values)
+        table.add_row(name, f"{mean:.4f}", f"{low} {values[low]:.3f}", f"{high} {values[high]:.3f}")
+    if len(ids) > most:
+        table.add_row(f"and {len(ids) - most} more", "", "", "")
+    return table
+
+
+def prices_table(mixture: Mixture) -> Table:
+    """Binding constraints and what relaxing them would bring."""
+    table = Table(title="What binds", **_STYLE)
+    table.add_column("constraint", overflow="fold")
+    table.add_column("objective per 0.01 relaxed", justify="right", no_wrap=True)
+    for name, price in list(mixture.prices.items())[:10]:
+        table.add_row(name, f"{price / 100:+.4f}")
+    return table
+
+
+def trust_table(stability: Stability) -> Table:
+    """Strategies chosen without a run and scored on it."""
+    table = Table(title=f"Chosen without a run, scored on it ({len(stability.folds)} times)", **_STYLE)
+    table.add_column("mixture")
+    for name in ("promised", "kept", "worst", "best"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for i, name in enumerate(STRATEGIES):
+        kept = stability.kept[:, i][np.isfinite(stability.kept[:, i])]
+        if kept.size:
+            promised = float(np.nanmean(stability.promised[:, i]))
+            table.add_row(name, *(f"{x:+.3f}" for x in (promised, kept.mean(), kept.min(), kept.max())))
+    return table
+
+
+def fit_table(report: FitReport) -> Table:
+    """Out-of-fold quality of a fitted response beside the linear fit's."""
+    table = Table(title=f"Fit on {report.runs} runs: out-of-fold rank correlation", **_STYLE)
+    table.add_column("target", overflow="fold")
+    for name in ("fitted", "linear", "RMSE"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for target, rank, linear, rmse in zip(report.targets, report.rank, report.linear_rank, report.rmse, strict=True):
+        table.add_row(target, f"{rank:.3f}", f"{linear:.3f}", f"{rmse:.4g}")
+    table.add_row("mean", f"{np.nanmean(report.rank):.3f}", f"{np.nanmean(report.linear_rank):.3f}", "", style="bold")
+    return table
+
+
+def frontier_table(points: Sequence[FrontierPoint], kind: str) -> Table:
+    """The frontier, one mixture a row."""
+    table = Table(title="Frontier: gain against " + ("risk" if kind == "risk" else "the worst harm"), **_STYLE)
+    table.add_column("risk" if kind == "risk" else "least gain", justify="right", no_wrap=True)
+    table.add_column("gain", justify="right", no_wrap=True)
+    table.add_column("± error", justify="right", no_wrap=True)
+    table.add_column("worst target", overflow="fold")
+    table.add_column("mixture", overflow="fold")
+    for point in points:
+        top = sorted(((w, s) for s, w in point.weights.items() if w >= 0.01), reverse=True)
+        told = ", ".join(f"{s} {w:.0%}" for w, s in top[:3]) + (f" +{len(top) - 3}" if len(top) > 3 else "")
+        table.add_row(
+            f"{point.setting:+.3f}" if kind == "harm" else f"{point.setting:g}",
+            f"{point.gain:+.3f}",
+            f"{point.error:.3f}",
+            f"{point.worst_target} {point.worst:+.3f}",
+            told,
+        )
+    return table
+
+
+def _headline(mixture: Mixture, spec: SelectionSpec) -> Text:
+    evidence = mixture.provenance.get("evidence", {})
+    name = evidence.get("name") or f"{evidence.get('runs')} mixture runs"
+    wish = {"gain": "most gain", "goals": "meet the goals", "worst": "best worst gain"}[spec.goal]
+    verdict = "keep the base model" if mixture.verdict == "nothing_helps" else f"train on {len(mixture.sources)} sources"
+    text = Text(f"{name}: {wish}, {mixture.provenance.get('response')} response → ")
+    return text.append(verdict, style="bold")
+
+
+def _footer(mixture: Mixture) -> Text:
+    audit, solver = mixture.audit, mixture.solver
+    passed = "passed" if audit.passed else "FAILED"
+    return Text(
+        f"Audit {passed} (worst violation {audit.worst_violation:.1e}); objective {mixture.objective:.4f}; "
+        f"{solver.name} {solver.status} in {solver.seconds:.2f} s.",
+        style="dim",
+    )
+
+
+_STYLE: dict[str, Any] = {"box": box.SIMPLE_HEAD, "title_justify": "left", "title_style": "bold", "pad_edge": False}

@@ -1,0 +1,43 @@
+"""What would a given mixture do? The same response that selection uses, read forwards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tvt.core.mixture import Prediction
+from tvt.core.pgf import Floats
+from tvt.core.selection import SelectionSpec
+from tvt.errors import InputError, suggest
+from tvt.select.fit import FitReport
+from tvt.select.prepare import Evidence, whole_response
+from tvt.select.select import predictions
+
+
+def predict(
+    evidence: Evidence, weights: Floats, sources: Sequence[str], spec: SelectionSpec | None = None
+) -> tuple[tuple[dict[str, Prediction], ...], FitReport | None, tuple[str, ...]]:
+    """Predict the gains (and scores) of mixtures, ``weights`` of shape (N, S) over ``sources``.
+
+    Returns one mapping by target for each mixture, the fit's report for a table of mixture runs, and notes.
+
+    Raises:
+        InputError: a source with weight that the evidence does not know.
+    """
+    spec = spec or SelectionSpec()
+    response, _, report, notes = whole_response(evidence, spec)
+    position = {s: i for i, s in enumerate(response.sources)}
+    unknown = [s for j, s in enumerate(sources) if s not in position and np.any(weights[:, j] > 0)]
+    if unknown:
+        raise InputError(*(f"source '{s}' is not in the study{suggest(s, response.sources)}" for s in unknown))
+    full = np.zeros((len(weights), len(response.sources)))
+    for j, source in enumerate(sources):
+        if source in position:
+            full[:, position[source]] = weights[:, j]
+    return tuple(predictions(response, row, spec.confidence) for row in full), report, notes
+
+
+def weights_of(mixture: Mapping[str, float]) -> tuple[Floats, tuple[str, ...]]:
+    """A mixture's weights as (1, S) with its sources."""
+    return np.array([list(mixture.values())], dtype=float), tuple(mixture)
