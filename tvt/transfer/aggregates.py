@@ -26,7 +26,8 @@ class Aggregate:
     """Standard error from the runs (jackknife); NaN with one run."""
     negative_error: Floats
     positive_item_error: Floats
-    """Standard error from the finite number of questions (propagated); NaN where counts are unknown."""
+    """Standard error from the finite number of questions (propagated); NaN where counts are unknown or no cell has
+    the sign."""
     negative_item_error: Floats
 
 
@@ -112,10 +113,10 @@ def _side(names: tuple[str, ...], values: Floats, items: Floats) -> Aggregate:
 
 
 def _propagated(mean: Floats, items: Floats, sign: int) -> Floats:
-    """Root of the summed squares of the chosen cells' errors, times the factor (p held fixed)."""
+    """Root of the summed squares of the chosen cells' errors, times the factor (p held fixed); NaN where none is chosen."""
     chosen = sign * mean > ZERO
     total = np.sqrt(np.sum(np.where(chosen, items, 0.0) ** 2, axis=-1))
-    known = np.isfinite(np.where(chosen, items, 0.0)).all(axis=-1) & np.isfinite(items).any(axis=-1)
+    known = np.isfinite(np.where(chosen, items, 0.0)).all(axis=-1) & chosen.any(axis=-1)
     return np.where(known, _factor(mean, chosen) * total, np.nan)
 
 

@@ -1,0 +1,64 @@
+"""``tvt analyze``: who helps whom, in tables, JSON or plots."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tvt.cli.options import Metric, Unit, echo_json, json_option, load_matrices, note, study_arguments
+
+EPILOG = """\b
+Example:
+  tvt analyze qwen2.5-vl-3b qwen2.5-vl-7b qwen2.5-vl-32b --plots plots
+"""
+
+
+@click.command(epilog=EPILOG)
+@study_arguments()
+@json_option
+@click.option(
+    "--plots",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Also write heatmap, transfer graph, persona plot and scale trend as SVG and PNG.",
+)
+@click.option("--errors", is_flag=True, help="Also print the standard errors: from the runs, and from the questions.")
+@click.option("--threshold", type=float, metavar="PGF", help="Also look for cliques whose mean PGF exceeds this magnitude.")
+@click.option(
+    "--alpha", type=float, default=0.01, show_default=True, help="Level of the persona tests and of the cliques by test."
+)
+@click.option("--with-self", is_flag=True, help="Count a task's transfer to itself too.")
+def command(
+    *,
+    studies: tuple[str, ...],
+    metric: Metric,
+    unit: Unit | None,
+    as_json: bool,
+    plots: Path | None,
+    errors: bool,
+    threshold: float | None,
+    alpha: float,
+    with_self: bool,
+) -> None:
+    """Say who helps whom in one or more transfer studies.
+
+    PGF with standard errors, transferability and malleability, cliques, personas over all studies given, groups of tasks,
+    and how far the figures can be trusted. STUDY is a bundled name (tvt studies lists them), a study folder or a CSV.
+    """
+    from tvt.transfer.analysis import analyze
+
+    analysis = analyze(load_matrices(studies, metric, unit), alpha=alpha, threshold=threshold, with_self=with_self)
+    if plots is not None:
+        from tvt.report.plots import write_plots
+
+        for path in write_plots(analysis, plots):
+            note(f"wrote {path}")
+    if as_json:
+        echo_json(analysis.to_json())
+        return
+    from rich.console import Console
+
+    from tvt.report.analysis_tables import print_analysis
+
+    print_analysis(analysis, Console(markup=False, highlight=False, emoji=False), errors=errors)

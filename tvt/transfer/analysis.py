@@ -1,0 +1,294 @@
+"""Everything ``tvt analyze`` says, as one frozen value with its JSON form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from scipy.special import stdtrit
+
+from tvt.core.matrix import TransferMatrix
+from tvt.core.pgf import Floats
+from tvt.errors import InputError
+from tvt.transfer.aggregates import (
+    Aggregate,
+    aggregate,
+    jackknife_error,
+    leave_one_out,
+    malleability,
+    run_mean,
+    transferability,
+)
+from tvt.transfer.cliques import Cliques, every_run_cliques, mean_cliques, tested_cliques
+from tvt.transfer.groups import Grouping, groupings
+from tvt.transfer.noise import Noise, between_studies, noise
+from tvt.transfer.personas import ALPHA, KINDS, Personas, personas
+from tvt.transfer.ranks import least_p
+
+SCHEMA = 1
+SIGNS: Mapping[str, int] = {"positive": 1, "negative": -1}
+
+
+@dataclass(frozen=True)
+class StudyAnalysis:
+    """What one study says by itself."""
+
+    name: str
+    """Unique among the studies analysed together."""
+    matrix: TransferMatrix
+    transferability: Aggregate
+    malleability: Aggregate
+    cliques: Mapping[str, Cliques]
+    """``positive``, ``negative``, and the same with ``_every_seed``, ``_test``, and ``_threshold`` where one was given."""
+    noise: Noise
+    groups: tuple[Grouping, ...]
+
+
+@dataclass(frozen=True)
+class TrendPoint:
+    """Mean transferability of a study's sources, with a 95% interval from its runs."""
+
+    study: str
+    parameters: float | None
+    """Billions, where known."""
+    sign: str
+    """``positive`` or ``negative``."""
+    mean: float
+    error: float
+    """Jackknife over the runs; NaN with one run."""
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What one or more studies say, alone and together."""
+
+    studies: tuple[StudyAnalysis, ...]
+    personas: Personas
+    trend: tuple[TrendPoint, ...]
+    """By number of parameters where all studies give it, else in the order given."""
+    agreement: Mapping[tuple[str, str], tuple[float, int]]
+    """Pair of studies -> Spearman's correlation of their shared off-diagonal cells, and how many these are."""
+    alpha: float
+    threshold: float | None
+    with_self: bool
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What limits the answers, one sentence each."""
+        found = [self.personas.note] if self.personas.note else []
+        if len({s.matrix.metric for s in self.studies}) > 1:
+            found.append("the studies mix PGF and other gains; personas and trend compare figures on different scales")
+        for study in self.studies:
+            found += _study_notes(study, self.alpha)
+        return tuple(found)
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of ``tvt analyze --json`` (schema 1); what is not known is ``None``."""
+        return {
+            "schema": SCHEMA,
+            "alpha": self.alpha,
+            "threshold": self.threshold,
+            "with_self": self.with_self,
+            "studies": {study.name: _study_json(study) for study in self.studies},
+            "personas": {kind: self.personas.passing(kind) for kind in KINDS},
+            "personas_all": {
+                kind: {t.task: {"p": t.p, "values": len(t.values), "median": known(t.median)} for t in self.personas.of(kind)}
+                for kind in KINDS
+            },
+            "trend": [
+                {"study": t.study, "parameters": t.parameters, "sign": t.sign}
+                | {"mean": known(t.mean), "se": known(t.error), "low": known(t.low), "high": known(t.high)}
+                for t in self.trend
+            ],
+            "agreement": [
+                {"studies": list(pair), "spearman": known(rho), "cells": cells} for pair, (rho, cells) in self.agreement.items()
+            ],
+            "notes": list(self.notes),
+        }
+
+
+def analyze(
+    matrices: Sequence[TransferMatrix], *, alpha: float = ALPHA, threshold: float | None = None, with_self: bool = False
+) -> Analysis:
+    """Analyse one or more studies.
+
+    Args:
+        matrices: the studies; a name that comes twice gets a number.
+        alpha: level of the persona tests and of the cliques by test, between 0 and 1.
+        threshold: also look for cliques whose mean PGF exceeds this magnitude.
+        with_self: whether self-transfer counts in aggregates, personas and groups.
+
+    Raises:
+        InputError: no study, or an option out of range.
+    """
+    faults = []
+    if not matrices:
+        faults.append("no study to analyse; name at least one, e.g. qwen2.5-vl-7b (tvt studies lists them)")
+    if not 0 < alpha < 1:
+        faults.append(f"alpha {alpha:g} is not between 0 and 1; usual is 0.01")
+    if threshold is not None and not 0 <= threshold < np.inf:
+        faults.append(f"threshold {threshold:g} is not a finite magnitude of at least 0; give e.g. 0.05")
+    if faults:
+        raise InputError(*faults)
+    names = unique_names([m.name for m in matrices])
+    studies = tuple(_study(n, m, alpha, threshold, with_self) for n, m in zip(names, matrices, strict=True))
+    return Analysis(
+        studies=studies,
+        personas=personas(matrices, alpha=alpha, with_self=with_self),
+        trend=_trend(studies, with_self),
+        agreement={(a.name, b.name): between_studies(a.matrix, b.matrix) for a, b in combinations(studies, 2)},
+        alpha=alpha,
+        threshold=threshold,
+        with_self=with_self,
+    )
+
+
+def unique_names(names: Sequence[str]) -> list[str]:
+    """The names, with `` (2)`` and so on after those that came before."""
+    found: list[str] = []
+    for name in names:
+        number, candidate = 2, name
+        while candidate in found:
+            candidate, number = f"{name} ({number})", number + 1
+        found.append(candidate)
+    return found
+
+
+def known(value: float) -> float | None:
+    """The value as JSON takes it: ``None`` for NaN."""
+    return float(value) if np.isfinite(value) else None
+
+
+def _study(name: str, matrix: TransferMatrix, alpha: float, threshold: float | None, with_self: bool) -> StudyAnalysis:
+    cliques: dict[str, Cliques] = {}
+    for word, sign in SIGNS.items():
+        cliques[word] = mean_cliques(matrix, sign)
+        cliques[f"{word}_every_seed"] = every_run_cliques(matrix, sign)
+        cliques[f"{word}_test"] = tested_cliques(matrix, sign, alpha=alpha)
+        if threshold is not None:
+            cliques[f"{word}_threshold"] = mean_cliques(matrix, sign, threshold)
+    return StudyAnalysis(
+        name=name,
+        matrix=matrix,
+        transferability=transferability(matrix, with_self=with_self),
+        malleability=malleability(matrix, with_self=with_self),
+        cliques=cliques,
+        noise=noise(matrix),
+        groups=groupings(matrix, with_self=with_self),
+    )
+
+
+def _trend(studies: Sequence[StudyAnalysis], with_self: bool) -> tuple[TrendPoint, ...]:
+    sized = [s.matrix.parameters for s in studies]
+    ordered = list(studies)
+    if all(size is not None for size in sized):
+        ordered.sort(key=lambda s: s.matrix.parameters or 0.0)
+    return tuple(_trend_point(study, word, with_self) for word in SIGNS for study in ordered)
+
+
+def _trend_point(study: StudyAnalysis, word: str, with_self: bool) -> TrendPoint:
+    """Jackknife over runs, with Student's t of K - 1 degrees of freedom."""
+    matrix = study.matrix
+    values = matrix.values if with_self else np.where(matrix.self_cells, np.nan, matrix.values)
+    mean = _mean_over_sources(aggregate(run_mean(values), SIGNS[word]))
+    others = aggregate(leave_one_out(values), SIGNS[word])
+    error = float(jackknife_error(np.array([_mean_over_sources(of) for of in others])))
+    half = float(stdtrit(len(matrix.runs) - 1, 0.975)) * error if np.isfinite(error) else float("nan")
+    return TrendPoint(study.name, matrix.parameters, word, mean, error, mean - half, mean + half)
+
+
+def _mean_over_sources(values: Floats) -> float:
+    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+
+
+def _study_notes(study: StudyAnalysis, alpha: float) -> list[str]:
+    matrix, found = study.matrix, []
+    if len(matrix.runs) == 1:
+        found.append(f"{study.name}: one run, so the spread between runs is not known")
+    elif least_p(len(matrix.runs)) > alpha:
+        found.append(
+            f"{study.name}: with {len(matrix.runs)} runs the one-sided p of a clique's edge cannot go below "
+            f"{least_p(len(matrix.runs)):.4g}, so no clique passes the test at alpha {alpha:g}"
+        )
+    if study.noise.missing:
+        found.append(f"{study.name}: {study.noise.missing} cells are missing and left out, never counted as 0")
+    if not all(cliques.complete for cliques in study.cliques.values()):
+        found.append(f"{study.name}: too many cliques to see them all; those told may not be the largest")
+    return found
+
+
+def _study_json(study: StudyAnalysis) -> dict[str, Any]:
+    matrix = study.matrix
+    return {
+        "metric": matrix.metric,
+        "model": matrix.model,
+        "parameters": matrix.parameters,
+        "runs": list(matrix.runs),
+        "digest": matrix.digest(),
+        "sources": list(matrix.sources),
+        "targets": list(matrix.targets),
+        "pgf": _pgf_json(matrix),
+        "transferability": _aggregate_json(study.transferability),
+        "malleability": _aggregate_json(study.malleability),
+        "cliques": {word: [list(c) for c in cliques.members] for word, cliques in study.cliques.items()},
+        "noise": _noise_json(study.noise),
+        "groups": {g.by: _grouping_json(g) for g in study.groups},
+    }
+
+
+def _pgf_json(matrix: TransferMatrix) -> dict[str, Any]:
+    mean, seed, item = matrix.mean, matrix.seed_error, matrix.item_error
+    return {
+        s: {
+            t: {
+                "mean": known(mean[i, j]),
+                "se_seed": known(seed[i, j]),
+                "se_items": known(item[i, j]) if np.isfinite(mean[i, j]) else None,
+                "masked": matrix.reason(s, t),
+            }
+            for j, t in enumerate(matrix.targets)
+        }
+        for i, s in enumerate(matrix.sources)
+    }
+
+
+def _aggregate_json(of: Aggregate) -> dict[str, Any]:
+    columns = {
+        "positive": of.positive,
+        "negative": of.negative,
+        "positive_se": of.positive_error,
+        "negative_se": of.negative_error,
+        "positive_se_items": of.positive_item_error,
+        "negative_se_items": of.negative_item_error,
+    }
+    return {name: {key: known(values[at]) for key, values in columns.items()} for at, name in enumerate(of.names)}
+
+
+def _noise_json(of: Noise) -> dict[str, Any]:
+    return {
+        "runs": of.runs,
+        "cells": of.cells,
+        "missing": of.missing,
+        "run_sd_median": known(of.run_sd_median),
+        "run_sd_max": known(of.run_sd_max),
+        "noisiest": list(of.noisiest) if of.noisiest else None,
+        "sign_flips": len(of.sign_flips),
+        "sign_flip_cells": [list(cell) for cell in of.sign_flips],
+        "split_half": known(of.split_half),
+        "reliability": known(of.reliability),
+        "se_seed_median": known(of.seed_se_median),
+        "se_items_median": known(of.item_se_median),
+        "item_share": known(of.item_share),
+    }
+
+
+def _grouping_json(of: Grouping) -> dict[str, Any]:
+    cells: dict[str, dict[str, Any]] = {}
+    for (source, target), cell in of.cells.items():
+        cells.setdefault(source, {})[target] = {"mean": cell.mean, "cells": cell.cells}
+    return {"mean": cells, "ungrouped": list(of.ungrouped)}
