@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -15,6 +15,9 @@ BASE_NAMES = frozenset({BASE, "none", ""})
 """What the source of a base row may be called, in lower case."""
 MAX_CELLS = 20_000_000
 """Largest runs x sources x targets: a sparse table of unrelated names would fill the memory."""
+
+Keyed = list[tuple[Row, str, str | None, str]]
+"""Rows with their run, source (``None`` for the base model) and target."""
 
 _ONLY_RUN = "run_0"
 
@@ -69,7 +72,7 @@ def find_columns(table: Table, aliases: Mapping[str, str], faults: Faults) -> di
     return found
 
 
-def read_keys(table: Table, columns: Columns, faults: Faults) -> list[tuple[Row, str, str | None, str]]:
+def read_keys(table: Table, columns: Columns, faults: Faults) -> Keyed:
     """The rows with their run, source (``None`` for the base model) and target; faulty rows are noted and left out."""
     seen: dict[tuple[str, str | None, str], int] = {}
     found = []
@@ -127,7 +130,7 @@ def read_scores(table: Table, columns: Columns, unit: Unit | None, faults: Fault
             scores.append(Score(run=run, source=source, target=target, **measured))
     lines = {(run, source, target): row.line for row, run, source, target in keyed}
     result = Scores(tuple(scores), tuple(masked), lines)
-    _check_base(result, faults)
+    _check_base(keyed, result, faults)
     faults.check()
     return result
 
@@ -208,26 +211,22 @@ def _check_both(both: int, correct: int) -> list[str]:
     return [] if 0 <= both <= correct else [f"both_correct {both} is not within 0 and correct {correct}; check the counts"]
 
 
-def _check_base(result: Scores, faults: Faults) -> None:
-    """Every measured cell needs a base row: of its run, or the only one of its target."""
-    rows = result.rows
+def _check_base(keyed: Keyed, result: Scores, faults: Faults) -> None:
+    """Every measured cell needs a base row: of its run, or the only one of its target. A faulty base row is one all the same."""
     base: dict[str, set[str]] = {}
-    for row in rows:
-        if row.source is None:
-            base.setdefault(row.target, set()).add(row.run)
-    if not any(row.source is not None for row in rows):
+    for _, run, source, target in keyed:
+        if source is None:
+            base.setdefault(target, set()).add(run)
+    if all(source is None for _, _, source, _ in keyed):
         faults.add(None, "empty study: no row with a source; add the scores after finetuning")
-    elif not base:
+        return
+    if not base:
         faults.add(None, f"no base rows; add the base model's scores with source '{BASE}'")
-    else:
-        _check_each_base((row for row in result.scores if row.source is not None), base, result, faults)
-
-
-def _check_each_base(finetuned: Iterable[Score], base: Mapping[str, set[str]], result: Scores, faults: Faults) -> None:
+        return
     told: set[tuple[str, str]] = set()
-    for row in finetuned:
+    for row in result.scores:
         runs = base.get(row.target, set())
-        if row.run in runs or len(runs) == 1 or (row.run, row.target) in told:
+        if row.source is None or row.run in runs or len(runs) == 1 or (row.run, row.target) in told:
             continue
         told.add((row.run, row.target))
         line = result.lines[row.run, row.source, row.target]
