@@ -231,6 +231,8 @@ def test_command_writes_to_stdout_file_or_folder(rows: Path, tmp_path: Path) -> 
     assert (tmp_path / "a" / "trl.yaml").read_text() == result.stdout
     assert run(*common, "--to", "trl", "-o", str(tmp_path / "a")).exit_code == 0
     assert (tmp_path / "a" / "sft.yaml").read_text() == result.stdout
+    assert run(*common, "--to", "trl", "-o", f"{tmp_path}/new/").exit_code == 0
+    assert (tmp_path / "new" / "sft.yaml").read_text() == result.stdout
     assert run(*common, "--to", "llamafactory", "-o", str(tmp_path / "lf")).exit_code == 0
     assert sorted(path.name for path in (tmp_path / "lf").iterdir()) == ["dataset_info.json", "sft.yaml"]
 

@@ -20,7 +20,7 @@ Example:
 @click.command(epilog=EPILOG)
 @click.argument("mixture", type=click.Path(path_type=Path))
 @click.option("--to", type=click.Choice(_CHOICES), required=True, help="The trainer, or json for your own scripts.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write; a folder for several. Default: stdout.")
+@click.option("-o", "--output", metavar="PATH", help="File to write; a folder for several. Default: stdout.")
 @click.option(
     "--data", multiple=True, metavar="SOURCE=PATH", help="A source's rows: a file, folder or hub dataset. Repeatable."
 )
@@ -32,7 +32,7 @@ Example:
     help="Folder of SOURCE.jsonl for sources without --data.",
 )
 @click.option("--model", metavar="NAME", help="Base model, a hub name or folder. Default: the mixture's, where it says.")
-def command(*, mixture: Path, to: str, output: Path | None, data: tuple[str, ...], data_dir: Path, model: str | None) -> None:
+def command(*, mixture: Path, to: str, output: str | None, data: tuple[str, ...], data_dir: Path, model: str | None) -> None:
     """Write a mixture as another trainer's configuration, with its exact count of examples per source.
 
     LLaMA-Factory needs two files, so a folder: -o DIR. Paths are written as given, relative to where the trainer is run.
@@ -64,16 +64,17 @@ def _pairs(data: tuple[str, ...]) -> dict[str, str]:
     return pairs
 
 
-def _write(files: dict[str, str], output: Path | None) -> None:
+def _write(files: dict[str, str], target: str | None) -> None:
     """To stdout, a file, or a folder where there are several or a folder was named."""
     from tvt.io import atomic
 
-    if output is None:
+    if target is None:
         if len(files) > 1:
             raise InputError(f"this trainer needs {' and '.join(files)}; name a folder for them with -o DIR")
         click.echo(next(iter(files.values())), nl=False)
         return
-    folder = len(files) > 1 or output.is_dir()
+    output = Path(target)
+    folder = len(files) > 1 or output.is_dir() or target.endswith("/")
     if folder and output.exists() and not output.is_dir():
         raise InputError(f"{output}: is a file, but this trainer needs {' and '.join(files)}; name a folder with -o DIR")
     for name, text in files.items():

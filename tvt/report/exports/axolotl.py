@@ -19,7 +19,7 @@ def render(plan: Plan) -> dict[str, str]:
         f"  wc -l {MIXED_FILE}   # must say {plan.total}",
         "Run: axolotl train axolotl.yaml",
         "Rows: messages, their content a list with an entry of type image (path) per image and one of type text.",
-        *(f"Beforehand: {note}" for note in plan.notes),
+        *(f"Check first: {note}" for note in plan.notes),
     )
     return {"axolotl.yaml": header + strict_yaml.dump(_training(plan))}
 

@@ -24,7 +24,7 @@ def render(plan: Plan) -> dict[str, str]:
         "Run: trl sft --config sft.yaml   (TRL 1.16 or newer)",
         "Rows: images (list), prompt and completion (lists of messages); the loss is on the completion only.",
         "A slice takes a source's first rows: shuffle each file once, before.",
-        *(f"TRL drops missing rows without a word; {note}" for note in plan.notes),
+        *(f"Check first, TRL says nothing when rows are missing: {note}" for note in plan.notes),
     )
     return {"sft.yaml": header + strict_yaml.dump({**_training(plan.model), "datasets": _datasets(plan)})}
 
