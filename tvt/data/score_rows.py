@@ -169,11 +169,11 @@ def _counts(columns: Columns) -> _Measure:
             return None  # a total alone measures nothing
         if not isinstance(correct, int) or not isinstance(total, int):
             return ["correct and total belong together; give both or neither"]
-        faults = [
-            *_check_total(total),
-            *([f"correct {correct} is not within 0 and total {total}; check the counts"] if not 0 <= correct <= total else []),
-            *(_check_both(both, correct) if isinstance(both, int) else []),
-        ]
+        faults = _check_total(total)
+        if not faults and not 0 <= correct <= total:
+            faults.append(f"correct {correct} is not within 0 and total {total}; check the counts")
+        if isinstance(both, int):
+            faults += _check_both(both, correct)
         joint = both if isinstance(both, int) else None
         return faults or _Measured(accuracy=correct / total, correct=correct, total=total, both_correct=joint)
 
@@ -212,7 +212,7 @@ def _check_both(both: int, correct: int) -> list[str]:
 
 
 def _check_base(keyed: Keyed, result: Scores, faults: Faults) -> None:
-    """Every measured cell needs a base row: of its run, or the only one of its target. A faulty base row is one all the same."""
+    """Every measured cell needs a base row: of its run, or the only one of its target. A faulty base row counts as one."""
     base: dict[str, set[str]] = {}
     for _, run, source, target in keyed:
         if source is None:

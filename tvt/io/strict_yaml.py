@@ -88,7 +88,9 @@ def _represent_float(dumper: yaml.SafeDumper, value: float) -> yaml.ScalarNode:
 def _represent_str(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
     # What this module's loader would read as a number must be quoted, also where YAML 1.1 would not.
     ambiguous = value != "" and not isinstance(yaml.load(_plain(value), Loader=_Loader), str)  # noqa: S506
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="'" if ambiguous else None)
+    # PyYAML folds these rarer line breaks unless they are escaped, which only double quotes do.
+    escaped = any(mark in value for mark in "\r\x85\u2028\u2029")
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style='"' if escaped else "'" if ambiguous else None)
 
 
 def _plain(value: str) -> str:
