@@ -85,8 +85,8 @@ def command(
 
 def _spec(options: dict[str, Any]) -> SelectionSpec:
     """The request; all faults of all options at once."""
-    plain: tuple[str, ...] = ("objective", "budget", "max_epochs", "max_sources", "min_weight", "harm_penalty", "protect_z", "risk", "cvar")
-    plain += ("kl", "response", "kappa", "confidence", "seed", "without_direct", "hard", "anyway")
+    plain: tuple[str, ...] = ("objective", "budget", "max_epochs", "max_sources", "min_weight", "harm_penalty", "protect_z")
+    plain += ("risk", "cvar", "kl", "response", "kappa", "confidence", "seed", "without_direct", "hard", "anyway")
     goals, targets, caps, floors, protect, prior, sizes, from_file = gather(
         lambda: parse_pairs("--goal", options["goals"]),
         lambda: parse_targets(options["targets"]),
@@ -154,7 +154,8 @@ def _run(evidence: Evidence, extra: MixtureRuns | None, spec: SelectionSpec, opt
         if options["as_json"]:
             echo_json(failure_json(answer))
         error = InfeasibleError if answer.status == "infeasible" else SolverError
-        raise error(f"{answer.reason}; loosen one of them or make protection soft (without --hard)")
+        soft = any(name.startswith("protection") for name in answer.conflicts)
+        raise error(f"{answer.reason}{'; or make protection soft (without --hard)' if soft else ''}")
     trust = stability(evidence, prepared.spec) if options["stability"] else None
     points = frontier(evidence, prepared.spec, options["frontier_kind"]) if options["frontier_kind"] else ()
     if options["output"]:
@@ -192,6 +193,6 @@ def _show(answer: Any, trust: Any, points: Any, prepared: Any, options: dict[str
         for part in selection_report(answer, prepared.spec, trust, prepared.report):
             console.print(part)
     if points:
-        console.print(frontier_table(points, options["frontier_kind"]))
+        console.print(frontier_table(points, options["frontier_kind"], getattr(prepared.evidence, "short", str)))
     if options["output"]:
         console.print(f"Wrote {options['output']}", markup=False, highlight=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -130,6 +130,8 @@ def trust_table(stability: Stability) -> Table:
         if kept.size:
             promised = float(np.nanmean(stability.promised[:, i]))
             table.add_row(name, *(f"{x:+.3f}" for x in (promised, kept.mean(), kept.min(), kept.max())))
+    if stability.limited:
+        table.caption = "Only the selected mixture keeps to the limits asked for."
     return table
 
 
@@ -145,7 +147,7 @@ def fit_table(report: FitReport) -> Table:
     return table
 
 
-def frontier_table(points: Sequence[FrontierPoint], kind: str) -> Table:
+def frontier_table(points: Sequence[FrontierPoint], kind: str, short: Callable[[str], str] = str) -> Table:
     """The frontier, one mixture a row."""
     table = Table(title="Frontier: gain against " + ("risk" if kind == "risk" else "the worst harm"), **_STYLE)
     table.add_column("risk" if kind == "risk" else "least gain", justify="right", no_wrap=True)
@@ -155,12 +157,12 @@ def frontier_table(points: Sequence[FrontierPoint], kind: str) -> Table:
     table.add_column("mixture", overflow="fold")
     for point in points:
         top = sorted(((w, s) for s, w in point.weights.items() if w >= 0.01), reverse=True)
-        told = ", ".join(f"{s} {w:.0%}" for w, s in top[:3]) + (f" +{len(top) - 3}" if len(top) > 3 else "")
+        told = ", ".join(f"{short(s)} {w:.0%}" for w, s in top[:5]) + (f" +{len(top) - 5}" if len(top) > 5 else "")
         table.add_row(
             f"{point.setting:+.3f}" if kind == "harm" else f"{point.setting:g}",
             f"{point.gain:+.3f}",
             f"{point.error:.3f}",
-            f"{point.worst_target} {point.worst:+.3f}",
+            f"{short(point.worst_target)} {point.worst:+.3f}",
             told,
         )
     return table
@@ -185,4 +187,10 @@ def _footer(mixture: Mixture) -> Text:
     )
 
 
-_STYLE: dict[str, Any] = {"box": box.SIMPLE_HEAD, "title_justify": "left", "title_style": "bold", "pad_edge": False}
+_STYLE: dict[str, Any] = {
+    "box": box.SIMPLE_HEAD,
+    "title_justify": "left",
+    "title_style": "bold",
+    "pad_edge": False,
+    "caption_justify": "left",
+}

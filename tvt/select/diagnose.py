@@ -33,7 +33,7 @@ def diagnose(request: Request, response: Response, failed: Solution) -> FailedSe
         return _too_few_sources(request, response, attempts)
     conflicts = _irreducible(request, response, suspects)
     listed = _listing(conflicts)
-    reason = f"no mixture meets all of: {listed}; relaxing each by {amount:.4f} would be enough"
+    reason = f"no mixture meets {listed}; relaxing {'each' if len(conflicts) > 1 else 'it'} by {amount:.4f} would be enough"
     return FailedSelection(status="infeasible", reason=reason, conflicts=tuple(conflicts), relaxation=amount, attempts=attempts)
 
 
@@ -99,4 +99,15 @@ def _too_few_sources(request: Request, response: Response, attempts: tuple[str, 
 
 
 def _listing(names: list[str], most: int = 6) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    """The names in a sentence; many limits of one kind are told together."""
+    kinds: dict[str, list[str]] = {}
+    for name in names:
+        kind, separator, rest = name.partition(" of ")
+        kinds.setdefault(kind if separator and kind in ("cap", "floor", "protection") else name, []).append(rest)
+    told = []
+    for kind, members in kinds.items():
+        if len(members) > most:
+            told.append(f"the {kind}s of {len(members)} tasks ({', '.join(members[:3])}, ...)")
+        else:
+            told += [f"{kind} of {m}" if kind in ("cap", "floor", "protection") else kind for m in members]
+    return ", ".join(told[:most]) + (f" and {len(told) - most} more" if len(told) > most else "")

@@ -75,7 +75,11 @@ def _trust(stability: Stability) -> list[str]:
     )
     line += ", ".join(f"{name} {value:+.3f}" for name, value in values.items() if name != "selected") + "."
     better = [name for name, value in values.items() if name != "selected" and value > values["selected"]]
-    return [line, *([f"By that measure {_join(better)} would have done better: do not lean on this choice."] if better else [])]
+    if not better:
+        return [line]
+    if stability.limited:
+        return [line, f"{_join(better)} did better, but without keeping to the limits."]
+    return [line, f"By that measure {_join(better)} would have done better: do not lean on this choice."]
 
 
 def _join(parts: list[str]) -> str:

@@ -74,7 +74,8 @@ class _Names:
         try:
             name = self.resolve(text)
         except KeyError as error:
-            self.faults.append(f"{option}: {error.args[0]}; known {kind}s: {', '.join(known)}")
+            listed = "" if "did you mean" in error.args[0] else f"; known {kind}s: {', '.join(known)}"
+            self.faults.append(f"{option}: {error.args[0]}{listed}")
             return None
         if name not in known:
             self.faults.append(f"{option}: {name} is no {kind} here; known {kind}s: {', '.join(known)}")
@@ -116,6 +117,9 @@ def resolve_request(
     allowed = _allowed(spec, names, [*goals] or [n for n, w in counted.items() if w])
     caps, cap_names = _caps(spec, names, allowed)
     floors = _per_source(names.mapping(spec.floors, "--floor"), allowed, 0.0)
+    for source, floor, cap, cause in zip(allowed, floors, caps, cap_names, strict=True):
+        if floor > cap and cause.startswith("cap"):
+            names.faults.append(f"floor {floor:g} of {source} is above its cap {cap:g}; raise the cap or lower the floor")
     linear = _linear(spec, names, allowed)
     prior = _prior(spec, names, allowed)
     if names.faults:
@@ -157,8 +161,9 @@ def _caps(spec: SelectionSpec, names: _Names, allowed: Sequence[str]) -> tuple[F
     caps = _per_source(names.mapping(spec.caps, "--cap"), allowed, 1.0)
     sizes = names.mapping(spec.sizes, "--size")
     room = np.array([spec.max_epochs * sizes[s] / spec.budget if s in sizes else np.inf for s in allowed])
+    epochs = f"{spec.max_epochs:g} epoch{'' if spec.max_epochs == 1 else 's'}"
     causes = tuple(
-        f"data of {s} ({sizes[s]} examples, {spec.max_epochs:g} epochs)" if r < c else f"cap of {s}"
+        f"data of {s} ({sizes[s]} examples, {epochs})" if r < c else f"cap of {s}"
         for s, r, c in zip(allowed, room, caps, strict=True)
     )
     return np.minimum(caps, room), causes

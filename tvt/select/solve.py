@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import copy
+import ctypes
+import os
+import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,8 +29,8 @@ LINEAR_ORDER: tuple[tuple[str, dict[str, Any]], ...] = (
     ("SCS", {"eps": 1e-7}),
 )
 CONIC_ORDER: tuple[tuple[str, dict[str, Any]], ...] = (("CLARABEL", {}), ("SCS", {"eps": 1e-7, "max_iters": 20_000}))
-"""Fallback orders: the first that answers is taken. Linear and mixed-integer problems go to HiGHS (as SciPy carries it: the
-newer wrapper prints a banner on stdout), whose vertices are exact."""
+"""Fallback orders: the first that answers is taken. Linear and mixed-integer problems go to HiGHS (as SciPy
+carries it), whose vertices are exact."""
 DISPLAY = {"SCIPY": "HIGHS"}
 
 GOALS_MET = 1e-6
@@ -57,6 +61,27 @@ class Solution:
         return replace(self, record=self.record.model_copy(update={"seconds": seconds, "tried": tried}))
 
 
+@contextmanager
+def quiet_stdout() -> Iterator[None]:
+    """Keep what a solver's C++ code prints (HiGHS has debugging prints) out of stdout, where only answers belong."""
+    try:
+        libc, kept = ctypes.CDLL(None), os.dup(1)
+    except (OSError, TypeError):  # no stdout to keep clean, or a platform without such a handle
+        yield
+        return
+    sys.stdout.flush()
+    libc.fflush(None)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    try:
+        yield
+    finally:
+        libc.fflush(None)
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
+
+
 def run_solvers(problem: Any) -> SolverRecord:
     """Solve in place with the first solver that gives an answer; an answer may be *infeasible*."""
     order = LINEAR_ORDER if _is_linear(problem) else CONIC_ORDER
@@ -65,7 +90,7 @@ def run_solvers(problem: Any) -> SolverRecord:
     for name, options in order:
         label = DISPLAY.get(name, name)
         try:
-            with warnings.catch_warnings():
+            with quiet_stdout(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 problem.solve(solver=name, **copy.deepcopy(options))
         except (cp.error.SolverError, ValueError, ArithmeticError) as error:

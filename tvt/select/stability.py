@@ -31,6 +31,8 @@ class Stability:
     weights: Floats
     promised: Floats
     kept: Floats
+    limited: bool
+    """Whether the choice had limits (caps, protection, few sources) that the other strategies do not keep to."""
 
     @property
     def optimism(self) -> float:
@@ -50,6 +52,7 @@ class Stability:
                 for i, name in enumerate(STRATEGIES)
             },
             "optimism": self.optimism,
+            "limited": self.limited,
         }
 
 
@@ -89,7 +92,13 @@ def stability(evidence: Evidence, spec: SelectionSpec) -> Stability | None:
         weights=np.stack(chosen),
         promised=np.stack(promised),
         kept=np.stack(kept),
+        limited=_limited(spec),
     )
+
+
+def _limited(spec: SelectionSpec) -> bool:
+    limits = (spec.caps, spec.floors, spec.constraints, spec.sizes, spec.protect, spec.max_sources, spec.min_weight, spec.kl)
+    return any(limits) or bool(spec.risk or spec.cvar)
 
 
 def _folds(evidence: Evidence, spec: SelectionSpec) -> list[tuple[str, Evidence, Evidence]]:
