@@ -1,11 +1,14 @@
 """The bundled studies hold what the authors published, as the counts behind it."""
 
+import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from tvt.cli.studies import command
 from tvt.data.studies import bundled_folder, bundled_studies, load_study
 from tvt.data.study_folder import read_study
 from tvt.data.tasks import load_manifests, load_tasks
@@ -120,3 +123,17 @@ def test_an_unknown_name_gets_the_nearest_and_the_next_step() -> None:
     for odd in ("x" * 5000, "a\0b"):
         with pytest.raises(InputError, match="tvt studies"):
             load_study(odd)
+
+
+def test_tvt_studies_lists_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    plain = CliRunner().invoke(command)
+    assert plain.exit_code == 0
+    assert all(name in plain.output for name in STUDIES)
+    assert max(map(len, plain.output.splitlines())) <= 80
+    assert "\x1b" not in plain.output
+    data = json.loads(CliRunner().invoke(command, ["--json"]).output)
+    assert data["schema"] == 1
+    assert [(s["name"], len(s["sources"]), len(s["runs"]), s["counts"]) for s in data["studies"]] == [
+        (name, 13, 4, "inferred") for name in STUDIES
+    ]

@@ -30,17 +30,20 @@ class Faults:
 
     path: Path
     lines: list[str] = field(default_factory=list)
+    _order: list[int] = field(default_factory=list)
 
     def add(self, line: int | None, what: str) -> None:
         """Note a fault; ``line`` is ``None`` where it is the whole file's."""
         self.lines.append(f"{self.path}:{line}: {what}" if line is not None else f"{self.path}: {what}")
+        self._order.append(line or 0)
 
     def check(self) -> None:
-        """Raise InputError with the first faults and the number of the others, if there are any."""
+        """Raise InputError with the faults in the order of their lines, the first ones and the number of the others."""
         if self.lines:
             more = len(self.lines) - MAX_FAULTS
             rest = [f"{self.path}: and {more} more; mend these first"] if more > 0 else []
-            raise InputError(*self.lines[:MAX_FAULTS], *rest)
+            ordered = [fault for _, fault in sorted(zip(self._order, self.lines, strict=True), key=lambda pair: pair[0])]
+            raise InputError(*ordered[:MAX_FAULTS], *rest)
 
 
 @dataclass(frozen=True)

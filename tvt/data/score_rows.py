@@ -88,7 +88,7 @@ def read_keys(table: Table, columns: Columns, faults: Faults) -> Keyed:
             faults.add(row.line, "no run; name the run or seed")
         elif (run, source, target) in seen:
             first = seen[run, source, target]
-            what = f"{source or BASE} -> {target}" + (f" of run '{run}'" if run else "")
+            what = f"{source or BASE} -> {target}" + (f" of run '{run}'" if run and columns.run is not None else "")
             faults.add(row.line, f"{what} stands on line {first} already; remove one of the two")
         else:
             seen[run, source, target] = row.line
