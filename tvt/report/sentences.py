@@ -9,6 +9,7 @@ import numpy as np
 from tvt.report.labels import join, plain
 from tvt.transfer.analysis import Analysis, StudyAnalysis
 from tvt.transfer.personas import KINDS, Personas
+from tvt.transfer.ranks import ZERO
 
 MOST_NAMED = 10
 
@@ -53,7 +54,7 @@ def _signs(study: StudyAnalysis) -> str | None:
     off = off[np.isfinite(off)]
     if not len(off):
         return "No transfer from one task to another was measured."
-    return f"{int((off > 0).sum())} of {len(off)} transfers between tasks help, {int((off < 0).sum())} harm."
+    return f"{int((off > ZERO).sum())} of {len(off)} transfers between tasks help, {int((off < -ZERO).sum())} harm."
 
 
 def _extremes(study: StudyAnalysis) -> Iterator[str]:

@@ -33,6 +33,8 @@ class Persona:
     task: str
     values: tuple[float, ...]
     """Its aggregate's magnitude minus the other tasks' mean, one a (study, run)."""
+    studies: tuple[int, ...]
+    """Position of the study that each value is from."""
     p: float
 
     @property
@@ -86,14 +88,20 @@ def personas(matrices: Sequence[TransferMatrix], *, alpha: float = ALPHA, with_s
     """
     found: list[Persona] = []
     for kind, (side, sign) in KINDS.items():
-        values: dict[str, list[float]] = {}
-        for matrix in matrices:
+        values: dict[str, list[tuple[float, int]]] = {}
+        for position, matrix in enumerate(matrices):
             names = matrix.sources if side == "source" else matrix.targets
             standing = _against_others(np.abs(per_run(matrix, side, sign, with_self=with_self)))
             for at, name in enumerate(names):
-                values.setdefault(name, []).extend(float(v) for v in standing[:, at] if np.isfinite(v))
-        found += [Persona(kind, name, tuple(of), signed_rank_p(np.array(of))) for name, of in values.items()]
+                values.setdefault(name, []).extend((float(v), position) for v in standing[:, at] if np.isfinite(v))
+        found += [_persona(kind, name, of) for name, of in values.items()]
     return Personas(tuple(found), alpha)
+
+
+def _persona(kind: str, task: str, values: Sequence[tuple[float, int]]) -> Persona:
+    of = tuple(value for value, _ in values)
+    p = signed_rank_p(np.array(of, dtype=float))
+    return Persona(kind, task, of, tuple(position for _, position in values), p)
 
 
 def _against_others(values: Floats) -> Floats:

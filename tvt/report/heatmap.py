@@ -1,0 +1,121 @@
+"""The matrix as a heatmap: self-transfer set apart, cells of uncertain sign marked, missing cells hatched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.transforms import ScaledTranslation
+
+from tvt.core.pgf import Floats
+from tvt.report.labels import plain, short_labels, shortened
+from tvt.report.style import DIVERGING, GREY, INK
+from tvt.transfer.analysis import StudyAnalysis
+from tvt.transfer.noise import sign_unstable
+
+MOST_NUMBERS = 26
+"""Sides up to this long get a number in each cell."""
+MOST_LABELS = 80
+LEGEND_DROP = 34
+"""Points from the axes down to the legend, past the labels."""
+
+
+def heatmap_figure(study: StudyAnalysis) -> Figure:
+    """Draw the mean matrix; call inside :func:`tvt.report.style.styled`."""
+    matrix = study.matrix
+    mean = matrix.mean
+    rows, columns = mean.shape
+    cell = float(np.clip(15 / max(rows, columns), 0.06, 0.42))
+    figure = Figure(figsize=(max(columns * cell, 1.6) + 2.8, max(rows * cell, 1.2) + 1.6))
+    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    limit = colour_limit(np.where(matrix.self_cells, np.nan, mean))
+    image = axes.imshow(mean, cmap=DIVERGING, vmin=-limit, vmax=limit, aspect="equal", interpolation="nearest")
+    _mark_cells(axes, study, cell)
+    if max(rows, columns) <= MOST_NUMBERS:
+        _number_cells(axes, mean, limit, cell)
+    _label_axes(axes, study)
+    bar = figure.colorbar(image, ax=axes, extend=_extend(mean, limit), fraction=0.035, pad=0.025, aspect=28)
+    bar.set_label("mean PGF" if matrix.metric == "pgf" else "mean gain", labelpad=3)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(length=2, labelsize=8)
+    _legend(axes, study)
+    kind = "PGF" if matrix.metric == "pgf" else "Gain"
+    runs = f"mean of {len(matrix.runs)} runs" if len(matrix.runs) > 1 else "one run"
+    axes.set_title(f"{kind} x 100 in {shortened(study.name, 40)} ({runs})", pad=8, loc="left")
+    return figure
+
+
+def colour_limit(values: Floats) -> float:
+    """Magnitude at which the colours end: the 97th percentile, so that a single outlier does not bleach the rest."""
+    known = np.abs(values[np.isfinite(values)])
+    return max(float(np.quantile(known, 0.97)), 1e-9) if len(known) else 1.0
+
+
+def _number_cells(axes: Any, mean: Floats, limit: float, cell: float) -> None:
+    for (i, j), value in np.ndenumerate(mean):
+        if not np.isfinite(value):
+            continue
+        colour = "white" if abs(value) > 0.62 * limit else INK
+        text = f"{100 * value:.0f}".replace("-", "−")
+        size = cell * (19 if len(text) < 4 else 16)
+        axes.text(j, i, "0" if text == "−0" else text, ha="center", va="center", fontsize=size, color=colour)
+
+
+def _mark_cells(axes: Any, study: StudyAnalysis, cell: float) -> None:
+    matrix = study.matrix
+    unstable = sign_unstable(matrix.values)
+    for (i, j), value in np.ndenumerate(matrix.mean):
+        if not np.isfinite(value):
+            axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, hatch="////", edgecolor=GREY, linewidth=0))
+        if unstable[i, j]:
+            axes.plot(j + 0.33, i - 0.33, marker="o", markersize=cell * 7, color=INK, markeredgewidth=0)
+        if matrix.self_cells[i, j]:
+            # White around black shows on dark cells too.
+            axes.add_patch(Rectangle((j - 0.46, i - 0.46), 0.92, 0.92, fill=False, edgecolor="white", linewidth=cell * 9))
+            axes.add_patch(Rectangle((j - 0.43, i - 0.43), 0.86, 0.86, fill=False, edgecolor=INK, linewidth=cell * 3.5))
+
+
+def _label_axes(axes: Any, study: StudyAnalysis) -> None:
+    matrix, labels = study.matrix, short_labels(study.matrix)
+    rows, columns = matrix.mean.shape
+    axes.set_xticks(range(columns) if columns <= MOST_LABELS else [])
+    axes.set_yticks(range(rows) if rows <= MOST_LABELS else [])
+    if columns <= MOST_LABELS:
+        axes.set_xticklabels([labels[t] for t in matrix.targets], rotation=0 if columns <= MOST_NUMBERS else 90)
+    if rows <= MOST_LABELS:
+        axes.set_yticklabels([_row_label(s, labels[s]) for s in matrix.sources])
+    axes.xaxis.tick_bottom()
+    axes.tick_params(length=0, labelsize=8 if max(rows, columns) <= MOST_NUMBERS else 5)
+    axes.set_xlabel("evaluated on", labelpad=4)
+    axes.set_ylabel("finetuned on", labelpad=4)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _row_label(name: str, short: str) -> str:
+    return name if name == short else f"{shortened(plain(name), 26)}  {short}"
+
+
+def _extend(mean: Floats, limit: float) -> str:
+    """Which ends of the colour bar get an arrow, because values lie beyond."""
+    known = mean[np.isfinite(mean)]
+    low, high = bool((known < -limit).any()), bool((known > limit).any())
+    return "both" if low and high else "min" if low else "max" if high else "neither"
+
+
+def _legend(axes: Any, study: StudyAnalysis) -> None:
+    matrix = study.matrix
+    handles: list[Any] = []
+    if matrix.self_cells.any():
+        handles.append(Patch(facecolor="white", edgecolor=INK, linewidth=1.4, label="transfer to itself"))
+    if study.noise.sign_flips:
+        handles.append(Line2D([], [], marker="o", markersize=3.4, color=INK, linestyle="", label="sign flips between runs"))
+    if study.noise.missing:
+        handles.append(Patch(facecolor="white", edgecolor=GREY, hatch="////", linewidth=0, label="missing"))
+    if handles:
+        below = axes.transAxes + ScaledTranslation(0, -LEGEND_DROP / 72, axes.figure.dpi_scale_trans)
+        place = {"loc": "upper left", "bbox_to_anchor": (0.0, 0.0), "bbox_transform": below}
+        axes.legend(handles=handles, ncols=3, borderaxespad=0, handlelength=1.2, **place)
