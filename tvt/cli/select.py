@@ -173,7 +173,8 @@ def _run(evidence: Evidence, extra: MixtureRuns | None, spec: SelectionSpec, opt
             raise InputError("--plots draws the frontier; add --frontier risk or --frontier harm")
         from tvt.report.frontier_plot import plot_frontier
 
-        for path in plot_frontier(points, options["frontier_kind"], options["plots"]):
+        short = getattr(evidence, "short", str)
+        for path in plot_frontier(points, options["frontier_kind"], options["plots"], short):
             note(f"wrote {path}")
 
 
