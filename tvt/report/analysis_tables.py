@@ -71,9 +71,11 @@ def matrix_tables(
     """
     labels = short_labels(matrix)
     rows = [labels[s] for s in matrix.sources[:MOST_ROWS]]
-    cells = [[_hundredths(values[i, j], mark, (i, j)) for j in range(values.shape[1])] for i in range(len(rows))]
+    cells = [
+        [_hundredths(values[i, j], mark, (i, j)) for j in range(min(values.shape[1], MOST_ROWS))] for i in range(len(rows))
+    ]
     own = matrix.self_cells
-    blocks = _blocks([labels[t] for t in matrix.targets], cells, width - max(map(len, [*rows, "to"])) - 2)
+    blocks = _blocks([labels[t] for t in matrix.targets[:MOST_ROWS]], cells, width - max(map(len, [*rows, "to"])) - 2)
     tables: list[RenderableType] = []
     for number, block in enumerate(blocks):
         table = _table()
@@ -209,7 +211,8 @@ def _print_study(study: StudyAnalysis, console: Console, errors: bool) -> None:
             tables += matrix_tables(matrix, values, console.width, title=title)
     for table in tables:
         console.print(table)
-    console.print(_legend(matrix), style="dim")
+    if legend := _legend(matrix):
+        console.print(legend, style="dim")
     for table in (
         aggregates_table(study),
         cliques_table(study),
@@ -225,6 +228,8 @@ def _legend(matrix: TransferMatrix) -> str:
     pairs = [f"{short} {plain(name)}" for name, short in labels.items() if short != name]
     more = len(matrix.sources) - MOST_ROWS
     rest = [f"{more} more sources: --json has them"] if more > 0 else []
+    wide = len(matrix.targets) - MOST_ROWS
+    rest += [f"{wide} more targets: --json has them"] if wide > 0 else []
     shown = pairs if len(pairs) <= MOST_ROWS else []
     return "; ".join([*shown, *rest])
 

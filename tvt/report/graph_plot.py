@@ -16,9 +16,13 @@ from tvt.transfer.analysis import StudyAnalysis
 from tvt.transfer.graph import transfer_graph
 
 MOST_EDGES_A_NODE = 2
-"""Edges drawn per task and sign where no threshold says which."""
-MOST_NODES = 60
-"""Larger graphs are drawn without names."""
+"""Edges drawn per task and sign where no threshold says which,"""
+MOST_EDGES = 40
+"""but never more than these."""
+MOST_INSIDE = 24
+"""Larger graphs have their labels around the circle."""
+MOST_NODES = 90
+"""Still larger ones have none."""
 
 Edge = tuple[str, str, dict[str, Any]]
 Place = tuple[float, float]
@@ -31,7 +35,7 @@ def graph_figure(study: StudyAnalysis, threshold: float | None = None) -> Figure
 
     Args:
         study: what to draw.
-        threshold: least magnitude of an edge; without one the strongest ``MOST_EDGES_A_NODE`` per task.
+        threshold: least magnitude of an edge; without one the strongest ``MOST_EDGES_A_NODE`` per task, at most ``MOST_EDGES``.
     """
     graph = transfer_graph(study.matrix, threshold=threshold or 0.0)
     figure = Figure(figsize=(11.2, 5.4))
@@ -55,7 +59,7 @@ def _edges(graph: nx.DiGraph, sign: int, threshold: float | None) -> tuple[list[
     """Edges of one sign, weakest first so that strong ones lie on top, and how many there are in all."""
     found = [(s, t, data) for s, t, data in graph.edges(data=True) if sign * data["weight"] > 0]
     found.sort(key=lambda edge: abs(edge[2]["weight"]))
-    most = MOST_EDGES_A_NODE * len(graph) if threshold is None else len(found)
+    most = min(MOST_EDGES_A_NODE * len(graph), MOST_EDGES) if threshold is None else len(found)
     return found[max(len(found) - most, 0) :], len(found)
 
 
@@ -88,10 +92,13 @@ def _nodes(axes: Any, study: StudyAnalysis, places: Places, clique: set[str], pa
     for name, (x, y) in places.items():
         fill = pale if name in clique else "white"
         axes.add_patch(Circle((x, y), radius, facecolor=fill, edgecolor=INK, linewidth=0.9, zorder=4))
-        if len(places) <= MOST_NODES:
-            axes.text(x, y, labels[name], ha="center", va="center", fontsize=min(8.0, radius * 72), weight="bold", zorder=5)
-        if len(places) <= MOST_NODES // 2 and labels[name] != name:
-            _outer_label(axes, name, x, y, radius)
+        if len(places) <= MOST_INSIDE:
+            size = 8.0 if len(labels[name]) < 4 else 7.0
+            axes.text(x, y, labels[name], ha="center", va="center", fontsize=size, weight="bold", zorder=5)
+            if labels[name] != name:
+                _outer_label(axes, name, x, y, radius)
+        elif len(places) <= MOST_NODES:
+            _radial_label(axes, labels[name], x, y, radius)
     axes.set_xlim(-1.75, 1.75)
     axes.set_ylim(-1.38, 1.38)
     axes.set_aspect("equal")
@@ -99,7 +106,7 @@ def _nodes(axes: Any, study: StudyAnalysis, places: Places, clique: set[str], pa
 
 
 def _radius(nodes: int) -> float:
-    return float(np.clip(1.3 / max(nodes, 1), 0.015, 0.115))
+    return float(np.clip(1.5 / max(nodes, 1), 0.015, 0.115))
 
 
 def _outer_label(axes: Any, name: str, x: float, y: float, radius: float) -> None:
@@ -107,6 +114,13 @@ def _outer_label(axes: Any, name: str, x: float, y: float, radius: float) -> Non
     side = "center" if abs(x) < 0.15 else "left" if x > 0 else "right"
     height = "center" if abs(y) < 0.55 else "bottom" if y > 0 else "top"
     axes.text(x * reach, y * reach, shortened(plain(name), 26).replace(" ", "\n", 1), ha=side, va=height, fontsize=7.5)
+
+
+def _radial_label(axes: Any, label: str, x: float, y: float, radius: float) -> None:
+    reach, angle = 1 + radius + 0.03, float(np.degrees(np.arctan2(y, x)))
+    left = abs(angle) > 90
+    turn = {"rotation": angle - 180 if left else angle, "rotation_mode": "anchor"}
+    axes.text(x * reach, y * reach, label, ha="right" if left else "left", va="center", fontsize=6.5, **turn)
 
 
 def _chord(start: Place, end: Place, radius: float) -> tuple[Place, Place]:

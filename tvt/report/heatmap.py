@@ -21,6 +21,8 @@ MOST_NUMBERS = 26
 MOST_LABELS = 80
 LEGEND_DROP = 34
 """Points from the axes down to the legend, past the labels."""
+BAR_LEAST = 1.3
+"""Least height of the colour bar, in inches."""
 
 
 def heatmap_figure(study: StudyAnalysis) -> Figure:
@@ -28,16 +30,20 @@ def heatmap_figure(study: StudyAnalysis) -> Figure:
     matrix = study.matrix
     mean = matrix.mean
     rows, columns = mean.shape
-    cell = float(np.clip(15 / max(rows, columns), 0.06, 0.42))
-    figure = Figure(figsize=(max(columns * cell, 1.6) + 2.8, max(rows * cell, 1.2) + 1.6))
+    cell = float(np.clip(15 / max(rows, columns), 0.06, 0.52))
+    # The axes fill the figure, so that a cell has its size; the rest lies outside and is kept by the tight bounding box.
+    figure = Figure(figsize=(columns * cell, rows * cell))
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     limit = colour_limit(np.where(matrix.self_cells, np.nan, mean))
     image = axes.imshow(mean, cmap=DIVERGING, vmin=-limit, vmax=limit, aspect="equal", interpolation="nearest")
-    _mark_cells(axes, study, cell)
+    _mark_cells(axes, study, image, cell)
     if max(rows, columns) <= MOST_NUMBERS:
         _number_cells(axes, mean, limit, cell)
     _label_axes(axes, study)
-    bar = figure.colorbar(image, ax=axes, extend=_extend(mean, limit), fraction=0.035, pad=0.025, aspect=28)
+    width, height = columns * cell, rows * cell
+    tall = max(height, BAR_LEAST) / height
+    beside = figure.add_axes((1 + 0.16 / width, 1 - tall, 0.16 / width, tall))
+    bar = figure.colorbar(image, cax=beside, extend=_extend(mean, limit))
     bar.set_label("mean PGF" if matrix.metric == "pgf" else "mean gain", labelpad=3)
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=2, labelsize=8)
@@ -60,22 +66,25 @@ def _number_cells(axes: Any, mean: Floats, limit: float, cell: float) -> None:
             continue
         colour = "white" if abs(value) > 0.62 * limit else INK
         text = f"{100 * value:.0f}".replace("-", "−")
-        size = cell * (19 if len(text) < 4 else 16)
+        size = cell * (15.5 if len(text) < 4 else 13)
         axes.text(j, i, "0" if text == "−0" else text, ha="center", va="center", fontsize=size, color=colour)
 
 
-def _mark_cells(axes: Any, study: StudyAnalysis, cell: float) -> None:
+def _mark_cells(axes: Any, study: StudyAnalysis, image: Any, cell: float) -> None:
     matrix = study.matrix
     unstable = sign_unstable(matrix.values)
     for (i, j), value in np.ndenumerate(matrix.mean):
         if not np.isfinite(value):
             axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, hatch="////", edgecolor=GREY, linewidth=0))
         if unstable[i, j]:
-            axes.plot(j + 0.33, i - 0.33, marker="o", markersize=cell * 7, color=INK, markeredgewidth=0)
+            axes.plot(j + 0.32, i - 0.32, marker="o", markersize=cell * 5.6, color=INK, markeredgewidth=0, zorder=4)
         if matrix.self_cells[i, j]:
-            # White around black shows on dark cells too.
-            axes.add_patch(Rectangle((j - 0.46, i - 0.46), 0.92, 0.92, fill=False, edgecolor="white", linewidth=cell * 9))
-            axes.add_patch(Rectangle((j - 0.43, i - 0.43), 0.86, 0.86, fill=False, edgecolor=INK, linewidth=cell * 3.5))
+            # A smaller square on white stands apart on dark cells too.
+            colour = image.cmap(image.norm(value)) if np.isfinite(value) else "none"
+            axes.add_patch(
+                Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor="white" if np.isfinite(value) else "none", linewidth=0)
+            )
+            axes.add_patch(Rectangle((j - 0.42, i - 0.42), 0.84, 0.84, facecolor=colour, edgecolor=INK, linewidth=cell * 2.6))
 
 
 def _label_axes(axes: Any, study: StudyAnalysis) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -17,8 +17,8 @@ MOST_NAMED = 10
 def headline(study: StudyAnalysis) -> str:
     """What the study is and what stands out in it."""
     matrix = study.matrix
-    runs = f"{len(matrix.runs)} run{'s' if len(matrix.runs) != 1 else ''}"
-    first = f"{study.name}: {len(matrix.sources)} sources x {len(matrix.targets)} targets, {runs}."
+    sides = f"{_count(matrix.sources, 'source')} x {_count(matrix.targets, 'target')}"
+    first = f"{study.name}: {sides}, {_count(matrix.runs, 'run')}."
     parts = [first, _signs(study), *_extremes(study), *_cliques(study)]
     return " ".join(filter(None, parts))
 
@@ -42,6 +42,10 @@ def trend_sentence(analysis: Analysis) -> str | None:
     rhos = [rho for rho, _ in analysis.agreement.values() if np.isfinite(rho)]
     agreement = f" Rank correlation between the studies' matrices: {_range(rhos)}." if rhos else ""
     return f"Mean positive transferability by model size: {told}.{agreement}"
+
+
+def _count(of: Sequence[str], noun: str) -> str:
+    return f"{len(of)} {noun}{'s' if len(of) != 1 else ''}"
 
 
 def _range(values: list[float]) -> str:

@@ -216,10 +216,14 @@ def _study_notes(study: StudyAnalysis, alpha: float) -> list[str]:
             f"{least_p(len(matrix.runs)):.4g}, so no clique passes the test at alpha {alpha:g}"
         )
     if study.noise.missing:
-        found.append(f"{study.name}: {study.noise.missing} cells are missing and left out, never counted as 0")
+        found.append(f"{study.name}: {_cells(study.noise.missing)} missing and left out, never counted as 0")
     if not all(cliques.complete for cliques in study.cliques.values()):
         found.append(f"{study.name}: too many cliques to see them all; those told may not be the largest")
     return found
+
+
+def _cells(count: int) -> str:
+    return "1 cell is" if count == 1 else f"{count} cells are"
 
 
 def _study_json(study: StudyAnalysis) -> dict[str, Any]:
