@@ -201,3 +201,16 @@ def test_joint_rescaling_of_accuracy_base_and_ceiling_changes_nothing() -> None:
     assert np.allclose(whole.values, half.values)
     first, second = choose(whole), choose(half)
     assert first.weights == pytest.approx(second.weights, abs=1e-6)
+
+
+@pytest.mark.parametrize("hard", [False, True])
+def test_margins_taken_in_as_needed_change_nothing(hard: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tvt.select import solve
+
+    matrix = random_matrix(3, 40, 30, centre=0.1)
+    options = {"protect": {"all": 0.02}, "protect_z": 2.0, "hard": hard, "caps": {"all": 0.1}}
+    lazy = choose(matrix, **options)
+    monkeypatch.setattr(solve, "LAZY_MARGINS", 1000)
+    whole = choose(matrix, **options)
+    assert lazy.objective == pytest.approx(whole.objective, abs=1e-6)
+    assert lazy.weights == pytest.approx(whole.weights, abs=1e-4)

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import cvxpy as cp
 import numpy as np
 
-from tvt.core.pgf import Floats, Positions
+from tvt.core.pgf import Bools, Floats, Positions
 from tvt.select.request import Request
 from tvt.select.response import Curve, Response
 
@@ -94,12 +94,21 @@ class Model:
 
 
 class ProblemBuilder:
-    """Builds the model of one request under one response (and, for CVaR, under samples of it)."""
+    """Builds the model of one request under one response (and, for CVaR, under samples of it).
+
+    ``margins`` (T,) says which protected targets get their safety margin (default: all); without some it is a looser problem.
+    """
 
     def __init__(
-        self, request: Request, response: Response, samples: Sequence[Response] = (), atoms: Atoms | None = None
+        self,
+        request: Request,
+        response: Response,
+        samples: Sequence[Response] = (),
+        atoms: Atoms | None = None,
+        margins: Bools | None = None,
     ) -> None:
         self.request, self.response, self.samples = request, response, samples
+        self.margins = np.ones(len(request.targets), dtype=bool) if margins is None else margins
         self.atoms: Atoms = atoms or ExactAtoms()
         self.w = cp.Variable(len(request.sources), nonneg=True, name="w")
         self._heights: dict[Curve, Any] = {}
@@ -159,7 +168,10 @@ class ProblemBuilder:
         """Gains of protected targets less their safety margin."""
         z = self.request.spec.protect_z
         gains = self._gains(which)
-        return gains - z * self.atoms.norm(self.response.filled_errors[:, which], self.w) if z else gains
+        if not z or not self.margins[which].any():
+            return gains
+        # A zero column of errors costs no cone: that is how a margin is left out.
+        return gains - z * self.atoms.norm(self.response.filled_errors[:, which] * self.margins[which], self.w)
 
     def _robust(self, which: Positions) -> Any:
         """Gains less ``risk`` standard errors."""

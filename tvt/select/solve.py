@@ -17,7 +17,8 @@ import cvxpy as cp
 import numpy as np
 
 from tvt.core.mixture import SolverRecord
-from tvt.core.pgf import Floats
+from tvt.core.pgf import Bools, Floats
+from tvt.select.audit import protection_shortfall
 from tvt.select.problem import Model, ProblemBuilder
 from tvt.select.request import Request
 from tvt.select.response import Response
@@ -32,6 +33,9 @@ CONIC_ORDER: tuple[tuple[str, dict[str, Any]], ...] = (("CLARABEL", {}), ("SCS",
 """Fallback orders: the first that answers is taken. Linear and mixed-integer problems go to HiGHS (as SciPy
 carries it), whose vertices are exact."""
 DISPLAY = {"SCIPY": "HIGHS"}
+
+LAZY_MARGINS = 12
+"""From more protected targets than this on, safety margins are taken in as they are needed."""
 
 GOALS_MET = 1e-6
 """Total shortfall up to which goals count as met."""
@@ -108,8 +112,29 @@ def _is_linear(problem: Any) -> bool:
 
 
 def solve_convex(request: Request, response: Response, samples: Sequence[Response] = ()) -> Solution:
-    """Solve a request without a limit on the number of sources."""
-    model = ProblemBuilder(request, response, samples).build()
+    """Solve a request without a limit on the number of sources.
+
+    With many protected targets, few need their safety margin: it is a large cone each, so the problem starts without them and
+    takes in those of the targets that fall short, until none is new. What is left out holds by itself, so the answer is exact.
+    """
+    guarded = np.isfinite(request.limits)
+    lazy = request.spec.protect_z > 0 and int(guarded.sum()) > LAZY_MARGINS
+    margins = np.zeros_like(guarded) if lazy else guarded
+    earlier: Solution | None = None
+    while True:
+        solution = _solve_with_margins(request, response, samples, margins)
+        solution = solution if earlier is None else solution.after(earlier)
+        if solution.weights is None or not lazy:
+            return solution
+        short = protection_shortfall(np.maximum(solution.weights, 0.0), request, response) > 1e-8
+        if not (short & ~margins).any():
+            return solution
+        margins, earlier = margins | short, solution
+
+
+def _solve_with_margins(request: Request, response: Response, samples: Sequence[Response], margins: Bools) -> Solution:
+    """Both stages with the safety margins of some targets."""
+    model = ProblemBuilder(request, response, samples, margins=margins).build()
     first = solve_once(model)
     if first.weights is None or not goals_met(model):
         return first
