@@ -71,9 +71,8 @@ def matrix_tables(
     """
     labels = short_labels(matrix)
     rows = [labels[s] for s in matrix.sources[:MOST_ROWS]]
-    cells = [
-        [_hundredths(values[i, j], mark, (i, j)) for j in range(min(values.shape[1], MOST_ROWS))] for i in range(len(rows))
-    ]
+    columns = range(min(values.shape[1], MOST_ROWS))
+    cells = [[_hundredths(values[i, j], mark, (i, j)) for j in columns] for i in range(len(rows))]
     own = matrix.self_cells
     blocks = _blocks([labels[t] for t in matrix.targets[:MOST_ROWS]], cells, width - max(map(len, [*rows, "to"])) - 2)
     tables: list[RenderableType] = []

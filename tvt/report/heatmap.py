@@ -21,6 +21,7 @@ MOST_NUMBERS = 26
 MOST_LABELS = 80
 LEGEND_DROP = 34
 """Points from the axes down to the legend, past the labels."""
+LEGEND_WIDTH = 3.9
 BAR_LEAST = 1.3
 """Least height of the colour bar, in inches."""
 
@@ -42,7 +43,9 @@ def heatmap_figure(study: StudyAnalysis) -> Figure:
     _label_axes(axes, study)
     width, height = columns * cell, rows * cell
     tall = max(height, BAR_LEAST) / height
-    beside = figure.add_axes((1 + 0.16 / width, 1 - tall, 0.16 / width, tall))
+    # A bar taller than the cells must clear the legend below them.
+    left = max(width, LEGEND_WIDTH if tall > 1 else 0.0) + 0.16
+    beside = figure.add_axes((left / width, 1 - tall, 0.16 / width, tall))
     bar = figure.colorbar(image, cax=beside, extend=_extend(mean, limit))
     bar.set_label("mean PGF" if matrix.metric == "pgf" else "mean gain", labelpad=3)
     bar.outline.set_visible(False)
@@ -80,10 +83,9 @@ def _mark_cells(axes: Any, study: StudyAnalysis, image: Any, cell: float) -> Non
             axes.plot(j + 0.32, i - 0.32, marker="o", markersize=cell * 5.6, color=INK, markeredgewidth=0, zorder=4)
         if matrix.self_cells[i, j]:
             # A smaller square on white stands apart on dark cells too.
-            colour = image.cmap(image.norm(value)) if np.isfinite(value) else "none"
-            axes.add_patch(
-                Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor="white" if np.isfinite(value) else "none", linewidth=0)
-            )
+            known = bool(np.isfinite(value))
+            colour, ground = (image.cmap(image.norm(value)), "white") if known else ("none", "none")
+            axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor=ground, linewidth=0))
             axes.add_patch(Rectangle((j - 0.42, i - 0.42), 0.84, 0.84, facecolor=colour, edgecolor=INK, linewidth=cell * 2.6))
 
 

@@ -22,7 +22,7 @@ from tvt.transfer.aggregates import (
     run_mean,
     transferability,
 )
-from tvt.transfer.cliques import Cliques, every_run_cliques, mean_cliques, tested_cliques
+from tvt.transfer.cliques import Cliques, cliques_by_test, every_run_cliques, mean_cliques
 from tvt.transfer.groups import Grouping, groupings
 from tvt.transfer.noise import Noise, between_studies, noise
 from tvt.transfer.personas import ALPHA, KINDS, Personas, personas
@@ -169,7 +169,7 @@ def _study(name: str, matrix: TransferMatrix, alpha: float, threshold: float | N
     for word, sign in SIGNS.items():
         cliques[word] = mean_cliques(matrix, sign)
         cliques[f"{word}_every_seed"] = every_run_cliques(matrix, sign)
-        cliques[f"{word}_test"] = tested_cliques(matrix, sign, alpha=alpha)
+        cliques[f"{word}_test"] = cliques_by_test(matrix, sign, alpha=alpha)
         if threshold is not None:
             cliques[f"{word}_threshold"] = mean_cliques(matrix, sign, threshold)
     return StudyAnalysis(

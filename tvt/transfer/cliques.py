@@ -51,7 +51,7 @@ def every_run_cliques(matrix: TransferMatrix, sign: int) -> Cliques:
     return largest_cliques(tasks, np.asarray(np.all(sign * values > ZERO, axis=0), dtype=bool))
 
 
-def tested_cliques(matrix: TransferMatrix, sign: int, *, alpha: float) -> Cliques:
+def cliques_by_test(matrix: TransferMatrix, sign: int, *, alpha: float) -> Cliques:
     """Largest cliques whose cells have the sign by a one-sided Wilcoxon signed-rank test over the runs, p <= ``alpha``.
 
     With K runs p cannot go below 2^-K (0.0625 with 4), so at 0.01 fewer than 7 runs never give an edge: see ``least_p``.
