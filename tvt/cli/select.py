@@ -97,6 +97,8 @@ def _spec(options: dict[str, Any]) -> SelectionSpec:
         lambda: parse_pairs("--size", options["sizes"]),
         lambda: read_sizes(options["sizes_file"]),
     )
+    if options["plots"] and not options["frontier_kind"]:
+        raise InputError("--plots draws the frontier; add --frontier risk or --frontier harm")
     if options["hard"] and not protect:
         raise InputError("--hard needs --protect: it says which targets may not be harmed, e.g. --protect all")
     return build_spec(
@@ -169,8 +171,6 @@ def _run(evidence: Evidence, extra: MixtureRuns | None, spec: SelectionSpec, opt
     else:
         _show(answer, trust, points, prepared, options)
     if options["plots"]:
-        if not points:
-            raise InputError("--plots draws the frontier; add --frontier risk or --frontier harm")
         from tvt.report.frontier_plot import plot_frontier
 
         short = getattr(evidence, "short", str)
