@@ -22,6 +22,8 @@ MOST_LABELS = 80
 LEGEND_DROP = 34
 """Points from the axes down to the legend, past the labels."""
 LEGEND_WIDTH = 3.9
+"""Room that the legend takes in a row, in inches; under narrower cells its entries stand in a column."""
+COLUMN_WIDTH = 1.7
 BAR_LEAST = 1.3
 """Least height of the colour bar, in inches."""
 
@@ -44,13 +46,13 @@ def heatmap_figure(study: StudyAnalysis) -> Figure:
     width, height = columns * cell, rows * cell
     tall = max(height, BAR_LEAST) / height
     # A bar taller than the cells must clear the legend below them.
-    left = max(width, LEGEND_WIDTH if tall > 1 else 0.0) + 0.16
+    left = max(width, COLUMN_WIDTH if tall > 1 else 0.0) + 0.16
     beside = figure.add_axes((left / width, 1 - tall, 0.16 / width, tall))
     bar = figure.colorbar(image, cax=beside, extend=_extend(mean, limit))
     bar.set_label("mean PGF" if matrix.metric == "pgf" else "mean gain", labelpad=3)
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=2, labelsize=8)
-    _legend(axes, study)
+    _legend(axes, study, 3 if width >= LEGEND_WIDTH else 1)
     kind = "PGF" if matrix.metric == "pgf" else "Gain"
     runs = f"mean of {len(matrix.runs)} runs" if len(matrix.runs) > 1 else "one run"
     axes.set_title(f"{kind} x 100 in {shortened(study.name, 40)} ({runs})", pad=8, loc="left")
@@ -117,7 +119,7 @@ def _extend(mean: Floats, limit: float) -> str:
     return "both" if low and high else "min" if low else "max" if high else "neither"
 
 
-def _legend(axes: Any, study: StudyAnalysis) -> None:
+def _legend(axes: Any, study: StudyAnalysis, columns: int) -> None:
     matrix = study.matrix
     handles: list[Any] = []
     if matrix.self_cells.any():
@@ -129,4 +131,4 @@ def _legend(axes: Any, study: StudyAnalysis) -> None:
     if handles:
         below = axes.transAxes + ScaledTranslation(0, -LEGEND_DROP / 72, axes.figure.dpi_scale_trans)
         place = {"loc": "upper left", "bbox_to_anchor": (0.0, 0.0), "bbox_transform": below}
-        axes.legend(handles=handles, ncols=3, borderaxespad=0, handlelength=1.2, **place)
+        axes.legend(handles=handles, ncols=columns, borderaxespad=0, handlelength=1.2, **place)

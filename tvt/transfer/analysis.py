@@ -253,7 +253,7 @@ def _pgf_json(matrix: TransferMatrix) -> dict[str, Any]:
                 "mean": known(mean[i, j]),
                 "se_seed": known(seed[i, j]),
                 "se_items": known(item[i, j]) if np.isfinite(mean[i, j]) else None,
-                "masked": matrix.reason(s, t),
+                "masked": None if np.isfinite(mean[i, j]) else matrix.reason(s, t),
             }
             for j, t in enumerate(matrix.targets)
         }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from tvt.core.pgf import Floats
@@ -48,15 +50,24 @@ def signed_rank_p(values: Floats) -> float:
     kept = values[np.isfinite(values) & (np.abs(values) > ZERO)]
     if not len(kept):
         return 1.0
-    # Twice the mean ranks are whole numbers, so the distribution of their sum is a convolution.
     ranks = np.round(2 * midranks(np.abs(kept))).astype(int)
-    observed = int(ranks[kept > 0].sum())
-    chance = np.zeros(int(ranks.sum()) + 1)
+    tail = _tail(tuple(sorted(int(rank) for rank in ranks)))
+    return float(tail[int(ranks[kept > 0].sum())])
+
+
+@lru_cache(maxsize=256)
+def _tail(ranks: tuple[int, ...]) -> Floats:
+    """P(sum of the positive ranks >= s) for s = 0, 1, ...; ranks are doubled, so that mean ranks are whole numbers and the
+    distribution of their sum is a convolution. Most tests of a study share one set of ranks, hence the cache.
+    """
+    chance = np.zeros(sum(ranks) + 1)
     chance[0] = 1.0
     for rank in ranks:
-        chance[rank:] = (chance[rank:] + chance[:-rank]) / 2
-        chance[:rank] /= 2
-    return float(min(1.0, chance[observed:].sum()))
+        with_rank = np.zeros_like(chance)
+        with_rank[rank:] = chance[:-rank]
+        chance = (chance + with_rank) / 2
+    tail: Floats = np.minimum(1.0, np.cumsum(chance[::-1])[::-1])
+    return tail
 
 
 def least_p(values: int) -> float:
