@@ -10,7 +10,7 @@ from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from tvt.report.labels import shortened
-from tvt.report.style import GREY, HARM, HELP, INK
+from tvt.report.style import GREY, HARM, HELP
 from tvt.transfer.analysis import Analysis, TrendPoint
 
 HALO = [Stroke(linewidth=2.5, foreground="white"), Normal()]
@@ -57,8 +57,10 @@ def _series(axes: Any, analysis: Analysis, trend: list[TrendPoint], places: list
         axes.scatter(x, values, s=9, color=colour, alpha=0.35, linewidth=0, zorder=2)
     means = np.array([t.mean for t in trend])
     reach = np.array([[t.mean - t.low for t in trend], [t.high - t.mean for t in trend]])
-    axes.plot(places, means, color=colour, linewidth=1.6, marker="o", markersize=5, zorder=4)
-    axes.errorbar(places, means, yerr=np.nan_to_num(reach), fmt="none", ecolor=INK, elinewidth=1.3, capsize=4, zorder=5)
+    # A line would say that studies without sizes follow each other.
+    line = "-" if axes.get_xscale() == "log" else ""
+    axes.plot(places, means, color=colour, linewidth=1.6, linestyle=line, marker="o", markersize=5, zorder=4)
+    axes.errorbar(places, means, yerr=np.nan_to_num(reach), fmt="none", ecolor=colour, elinewidth=1.6, capsize=5, zorder=5)
     for n, (point, place) in enumerate(zip(trend, places, strict=True)):
         if np.isfinite(point.mean):
             up = n + 1 < len(trend) and trend[n + 1].mean > point.mean  # the label goes where the line does not

@@ -71,21 +71,23 @@ def largest_cliques(tasks: tuple[str, ...], directed: Bools) -> Cliques:
         directed: whether i has the sign on j, (tasks, tasks); an edge needs both directions.
     """
     graph = nx.Graph()
-    graph.add_nodes_from(tasks)
-    graph.add_edges_from((tasks[i], tasks[j]) for i, j in zip(*np.nonzero(np.triu(directed & directed.T, k=1)), strict=True))
+    # Positions, not names: the order of a search that is cut short must not hang on the hashes of strings.
+    graph.add_nodes_from(range(len(tasks)))
+    graph.add_edges_from(np.argwhere(np.triu(directed & directed.T, k=1)).tolist())
     found = nx.find_cliques(graph)
     largest = _largest(islice(found, MOST_VISITED))
-    return Cliques(tuple(sorted(largest)), complete=next(found, None) is None)
+    named = sorted(tuple(sorted(tasks[i] for i in clique)) for clique in largest)
+    return Cliques(tuple(named), complete=next(found, None) is None)
 
 
-def _largest(cliques: Iterable[list[str]]) -> set[tuple[str, ...]]:
-    largest: set[tuple[str, ...]] = set()
+def _largest(cliques: Iterable[list[int]]) -> list[list[int]]:
+    largest: list[list[int]] = []
     size = 2
     for clique in cliques:
         if len(clique) > size:
-            size, largest = len(clique), set()
+            size, largest = len(clique), []
         if len(clique) == size:
-            largest.add(tuple(sorted(clique)))
+            largest.append(clique)
     return largest
 
 
