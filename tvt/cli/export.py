@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from tvt.cli.data_options import data_options, source_paths
 from tvt.errors import InputError
 
 _CHOICES = ("trl", "llamafactory", "ms-swift", "axolotl", "json")
@@ -21,16 +22,7 @@ Example:
 @click.argument("mixture", type=click.Path(path_type=Path))
 @click.option("--to", type=click.Choice(_CHOICES), required=True, help="The trainer, or json for your own scripts.")
 @click.option("-o", "--output", metavar="PATH", help="File to write; a folder for several. Default: stdout.")
-@click.option(
-    "--data", multiple=True, metavar="SOURCE=PATH", help="A source's rows: a file, folder or hub dataset. Repeatable."
-)
-@click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path),
-    default=Path("data"),
-    show_default=True,
-    help="Folder of SOURCE.jsonl for sources without --data.",
-)
+@data_options("a file, folder or hub dataset", "SOURCE.jsonl")
 @click.option("--model", metavar="NAME", help="Base model, a hub name or folder. Default: the mixture's, where it says.")
 def command(*, mixture: Path, to: str, output: str | None, data: tuple[str, ...], data_dir: Path, model: str | None) -> None:
     """Write a mixture as another trainer's configuration, with its exact count of examples per source.
@@ -41,27 +33,12 @@ def command(*, mixture: Path, to: str, output: str | None, data: tuple[str, ...]
     from tvt.report.exports import render
     from tvt.report.exports.plan import make_plan
 
-    plan = make_plan(load_mixture(mixture), model=model, data=_pairs(data), data_dir=data_dir, need_model=to != "json")
+    plan = make_plan(load_mixture(mixture), model=model, data=source_paths(data), data_dir=data_dir, need_model=to != "json")
     files = render(plan, to)
     _write(files, output)
     if to in ("trl", "axolotl"):  # the others repeat rows by themselves where a source is short
         for note in plan.notes:
             click.echo(f"note: {note}", err=True)
-
-
-def _pairs(data: tuple[str, ...]) -> dict[str, str]:
-    """``SOURCE=PATH`` options as a mapping."""
-    faults, pairs = [], {}
-    for item in data:
-        source, separator, path = item.partition("=")
-        if not (separator and source and path):
-            faults.append(f"--data {item}: not SOURCE=PATH; write e.g. --data Jigsaw=data/jigsaw.jsonl")
-        elif source in pairs:
-            faults.append(f"--data {source}: given twice; keep one")
-        pairs[source] = path
-    if faults:
-        raise InputError(*faults)
-    return pairs
 
 
 def _write(files: dict[str, str], target: str | None) -> None:

@@ -30,6 +30,7 @@ COMMANDS: dict[str, _Entry] = {
     "analyze": _Entry("Look", "tvt.cli.analyze", "Who helps whom: PGF, cliques, personas, noise."),
     "select": _Entry("Choose", "tvt.cli.select", "Turn a transfer study into an optimised data mixture."),
     "predict": _Entry("Choose", "tvt.cli.predict", "Say what a given mixture would do."),
+    "mix": _Entry("Use", "tvt.cli.mix", "Write a mixture as one dataset, ready to train on."),
     "export": _Entry("Use", "tvt.cli.export", "Write a mixture as another trainer's configuration."),
 }
 

@@ -75,7 +75,7 @@ def make_plan(mixture: Mixture, *, model: str | None, data: Mapping[str, str], d
     sizes = _stated_sizes(mixture)
     parts = []
     for source, count in counts.items():
-        path = data.get(source) or (data_dir / f"{_file_name(source)}.jsonl").as_posix()
+        path = data.get(source) or (data_dir / f"{file_name(source)}.jsonl").as_posix()
         counted = _count_rows(Path(path))
         size = counted if counted is not None else sizes.get(source)
         if size == 0:
@@ -101,7 +101,7 @@ def _shared_paths(parts: list[Part]) -> list[str]:
     return faults
 
 
-def _file_name(source: str) -> str:
+def file_name(source: str) -> str:
     """A source's name with everything replaced that a shell, a glob or a trainer's syntax could read otherwise."""
     return re.sub(r"[^\w.-]+", "_", source)
 

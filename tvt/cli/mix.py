@@ -1,0 +1,189 @@
+"""``tvt mix``: a mixture as one dataset, ready to train on."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tvt.cli.data_options import data_options, source_paths
+from tvt.cli.options import echo_json, json_option, note
+from tvt.errors import InputError, suggest
+
+if TYPE_CHECKING:
+    from tvt.core.mixture import Mixture
+    from tvt.data.mix_plan import MixPlan, Progress
+
+EPILOG = """\b
+Examples:
+  tvt mix mixture.yaml --data-dir data --preview
+  tvt mix mixture.yaml -o mixed --data Jigsaw=rows/jigsaw.parquet --exclude-eval blink-val.parquet
+"""
+PATH = click.Path(path_type=Path)
+
+
+@click.command(epilog=EPILOG)
+@click.argument("mixture", type=PATH)
+@click.option("-o", "--output", type=PATH, metavar="DIR", help="Folder to write; datasets.load_dataset(DIR) loads it.")
+@data_options("a .jsonl or .parquet file of questions, or a folder of them", "SOURCE.jsonl, SOURCE.parquet or SOURCE/")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of draw and order.")
+@click.option(
+    "--exclude-eval", multiple=True, type=PATH, metavar="PATH", help="Questions that must not be trained on. Repeatable."
+)
+@click.option(
+    "--overlap",
+    type=click.Choice(["question", "image"]),
+    default="question",
+    show_default=True,
+    help="What may not be shared with them: images with the prompt, or any single image.",
+)
+@click.option("--drop-shared", is_flag=True, help="Leave shared rows out instead of refusing them.")
+@click.option(
+    "--preview",
+    is_flag=False,
+    flag_value=5,
+    type=click.IntRange(min=1),
+    metavar="[N]",
+    help="Show the first N rows (5) and write nothing.",
+)
+@json_option
+def command(
+    *,
+    mixture: Path,
+    output: Path | None,
+    data: tuple[str, ...],
+    data_dir: Path,
+    preview: int | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Write a mixture as one parquet dataset with images: exact counts, rows in the order of training, the same bytes for the
+    same seed.
+
+    A source's rows are questions with id, task, prompt, options, answer and images: JSON Lines with paths of images beside the
+    file, or parquet with images inside. A source with too few rows is used in whole passes, each in an order of its own.
+    """
+    if output is None and preview is None:
+        raise InputError("where to? name a folder with -o DIR, or look at the rows with --preview")
+    from tvt.io.mixture_file import load_mixture
+
+    chosen = load_mixture(mixture)
+    paths = _paths(chosen, source_paths(data), data_dir)
+    with _progress() as progress:
+        plan = _plan(chosen, paths, check=preview is None, progress=progress, **options)
+        if preview is None and output is not None:
+            from tvt.data.mixed_dataset import write_mix
+
+            mixed = write_mix(plan, output, progress)
+    if preview is not None:
+        _show_preview(plan, preview, as_json)
+        return
+    from tvt.report.mix_tables import epoch_notes, sources_table
+
+    if as_json:
+        echo_json({**mixed.record, "folder": str(output), "written": mixed.written})
+    else:
+        _print(sources_table(mixed.record["sources"], mixed.record["rows"], plan.seed))
+    for text in epoch_notes(mixed.record["sources"]):
+        note(text)
+    click.echo(f"wrote {output}" if mixed.written else f"{output}: this very mix is already there; nothing written", err=True)
+
+
+def _paths(mixture: Mixture, given: dict[str, str], data_dir: Path) -> dict[str, Path]:
+    """Where each source's questions are: as given, else the first that is there in the folder."""
+    from tvt.report.exports.plan import file_name
+
+    faults = [
+        f"--data {name}: no such source in the mixture{suggest(name, list(mixture.counts))}; see its counts"
+        for name in given
+        if name not in mixture.counts
+    ]
+    paths: dict[str, Path] = {}
+    for source in (source for source, count in mixture.counts.items() if count > 0):
+        stem = file_name(source)
+        places = [Path(given[source])] if source in given else [data_dir / f"{stem}{end}" for end in (".jsonl", ".parquet", "")]
+        found = next((place for place in places if place.exists()), None)
+        if found is not None:
+            paths[source] = found
+        elif source in given:
+            faults.append(f"--data {source}: {given[source]}: no such file or folder; save hub datasets as files first")
+        else:
+            faults.append(
+                f"{source}: no {stem}.jsonl, {stem}.parquet or {stem}/ in {data_dir}; name its rows with --data {source}=PATH"
+            )
+    if faults:
+        raise InputError(*faults)
+    return paths
+
+
+def _plan(
+    mixture: Mixture,
+    paths: dict[str, Path],
+    *,
+    seed: int,
+    exclude_eval: tuple[Path, ...],
+    overlap: Any,
+    drop_shared: bool,
+    check: bool,
+    progress: Progress,
+) -> MixPlan:
+    from tvt.data.mix_plan import plan_mix
+
+    return plan_mix(
+        mixture,
+        paths,
+        seed=seed,
+        evaluation=exclude_eval,
+        overlap=overlap,
+        drop_shared=drop_shared,
+        check=check,
+        progress=progress,
+    )
+
+
+def _show_preview(plan: MixPlan, count: int, as_json: bool) -> None:
+    from tvt.data.mix_plan import first_rows, source_record
+    from tvt.report.mix_tables import preview_record, preview_text, sources_table
+
+    records = [preview_record(place, *row) for place, row in enumerate(first_rows(plan, count))]
+    sources = {source.name: source_record(source) for source in plan.sources}
+    if as_json:
+        echo_json({"schema": 1, "seed": plan.seed, "rows": len(plan.manifest), "sources": sources, "preview": records})
+        return
+    _print(sources_table(sources, len(plan.manifest), plan.seed), *map(preview_text, records))
+    click.echo(f"the first {len(records)} of {len(plan.manifest):,} rows; nothing written", err=True)
+
+
+def _print(*parts: Any) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    for part in parts:
+        console.print(part)
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """A progress bar on stderr where a person is watching, nothing otherwise."""
+    if not sys.stderr.isatty():
+        from tvt.data.mix_plan import silent
+
+        yield silent
+        return
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
+    tasks: dict[str, TaskID] = {}
+    with Bars(console=Console(stderr=True), transient=True) as bars:
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done)
+
+        yield show

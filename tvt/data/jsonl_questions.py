@@ -1,0 +1,151 @@
+"""Questions in a JSON Lines file, with image files in its folder."""
+
+from __future__ import annotations
+
+import json
+import stat
+from array import array
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+
+from tvt.data.csv_table import Faults
+from tvt.data.question_batches import SCHEMA, Rows, image_lists
+from tvt.errors import InputError, suggest
+
+BATCH_BYTES = 8 * 2**20
+BATCH_ROWS = 4096
+MAX_LINE = 16 * 2**20
+MAX_IMAGE = 256 * 2**20
+_TEXTS = ("id", "task", "prompt", "answer")
+
+
+class JsonlQuestions:
+    """One JSON Lines file; opening it finds where its lines start.
+
+    Raises:
+        InputError: a line is too long to be a question.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._folder = path.parent.resolve()
+        offsets, lines, at, line = array("q"), array("q"), 0, 0
+        with path.open("rb") as stream:
+            while raw := stream.readline(MAX_LINE):
+                line += 1
+                if len(raw) == MAX_LINE:
+                    raise InputError(f"{path}:{line}: longer than {MAX_LINE // 2**20} MiB; images belong into files beside it")
+                if raw.strip():
+                    offsets.append(at)
+                    lines.append(line)
+                at += len(raw)
+        self._offsets, self._lines = np.array(offsets, np.int64), np.array(lines, np.int64)
+        self.rows = len(offsets)
+
+    def where(self, row: int) -> str:
+        """File and line."""
+        return f"{self.path}:{self._lines[row]}"
+
+    def fault(self, faults: Faults, row: int, what: str) -> None:
+        """Note what is wrong with a row."""
+        faults.add(int(self._lines[row]), what)
+
+    def batches(self, rows: Rows | None = None, faults: Faults | None = None) -> Iterator[tuple[Rows, pa.RecordBatch]]:
+        """See :meth:`tvt.data.question_files.QuestionSource.batches`."""
+        found = Faults(self.path) if faults is None else faults
+        numbers: list[int] = []
+        records: list[dict[str, Any]] = []
+        size = 0
+        with self.path.open("rb") as stream:
+            for row in range(self.rows) if rows is None else rows.tolist():
+                record = self._read(stream, row, found)
+                if faults is None:
+                    found.check()
+                if record is None:
+                    continue
+                numbers.append(row)
+                records.append(record)
+                size += len(record["prompt"]) + sum(map(len, record["images"]))
+                if size >= BATCH_BYTES or len(records) >= BATCH_ROWS:
+                    yield np.array(numbers, np.int64), _batch(records)
+                    numbers, records, size = [], [], 0
+        if records:
+            yield np.array(numbers, np.int64), _batch(records)
+
+    def _read(self, stream: BinaryIO, row: int, faults: Faults) -> dict[str, Any] | None:
+        """The record of a row with its images' bytes, or ``None`` after noting why it cannot be read."""
+        offset = int(self._offsets[row])
+        if stream.tell() != offset:
+            stream.seek(offset)
+        record = self._parse(stream.readline(MAX_LINE), row, faults)
+        if record is None:
+            return None
+        images = [self._image(name, row, faults) for name in record["images"]]
+        return {**record, "images": [image for image in images if image is not None]}
+
+    def _parse(self, raw: bytes, row: int, faults: Faults) -> dict[str, Any] | None:
+        try:
+            record = json.loads(raw.decode("utf-8-sig" if row == 0 else "utf-8"))
+        except UnicodeDecodeError:
+            self.fault(faults, row, "not UTF-8; save the file as UTF-8")
+            return None
+        except (ValueError, RecursionError) as error:
+            self.fault(faults, row, f"no JSON ({getattr(error, 'msg', None) or 'nested too deeply'}); one object a line")
+            return None
+        if not isinstance(record, dict):
+            self.fault(faults, row, f"no JSON object; each line needs {', '.join(SCHEMA.names)}")
+            return None
+        record.setdefault("images", [])
+        wrong = _wrong(record)
+        for what in wrong:
+            self.fault(faults, row, what)
+        return None if wrong else {name: record[name] for name in SCHEMA.names}
+
+    def _image(self, name: str, row: int, faults: Faults) -> bytes | None:
+        """The bytes of an image that lies in the file's folder."""
+        path = self._folder / name
+        if "\0" in name or PurePosixPath(name).is_absolute() or not path.resolve().is_relative_to(self._folder):
+            self.fault(
+                faults, row, f"image '{name}' lies outside the file's folder; put it beside the file, name it relative to it"
+            )
+            return None
+        try:
+            found = path.stat()
+            if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_IMAGE:
+                self.fault(faults, row, f"image '{name}' is no file of at most {MAX_IMAGE // 2**20} MiB; check the path")
+                return None
+            return path.read_bytes()
+        except FileNotFoundError:
+            self.fault(faults, row, f"no image '{name}'; put it into {self.path.parent} or mend the path")
+        except OSError as error:
+            self.fault(faults, row, f"image '{name}': {error.strerror or error}; check the path")
+        return None
+
+
+def _wrong(record: dict[str, Any]) -> list[str]:
+    """What is wrong with the fields of a record."""
+    faults = []
+    for name in SCHEMA.names:
+        if name not in record:
+            near = suggest(name, [str(key) for key in record if key not in SCHEMA.names])
+            faults.append(f"no '{name}'{near}; each line needs {', '.join(SCHEMA.names)}")
+        elif name in _TEXTS:
+            if not _is_text(record[name]):
+                faults.append(f"'{name}' is no text; write it as a JSON string")
+        elif not isinstance(record[name], list) or not all(map(_is_text, record[name])):
+            faults.append(f'\'{name}\' is no list of texts; write e.g. "{name}": ["...", "..."]')
+    return faults
+
+
+def _is_text(value: object) -> bool:
+    """Text that UTF-8 can hold: JSON lets half of a surrogate pair through."""
+    return isinstance(value, str) and (value.isascii() or not any("\ud800" <= mark <= "\udfff" for mark in value))
+
+
+def _batch(records: list[dict[str, Any]]) -> pa.RecordBatch:
+    columns = [pa.array([record[field.name] for record in records], field.type) for field in list(SCHEMA)[:-1]]
+    return pa.RecordBatch.from_arrays([*columns, image_lists([record["images"] for record in records])], schema=SCHEMA)

@@ -1,0 +1,255 @@
+"""A mixture as one dataset: parquet with the images inside, in the order of training, loadable by ``datasets.load_dataset``.
+
+The columns are those that TRL trains on (``images``, ``prompt``, ``completion``) and, for people, ``source`` and ``id``. The
+dataset is written beside its place and renamed last; the same plan gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from tvt.data.mix_buckets import Buckets
+from tvt.data.mix_card import card
+from tvt.data.mix_plan import MixPlan, MixSource, Progress, silent, source_record
+from tvt.data.question_batches import IMAGES, IMAGES_FEATURE, Rows, with_features
+from tvt.errors import InputError
+from tvt.io import digest, staging
+from tvt.io.mixture_file import dump_mixture
+
+SHARD_BYTES = 128 * 2**20
+GROUP_BYTES = 16 * 2**20
+GROUP_ROWS = 1000
+PIECE_BYTES = 8 * 2**20
+ROW_OVERHEAD = 128
+"""Bytes of a row besides its prompt and images: lists, roles, names."""
+RECORD = "mix.json"
+
+MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+_STRING = {"dtype": "string", "_type": "Value"}
+_MESSAGES_FEATURE = {"feature": {"role": _STRING, "content": _STRING}, "_type": "List"}
+SCHEMA = with_features(
+    pa.schema(
+        [("images", IMAGES), ("prompt", MESSAGES), ("completion", MESSAGES), ("source", pa.string()), ("id", pa.string())]
+    ),
+    {
+        "images": IMAGES_FEATURE,
+        "prompt": _MESSAGES_FEATURE,
+        "completion": _MESSAGES_FEATURE,
+        "source": _STRING,
+        "id": _STRING,
+    },
+)
+_TEXT_LEAVES = [f"{name}.list.element.{part}" for name in ("prompt", "completion") for part in ("role", "content")]
+_PARQUET: dict[str, Any] = {
+    # Images are compressed already.
+    "compression": {
+        "images.list.element.bytes": "NONE",
+        **dict.fromkeys(("images.list.element.path", *_TEXT_LEAVES, "source", "id"), "ZSTD"),
+    },
+    "use_dictionary": [*_TEXT_LEAVES, "source"],
+    "write_statistics": ["source", "id"],
+    "version": "2.6",
+    "data_page_version": "1.0",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixed:
+    """A mixed dataset on disk."""
+
+    folder: Path
+    record: dict[str, Any]
+    """What ``mix.json`` says: digest, seed, sources with their epochs, files."""
+    written: bool
+    """False where the same dataset was there already."""
+
+
+def write_mix(plan: MixPlan, folder: Path, progress: Progress = silent) -> Mixed:
+    """Write the dataset, or find that the very same one is there.
+
+    Raises:
+        InputError: the folder has something else in it, cannot be written, or the disk is too small.
+    """
+    identity = digest.of_value(plan.identity)
+    if (found := _previous(folder, identity)) is not None:
+        return Mixed(folder=folder, record=found, written=False)
+    try:
+        _check_space(plan, folder)
+        with staging.new_folder(folder) as temporary:
+            record = _write(plan, identity, temporary, progress)
+    except OSError as error:
+        raise InputError(f"{folder}: {error.strerror or error}; nothing was left behind, name another place with -o") from error
+    return Mixed(folder=folder, record=record, written=True)
+
+
+def _previous(folder: Path, identity: str) -> dict[str, Any] | None:
+    """The record of the same dataset, if ``folder`` is that; ``None`` if it is free."""
+    if not folder.exists() and not folder.is_symlink():
+        return None
+    if not folder.is_dir():
+        raise InputError(f"{folder}: is a file; name a folder with -o DIR")
+    if not any(folder.iterdir()):
+        return None
+    try:
+        record: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        same = record["digest"] == identity
+        whole = all((folder / name).stat().st_size == file["bytes"] for name, file in record["files"].items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(f"{folder}: not empty, and no whole dataset of tvt mix; name a new folder with -o DIR") from None
+    if not same:
+        raise InputError(
+            f"{folder}: holds another mix (other mixture, rows, seed or evaluation set); name a new folder with -o DIR"
+        )
+    if not whole:
+        raise InputError(f"{folder}: holds this mix, but files were changed; remove the folder and mix anew")
+    return record
+
+
+def _picked_bytes(plan: MixPlan) -> int:
+    total = len(plan.manifest) * ROW_OVERHEAD
+    for source, rows, _ in _picks(plan):
+        total += int(_sizes(source)[rows].sum())
+    return total
+
+
+def _check_space(plan: MixPlan, folder: Path) -> None:
+    """Rows wait on disk while they are sorted, so all of them and one shard more must fit."""
+    parent = folder.absolute().parent
+    parent.mkdir(parents=True, exist_ok=True)
+    needed, free = _picked_bytes(plan) + 2 * SHARD_BYTES, shutil.disk_usage(parent).free
+    if needed > free:
+        raise InputError(
+            f"{folder}: needs about {needed / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free; name another disk with -o"
+        )
+
+
+def _write(plan: MixPlan, identity: str, folder: Path, progress: Progress) -> dict[str, Any]:
+    """Fill the folder; returns the record, which is written last."""
+    total, size = len(plan.manifest), _picked_bytes(plan)
+    per_shard = -(-total // max(1, -(-size // SHARD_BYTES)))
+    group = int(np.clip(GROUP_BYTES * total // max(size, 1), 1, GROUP_ROWS))
+    shards = -(-total // per_shard)
+    waiting = folder / ".waiting"
+    waiting.mkdir()
+    (folder / "data").mkdir()
+    buckets = Buckets(waiting, SCHEMA, per_shard)
+    _scatter(plan, buckets, progress)
+    files: dict[str, dict[str, Any]] = {}
+    with (folder / "manifest.csv").open("wb") as stream, pyarrow.csv.CSVWriter(stream, _MANIFEST) as manifest:
+        for k in range(shards):
+            table = buckets.take(k)
+            name = f"data/train-{k:05d}-of-{shards:05d}.parquet"
+            with pq.ParquetWriter(folder / name, SCHEMA, **_PARQUET) as writer:
+                writer.write_table(table, row_group_size=group)
+            manifest.write_table(_manifest(plan, k * per_shard, table))
+            files[name] = {"rows": table.num_rows, **_file(folder / name)}
+            progress("writing", min((k + 1) * per_shard, total), total)
+    waiting.rmdir()
+    (folder / "mixture.yaml").write_text(dump_mixture(plan.mixture), encoding="utf-8")
+    for name in ("manifest.csv", "mixture.yaml"):
+        files[name] = _file(folder / name)
+    record = _record(plan, identity, files)
+    (folder / "README.md").write_text(card(record), encoding="utf-8")
+    (folder / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return record
+
+
+def _file(path: Path) -> dict[str, Any]:
+    return {"bytes": path.stat().st_size, "sha256": digest.of_file(path)}
+
+
+def _record(plan: MixPlan, identity: str, files: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "digest": identity,
+        "seed": plan.seed,
+        "rows": len(plan.manifest),
+        "sources": {source.name: source_record(source) for source in plan.sources},
+        "evaluation": plan.evaluation,
+        "files": files,
+    }
+
+
+_MANIFEST = pa.schema([("source", pa.string()), ("id", pa.string()), ("row", pa.int64()), ("pass", pa.int32())])
+
+
+def _manifest(plan: MixPlan, start: int, table: pa.Table) -> pa.Table:
+    """The manifest's lines of a shard that starts at the place ``start``."""
+    here = slice(start, start + table.num_rows)
+    rows = np.empty(table.num_rows, np.int64)
+    for index, source in enumerate(plan.sources):
+        mine = plan.manifest.source[here] == index
+        rows[mine] = source.rows(plan.manifest.row[here][mine].astype(np.int64))
+    columns = [table.column("source"), table.column("id"), pa.array(rows), pa.array(plan.manifest.passes[here])]
+    return pa.table(columns, schema=_MANIFEST)
+
+
+def _picks(plan: MixPlan) -> Iterator[tuple[MixSource, Rows, Rows]]:
+    """For each source the rows it gives, ascending, and the place of each."""
+    for index, source in enumerate(plan.sources):
+        places = np.flatnonzero(plan.manifest.source == index)
+        rows = source.rows(plan.manifest.row[places].astype(np.int64))
+        order = np.argsort(rows, kind="stable")
+        yield source, rows[order], places[order]
+
+
+def _sizes(source: MixSource) -> npt.NDArray[np.int64]:
+    if source.content is None:
+        raise ValueError("only a checked plan can be written")
+    return source.content.sizes
+
+
+def _scatter(plan: MixPlan, buckets: Buckets, progress: Progress) -> None:
+    """Read every source once, front to back, and put its rows to their places."""
+    done, total = 0, len(plan.manifest)
+    for source, rows, places in _picks(plan):
+        for numbers, batch in source.questions.batches(np.unique(rows)):
+            start, end = np.searchsorted(rows, numbers[0]), np.searchsorted(rows, numbers[-1], side="right")
+            converted = _training_rows(batch, source.name)
+            for piece in _pieces(_sizes(source)[rows[start:end]]):
+                here = slice(start + piece.start, start + piece.stop)
+                buckets.add(converted, np.searchsorted(numbers, rows[here]), places[here])
+            done += int(end - start)
+            progress("mixing", done, total)
+
+
+def _pieces(sizes: npt.NDArray[np.int64]) -> Iterator[slice]:
+    """Cut rows into pieces of bounded size: a row that is used a thousand times must not be held a thousand times."""
+    number = np.cumsum(sizes + ROW_OVERHEAD) // PIECE_BYTES
+    bounds = [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), len(sizes)]
+    yield from (slice(start, end) for start, end in pairwise(bounds) if end > start)
+
+
+def _training_rows(batch: pa.RecordBatch, source: str) -> pa.RecordBatch:
+    """Questions as TRL's prompt and completion."""
+    return pa.RecordBatch.from_arrays(
+        [
+            batch.column("images"),
+            _messages("user", batch.column("prompt")),
+            _messages("assistant", batch.column("answer")),
+            pa.repeat(pa.scalar(source), batch.num_rows),
+            batch.column("id"),
+        ],
+        schema=SCHEMA,
+    )
+
+
+def _messages(role: str, contents: pa.Array) -> pa.Array:
+    """A conversation of one message a row. TRL puts a row's images before the first user message's text."""
+    offsets = pa.array(np.arange(len(contents) + 1, dtype=np.int32))
+    structs = pa.StructArray.from_arrays(
+        [pa.repeat(pa.scalar(role), len(contents)), contents], fields=list(MESSAGES.value_type)
+    )
+    return pa.ListArray.from_arrays(offsets, structs, type=MESSAGES)

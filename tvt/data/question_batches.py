@@ -1,0 +1,104 @@
+"""Questions as Arrow batches of one schema, whichever file they came from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tvt.core.question import Question
+
+Rows = npt.NDArray[np.int64]
+"""Numbers of rows, from 0."""
+
+IMAGES = pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
+_STRING = {"dtype": "string", "_type": "Value"}
+IMAGES_FEATURE = {"feature": {"_type": "Image"}, "_type": "List"}
+
+
+def with_features(schema: pa.Schema, features: dict[str, Any]) -> pa.Schema:
+    """A schema that tells ``datasets`` which features its columns are."""
+    return schema.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+
+
+SCHEMA = with_features(
+    pa.schema(
+        [
+            ("id", pa.string()),
+            ("task", pa.string()),
+            ("prompt", pa.string()),
+            ("options", pa.list_(pa.string())),
+            ("answer", pa.string()),
+            ("images", IMAGES),
+        ]
+    ),
+    {
+        **dict.fromkeys(("id", "task", "prompt"), _STRING),
+        "options": {"feature": _STRING, "_type": "List"},
+        "answer": _STRING,
+        "images": IMAGES_FEATURE,
+    },
+)
+
+
+def batch_of(questions: Sequence[Question]) -> pa.RecordBatch:
+    """Questions as a batch."""
+    return pa.RecordBatch.from_arrays(
+        [
+            pa.array([q.id for q in questions], pa.string()),
+            pa.array([q.task for q in questions], pa.string()),
+            pa.array([q.prompt for q in questions], pa.string()),
+            pa.array([list(q.options) for q in questions], pa.list_(pa.string())),
+            pa.array([q.answer for q in questions], pa.string()),
+            image_lists([q.images for q in questions]),
+        ],
+        schema=SCHEMA,
+    )
+
+
+def questions_of(batch: pa.RecordBatch) -> Iterator[Question]:
+    """The questions of a batch that was found free of faults."""
+    for row in batch.to_pylist():
+        yield Question(
+            id=row["id"],
+            task=row["task"],
+            prompt=row["prompt"],
+            options=tuple(row["options"]),
+            answer=row["answer"],
+            images=tuple(image["bytes"] for image in row["images"]),
+        )
+
+
+def image_lists(images: Sequence[Sequence[bytes]]) -> pa.Array:
+    """Lists of encoded images as the column ``images``."""
+    flat = pa.array([image for row in images for image in row], pa.binary())
+    return lists_of(np.fromiter(map(len, images), np.int64, len(images)), flat)
+
+
+def lists_of(lengths: npt.NDArray[Any], flat: pa.Array) -> pa.Array:
+    """``flat`` encoded images as lists of these lengths; paths are left out, for they may name somebody's machine."""
+    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32), pa.int32())
+    structs = pa.StructArray.from_arrays([flat, pa.nulls(len(flat), pa.string())], fields=list(IMAGES.value_type))
+    return pa.ListArray.from_arrays(offsets, structs, type=IMAGES)
+
+
+def list_lengths(lists: pa.Array) -> npt.NDArray[np.int64]:
+    """Length of each list; 0 for a null."""
+    lengths: npt.NDArray[np.int64] = pc.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+    return lengths
+
+
+def flat_images(images: pa.Array) -> pa.Array:
+    """The encoded images of all lists, one after the other."""
+    return pc.struct_field(pc.list_flatten(images), "bytes")
+
+
+def value_lengths(values: pa.Array) -> npt.NDArray[np.int64]:
+    """Length in bytes of each text or encoded image; 0 for a null."""
+    lengths: npt.NDArray[np.int64] = pc.binary_length(values).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+    return lengths

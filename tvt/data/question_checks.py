@@ -1,0 +1,233 @@
+"""One reading of a file of questions: every fault, what it holds as a digest, how large its rows are, what it shares.
+
+The digest is of the content, not of the file: the same questions as JSON Lines or parquet, compressed or not, have the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tvt.core.question import LETTERS
+from tvt.data.csv_table import Faults
+from tvt.data.image_bytes import image_fault
+from tvt.data.question_batches import Rows, flat_images, list_lengths, value_lengths
+from tvt.data.question_files import QuestionSource, open_questions
+from tvt.errors import InputError
+
+Overlap = Literal["question", "image"]
+"""What must not be shared with an evaluation set: all images with the prompt, or also any single image."""
+
+_TEXTS = ("id", "task", "prompt", "answer")
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A row that an evaluation set has too."""
+
+    row: int
+    what: str
+    """``question`` or ``image``."""
+    where: str
+    """The evaluation file and its row."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What one reading found."""
+
+    rows: int
+    digest: str
+    """sha256 of the content."""
+    sizes: npt.NDArray[np.int64]
+    """Bytes of each row."""
+    shared: tuple[Shared, ...]
+
+
+@dataclass
+class EvaluationSet:
+    """Digests of questions that must not be trained on."""
+
+    overlap: Overlap = "question"
+    questions: dict[bytes, str] = field(default_factory=dict)
+    images: dict[bytes, str] = field(default_factory=dict)
+    _content: list[str] = field(default_factory=list)
+
+    def add(self, path: Path) -> None:
+        """Add the questions of a file or folder.
+
+        Raises:
+            InputError: the faults of the file.
+        """
+        source = open_questions(path)
+        self._content.append(scan(source).digest)
+        for numbers, batch in source.batches():
+            for row, (question, images) in zip(numbers.tolist(), _digests(batch), strict=True):
+                self.questions.setdefault(question, source.where(row))
+                for image in images:
+                    self.images.setdefault(image, source.where(row))
+
+    def shared(self, numbers: Rows, batch: pa.RecordBatch) -> Iterator[Shared]:
+        """The rows of a batch that this set has too."""
+        for row, (question, images) in zip(numbers.tolist(), _digests(batch), strict=True):
+            if (where := self.questions.get(question)) is not None:
+                yield Shared(row, "question", where)
+            elif self.overlap == "image" and (same := next((i for i in images if i in self.images), None)) is not None:
+                yield Shared(row, "image", self.images[same])
+
+    @property
+    def digest(self) -> str:
+        """sha256 of what was added, whatever the order."""
+        return hashlib.sha256("".join([self.overlap, *sorted(set(self._content))]).encode()).hexdigest()
+
+
+def scan(source: QuestionSource, evaluation: EvaluationSet | None = None, progress: Callable[[int], object] = bool) -> Scan:
+    """Read a source once, checking every row.
+
+    Args:
+        source: what to read.
+        evaluation: questions that must not be in it.
+        progress: called with the number of rows read.
+
+    Raises:
+        InputError: missing or broken images, bad answer letters, empty or repeated ids, bad lines; all of them, or the first 20
+            of a file and the number of the others.
+    """
+    faults = [Faults(part.path) for part in source.parts]
+    content = _Content()
+    sizes: list[npt.NDArray[np.int64]] = []
+    shared: list[Shared] = []
+    keys: list[pa.Array] = []
+    unreadable: list[str] = []
+    try:
+        for numbers, batch in source.batches(faults=faults):
+            for row, what in _row_faults(batch):
+                _note(source, faults, int(numbers[row]), what)
+            content.add(batch)
+            sizes.append(_sizes(batch))
+            keys.append(pc.binary_join_element_wise(batch.column("task"), batch.column("id"), "\x1f"))
+            if evaluation is not None:
+                shared += evaluation.shared(numbers, batch)
+            progress(int(numbers[-1]) + 1)
+    except InputError as error:  # reading cannot go on, but what was found until then still counts
+        unreadable += error.faults
+    if not any(collected.lines for collected in faults) and not unreadable:
+        _note_repeated(source, faults, pa.chunked_array(keys, pa.string()))
+    _raise(faults, unreadable)
+    every = np.concatenate(sizes) if sizes else np.zeros(0, np.int64)
+    return Scan(len(every), content.digest(), every, tuple(shared))
+
+
+def _note(source: QuestionSource, faults: Sequence[Faults], row: int, what: str) -> None:
+    """Note a fault with the file that has the row."""
+    for part, collected in zip(source.parts, faults, strict=True):
+        if row < part.rows:
+            part.fault(collected, row, what)
+            return
+        row -= part.rows
+
+
+def _raise(faults: Sequence[Faults], unreadable: list[str]) -> None:
+    lines: list[str] = []
+    for collected in faults:
+        try:
+            collected.check()
+        except InputError as error:
+            lines += error.faults
+    if lines or unreadable:
+        raise InputError(*dict.fromkeys([*lines, *unreadable]))
+
+
+def _row_faults(batch: pa.RecordBatch) -> Iterator[tuple[int, str]]:
+    """What is wrong with rows: (row within the batch, what)."""
+    for name in _TEXTS:
+        empty = pc.equal(pc.binary_length(batch.column(name)).fill_null(0), 0)
+        for row in np.flatnonzero(empty.to_numpy(zero_copy_only=False)):
+            yield int(row), f"'{name}' is empty; fill it in"
+    counts = list_lengths(batch.column("options"))
+    letters = pc.index_in(batch.column("answer"), pa.array(list(LETTERS))).fill_null(len(LETTERS))
+    for row in np.flatnonzero(letters.to_numpy(zero_copy_only=False) >= np.minimum(counts, len(LETTERS))):
+        answer, count = str(batch.column("answer")[int(row)].as_py())[:20], int(counts[row])
+        named = f"one of {', '.join(LETTERS[:count])}" if count else "of no option: the list is empty"
+        yield int(row), f"answer '{answer}' is not {named}; give the right option's letter"
+    owners = np.repeat(np.arange(batch.num_rows), list_lengths(batch.column("images")))
+    for row, image in zip(owners.tolist(), flat_images(batch.column("images")), strict=True):
+        data = image.as_py()
+        what = image_fault(data) if data is not None else "no bytes (only a path?); write the file with its images inside"
+        if what is not None:
+            yield row, f"broken image: {what}"
+
+
+def _note_repeated(source: QuestionSource, faults: Sequence[Faults], keys: pa.ChunkedArray) -> None:
+    """Ids must be unique within their task."""
+    counts = pc.value_counts(keys)
+    if len(counts) == len(keys):
+        return
+    repeated = counts.filter(pc.greater(counts.field("counts"), 1)).field("values")
+    rows = np.flatnonzero(pc.is_in(keys, value_set=repeated).to_numpy())
+    first: dict[str, int] = {}
+    for row, key in zip(rows.tolist(), keys.take(pa.array(rows)).to_pylist(), strict=True):
+        if key in first:
+            name = key.partition("\x1f")[2]
+            _note(source, faults, row, f"id '{name}' stands already at {source.where(first[key])}; make ids unique")
+        first.setdefault(key, row)
+
+
+def _sizes(batch: pa.RecordBatch) -> npt.NDArray[np.int64]:
+    """Bytes of each row's prompt and images."""
+    images = batch.column("images")
+    ends = np.concatenate([[0], np.cumsum(value_lengths(flat_images(images)))])
+    bounds = np.concatenate([[0], np.cumsum(list_lengths(images))])
+    sizes: npt.NDArray[np.int64] = np.diff(ends[bounds]) + value_lengths(batch.column("prompt"))
+    return sizes
+
+
+def _digests(batch: pa.RecordBatch) -> Iterator[tuple[bytes, list[bytes]]]:
+    """Of each row the digest of (images, prompt) and those of its images. White space in a prompt does not count."""
+    for prompt, images in zip(batch.column("prompt").to_pylist(), batch.column("images").to_pylist(), strict=True):
+        each = [
+            hashlib.blake2b(image["bytes"], digest_size=16).digest() for image in images or () if image["bytes"] is not None
+        ]
+        text = " ".join((prompt or "").split()).encode()
+        yield hashlib.blake2b(b"".join(each) + b"\0" + text, digest_size=16).digest(), each
+
+
+class _Content:
+    """sha256 of columns, which does not depend on how the rows were cut into batches."""
+
+    def __init__(self) -> None:
+        self._hashes: dict[str, hashlib._Hash] = {}
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        for name in _TEXTS:
+            self._values(name, batch.column(name))
+        for name, flat in (
+            ("options", pc.list_flatten(batch.column("options"))),
+            ("images", flat_images(batch.column("images"))),
+        ):
+            self._update(f"{name}.counts", list_lengths(batch.column(name)).data)
+            self._values(name, flat)
+
+    def _values(self, name: str, values: pa.Array) -> None:
+        if not len(values):
+            return
+        self._update(f"{name}.lengths", value_lengths(values).data)
+        _, offsets, data = values.buffers()
+        at = np.frombuffer(offsets, np.int32)[values.offset : values.offset + len(values) + 1]
+        if data is not None:
+            self._update(name, memoryview(data)[at[0] : at[-1]])
+
+    def _update(self, name: str, data: memoryview) -> None:
+        self._hashes.setdefault(name, hashlib.sha256()).update(data)
+
+    def digest(self) -> str:
+        parts = (f"{name} {self._hashes[name].hexdigest()}\n" for name in sorted(self._hashes))
+        return hashlib.sha256("".join(parts).encode()).hexdigest()
