@@ -42,7 +42,9 @@ def brute_force(
         if feasible is not None:
             values = np.where(feasible(points), values, -np.inf)
         keep = points[np.argsort(-values)[:40]]
-        moves = keep[rng.integers(0, len(keep), 6000)] + rng.normal(0, scale, (6000, sources)) * (rng.random((6000, sources)) < 0.7)
+        moves = keep[rng.integers(0, len(keep), 6000)] + rng.normal(0, scale, (6000, sources)) * (
+            rng.random((6000, sources)) < 0.7
+        )
         pool = np.maximum(moves, 0.0)
         pool = pool[pool.sum(axis=1) > 0]
         pool /= pool.sum(axis=1, keepdims=True)

@@ -6,8 +6,8 @@ import time
 
 import numpy as np
 import pytest
-
 from problems import random_matrix
+
 from tvt.core.mixture import Mixture
 from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.selection import SelectionSpec
@@ -26,7 +26,9 @@ def mixture_runs(runs: int = RUNS, seed: int = 0, noise: float = 0.01) -> tuple[
     rng = np.random.default_rng(seed)
     weights = np.stack([rng.dirichlet(np.full(SOURCES, np.exp(rng.uniform(-2.5, 0.5)))) for _ in range(runs)]).round(3)
     weights /= weights.sum(axis=1, keepdims=True)
-    reach = np.random.default_rng(99).gamma(1, 1, (SOURCES, TARGETS)) * (np.random.default_rng(98).random((SOURCES, TARGETS)) < 0.3)
+    reach = np.random.default_rng(99).gamma(1, 1, (SOURCES, TARGETS)) * (
+        np.random.default_rng(98).random((SOURCES, TARGETS)) < 0.3
+    )
     truth = 3 + 3 * np.exp(-(np.log(weights + 0.01) - np.log(0.01)) @ reach / 16)
     scores = truth + rng.normal(0, noise, truth.shape)
     table = MixtureRuns(
@@ -63,7 +65,9 @@ def test_fitted_selection_is_fast_and_near_the_best_mixture_seen() -> None:
     solution = prepared.solve()
     assert time.perf_counter() - began < 1
     assert solution.weights is not None
-    reach = np.random.default_rng(99).gamma(1, 1, (SOURCES, TARGETS)) * (np.random.default_rng(98).random((SOURCES, TARGETS)) < 0.3)
+    reach = np.random.default_rng(99).gamma(1, 1, (SOURCES, TARGETS)) * (
+        np.random.default_rng(98).random((SOURCES, TARGETS)) < 0.3
+    )
     real = (3 + 3 * np.exp(-(np.log(solution.weights + 0.01) - np.log(0.01)) @ reach / 16)).mean()
     assert real < truth.mean(axis=1).min() + 0.01
 
@@ -129,3 +133,22 @@ def test_kappa_is_recovered_from_mixture_runs(kappa: float) -> None:
     mixture = select(matrix, SelectionSpec(anyway=True), runs=runs)
     assert isinstance(mixture, Mixture)
     assert any("kappa" in note for note in mixture.notes)
+
+
+def test_few_sources_under_a_fitted_response_match_trying_every_set() -> None:
+    import itertools
+    from dataclasses import replace
+
+    table, _ = mixture_runs(200)
+    keep = [0, 1, 2, 3, 4]
+    weights = table.weights[:, keep] + 1e-6
+    small = replace(table, sources=tuple(table.sources[i] for i in keep), weights=weights / weights.sum(axis=1, keepdims=True))
+    limited = select(small, SelectionSpec(max_sources=2))
+    assert isinstance(limited, Mixture)
+    best = max(
+        answer.objective
+        for pair in itertools.combinations(small.sources, 2)
+        if isinstance(answer := select(small, SelectionSpec(exclude=tuple(s for s in small.sources if s not in pair))), Mixture)
+    )
+    assert len(limited.sources) <= 2
+    assert limited.objective == pytest.approx(best, abs=1e-4)

@@ -6,8 +6,8 @@ import itertools
 
 import numpy as np
 import pytest
-
 from problems import brute_force, log_gains, random_matrix
+
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Mixture
 from tvt.core.scores import Score
@@ -194,7 +194,9 @@ def test_joint_rescaling_of_accuracy_base_and_ceiling_changes_nothing() -> None:
 
     def study(scale: float) -> TransferMatrix:
         scores = [Score(run="r", source=None, target=f"t{j}", accuracy=scale * base[j]) for j in range(3)]
-        scores += [Score(run="r", source=f"s{i}", target=f"t{j}", accuracy=scale * after[i, j]) for i in range(4) for j in range(3)]
+        scores += [
+            Score(run="r", source=f"s{i}", target=f"t{j}", accuracy=scale * after[i, j]) for i in range(4) for j in range(3)
+        ]
         return TransferMatrix.from_scores(scores, tasks=[Task(name=f"t{j}", ceiling=scale) for j in range(3)])
 
     whole, half = study(1.0), study(0.5)

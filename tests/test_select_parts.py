@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from problems import log_gains, random_matrix
 from pydantic import ValidationError
 
-from problems import log_gains, random_matrix
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Mixture
 from tvt.core.pooling import pool

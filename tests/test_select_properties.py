@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from problems import log_gains, random_matrix
 from scipy.optimize import linprog
 
-from problems import log_gains, random_matrix
 from tvt.core.mixture import FailedSelection, Mixture
 from tvt.core.selection import SelectionSpec
 from tvt.select.select import select
@@ -91,7 +91,9 @@ def test_every_answer_is_sound(request: tuple[int, int, int, float, SelectionSpe
     assert not feasible_at(rows, bounds, matrix.mean, spec, kappa, slack=answer.relaxation * 0.99 - 1e-6)
 
 
-def feasible_at(rows: np.ndarray, bounds: np.ndarray, mean: np.ndarray, spec: SelectionSpec, kappa: float | None, slack: float) -> bool:
+def feasible_at(
+    rows: np.ndarray, bounds: np.ndarray, mean: np.ndarray, spec: SelectionSpec, kappa: float | None, slack: float
+) -> bool:
     """Whether limits relaxed by ``slack`` leave a mixture: a linear program, with tangent planes for the log response."""
     sources = mean.shape[0]
     a, b = rows, bounds + slack

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from problems import random_matrix
+
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import FailedSelection, Mixture
 from tvt.core.scores import Score

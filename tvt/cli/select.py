@@ -158,7 +158,9 @@ def _run(evidence: Evidence, extra: MixtureRuns | None, spec: SelectionSpec, opt
         error = InfeasibleError if answer.status == "infeasible" else SolverError
         soft = any(name.startswith("protection") for name in answer.conflicts)
         raise error(f"{answer.reason}{'; or make protection soft (without --hard)' if soft else ''}")
-    trust = stability(evidence, prepared.spec) if options["stability"] else None
+    trust = (
+        stability(evidence, prepared.spec, prepared.report.form if prepared.report else None) if options["stability"] else None
+    )
     points = frontier(evidence, prepared.spec, options["frontier_kind"]) if options["frontier_kind"] else ()
     if options["output"]:
         from tvt.io.mixture_file import save_mixture

@@ -86,8 +86,9 @@ def fit_json(report: FitReport) -> dict[str, Any]:
     by_target = zip(report.targets, report.rank, report.linear_rank, report.rmse, strict=True)
     return {
         "runs": report.runs,
-        "eps": list(report.offsets),
-        "ridge": report.ridge,
+        "eps": list(report.form.offsets),
+        "limit": report.form.headroom is not None,
+        "ridge": report.form.ridge,
         "out_of_fold": {
             t: {"rank_correlation": _number(r), "linear_rank_correlation": _number(linear), "rmse": _number(e)}
             for t, r, linear, e in by_target

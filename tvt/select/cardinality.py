@@ -7,7 +7,7 @@ the exact convex problem on the master's set of sources bounds it from below. Bo
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -54,6 +54,14 @@ class CutAtoms:
                 if length > 0:
                     self.constraints.append(bounds[r] >= (scale**2 * point / length) @ w)
         return bounds
+
+    def decay(self, inner: Any, at: Callable[[Floats], Floats]) -> Any:
+        """Tangents of ``exp(-h)`` from below."""
+        above = cp.Variable(inner.shape[0])
+        for point in self.points:
+            value = at(point)
+            self.constraints.append(above >= cp.multiply(np.exp(-value), 1 + value - inner))
+        return above
 
     def divergence(self, w: Any, prior: Floats) -> Any:
         """Tangents of ``w log(w/prior)`` from below, source by source."""

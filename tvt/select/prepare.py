@@ -14,7 +14,7 @@ from tvt.core.task import resolve_name
 from tvt.errors import InputError
 from tvt.select.cardinality import solve_with_few_sources
 from tvt.select.completion import Completed, complete
-from tvt.select.fit import FitReport, fit_kappa, fit_response, refit_samples
+from tvt.select.fit import FitReport, Form, fit_kappa, fit_response, refit_samples
 from tvt.select.request import Request, resolve_request
 from tvt.select.response import Response, transfer_response
 from tvt.select.samples import bootstrap_means
@@ -53,11 +53,11 @@ class Prepared:
 
 
 def whole_response(
-    evidence: Evidence, spec: SelectionSpec, runs: MixtureRuns | None = None
+    evidence: Evidence, spec: SelectionSpec, runs: MixtureRuns | None = None, form: Form | None = None
 ) -> tuple[Response, Completed | None, FitReport | None, tuple[str, ...]]:
     """The response of the evidence over all its sources, what was completed or fitted for it, and notes."""
     if isinstance(evidence, MixtureRuns):
-        response, report = fit_response(evidence, spec.seed)
+        response, report = fit_response(evidence, spec.seed, form)
         return response, None, report, evidence.notes
     completed = complete(evidence)
     if not completed.sources or not completed.targets:
@@ -73,13 +73,15 @@ def whole_response(
     return response, completed, None, tuple(notes)
 
 
-def prepare(evidence: Evidence, spec: SelectionSpec, runs: MixtureRuns | None = None) -> Prepared:
+def prepare(evidence: Evidence, spec: SelectionSpec, runs: MixtureRuns | None = None, form: Form | None = None) -> Prepared:
     """Look names up, build the response and draw samples.
+
+    ``form`` fixes the member of the fitted family for a table of mixture runs; else out-of-fold error decides.
 
     Raises:
         InputError: unknown names, impossible limits, risk without errors; all faults at once.
     """
-    response, completed, report, notes = whole_response(evidence, spec, runs)
+    response, completed, report, notes = whole_response(evidence, spec, runs, form)
     tasks = evidence.tasks if isinstance(evidence, TransferMatrix) else ()
     known = tuple(dict.fromkeys((*evidence.sources, *evidence.targets)))
     _refuse_dead_targets(evidence, response, spec)

@@ -6,7 +6,7 @@ sources is limited and the problem becomes a sequence of mixed-integer linear on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -32,6 +32,9 @@ class Atoms(Protocol):
     def norm(self, scales: Floats, w: Expression) -> Expression:
         """A convex piece (R,): at least the 2-norm of ``scales[:, r] * w`` for each column r of ``scales`` (S, R)."""
 
+    def decay(self, inner: Expression, at: Callable[[Floats], Floats]) -> Expression:
+        """A convex piece: at least ``exp(-inner)``; ``at`` gives the value of ``inner`` for weights."""
+
     def divergence(self, w: Expression, prior: Floats) -> Expression:
         """A convex piece: at least the Kullback-Leibler divergence of ``w`` from ``prior``."""
 
@@ -56,6 +59,10 @@ class ExactAtoms:
             if used.size:
                 self.constraints.append(cp.SOC(bounds[r], cp.multiply(scales[used, r], w[used])))
         return bounds
+
+    def decay(self, inner: Expression, at: Callable[[Floats], Floats]) -> Expression:
+        """Exponential cones."""
+        return cp.exp(-inner)
 
     def divergence(self, w: Expression, prior: Floats) -> Expression:
         """Relative entropy; w must be 0 where the prior is."""
@@ -157,7 +164,9 @@ class ProblemBuilder:
         total = response.intercept[which] + response.linear[:, which].T @ self.w
         for curve, coefficients in zip(response.curves, response.concave, strict=True):
             total = total + coefficients[:, which].T @ self._height(curve)
-        return total
+        if response.limits is None:
+            return total
+        return response.limits[which] - self.atoms.decay(total, lambda weights: response.inner(weights)[which])
 
     def _height(self, curve: Curve) -> Any:
         if curve not in self._heights:
@@ -197,6 +206,9 @@ class ProblemBuilder:
     def _weighted(self, response: Response) -> Any:
         """Weighted mean gain, aggregated before it reaches the solver."""
         v = self.request.weights
+        if response.limits is not None:
+            which = np.flatnonzero(v)
+            return v[which] @ self._gains(which, response)
         total = float(response.intercept @ v) + (response.linear @ v) @ self.w
         for curve, coefficients in zip(response.curves, response.concave, strict=True):
             total = total + (coefficients @ v) @ self._height(curve)

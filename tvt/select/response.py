@@ -1,7 +1,8 @@
 """Responses: how the gains follow from the weights. One concave form serves the linear, the log and the fitted response.
 
-``gain(w) = intercept + linear' w + concave' psi(w)`` with ``concave >= 0`` and ``psi`` concave and increasing in each weight,
-so that every gain is concave in the weights and every problem built on it is convex.
+``h(w) = intercept + linear' w + concave' psi(w)`` with ``concave >= 0`` and ``psi`` concave and increasing in each weight. The
+gain is ``h`` itself, or ``limit - exp(-h)`` where returns diminish toward a limit. Both are concave in the weights, so every
+problem built on them is convex.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Response:
     Shapes: ``intercept`` (T,), ``linear`` (S, T), ``concave`` (Q, S, T), ``errors`` (S, T): the standard error of a gain per
     unit of a source's weight, NaN where unknown; ``residual`` (T,): standard deviation of what the response leaves
     unexplained; ``reference`` (T,): the score that a gain of 0 stands for, in the table's unit (NaN for PGF); ``sign`` is -1
-    for losses.
+    for losses; ``limits`` (T,): the gains that are approached but not reached, ``None`` where the gain is ``h`` itself.
     """
 
     sources: tuple[str, ...]
@@ -64,14 +65,23 @@ class Response:
     residual: Floats
     reference: Floats
     sign: float = 1.0
+    limits: Floats | None = None
     label: str = "linear"
 
-    def gains(self, weights: Floats) -> Floats:
-        """Gains at ``weights`` of shape (S,) or (N, S): (T,) or (N, T)."""
+    def inner(self, weights: Floats) -> Floats:
+        """``h`` at ``weights`` of shape (S,) or (N, S): (T,) or (N, T)."""
         total = self.intercept + weights @ self.linear
         for curve, coefficients in zip(self.curves, self.concave, strict=True):
             total = total + curve(weights) @ coefficients
         return total
+
+    def gains(self, weights: Floats) -> Floats:
+        """Gains at ``weights`` of shape (S,) or (N, S): (T,) or (N, T)."""
+        total = self.inner(weights)
+        if self.limits is None:
+            return total
+        approached: Floats = self.limits - np.exp(-total)
+        return approached
 
     def gain_errors(self, weights: Floats) -> Floats:
         """Standard errors of the gains at ``weights`` of shape (S,) or (N, S); 0 where no error is known."""

@@ -13,7 +13,7 @@ from tvt.core.pgf import Floats
 from tvt.core.selection import SelectionSpec
 from tvt.errors import InputError
 from tvt.select.audit import tidy
-from tvt.select.fit import FOLDS
+from tvt.select.fit import FOLDS, Form
 from tvt.select.prepare import Evidence, Prepared, prepare, whole_response
 from tvt.select.response import Response
 
@@ -56,10 +56,11 @@ class Stability:
         }
 
 
-def stability(evidence: Evidence, spec: SelectionSpec) -> Stability | None:
+def stability(evidence: Evidence, spec: SelectionSpec, form: Form | None = None) -> Stability | None:
     """Choose without each run (each of five folds of a table of mixture runs) and score on what was left out.
 
-    None where there are too few runs to leave one out. The verdict is not asked here: the best mixture of each fold counts.
+    ``form`` is the member of the fitted family, chosen once on all mixture runs. None where there are too few runs to leave one
+    out. The verdict is not asked here: the best mixture of each fold counts.
     """
     parts = _folds(evidence, spec)
     if len(parts) < 2:
@@ -69,8 +70,8 @@ def stability(evidence: Evidence, spec: SelectionSpec) -> Stability | None:
     for label, rest, left_out in parts:
         labels.append(label)
         try:
-            prepared = prepare(rest, spec)
-            judge, *_ = whole_response(left_out, spec)
+            prepared = prepare(rest, spec, form=form)
+            judge, *_ = whole_response(left_out, spec, form=form)
         except InputError:  # the fold alone lacks what the request names
             prepared = None
         solution = prepared.solve() if prepared is not None else None
