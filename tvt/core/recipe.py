@@ -1,0 +1,158 @@
+"""A recipe: everything that says how the runs of a study are trained and scored. Names are TRL's where TRL has the option.
+
+Every field says whether it changes results or is runtime only; the digest of the first kind names a run, so that rerunning a
+recipe finds what is done, and changing a result-relevant field makes new runs. A test fails on a field without that mark.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+
+RESULTS: dict[str, Any] = {"effect": "results"}
+RUNTIME: dict[str, Any] = {"effect": "runtime"}
+
+
+def results(default: Any = ..., **limits: Any) -> Any:
+    """A field that changes results."""
+    return Field(default, json_schema_extra=RESULTS, **limits)
+
+
+def runtime(default: Any = ..., **limits: Any) -> Any:
+    """A field that changes only where and how fast a run happens."""
+    return Field(default, json_schema_extra=RUNTIME, **limits)
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelConfig(_Part):
+    """The base model."""
+
+    model_name_or_path: str = results()
+    """Hub name or folder of any AutoModelForImageTextToText."""
+    revision: str | None = results(None)
+    """Hub revision; pin it."""
+    dtype: Literal["float32", "bfloat16", "float16"] = results("bfloat16")
+    load_in_4bit: bool = results(False)
+    """QLoRA: nf4 with double quantisation."""
+    attn_implementation: Literal["sdpa", "eager", "flash_attention_2"] = results("sdpa")
+    freeze_vision: bool = results(True)
+    """Keep LoRA out of the vision tower."""
+
+
+class LoraSettings(_Part):
+    """The adapter."""
+
+    lora_r: int = results(8, ge=1)
+    lora_alpha: int = results(16, ge=1)
+    lora_dropout: FiniteFloat = results(0.0, ge=0, lt=1)
+    lora_target_modules: str | tuple[str, ...] | None = results(None)
+    """Module names or a regular expression; default: all linear layers of the language model."""
+
+
+class TrainingConfig(_Part):
+    """One run's training, in TRL's and transformers' names."""
+
+    learning_rate: FiniteFloat = results(1e-4, gt=0)
+    num_train_epochs: FiniteFloat = results(1.0, gt=0)
+    global_batch_size: int = results(32, ge=1)
+    """Examples per optimiser step over all processes; steps of a device follow from it."""
+    per_device_train_batch_size: int = runtime(8, ge=1)
+    """Examples per forward pass; gradient accumulation makes up the global batch."""
+    lr_scheduler_type: Literal["cosine", "linear", "constant", "constant_with_warmup"] = results("cosine")
+    warmup_ratio: FiniteFloat = results(0.03, ge=0, lt=1)
+    weight_decay: FiniteFloat = results(0.0, ge=0)
+    max_grad_norm: FiniteFloat = results(1.0, gt=0)
+    optim: str = results("adamw_torch")
+    gradient_checkpointing: bool = runtime(True)
+    logging_steps: int = runtime(10, ge=1)
+    save_steps: int = runtime(200, ge=1)
+    """Steps between checkpoints from which an interrupted run resumes."""
+
+
+class EvaluationConfig(_Part):
+    """How runs are scored."""
+
+    mode: Literal["options", "generate"] = results("options")
+    """*options*: score the option letters in one forward pass. *generate*: let the model answer and extract the letter."""
+    max_new_tokens: int = results(16, ge=1)
+    """For *generate*."""
+    batch_size: int = runtime(16, ge=1)
+    questions: int | None = results(None, ge=1)
+    """At most so many questions of each target; default: all."""
+
+
+class RuntimeConfig(_Part):
+    """Where and how a run happens; nothing here changes results."""
+
+    num_processes: int = runtime(1, ge=1)
+    deepspeed: str | None = runtime(None)
+    """A DeepSpeed configuration file, e.g. recipes/deepspeed/zero2.json."""
+    report_to: tuple[str, ...] = runtime(())
+    """Trackers, as transformers names them."""
+    dataloader_num_workers: int = runtime(0, ge=0)
+
+
+class Recipe(_Part):
+    """A study's recipe. ``sources`` and ``targets`` are task names; a target need not be a source."""
+
+    name: str = runtime(min_length=1, max_length=100)
+    model: ModelConfig
+    sources: tuple[str, ...] = runtime(min_length=1)
+    """Tasks to train on, one run each. Which other runs there are does not change a run."""
+    targets: tuple[str, ...] = runtime(min_length=1)
+    """Tasks to score on."""
+    manifests: tuple[str, ...] = runtime(())
+    """Folders or files with task manifests of your own, beside the bundled ones."""
+    budget: Annotated[int, Field(ge=1)] = results(1000)
+    """Training examples of a run."""
+    seeds: tuple[int, ...] = runtime((0, 1), min_length=1)
+    """One run per source and seed; the seed decides the rows, their order and the adapter's start."""
+    doses: tuple[FiniteFloat, ...] = runtime((1.0,), min_length=1)
+    """Fractions of the budget, for the dose-response."""
+    lora: LoraSettings = LoraSettings()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    runtime: RuntimeConfig = RuntimeConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Recipe:
+        faults = [
+            f"{name}: '{item}' stands twice; keep one"
+            for name in ("sources", "targets", "seeds", "doses")
+            for item in dict.fromkeys(i for i in getattr(self, name) if getattr(self, name).count(i) > 1)
+        ]
+        faults += [
+            f"doses: {dose:g} is not in (0, 1]; a dose is a fraction of the budget" for dose in self.doses if not 0 < dose <= 1
+        ]
+        per_pass = self.training.per_device_train_batch_size * self.runtime.num_processes
+        if self.training.global_batch_size % per_pass:
+            faults.append(
+                f"training.global_batch_size {self.training.global_batch_size} is no multiple of per_device_train_batch_size x "
+                f"num_processes = {per_pass}; change one of them"
+            )
+        if faults:
+            raise ValueError("\n".join(faults))
+        return self
+
+    @property
+    def gradient_accumulation_steps(self) -> int:
+        """Forward passes per optimiser step on each process."""
+        return self.training.global_batch_size // (self.training.per_device_train_batch_size * self.runtime.num_processes)
+
+    def training_identity(self) -> dict[str, Any]:
+        """What decides a trained adapter, beside its mixture's rows and its seed: plain values for a digest."""
+        return {part: identity(getattr(self, part)) for part in ("model", "lora", "training")}
+
+    def evaluation_identity(self) -> dict[str, Any]:
+        """What decides a score, beside the adapter and the questions."""
+        return identity(self.evaluation)
+
+
+def identity(part: BaseModel) -> dict[str, Any]:
+    """The fields of ``part`` that change results, as plain values."""
+    told = part.model_dump(mode="json")
+    return {name: told[name] for name, field in type(part).model_fields.items() if field.json_schema_extra == RESULTS}
