@@ -16,8 +16,8 @@ import numpy as np
 from tvt.core.matrix import TransferMatrix
 from tvt.core.pgf import Floats
 from tvt.core.selection import SelectionSpec
-from tvt.select.audit import objective_value, tidy
-from tvt.select.prepare import Prepared, prepare
+from tvt.selection.audit import objective_value, tidy
+from tvt.selection.prepare import Prepared, prepare
 
 MIXTURES = 100_000
 BATCH = 2_000

@@ -12,11 +12,11 @@ from tvt.core.mixture import Mixture
 from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.selection import SelectionSpec
 from tvt.errors import InputError
-from tvt.select.fit import fit_kappa, fit_response, rank_correlation
-from tvt.select.prepare import prepare
-from tvt.select.response import transfer_response
-from tvt.select.select import select
-from tvt.select.stability import stability
+from tvt.selection.engine import select
+from tvt.selection.fit import fit_kappa, fit_response, rank_correlation
+from tvt.selection.prepare import prepare
+from tvt.selection.response import transfer_response
+from tvt.selection.stability import stability
 
 SOURCES, TARGETS, RUNS = 17, 13, 512
 

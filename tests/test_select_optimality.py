@@ -13,7 +13,7 @@ from tvt.core.mixture import Mixture
 from tvt.core.scores import Score
 from tvt.core.selection import SelectionSpec
 from tvt.core.task import Task
-from tvt.select.select import select
+from tvt.selection.engine import select
 
 CLOSE = 1e-4
 
@@ -125,7 +125,7 @@ def test_least_weight_of_a_used_source() -> None:
 
 def test_cvar_matches_its_definition() -> None:
     """The mean over the worst fifth of the samples, maximised: brute force over the samples that the selection drew."""
-    from tvt.select.prepare import prepare
+    from tvt.selection.prepare import prepare
 
     matrix = random_matrix(2, 3, 2)
     spec = SelectionSpec(cvar=0.2, anyway=True)
@@ -207,7 +207,7 @@ def test_joint_rescaling_of_accuracy_base_and_ceiling_changes_nothing() -> None:
 
 @pytest.mark.parametrize("hard", [False, True])
 def test_margins_taken_in_as_needed_change_nothing(hard: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tvt.select import solve
+    from tvt.selection import solve
 
     matrix = random_matrix(3, 40, 30, centre=0.1)
     options = {"protect": {"all": 0.02}, "protect_z": 2.0, "hard": hard, "caps": {"all": 0.1}}

@@ -16,13 +16,13 @@ from tvt.core.selection import SelectionSpec
 from tvt.core.task import Task
 from tvt.data.studies import load_study
 from tvt.errors import InputError
-from tvt.select.explain import explain
-from tvt.select.frontier import frontier
-from tvt.select.predict import predict
-from tvt.select.rounding import round_to_counts
-from tvt.select.select import select
-from tvt.select.stability import stability
-from tvt.select.text_constraint import parse_constraint
+from tvt.selection.engine import select
+from tvt.selection.explain import explain
+from tvt.selection.frontier import frontier
+from tvt.selection.predict import predict
+from tvt.selection.rounding import round_to_counts
+from tvt.selection.stability import stability
+from tvt.selection.text_constraint import parse_constraint
 
 NAMES = ("Multi-view_Reasoning", "Relative_Depth", "Relative_Reflectance", "Art Style")
 SHORT = {"RD": "Relative_Depth", "RR": "Relative_Reflectance", "MR": "Multi-view_Reasoning"}

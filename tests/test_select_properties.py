@@ -10,7 +10,7 @@ from scipy.optimize import linprog
 
 from tvt.core.mixture import FailedSelection, Mixture
 from tvt.core.selection import SelectionSpec
-from tvt.select.select import select
+from tvt.selection.engine import select
 
 TOLERANCE = 2e-6
 

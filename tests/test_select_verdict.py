@@ -12,7 +12,7 @@ from tvt.core.scores import Score
 from tvt.core.selection import SelectionSpec
 from tvt.data.studies import load_study
 from tvt.errors import InputError
-from tvt.select.select import select
+from tvt.selection.engine import select
 
 
 def study(values: list[list[list[float]]] | np.ndarray) -> TransferMatrix:
@@ -132,7 +132,7 @@ def test_missing_cells_are_estimated_marked_and_wider() -> None:
     holes = matrix.values.copy()
     holes[:, 1, 2] = np.nan
     lacking = TransferMatrix.from_values(holes, sources=matrix.sources, targets=matrix.targets, runs=matrix.runs)
-    from tvt.select.completion import complete
+    from tvt.selection.completion import complete
 
     filled = complete(lacking)
     assert filled.estimated == (("source_1", "target_2"),)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tvt.data.studies import bundled_studies as bundled_studies
     from tvt.data.studies import load_study as load_study
     from tvt.errors import TvtError as TvtError
-    from tvt.select.select import select as select
+    from tvt.selection.engine import select as select
 
 _HOMES = {
     "FailedSelection": "tvt.core.mixture",
@@ -34,7 +34,7 @@ _HOMES = {
     "bundled_studies": "tvt.data.studies",
     "load_mixture_runs": "tvt.data.mixture_tables",
     "load_study": "tvt.data.studies",
-    "select": "tvt.select.select",
+    "select": "tvt.selection.engine",
 }
 __all__ = sorted([*_HOMES, "__version__"])  # noqa: PLE0605
 __version__ = "0.1.0"

@@ -12,7 +12,7 @@ from tvt.cli.spec_options import build_spec
 from tvt.errors import InputError
 
 if TYPE_CHECKING:
-    from tvt.select.prepare import Evidence
+    from tvt.selection.prepare import Evidence
 
 EPILOG = """\b
 Examples:
@@ -57,7 +57,7 @@ def command(
     spec = build_spec(**options)
     evidence = _evidence(studies, metric, unit, runs_file, lower_is_better)
     ids, weights, sources = _mixtures(evidence, mixture_file, mixtures_file)
-    from tvt.select.predict import predict
+    from tvt.selection.predict import predict
 
     told, report, notes = predict(evidence, weights, sources, spec)
     for text in notes:
@@ -92,7 +92,7 @@ def _evidence(
 def _mixtures(evidence: Evidence, one: Path | None, many: Path | None) -> tuple[tuple[str, ...], Any, tuple[str, ...]]:
     """Ids, weights (N, S) and the sources of their columns."""
     from tvt.data.mixture_tables import load_mixtures
-    from tvt.select.predict import weights_of
+    from tvt.selection.predict import weights_of
 
     if many is not None:
         ids, weights = load_mixtures(many, evidence.sources)

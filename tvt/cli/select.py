@@ -14,7 +14,7 @@ from tvt.errors import InfeasibleError, InputError, SolverError
 if TYPE_CHECKING:
     from tvt.core.mixture_runs import MixtureRuns
     from tvt.core.selection import SelectionSpec
-    from tvt.select.prepare import Evidence
+    from tvt.selection.prepare import Evidence
 
 EPILOG = """\b
 Examples:
@@ -145,10 +145,10 @@ def _run(evidence: Evidence, extra: MixtureRuns | None, spec: SelectionSpec, opt
     """Select, save, and tell the answer in the form asked for."""
     from tvt.core.mixture import FailedSelection
     from tvt.report.selection_json import failure_json, selection_json
-    from tvt.select.frontier import frontier
-    from tvt.select.prepare import prepare
-    from tvt.select.select import finish
-    from tvt.select.stability import stability
+    from tvt.selection.engine import finish
+    from tvt.selection.frontier import frontier
+    from tvt.selection.prepare import prepare
+    from tvt.selection.stability import stability
 
     prepared = prepare(evidence, spec, extra)
     answer = finish(prepared)
@@ -188,7 +188,7 @@ def _show(answer: Any, trust: Any, points: Any, prepared: Any, options: dict[str
 
     console = Console()
     if options["in_sentences"]:
-        from tvt.select.explain import explain
+        from tvt.selection.explain import explain
 
         for line in explain(answer, trust):
             console.print(line, markup=False, highlight=False)

@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from tvt.report.style import GREY, HELP, INK, PALE, SERIES, draw
-from tvt.select.frontier import FrontierPoint
+from tvt.selection.frontier import FrontierPoint
 
 MOST = 6
 """Sources with a colour of their own; the rest are drawn together in grey."""

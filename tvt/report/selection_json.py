@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tvt.core.mixture import FailedSelection, Mixture, Prediction
-from tvt.select.fit import FitReport
-from tvt.select.frontier import FrontierPoint
-from tvt.select.stability import Stability
+from tvt.selection.fit import FitReport
+from tvt.selection.frontier import FrontierPoint
+from tvt.selection.stability import Stability
 
 
 def selection_json(

@@ -13,10 +13,10 @@ from rich.text import Text
 
 from tvt.core.mixture import Mixture, Prediction
 from tvt.core.selection import SelectionSpec
-from tvt.select.explain import explain
-from tvt.select.fit import FitReport
-from tvt.select.frontier import FrontierPoint
-from tvt.select.stability import STRATEGIES, Stability
+from tvt.selection.explain import explain
+from tvt.selection.fit import FitReport
+from tvt.selection.frontier import FrontierPoint
+from tvt.selection.stability import STRATEGIES, Stability
 
 BAR = 12
 """Width of the largest weight's bar."""

@@ -18,10 +18,10 @@ import numpy as np
 
 from tvt.core.mixture import SolverRecord
 from tvt.core.pgf import Bools, Floats
-from tvt.select.audit import protection_shortfall
-from tvt.select.problem import Model, ProblemBuilder
-from tvt.select.request import Request
-from tvt.select.response import Response
+from tvt.selection.audit import protection_shortfall
+from tvt.selection.problem import Model, ProblemBuilder
+from tvt.selection.request import Request
+from tvt.selection.response import Response
 
 SOLVED = ("optimal", "optimal_inaccurate")
 LINEAR_ORDER: tuple[tuple[str, dict[str, Any]], ...] = (

@@ -10,9 +10,9 @@ from tvt.core.mixture import Prediction
 from tvt.core.pgf import Floats
 from tvt.core.selection import SelectionSpec
 from tvt.errors import InputError, suggest
-from tvt.select.fit import FitReport
-from tvt.select.prepare import Evidence, whole_response
-from tvt.select.select import predictions
+from tvt.selection.engine import predictions
+from tvt.selection.fit import FitReport
+from tvt.selection.prepare import Evidence, whole_response
 
 
 def predict(

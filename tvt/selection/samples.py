@@ -6,7 +6,7 @@ import numpy as np
 
 from tvt.core.matrix import TransferMatrix
 from tvt.core.pgf import Floats
-from tvt.select.completion import Completed
+from tvt.selection.completion import Completed
 
 SAMPLES = 200
 

@@ -13,14 +13,14 @@ from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.pgf import Floats
 from tvt.core.selection import SelectionSpec
 from tvt.errors import TvtError
-from tvt.select.audit import audit, objective_value, protection_shortfall, pure_value, tidy
-from tvt.select.diagnose import diagnose
-from tvt.select.fit import interval_factor
-from tvt.select.prepare import Evidence, Prepared, prepare
-from tvt.select.response import Response
-from tvt.select.rounding import round_to_counts
-from tvt.select.solve import Solution
-from tvt.select.verdict import credible_sources
+from tvt.selection.audit import audit, objective_value, protection_shortfall, pure_value, tidy
+from tvt.selection.diagnose import diagnose
+from tvt.selection.fit import interval_factor
+from tvt.selection.prepare import Evidence, Prepared, prepare
+from tvt.selection.response import Response
+from tvt.selection.rounding import round_to_counts
+from tvt.selection.solve import Solution
+from tvt.selection.verdict import credible_sources
 
 BETTER = 1e-9
 """By how much a mixture's objective must exceed the base model's to be worth training."""

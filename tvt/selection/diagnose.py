@@ -10,12 +10,12 @@ import cvxpy as cp
 import numpy as np
 
 from tvt.core.mixture import FailedSelection
-from tvt.select.audit import TOLERANCE
-from tvt.select.cardinality import solve_with_few_sources
-from tvt.select.problem import ProblemBuilder
-from tvt.select.request import Request
-from tvt.select.response import Response
-from tvt.select.solve import SOLVED, Solution, run_solvers
+from tvt.selection.audit import TOLERANCE
+from tvt.selection.cardinality import solve_with_few_sources
+from tvt.selection.problem import ProblemBuilder
+from tvt.selection.request import Request
+from tvt.selection.response import Response
+from tvt.selection.solve import SOLVED, Solution, run_solvers
 
 
 def diagnose(request: Request, response: Response, failed: Solution) -> FailedSelection:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tvt.core.mixture import FailedSelection, Mixture
-from tvt.select.stability import STRATEGIES, Stability
+from tvt.selection.stability import STRATEGIES, Stability
 
 
 def explain(mixture: Mixture, stability: Stability | None = None) -> list[str]:

@@ -7,8 +7,8 @@ from scipy.special import ndtri, stdtrit
 
 from tvt.core.matrix import TransferMatrix
 from tvt.core.pgf import Floats
-from tvt.select.completion import Completed
-from tvt.select.request import Request
+from tvt.selection.completion import Completed
+from tvt.selection.request import Request
 
 
 def credible_sources(matrix: TransferMatrix, completed: Completed, request: Request) -> dict[str, dict[str, float]]:

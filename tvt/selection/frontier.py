@@ -10,9 +10,9 @@ import numpy as np
 from tvt.core.pgf import Floats
 from tvt.core.selection import ALL, SelectionSpec
 from tvt.errors import InputError
-from tvt.select.audit import tidy
-from tvt.select.prepare import Evidence, Prepared, prepare
-from tvt.select.rounding import round_to_counts
+from tvt.selection.audit import tidy
+from tvt.selection.prepare import Evidence, Prepared, prepare
+from tvt.selection.rounding import round_to_counts
 
 Kind = Literal["risk", "harm"]
 RISKS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0)

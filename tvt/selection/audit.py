@@ -6,8 +6,8 @@ import numpy as np
 
 from tvt.core.mixture import Audit
 from tvt.core.pgf import Floats
-from tvt.select.request import Request
-from tvt.select.response import Response
+from tvt.selection.request import Request
+from tvt.selection.response import Response
 
 TOLERANCE = 1e-6
 DUST = 1e-7

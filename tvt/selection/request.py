@@ -11,7 +11,7 @@ import numpy as np
 from tvt.core.pgf import Bools, Floats
 from tvt.core.selection import ALL, SelectionSpec
 from tvt.errors import InputError
-from tvt.select.text_constraint import LinearLimit, parse_constraint
+from tvt.selection.text_constraint import LinearLimit, parse_constraint
 
 Resolve = Callable[[str], str]
 Value = TypeVar("Value")

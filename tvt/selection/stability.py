@@ -12,10 +12,10 @@ from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.pgf import Floats
 from tvt.core.selection import SelectionSpec
 from tvt.errors import InputError
-from tvt.select.audit import tidy
-from tvt.select.fit import FOLDS, Form
-from tvt.select.prepare import Evidence, Prepared, prepare, whole_response
-from tvt.select.response import Response
+from tvt.selection.audit import tidy
+from tvt.selection.fit import FOLDS, Form
+from tvt.selection.prepare import Evidence, Prepared, prepare, whole_response
+from tvt.selection.response import Response
 
 STRATEGIES = ("selected", "uniform", "best single", "proportional to PGF")
 

@@ -14,8 +14,8 @@ import cvxpy as cp
 import numpy as np
 
 from tvt.core.pgf import Bools, Floats, Positions
-from tvt.select.request import Request
-from tvt.select.response import Curve, Response
+from tvt.selection.request import Request
+from tvt.selection.response import Curve, Response
 
 Expression = Any
 """A cvxpy expression; the package has no types of its own."""

@@ -19,8 +19,8 @@ from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.pgf import Bools, Floats
 from tvt.errors import InputError
-from tvt.select.completion import complete
-from tvt.select.response import Curve, Response, transfer_response
+from tvt.selection.completion import complete
+from tvt.selection.response import Curve, Response, transfer_response
 
 Folds = NDArray[np.int64]
 

@@ -16,10 +16,10 @@ import numpy as np
 
 from tvt.core.mixture import SolverRecord
 from tvt.core.pgf import Bools, Floats
-from tvt.select.problem import Model, ProblemBuilder
-from tvt.select.request import Request
-from tvt.select.response import Curve, Response
-from tvt.select.solve import SOLVED, Solution, goals_met, solve_once, to_margin_stage
+from tvt.selection.problem import Model, ProblemBuilder
+from tvt.selection.request import Request
+from tvt.selection.response import Curve, Response
+from tvt.selection.solve import SOLVED, Solution, goals_met, solve_once, to_margin_stage
 
 GAP = 1e-6
 """The bounds count as met within this, in units of the objective."""

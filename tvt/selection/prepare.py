@@ -12,13 +12,13 @@ from tvt.core.pgf import Floats
 from tvt.core.selection import SelectionSpec
 from tvt.core.task import resolve_name
 from tvt.errors import InputError
-from tvt.select.cardinality import solve_with_few_sources
-from tvt.select.completion import Completed, complete
-from tvt.select.fit import FitReport, Form, fit_kappa, fit_response, refit_samples
-from tvt.select.request import Request, resolve_request
-from tvt.select.response import Response, transfer_response
-from tvt.select.samples import bootstrap_means
-from tvt.select.solve import Solution, solve_convex
+from tvt.selection.cardinality import solve_with_few_sources
+from tvt.selection.completion import Completed, complete
+from tvt.selection.fit import FitReport, Form, fit_kappa, fit_response, refit_samples
+from tvt.selection.request import Request, resolve_request
+from tvt.selection.response import Response, transfer_response
+from tvt.selection.samples import bootstrap_means
+from tvt.selection.solve import Solution, solve_convex
 
 Evidence = TransferMatrix | MixtureRuns
 

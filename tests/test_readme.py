@@ -1,0 +1,96 @@
+"""README tells the truth: its commands run, its Python runs, its output is what the commands print."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from problems import random_matrix
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+OUTPUTS = re.findall(r"<!-- output(?: (\d))?: (tvt .*?) -->\n```text\n(.*?)```", README, flags=re.DOTALL)
+
+
+def commands() -> list[str]:
+    lines = "\n".join(text for language, text in BLOCKS if language == "bash").splitlines()
+    return [line for line in lines if line.startswith("tvt ")]
+
+
+def run(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    arguments = shlex.split(line, comments=True)[1:]
+    return subprocess.run(
+        [sys.executable, "-m", "tvt", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=os.environ | {"COLUMNS": "80"},
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files that README speaks of."""
+    path = tmp_path_factory.mktemp("readme")
+    rng = np.random.default_rng(0)
+    weights = rng.dirichlet(np.ones(3), 60)
+    losses = 3 - np.log(weights + 0.02) @ rng.uniform(0, 0.2, (3, 2))
+    rows = ["id,w:a,w:b,w:c,score:x,score:y"]
+    rows += [f"{i}," + ",".join(f"{v:.6f}" for v in (*w, *y)) for i, (w, y) in enumerate(zip(weights, losses, strict=True))]
+    (path / "runs.csv").write_text("\n".join(rows) + "\n")
+    (path / "mixtures.csv").write_text("id,w:a,w:b,w:c\nm,0.2,0.3,0.5\n")
+    matrix = random_matrix(0, 4, 3, centre=0.2)
+    rows = ["run,source,target,pgf"]
+    rows += [
+        f"{run_},{s},{t},{matrix.values[k, i, j]:.5f}"
+        for k, run_ in enumerate(matrix.runs)
+        for i, s in enumerate(matrix.sources)
+        for j, t in enumerate(matrix.targets)
+    ]
+    (path / "study.csv").write_text("\n".join(rows) + "\n")
+    run("tvt select qwen2.5-vl-7b --goal JG=0.15 --without-direct -o mixture.yaml", path)
+    return path
+
+
+@pytest.mark.parametrize("line", commands())
+def test_every_command_runs(line: str, folder: Path) -> None:
+    done = run(line, folder)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout or " -o " in line
+
+
+def test_readme_has_commands_and_outputs() -> None:
+    assert len(commands()) > 15
+    assert len(OUTPUTS) == 2
+
+
+@pytest.mark.parametrize(("code", "line", "shown"), OUTPUTS)
+def test_shown_output_is_what_is_printed(code: str, line: str, shown: str, folder: Path) -> None:
+    done = run(line, folder)
+    assert done.returncode == int(code or 0)
+    printed = re.sub(r"\d+\.\d+\s+s\.", "0.02 s.", " ".join(f"{done.stdout}\n{done.stderr}".split()))
+    assert " ".join(shown.split()) == printed
+
+
+@pytest.mark.parametrize("code", [text for language, text in BLOCKS if language == "python"])
+def test_every_python_example_runs(code: str, folder: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("train")
+
+
+def test_exit_codes_are_the_documented_ones() -> None:
+    from tvt import errors
+
+    classes = [v for v in vars(errors).values() if isinstance(v, type) and issubclass(v, errors.TvtError)]
+    section = README.split("## Exit codes")[1].split("##")[0]
+    documented = {int(n) for n in re.findall(r"(?:^|; )(\d+) ", section.replace("\n", " ").strip())}
+    assert {c.exit_code for c in classes} | {0, 130} == documented
