@@ -18,6 +18,7 @@ import click
 
 from tvt.core.mixture import Audit, Mixture, SolverRecord
 from tvt.core.question import Question
+from tvt.data.question_batches import SCHEMA, batch_of
 from tvt.data.question_files import write_jsonl, write_parquet
 from tvt.io.mixture_file import save_mixture
 
@@ -58,15 +59,30 @@ def questions(task: str, count: int, pixels: int) -> Iterator[Question]:
         )
 
 
-def make(folder: Path, rows: int, pixels: int, jsonl: bool) -> Path:
+def write_plain(task: str, count: int, pixels: int, path: Path) -> None:
+    """Write the first question ``count`` times under different ids, a thousand a row group."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    batch = batch_of(list(questions(task, 1, pixels)) * 1000)
+    with pq.ParquetWriter(path, SCHEMA) as writer:
+        for start in range(0, count, 1000):
+            rows = min(1000, count - start)
+            ids = pa.array([f"{task}-{start + k}" for k in range(rows)])
+            writer.write_batch(pa.RecordBatch.from_arrays([ids, *batch.slice(0, rows).columns[1:]], schema=SCHEMA))
+
+
+def make(folder: Path, rows: int, pixels: int, *, plain: bool, jsonl: bool) -> Path:
     """Write the sources and the mixture that takes ``rows`` of them; returns the mixture's file."""
     counts = {name: round(rows * share) for name, share in SHARES.items()}
     for name, count in counts.items():
-        found = questions(name, -(-count // EPOCHS[name]), pixels)
+        needed = -(-count // EPOCHS[name])
         if jsonl:
-            write_jsonl(found, folder / f"{name}.jsonl")
+            write_jsonl(questions(name, needed, pixels), folder / f"{name}.jsonl")
+        elif plain:
+            write_plain(name, needed, pixels, folder / f"{name}.parquet")
         else:
-            write_parquet(found, folder / f"{name}.parquet")
+            write_parquet(questions(name, needed, pixels), folder / f"{name}.parquet")
     mixture = Mixture(
         objective=0.0,
         weights=SHARES,
@@ -84,15 +100,16 @@ def make(folder: Path, rows: int, pixels: int, jsonl: bool) -> Path:
 @click.command()
 @click.option("--rows", default=1_000_000, show_default=True, help="Rows of the mixed dataset.")
 @click.option("--pixels", default=8, show_default=True, help="Width and height of the images.")
+@click.option("--plain", is_flag=True, help="One image for all rows, to have the sources sooner (parquet only).")
 @click.option("--jsonl", is_flag=True, help="Sources as JSON Lines with image files instead of parquet.")
 @click.option("--work", type=click.Path(path_type=Path), help="Where to write.  [default: the system's temporary folder]")
 @click.option("--as-json", is_flag=True, help="Print the figures as JSON.")
-def main(rows: int, pixels: int, jsonl: bool, work: Path | None, as_json: bool) -> None:
+def main(*, rows: int, pixels: int, plain: bool, jsonl: bool, work: Path | None, as_json: bool) -> None:
     """Measure `tvt mix` of ROWS rows."""
     with tempfile.TemporaryDirectory(dir=work) as name:
         folder = Path(name)
         start = time.perf_counter()
-        mixture = make(folder, rows, pixels, jsonl)
+        mixture = make(folder, rows, pixels, plain=plain, jsonl=jsonl)
         made = time.perf_counter() - start
         command = [sys.executable, "-c", MEASURED, "mix", str(mixture), "--data-dir", name, "-o", str(folder / "mixed")]
         done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -6,6 +6,7 @@ random access per row, which with images means reading a whole row group for eac
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -56,8 +57,16 @@ class Buckets:
                     writer.write_batch(batch)
         self._held, self._bytes = {}, 0
 
-    def take(self, bucket: int) -> pa.Table:
-        """The rows of a bucket in the order of their places, which it then forgets."""
+    def take(self, bucket: int, group: int) -> Iterator[pa.Table]:
+        """Yield the rows of a bucket in the order of their places, ``group`` at a time; they are then forgotten."""
+        # One chunk first: taking from many is slow for lists.
+        table = self._read(bucket).combine_chunks()
+        order = np.argsort(table.column(PLACE).to_numpy())
+        table = table.drop_columns(PLACE)
+        for start in range(0, len(order), group):
+            yield table.take(pa.array(order[start : start + group]))
+
+    def _read(self, bucket: int) -> pa.Table:
         batches: list[pa.RecordBatch] = []
         path = self._file(bucket)
         if path.exists():
@@ -67,10 +76,7 @@ class Buckets:
                     batches += list(pa.ipc.open_stream(stream))
             path.unlink()
         batches += self._held.pop(bucket, [])
-        table = pa.Table.from_batches(batches, self._schema)
-        order = np.argsort(table.column(PLACE).to_numpy())
-        # One chunk first: taking from many is slow for lists.
-        return table.drop_columns(PLACE).combine_chunks().take(pa.array(order))
+        return pa.Table.from_batches(batches, self._schema)
 
     def _file(self, bucket: int) -> Path:
         return self._folder / f"{bucket:05d}.arrows"

@@ -149,13 +149,15 @@ def _write(plan: MixPlan, identity: str, folder: Path, progress: Progress) -> di
     files: dict[str, dict[str, Any]] = {}
     with (folder / "manifest.csv").open("wb") as stream, pyarrow.csv.CSVWriter(stream, _MANIFEST) as manifest:
         for k in range(shards):
-            table = buckets.take(k)
             name = f"data/train-{k:05d}-of-{shards:05d}.parquet"
             with pq.ParquetWriter(folder / name, SCHEMA, **_PARQUET) as writer:
-                writer.write_table(table, row_group_size=group)
-            manifest.write_table(_manifest(plan, k * per_shard, table))
-            files[name] = {"rows": table.num_rows, **_file(folder / name)}
-            progress("writing", min((k + 1) * per_shard, total), total)
+                place = k * per_shard
+                for table in buckets.take(k, group):
+                    writer.write_table(table)
+                    manifest.write_table(_manifest(plan, place, table))
+                    place += table.num_rows
+                    progress("writing", place, total)
+            files[name] = {"rows": place - k * per_shard, **_file(folder / name)}
     waiting.rmdir()
     (folder / "mixture.yaml").write_text(dump_mixture(plan.mixture), encoding="utf-8")
     for name in ("manifest.csv", "mixture.yaml"):

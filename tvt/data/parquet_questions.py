@@ -15,6 +15,8 @@ from tvt.errors import InputError, suggest
 
 BATCH_BYTES = 8 * 2**20
 BATCH_ROWS = 8192
+_DAMAGE = (pa.ArrowException, ValueError, OSError, MemoryError)
+"""What Arrow raises over damaged bytes."""
 
 
 class ParquetQuestions:
@@ -30,8 +32,8 @@ class ParquetQuestions:
             with self._open() as file:
                 self._schema = file.schema_arrow
                 metadata = file.metadata
-        except pa.ArrowException as error:
-            raise InputError(f"{path}: no whole parquet file ({str(error).splitlines()[0]}); write it anew") from error
+        except _DAMAGE as error:
+            raise InputError(f"{path}: no whole parquet file ({_first_line(error)}); write it anew") from error
         sizes = [metadata.row_group(k) for k in range(metadata.num_row_groups)]
         self._starts = np.cumsum([0, *(group.num_rows for group in sizes)])
         self.rows = int(self._starts[-1])
@@ -72,8 +74,8 @@ class ParquetQuestions:
                     wanted = None if rows is None else rows[np.searchsorted(rows, first) : np.searchsorted(rows, end)]
                     if wanted is None or len(wanted):
                         yield from self._group(file, group, wanted)
-        except (pa.ArrowException, OSError) as error:
-            message = f"{self.path}: damaged ({str(error).splitlines()[0]}); write the file anew"
+        except _DAMAGE as error:
+            message = f"{self.path}: damaged ({_first_line(error)}); write the file anew"
             raise InputError(*(faults.lines if faults is not None else ()), message) from error
 
     def _group(self, file: pq.ParquetFile, group: int, wanted: Rows | None) -> Iterator[tuple[Rows, pa.RecordBatch]]:
@@ -124,4 +126,10 @@ def _canonical(batch: pa.RecordBatch) -> pa.RecordBatch:
         if field.type == IMAGES:
             column = lists_of(list_lengths(column), flat_images(column).cast(pa.binary()))
         columns.append(column.cast(field.type))
-    return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+    found = pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+    found.validate(full=True)  # text that is no UTF-8 would fail later, and elsewhere
+    return found
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
