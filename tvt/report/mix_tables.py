@@ -60,21 +60,26 @@ def _size(image: bytes) -> list[int] | str:
         return str(error)
 
 
+def _clean(text: str) -> str:
+    """Text without control characters, which could do anything to a terminal."""
+    return "".join(mark if mark.isprintable() else "�" for mark in text)
+
+
 def preview_text(record: dict[str, Any]) -> Text:
     """One row of a preview for reading: where it is from, its images, the prompt, the options with the answer marked."""
     again = f", pass {record['pass'] + 1}" if record["pass"] else ""
     text = Text()
-    text.append(f"{record['place'] + 1}. {record['source']}", style="bold")
-    text.append(f"  {record['id']}{again}\n", style="dim")
+    text.append(f"{record['place'] + 1}. {_clean(record['source'])}", style="bold")
+    text.append(f"  {_clean(record['id'])}{again}\n", style="dim")
     sizes = [size if isinstance(size, str) else f"{size[0]}×{size[1]}" for size in record["images"]]
     text.append(f"   {_count(len(sizes))}{': ' if sizes else ''}{', '.join(sizes)}\n", style="cyan")
     for line in record["prompt"].splitlines():
-        text.append(f"   {line}\n")
+        text.append(f"   {_clean(line)}\n")
     told = all(option in record["prompt"] for option in record["options"])  # then once is enough
     for letter, option in zip(LETTERS, record["options"], strict=False):
         right = letter == record["answer"]
         if right or not told:
-            text.append(f"   {'→' if right else ' '} {letter}. {option}\n", style="green" if right else "")
+            text.append(f"   {'→' if right else ' '} {letter}. {_clean(option)}\n", style="green" if right else "")
     return text
 
 
