@@ -100,9 +100,10 @@ def main() -> None:
     for case in CASES:
         row = measure(*case)
         ratio = row.search_seconds / row.seconds
+        shown = f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.1f}"
         print(
             f"| {row.case} | {row.seconds:.2f} s | {row.objective:.4f} | {row.search_seconds:.1f} s "
-            f"| {row.search_objective:.4f} | {ratio:.0f}x |",
+            f"| {row.search_objective:.4f} | {shown}x |",
             flush=True,
         )
 

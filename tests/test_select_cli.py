@@ -210,3 +210,18 @@ def test_select_costs_little_more_than_importing_cvxpy() -> None:
             subprocess.run([sys.executable, *command], check=True, capture_output=True)
             times.append(time.perf_counter() - began)
     assert statistics.median(ours) < 3 * statistics.median(theirs)
+
+
+def test_one_run_without_counts_says_that_the_noise_is_unknown(tmp_path: Path) -> None:
+    path = tmp_path / "one.csv"
+    path.write_text("source,target,pgf\na,x,0.3\n")
+    done = tvt("select", str(path))
+    assert done.returncode == 0, done.stderr
+    assert "noise is unknown" in " ".join(done.stdout.split())
+    assert "train on 1 source\n" in done.stdout
+
+
+def test_an_output_that_cannot_be_written_is_no_defect_of_tvt() -> None:
+    done = tvt("select", "7b", "--goal", "JG=0.1", "-o", "/dev/null/mixture.yaml")
+    assert done.returncode == 2
+    assert "check the path" in done.stderr

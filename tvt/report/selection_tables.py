@@ -172,9 +172,13 @@ def _headline(mixture: Mixture, spec: SelectionSpec) -> Text:
     evidence = mixture.provenance.get("evidence", {})
     name = evidence.get("name") or f"{evidence.get('runs')} mixture runs"
     wish = {"gain": "most gain", "goals": "meet the goals", "worst": "best worst gain"}[spec.goal]
-    verdict = "keep the base model" if mixture.verdict == "nothing_helps" else f"train on {len(mixture.sources)} sources"
+    verdict = "keep the base model" if mixture.verdict == "nothing_helps" else f"train on {_count(len(mixture.sources))}"
     text = Text(f"{name}: {wish}, {mixture.provenance.get('response')} response → ")
     return text.append(verdict, style="bold")
+
+
+def _count(sources: int) -> str:
+    return "1 source" if sources == 1 else f"{sources} sources"
 
 
 def _footer(mixture: Mixture) -> Text:

@@ -63,6 +63,10 @@ def whole_response(
     if not completed.sources or not completed.targets:
         raise InputError(f"study {evidence.name}: no cell was measured; nothing can be chosen")
     notes = list(completed.notes)
+    if not np.isfinite(evidence.error).any():
+        notes.append(
+            "the noise is unknown (one run, no counts of questions): intervals leave it out, and any gain counts as credible"
+        )
     kappa = None if spec.response == "linear" else spec.kappa
     if runs is not None:
         kappa = fit_kappa(evidence, runs)
