@@ -52,6 +52,25 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 """Decorator: ``--json``, passed as ``as_json``."""
 
 
+class SectionedCommand(click.Command):
+    """A command with many options, listed in sections; ``sections`` gives a title the names of its options' parameters."""
+
+    def __init__(self, *args: Any, sections: dict[str, tuple[str, ...]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.sections = sections
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Each section in turn; what no section names comes last."""
+        records = {p.name: p.get_help_record(ctx) for p in self.get_params(ctx) if isinstance(p, click.Option)}
+        named = {name for names in self.sections.values() for name in names}
+        rest = tuple(name for name in records if name not in named)
+        for title, names in {**self.sections, "Other": rest}.items():
+            rows = [record for name in names if (record := records.get(name)) is not None]
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+
 def load_matrices(studies: Sequence[str], metric: Metric = "pgf", unit: Unit | None = None) -> list[TransferMatrix]:
     """Load every study named: a bundled name, a study folder or a CSV.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tvt.cli.options import Metric, Unit, echo_json, json_option, load_matrices, note, study_arguments
+from tvt.cli.options import Metric, SectionedCommand, Unit, echo_json, json_option, load_matrices, note, study_arguments
 from tvt.cli.spec_options import build_spec, gather, parse_pairs, parse_targets, read_prior, read_sizes
 from tvt.errors import InfeasibleError, InputError, SolverError
 
@@ -23,9 +23,19 @@ Examples:
   tvt select --runs runs.csv --lower-is-better --json
 """
 FILE = click.Path(path_type=Path)
+SECTIONS: dict[str, tuple[str, ...]] = {
+    "What to choose from": ("metric", "unit", "runs_file", "lower_is_better", "response", "kappa"),
+    "What to aim for": ("objective", "goals", "targets", "without_direct", "exclude"),
+    "Budget and limits": (
+        *("budget", "sizes", "sizes_file", "max_epochs", "caps", "floors", "constraints", "max_sources", "min_weight"),
+        *("kl", "prior"),
+    ),
+    "Care": ("protect", "hard", "harm_penalty", "protect_z", "risk", "cvar", "confidence", "anyway", "seed"),
+    "Output": ("in_sentences", "frontier_kind", "plots", "stability", "output", "as_json"),
+}
 
 
-@click.command(epilog=EPILOG)
+@click.command(cls=SectionedCommand, sections=SECTIONS, epilog=EPILOG)
 @study_arguments(required=False)
 @click.option("--objective", type=click.Choice(["gain", "goals", "worst"]), help="Default: goals where given, else gain.")
 @click.option("--goal", "goals", multiple=True, metavar="TARGET=GAIN", help="Gain asked for (PGF; 15% is 0.15). Repeatable.")
