@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import subprocess
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,10 @@ import yaml
 from click.testing import CliRunner
 
 from tvt.cli.export import command
+from tvt.cli.main import cli
 from tvt.core.mixture import Audit, Mixture, SolverRecord
+from tvt.core.question import Question
+from tvt.data.question_files import write_jsonl
 from tvt.errors import InputError
 from tvt.io.mixture_file import save_mixture
 from tvt.report.exports import TRAINERS, export
@@ -147,22 +149,31 @@ def test_ms_swift(rows: Path) -> None:
         export(mixture(), "ms-swift", model=MODEL, data={"Jigsaw": "a#b.jsonl"})
 
 
-def test_axolotl_and_the_command_that_makes_its_file(rows: Path, tmp_path: Path) -> None:
+def test_axolotl_and_the_command_that_makes_its_file(rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = export(mixture(), "axolotl", model=MODEL, data_dir=rows)["axolotl.yaml"]
     config = yaml.safe_load(text)
     assert config["skip_prepare_dataset"] is True
     assert config["remove_unused_columns"] is False
     assert config["sample_packing"] is False
     assert [entry["type"] for entry in config["datasets"]] == ["chat_template"]
-    recipe = next(line for line in text.splitlines() if "shuf >" in line).lstrip("# ")
-    subprocess.run(["bash", "-c", recipe], cwd=tmp_path, check=True)
+    recipe = shlex.split(next(line for line in text.splitlines() if "tvt mix" in line).lstrip("# "))
+    for source, size in SIZES.items():  # tvt mix reads questions, not a trainer's rows
+        questions = [
+            Question(id=str(k), task=source, prompt=f"{source} {k}?", options=("x", "y"), answer="B") for k in range(size)
+        ]
+        write_jsonl(questions, rows / f"{source}.jsonl")
+    save_mixture(mixture(), tmp_path / "mixture.yaml")
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(cli, recipe[1:])
+    assert result.exit_code == 0, result
     lines = (tmp_path / config["datasets"][0]["path"]).read_text().splitlines()
-    assert Counter(json.loads(line)["id"].split("/")[0] for line in lines) == {s: c for s, c in COUNTS.items() if c}
+    asked = [json.loads(line)["messages"][0]["content"][-1]["text"].split()[0] for line in lines]
+    assert Counter(asked) == {s: c for s, c in COUNTS.items() if c}
 
 
 def test_axolotl_quotes_paths() -> None:
     text = export(mixture({"A": 3}), "axolotl", model=MODEL, data={"A": "it's; rm.jsonl"})["axolotl.yaml"]
-    assert shlex.quote("it's; rm.jsonl") in text
+    assert shlex.quote("A=it's; rm.jsonl") in text
 
 
 def test_json(rows: Path) -> None:

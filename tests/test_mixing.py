@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -227,6 +228,19 @@ def test_many_shards_hold_the_same_rows(sources: dict[str, Path], tmp_path: Path
     assert found == pq.read_table(tmp_path / "one" / "data").to_pylist()
     assert sum(file.get("rows", 0) for file in mixed.record["files"].values()) == 43
     assert (tmp_path / "many" / "manifest.csv").read_bytes() == (tmp_path / "one" / "manifest.csv").read_bytes()
+
+
+def test_messages_hold_the_same_rows_with_their_images(sources: dict[str, Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    write_mix(plan_mix(mixture(), sources), out, messages=True)
+    lines = [json.loads(line)["messages"] for line in (out / "messages.jsonl").read_text().splitlines()]
+    for row, (asked, answered) in zip(pq.read_table(out / "data").to_pylist(), lines, strict=True):
+        *images, text = asked["content"]
+        assert [base64.b64decode(image["base64"]) for image in images] == [image["bytes"] for image in row["images"]]
+        assert text == {"type": "text", "text": row["prompt"][0]["content"]}
+        assert answered == {"role": "assistant", "content": [{"type": "text", "text": row["completion"][0]["content"]}]}
+    with pytest.raises(InputError, match="holds another mix"):
+        write_mix(plan_mix(mixture(), sources), out)
 
 
 def test_nothing_names_this_machine(sources: dict[str, Path], tmp_path: Path) -> None:

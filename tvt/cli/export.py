@@ -36,7 +36,7 @@ def command(*, mixture: Path, to: str, output: str | None, data: tuple[str, ...]
     plan = make_plan(load_mixture(mixture), model=model, data=source_paths(data), data_dir=data_dir, need_model=to != "json")
     files = render(plan, to)
     _write(files, output)
-    if to in ("trl", "axolotl"):  # the others repeat rows by themselves where a source is short
+    if to == "trl":  # the others repeat rows by themselves where a source is short, or leave it to tvt mix
         for note in plan.notes:
             click.echo(f"note: {note}", err=True)
 

@@ -42,6 +42,7 @@ PATH = click.Path(path_type=Path)
     help="What may not be shared with them: images with the prompt, or any single image.",
 )
 @click.option("--drop-shared", is_flag=True, help="Leave shared rows out instead of refusing them.")
+@click.option("--messages", is_flag=True, help="Also write messages.jsonl, images inside, for trainers without parquet.")
 @click.option(
     "--preview",
     is_flag=False,
@@ -57,6 +58,7 @@ def command(
     output: Path | None,
     data: tuple[str, ...],
     data_dir: Path,
+    messages: bool,
     preview: int | None,
     as_json: bool,
     **options: Any,
@@ -78,7 +80,7 @@ def command(
         if preview is None and output is not None:
             from tvt.data.mixed_dataset import write_mix
 
-            mixed = write_mix(plan, output, progress)
+            mixed = write_mix(plan, output, progress, messages=messages)
     if preview is not None:
         _show_preview(plan, preview, as_json)
         return

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from array import array
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -32,7 +33,8 @@ class JsonlQuestions:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._folder = path.parent.resolve()
+        self._folder = os.path.realpath(path.parent)
+        self._parents: dict[str, bool] = {}
         offsets, lines, at, line = array("q"), array("q"), 0, 0
         with path.open("rb") as stream:
             while raw := stream.readline(MAX_LINE):
@@ -107,23 +109,47 @@ class JsonlQuestions:
 
     def _image(self, name: str, row: int, faults: Faults) -> bytes | None:
         """The bytes of an image that lies in the file's folder."""
-        path = self._folder / name
-        if "\0" in name or PurePosixPath(name).is_absolute() or not path.resolve().is_relative_to(self._folder):
-            self.fault(
-                faults, row, f"image '{name}' lies outside the file's folder; put it beside the file, name it relative to it"
-            )
+        if not self._inside(name):
+            step = "put it beside the file and name it relative to it"
+            self.fault(faults, row, f"image '{name}' lies outside the file's folder; {step}")
             return None
         try:
-            found = path.stat()
-            if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_IMAGE:
-                self.fault(faults, row, f"image '{name}' is no file of at most {MAX_IMAGE // 2**20} MiB; check the path")
-                return None
-            return path.read_bytes()
+            data = _read(os.path.join(self._folder, name))
+            if data is not None:
+                return data
+            self.fault(faults, row, f"image '{name}' is no file of at most {MAX_IMAGE // 2**20} MiB; check the path")
         except FileNotFoundError:
             self.fault(faults, row, f"no image '{name}'; put it into {self.path.parent} or mend the path")
         except OSError as error:
             self.fault(faults, row, f"image '{name}': {error.strerror or error}; check the path")
         return None
+
+    def _inside(self, name: str) -> bool:
+        """Whether an image's path stays in the file's folder, links followed. Folders are asked of once: that is slow."""
+        if name.startswith("/") or "\0" in name:
+            return False
+        parent, _, leaf = name.rpartition("/")
+        if parent not in self._parents:
+            self._parents[parent] = self._is_inside(parent)
+        plain = leaf not in ("", ".", "..") and not os.path.islink(os.path.join(self._folder, name))
+        return self._parents[parent] and (plain or self._is_inside(name))
+
+    def _is_inside(self, name: str) -> bool:
+        real = os.path.realpath(os.path.join(self._folder, name))
+        return real == self._folder or real.startswith(os.path.join(self._folder, ""))
+
+
+def _read(path: str) -> bytes | None:
+    """A file's bytes; ``None`` where it is no regular file, or too large for an image."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # without waiting: it might be a pipe
+    try:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_IMAGE:
+            return None
+        with open(handle, "rb", closefd=False) as stream:
+            return stream.read()
+    finally:
+        os.close(handle)
 
 
 def _wrong(record: dict[str, Any]) -> list[str]:

@@ -135,7 +135,7 @@ def plan_mix(
     sources = tuple(
         MixSource(
             name=name,
-            weight=mixture.weights[name],
+            weight=mixture.weights.get(name, 0.0),
             examples=count,
             questions=opened[name],
             kept=kept.get(name),

@@ -6,9 +6,11 @@ dataset is written beside its place and renamed last; the same plan gives the sa
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +24,7 @@ import pyarrow.parquet as pq
 
 from tvt.data.mix_buckets import Buckets
 from tvt.data.mix_card import card
+from tvt.data.mix_messages import FILE, write_messages
 from tvt.data.mix_plan import MixPlan, MixSource, Progress, silent, source_record
 from tvt.data.question_batches import IMAGES, IMAGES_FEATURE, Rows, with_features
 from tvt.errors import InputError
@@ -76,20 +79,28 @@ class Mixed:
     """False where the same dataset was there already."""
 
 
-def write_mix(plan: MixPlan, folder: Path, progress: Progress = silent) -> Mixed:
+def write_mix(plan: MixPlan, folder: Path, progress: Progress = silent, *, messages: bool = False) -> Mixed:
     """Write the dataset, or find that the very same one is there.
+
+    Args:
+        plan: what to write.
+        folder: where to; it must be free, or hold this very dataset.
+        progress: told how far it is.
+        messages: also write ``messages.jsonl``.
 
     Raises:
         InputError: the folder has something else in it, cannot be written, or the disk is too small.
     """
-    identity = digest.of_value(plan.identity)
+    identity = digest.of_value({**plan.identity, "messages": messages})
     if (found := _previous(folder, identity)) is not None:
         return Mixed(folder=folder, record=found, written=False)
     try:
-        _check_space(plan, folder)
+        _check_space(plan, folder, copies=3 if messages else 1)
         with staging.new_folder(folder) as temporary:
-            record = _write(plan, identity, temporary, progress)
+            record = _write(plan, identity, temporary, progress, messages=messages)
     except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST) and (found := _previous(folder, identity)) is not None:
+            return Mixed(folder=folder, record=found, written=False)  # another process was quicker
         raise InputError(f"{folder}: {error.strerror or error}; nothing was left behind, name another place with -o") from error
     return Mixed(folder=folder, record=record, written=True)
 
@@ -124,48 +135,63 @@ def _picked_bytes(plan: MixPlan) -> int:
     return total
 
 
-def _check_space(plan: MixPlan, folder: Path) -> None:
-    """Rows wait on disk while they are sorted, so all of them and one shard more must fit."""
+def _check_space(plan: MixPlan, folder: Path, copies: int) -> None:
+    """All rows and one shard more must fit: rows wait on disk while they are sorted. Base64 takes up to two copies more."""
     parent = folder.absolute().parent
     parent.mkdir(parents=True, exist_ok=True)
-    needed, free = _picked_bytes(plan) + 2 * SHARD_BYTES, shutil.disk_usage(parent).free
+    needed, free = _picked_bytes(plan) * copies + 2 * SHARD_BYTES, shutil.disk_usage(parent).free
     if needed > free:
         raise InputError(
             f"{folder}: needs about {needed / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free; name another disk with -o"
         )
 
 
-def _write(plan: MixPlan, identity: str, folder: Path, progress: Progress) -> dict[str, Any]:
+def _write(plan: MixPlan, identity: str, folder: Path, progress: Progress, *, messages: bool) -> dict[str, Any]:
     """Fill the folder; returns the record, which is written last."""
     total, size = len(plan.manifest), _picked_bytes(plan)
     per_shard = -(-total // max(1, -(-size // SHARD_BYTES)))
     group = int(np.clip(GROUP_BYTES * total // max(size, 1), 1, GROUP_ROWS))
-    shards = -(-total // per_shard)
     waiting = folder / ".waiting"
     waiting.mkdir()
-    (folder / "data").mkdir()
     buckets = Buckets(waiting, SCHEMA, per_shard)
     _scatter(plan, buckets, progress)
-    files: dict[str, dict[str, Any]] = {}
-    with (folder / "manifest.csv").open("wb") as stream, pyarrow.csv.CSVWriter(stream, _MANIFEST) as manifest:
-        for k in range(shards):
-            name = f"data/train-{k:05d}-of-{shards:05d}.parquet"
-            with pq.ParquetWriter(folder / name, SCHEMA, **_PARQUET) as writer:
-                place = k * per_shard
-                for table in buckets.take(k, group):
-                    writer.write_table(table)
-                    manifest.write_table(_manifest(plan, place, table))
-                    place += table.num_rows
-                    progress("writing", place, total)
-            files[name] = {"rows": place - k * per_shard, **_file(folder / name)}
+    counts = _write_rows(plan, buckets, folder, group=group, per_shard=per_shard, messages=messages, progress=progress)
     waiting.rmdir()
     (folder / "mixture.yaml").write_text(dump_mixture(plan.mixture), encoding="utf-8")
-    for name in ("manifest.csv", "mixture.yaml"):
-        files[name] = _file(folder / name)
+    others = ["manifest.csv", "mixture.yaml", *([FILE] if messages else [])]
+    files: dict[str, dict[str, Any]] = {name: {"rows": rows, **_file(folder / name)} for name, rows in counts.items()}
+    files.update({name: _file(folder / name) for name in others})
     record = _record(plan, identity, files)
     (folder / "README.md").write_text(card(record), encoding="utf-8")
     (folder / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return record
+
+
+def _write_rows(
+    plan: MixPlan, buckets: Buckets, folder: Path, *, group: int, per_shard: int, messages: bool, progress: Progress
+) -> dict[str, int]:
+    """Write shards, manifest and messages in one go; returns the rows of each shard."""
+    total = len(plan.manifest)
+    shards = -(-total // per_shard)
+    (folder / "data").mkdir()
+    counts: dict[str, int] = {}
+    with ExitStack() as stack:
+        stream = stack.enter_context((folder / "manifest.csv").open("wb"))
+        manifest = stack.enter_context(pyarrow.csv.CSVWriter(stream, _MANIFEST))
+        lines = stack.enter_context((folder / FILE).open("wb")) if messages else None
+        for k in range(shards):
+            name = f"data/train-{k:05d}-of-{shards:05d}.parquet"
+            place = k * per_shard
+            with pq.ParquetWriter(folder / name, SCHEMA, **_PARQUET) as writer:
+                for table in buckets.take(k, group):
+                    writer.write_table(table)
+                    manifest.write_table(_manifest(plan, place, table))
+                    if lines is not None:
+                        write_messages(table, lines)
+                    place += table.num_rows
+                    progress("writing", place, total)
+            counts[name] = place - k * per_shard
+    return counts
 
 
 def _file(path: Path) -> dict[str, Any]:

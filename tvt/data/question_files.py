@@ -179,6 +179,6 @@ def _write_image(data: bytes, folder: Path) -> Path:
     suffix = ".png" if data.startswith(b"\x89PNG") else ".jpg" if data.startswith(b"\xff\xd8") else ".img"
     path = folder / (hashlib.sha256(data).hexdigest()[:32] + suffix)
     if not path.exists():
-        with new_file(path) as temporary:
+        with new_file(path, sync=False) as temporary:
             temporary.write_bytes(data)
     return path

@@ -14,15 +14,21 @@ _SUFFIX = ".unfinished"
 
 
 @contextmanager
-def new_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path in the same folder, which becomes ``path`` when the block ends without an error."""
+def new_file(path: Path, *, sync: bool = True) -> Iterator[Path]:
+    """Give a temporary path in the same folder, which becomes ``path`` when the block ends without an error.
+
+    Args:
+        path: the file to write.
+        sync: wait until the disk has it. Thousands of small files take minutes with it; a killed process needs it not.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_SUFFIX)
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
-        _sync(temporary)
+        if sync:
+            _sync(temporary)
         temporary.chmod(0o644)
         os.replace(temporary, path)
     except BaseException:

@@ -1,4 +1,4 @@
-"""axolotl: it has no weights, so one file that is mixed already; the header says how to make it."""
+"""axolotl: it has no weights, so one file that ``tvt mix`` has mixed already."""
 
 from __future__ import annotations
 
@@ -6,31 +6,21 @@ from shlex import quote
 from typing import Any
 
 from tvt.io import strict_yaml
-from tvt.report.exports.plan import Part, Plan
+from tvt.report.exports.plan import Plan
 
-MIXED_FILE = "mixed.jsonl"
+MIXED = "mixed"
+MIXED_FILE = f"{MIXED}/messages.jsonl"
 
 
 def render(plan: Plan) -> dict[str, str]:
     """One YAML file for ``axolotl train``."""
+    data = " ".join(f"--data {quote(f'{part.source}={part.path}')}" for part in plan.parts)
     header = plan.header(
-        f"axolotl takes no weights. Make {MIXED_FILE} of the sources' rows first (files shuffled, one JSON row a line):",
-        f"  ({'; '.join(_take(part) for part in plan.parts)}) | shuf > {MIXED_FILE}",
-        f"  wc -l {MIXED_FILE}   # must say {plan.total}",
+        f"axolotl takes no weights, so it reads one file that is mixed already. Make {MIXED_FILE} first:",
+        f"  tvt mix mixture.yaml -o {MIXED} --messages {data}",
         "Run: axolotl train axolotl.yaml",
-        "Rows: messages, their content a list with an entry of type image (path) per image and one of type text.",
-        *(f"Check first: {note}" for note in plan.notes),
     )
     return {"axolotl.yaml": header + strict_yaml.dump(_training(plan))}
-
-
-def _take(part: Part) -> str:
-    """A shell command that prints exactly the part's rows."""
-    whole, rest = part.passes
-    path = quote(part.path)
-    commands = [f"cat {' '.join([path] * whole)}"] if whole else []
-    commands += [f"head -n {rest} {path}"] if rest else []
-    return "; ".join(commands)
 
 
 def _training(plan: Plan) -> dict[str, Any]:

@@ -23,7 +23,8 @@ def render(plan: Plan) -> dict[str, str]:
     header = plan.header(
         "Run: trl sft --config sft.yaml   (TRL 1.16 or newer)",
         "Rows: images (list), prompt and completion (lists of messages); the loss is on the completion only.",
-        "A slice takes a source's first rows: shuffle each file once, before.",
+        "A slice takes a source's first rows, and the same ones each time. Rows drawn at random, every pass in an order of its",
+        "own: tvt mix mixture.yaml -o mixed, then for datasets write only: [{path: mixed}]",
         *(f"Check first, TRL says nothing when rows are missing: {note}" for note in plan.notes),
     )
     return {"sft.yaml": header + strict_yaml.dump({**_training(plan.model), "datasets": _datasets(plan)})}
