@@ -1,0 +1,131 @@
+"""Reading the letter out of an answer: one table, three manners."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tvt.evaluate.extraction import EXTRACTORS, careful, lmms_eval, official
+
+FOUR = ("a red cup", "a dog", "upper left", "left")
+
+# answer, official, lmms-eval, careful
+CASES: list[tuple[str, str | None, str | None, str | None]] = [
+    ("B", "B", "B", "B"),
+    ("(B)", "B", "B", "B"),
+    ("b", None, "B", "B"),
+    ("(b)", None, "B", "B"),
+    ("B.", None, "B", "B"),
+    ("B)", None, "B", "B"),
+    (" (B) ", "B", "B", "B"),
+    (" B", None, "B", "B"),
+    ("(B) a dog", "B", "B", "B"),
+    ("B. a dog", None, "B", "B"),
+    ("B: a dog", None, "B", "B"),
+    ("Answer: B", None, "A", "B"),
+    ("Answer: (B)", "B", "A", "B"),
+    ("answer: b", None, "A", None),
+    ("The answer is (B)", "B", "T", "B"),
+    ("The answer is (B).", None, "T", "B"),
+    ("The answer is B.", None, "T", "B"),
+    ("The correct answer is: B", None, "T", "B"),
+    ("The answer is option C", None, "T", "C"),
+    ("The answer is a dog", None, "T", "B"),
+    ("The answer is B because (A) has no tail", "A", "T", "B"),
+    ("**B**", None, None, "B"),
+    ("**(B)**", None, None, "B"),
+    ("**Answer: (B)**", None, None, "B"),
+    ("$\\boxed{B}$", None, None, "B"),
+    ("\\boxed{(C)}", None, None, "C"),
+    ("a dog", None, "A", "B"),
+    ("It is a dog.", None, "I", "B"),
+    ("upper left", None, "U", "C"),
+    ("Left", None, "L", "D"),
+    ("A dog or a red cup", None, "A", None),
+    ("A cat", None, "A", None),
+    ("I think B", None, "I", "B"),
+    ("I cannot tell.", None, "I", None),
+    ("E", "E", "E", None),
+    ("(E)", "E", "E", None),
+    ("F", None, "F", None),
+    ("", None, None, None),
+    ("   ", None, None, None),
+    ("42", None, None, None),
+    ("(A) or (B)", None, "A", None),
+    ("(A) has no tail.\n\nSo it must be (B)", "B", "A", "B"),
+    ("(A) no\n\n(C) no\n\nneither", None, "A", None),
+    ("(B) here\n\nnothing at the end", "B", "B", "B"),
+    ("A. a red cup\nB. a dog\nC. upper left\nD. left", None, "A", None),
+    ("Not (A) but (C)", None, "N", "C"),
+    ("It is not A.", None, "I", None),
+    ("(B)," + " word" * 300, None, "B", "B"),
+    ("Looking closely at the picture. " * 20 + "Therefore, the answer is (D).", None, "L", "D"),
+    ("First I thought the answer is A. In the end the answer is C.", None, "F", "C"),
+]
+
+
+@pytest.mark.parametrize(("answer", "by_official", "by_lmms", "by_careful"), CASES, ids=[repr(case[0][:40]) for case in CASES])
+def test_table(answer: str, by_official: str | None, by_lmms: str | None, by_careful: str | None) -> None:
+    assert official(answer, FOUR) == by_official
+    assert lmms_eval(answer, FOUR) == by_lmms
+    assert careful(answer, FOUR) == by_careful
+
+
+def test_official_knows_only_the_options_that_there_are() -> None:
+    assert official("it is (C) surely", FOUR[:2]) is None
+    assert official("it is (B) surely", FOUR[:2]) == "B"
+
+
+def test_numbers_as_options() -> None:
+    counts = ("1", "2", "3", "12")
+    assert careful("There are 12 cups", counts) == "D"
+    assert careful("3", counts) == "C"
+
+
+def test_yes_and_no() -> None:
+    assert careful("Yes, the cup is behind it.", ("yes", "no")) == "A"
+    assert careful("No", ("yes", "no")) == "B"
+
+
+def test_points_as_options() -> None:
+    assert careful("Point A is closer to the camera", ("Point A", "Point B")) == "A"
+    assert careful("B is closer", ("A is closer", "B is closer")) == "B"
+
+
+PIECES = st.lists(
+    st.sampled_from(
+        ["(A)", "(B)", "(C)", "A", "b", "**B**", "answer", "is", ":", ".", "\n\n", "\n", " ", "(", ")", "dog", "é", ""]
+    ),
+    max_size=8,
+).map("".join)
+
+
+@given(PIECES)
+def test_lmms_eval_is_a_first_letter_after_brackets(answer: str) -> None:
+    """The behaviour as a pattern: any brackets and blanks, then a letter."""
+    found = re.match(r"[(\s]*([A-Za-z])", answer.strip())
+    assert lmms_eval(answer, FOUR) == (found.group(1).upper() if found else None)
+
+
+@given(PIECES)
+def test_official_behaviour_by_cases(answer: str) -> None:
+    """The behaviour written out as its source decides it: short answers, then one marked letter overall or at the end."""
+    marked = {f"({letter})" for letter in "ABCD"}
+    overall, last = marked & set(answer.split()), marked & set(answer.rsplit("\n\n", maxsplit=1)[-1].split())
+    if answer in [*"ABCDE", "(A)", "(B)", "(C)", "(D)", "(E)"]:
+        expected = answer.strip("()")
+    elif (len(overall) != 1 and len(last) != 1) or not overall:
+        expected = None
+    else:
+        expected = next(iter(last if len(last) == 1 else overall)).strip("()")
+    assert official(answer, FOUR) == expected
+
+
+@pytest.mark.parametrize("manner", ["careful", "official"])
+@given(answer=st.text(max_size=60))
+def test_never_breaks_and_never_invents_letters(manner: str, answer: str) -> None:
+    found = EXTRACTORS[manner](answer, FOUR)  # type: ignore[index]
+    assert found is None or found in ("ABCD" if manner == "careful" else "ABCDE")
