@@ -87,6 +87,23 @@ def test_preview_shows_rows_and_writes_nothing(work: Path) -> None:
     assert len([line for line in tvt("--preview").stdout.splitlines() if line[:1].isdigit() and ". " in line[:4]]) == 5
 
 
+@pytest.mark.parametrize(
+    ("arguments", "rows"),
+    [
+        (["--preview", "mixture.yaml"], 5),
+        (["mixture.yaml", "--preview"], 5),
+        (["--preview", "7", "mixture.yaml"], 7),
+        (["--preview=2", "mixture.yaml"], 2),
+        (["mixture.yaml", "--preview", "--seed", "1"], 5),
+    ],
+)
+def test_preview_stands_anywhere(work: Path, arguments: list[str], rows: int) -> None:
+    result = CliRunner().invoke(cli, ["mix", *arguments, "--json"])
+    assert result.exit_code == 0, result
+    assert len(json.loads(result.stdout)["preview"]) == rows
+    assert CliRunner().invoke(cli, ["mix", "mixture.yaml", "--preview", "-1"]).exit_code == 2
+
+
 def test_options_that_the_prompt_does_not_tell_are_shown(work: Path) -> None:
     rows = [question(k, prompt="Which is red?", options=("left", "right"), task="One") for k in range(9)]
     write_jsonl(rows, work / "other.jsonl")

@@ -24,9 +24,29 @@ Examples:
   tvt mix mixture.yaml -o mixed --data Jigsaw=rows/jigsaw.parquet --exclude-eval blink-val.parquet
 """
 PATH = click.Path(path_type=Path)
+SHOWN = 5
+"""Rows of a preview, where no number is given."""
 
 
-@click.command(epilog=EPILOG)
+class _Command(click.Command):
+    """Lets ``--preview`` stand before the mixture: click would take ``--preview mixture.yaml`` for its number."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        following = [*args[1:], ""]
+        return super().parse_args(
+            ctx,
+            [
+                f"--preview={SHOWN}" if a == "--preview" and not _is_number(b) else a
+                for a, b in zip(args, following, strict=False)
+            ],
+        )
+
+
+def _is_number(text: str) -> bool:
+    return text.removeprefix("-").isdecimal()
+
+
+@click.command(cls=_Command, epilog=EPILOG)
 @click.argument("mixture", type=PATH)
 @click.option("-o", "--output", type=PATH, metavar="DIR", help="Folder to write; datasets.load_dataset(DIR) loads it.")
 @data_options("a .jsonl or .parquet file of questions, or a folder of them", "SOURCE.jsonl, SOURCE.parquet or SOURCE/")
@@ -46,7 +66,7 @@ PATH = click.Path(path_type=Path)
 @click.option(
     "--preview",
     is_flag=False,
-    flag_value=5,
+    flag_value=SHOWN,
     type=click.IntRange(min=1),
     metavar="[N]",
     help="Show the first N rows (5) and write nothing.",
