@@ -32,14 +32,9 @@ class _Command(click.Command):
     """Lets ``--preview`` stand before the mixture: click would take ``--preview mixture.yaml`` for its number."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        following = [*args[1:], ""]
-        return super().parse_args(
-            ctx,
-            [
-                f"--preview={SHOWN}" if a == "--preview" and not _is_number(b) else a
-                for a, b in zip(args, following, strict=False)
-            ],
-        )
+        pairs = zip(args, [*args[1:], ""], strict=True)
+        told = [f"{arg}={SHOWN}" if arg == "--preview" and not _is_number(after) else arg for arg, after in pairs]
+        return super().parse_args(ctx, told)
 
 
 def _is_number(text: str) -> bool:
@@ -50,7 +45,7 @@ def _is_number(text: str) -> bool:
 @click.argument("mixture", type=PATH)
 @click.option("-o", "--output", type=PATH, metavar="DIR", help="Folder to write; datasets.load_dataset(DIR) loads it.")
 @data_options("a .jsonl or .parquet file of questions, or a folder of them", "SOURCE.jsonl, SOURCE.parquet or SOURCE/")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of draw and order.")
+@click.option("--seed", type=click.IntRange(min=0), metavar="S", default=0, show_default=True, help="Seed of draw and order.")
 @click.option(
     "--exclude-eval", multiple=True, type=PATH, metavar="PATH", help="Questions that must not be trained on. Repeatable."
 )
