@@ -1,7 +1,7 @@
 """Errors that a user can act on, each with the exit code that the command line returns for it.
 
 Exit codes: 0 done, 1 a defect of tvt itself, 2 bad usage or bad input, 3 no feasible mixture, 4 a solver gave up,
-5 a needed package is not installed, 130 interrupted.
+5 a needed package is not installed, 6 training was stopped by a guard, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -46,6 +46,12 @@ class MissingPackageError(TvtError):
     """An optional package is needed for what was asked."""
 
     exit_code = 5
+
+
+class TrainingError(TvtError):
+    """Training was stopped by a guard, or one of its processes died; what was saved before is whole."""
+
+    exit_code = 6
 
 
 def suggest(name: str, known: Sequence[str]) -> str:

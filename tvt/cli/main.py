@@ -31,6 +31,8 @@ COMMANDS: dict[str, _Entry] = {
     "select": _Entry("Choose", "tvt.cli.select", "Turn a transfer study into an optimised data mixture."),
     "predict": _Entry("Choose", "tvt.cli.predict", "Say what a given mixture would do."),
     "mix": _Entry("Use", "tvt.cli.mix", "Write a mixture as one dataset, ready to train on."),
+    "train": _Entry("Use", "tvt.cli.train", "Train an adapter on a mixed dataset."),
+    "recipe": _Entry("Use", "tvt.cli.recipe", "Check a recipe: how the runs of a study are trained and scored."),
     "export": _Entry("Use", "tvt.cli.export", "Write a mixture as another trainer's configuration."),
 }
 
@@ -74,7 +76,7 @@ def cli(debug: bool) -> None:
     check whether the promised gain came true.
 
     Exit codes: 0 done, 1 a defect of tvt, 2 bad usage or bad input, 3 no feasible mixture, 4 a solver gave up, 5 a needed
-    package is missing, 130 interrupted.
+    package is missing, 6 training was stopped by a guard, 130 interrupted.
     """
 
 

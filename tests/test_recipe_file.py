@@ -1,0 +1,117 @@
+"""Recipes: what is accepted, what is told of faults, and which fields name a run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+from test_cli import assert_refused, tvt
+
+from tvt.core.recipe import RESULTS, RUNTIME, Recipe, identity
+from tvt.errors import InputError
+from tvt.io import digest
+from tvt.io.recipe_file import load_recipe, override_recipe
+
+EXAMPLE = Path(__file__).parents[1] / "recipes" / "example.yaml"
+
+
+def parts(model: type[BaseModel], name: str = "") -> list[tuple[str, type[BaseModel], str]]:
+    """Every plain field of a recipe: its full name, its part and its name there."""
+    found = []
+    for field, info in model.model_fields.items():
+        kind = info.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            found += parts(kind, f"{name}{field}.")
+        else:
+            found.append((f"{name}{field}", model, field))
+    return found
+
+
+@pytest.mark.parametrize(("name", "part", "field"), parts(Recipe), ids=[name for name, _, _ in parts(Recipe)])
+def test_every_field_says_whether_it_changes_results(name: str, part: type[BaseModel], field: str) -> None:
+    assert part.model_fields[field].json_schema_extra in (RESULTS, RUNTIME), f"mark {name} with results() or runtime()"
+
+
+def digests(recipe: Recipe) -> tuple[str, str]:
+    return digest.of_value(recipe.training_identity()), digest.of_value(recipe.evaluation_identity())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "name=other",
+        "training.per_device_train_batch_size=4",
+        "training.save_steps=7",
+        "training.logging_steps=1",
+        "training.gradient_checkpointing=false",
+        "runtime.num_processes=2",
+        "runtime.deepspeed=zero2.json",
+        "runtime.report_to=[wandb]",
+        "evaluation.batch_size=3",
+        "targets=[Jigsaw]",
+    ],
+)
+def test_runtime_fields_name_no_new_run(change: str) -> None:
+    assert digests(load_recipe(EXAMPLE, [change])) == digests(load_recipe(EXAMPLE))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "training.learning_rate=2e-4",
+        "training.global_batch_size=64",
+        "model.dtype=float32",
+        "lora.lora_r=4",
+        "model.load_in_4bit=true",
+    ],
+)
+def test_fields_that_change_results_do(change: str) -> None:
+    assert digests(load_recipe(EXAMPLE, [change]))[0] != digests(load_recipe(EXAMPLE))[0]
+
+
+def test_identity_leaves_runtime_out() -> None:
+    assert "save_steps" not in identity(load_recipe(EXAMPLE).training)
+
+
+def test_all_faults_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("name: x\nmodel: {model_name_or_path: m, dtype: float8}\ntargets: [A]\ntraining: {lerning_rate: 1e-4}\n")
+    with pytest.raises(InputError) as caught:
+        load_recipe(path, ["lora", "training.warmup_ratio=2"])
+    text = "\n".join(caught.value.faults)
+    for told in (
+        "--set lora: write it as FIELD=VALUE",
+        "unknown key (did you mean 'learning_rate'?)",
+        "sources: missing",
+        "model.dtype",
+        "warmup_ratio",
+    ):
+        assert told in text, text
+
+
+def test_override_is_yaml_and_may_make_a_part() -> None:
+    changed = override_recipe(load_recipe(EXAMPLE), ["training.learning_rate=1e-3", "seeds=[3, 4]", "runtime.deepspeed=x.json"])
+    assert (changed.training.learning_rate, changed.seeds, changed.runtime.deepspeed) == (1e-3, (3, 4), "x.json")
+
+
+def test_batch_that_cannot_be_divided_is_refused() -> None:
+    with pytest.raises(InputError, match="no multiple of per_device_train_batch_size x num_processes = 24"):
+        load_recipe(EXAMPLE, ["runtime.num_processes=3"])
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_deepspeed_configurations(stage: int) -> None:
+    config = json.loads((EXAMPLE.parent / "deepspeed" / f"zero{stage}.json").read_text())
+    assert config["zero_optimization"]["stage"] == stage
+    assert "optimizer" not in config  # with one, DeepSpeed builds its own
+    assert stage < 3 or config["zero_optimization"]["stage3_gather_16bit_weights_on_model_save"]
+
+
+def test_recipe_check_command(tmp_path: Path) -> None:
+    result = tvt("recipe", "check", str(EXAMPLE), "--json", "--set", "training.learning_rate=2e-4")
+    told = json.loads(result.stdout)
+    assert told["runs"] == 8
+    assert told["recipe"]["training"]["learning_rate"] == 2e-4
+    assert_refused(tvt("recipe", "check", str(tmp_path / "none.yaml")))

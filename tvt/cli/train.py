@@ -1,0 +1,82 @@
+"""``tvt train``: an adapter from a mixed dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tvt.cli.options import echo_json, json_option, note
+from tvt.errors import InputError
+
+if TYPE_CHECKING:
+    from tvt.train.record import Progress
+
+EPILOG = """\b
+Examples:
+  tvt train mixed --recipe recipes/example.yaml -o run
+  tvt train mixed --recipe recipe.yaml -o run --num-processes 4 --deepspeed zero2.json --resume
+"""
+PATH = click.Path(path_type=Path)
+
+
+@click.command(epilog=EPILOG)
+@click.argument("dataset", type=PATH)
+@click.option("--recipe", "recipe_path", type=PATH, required=True, metavar="FILE", help="Model, adapter and training.")
+@click.option("-o", "--output", type=PATH, required=True, metavar="DIR", help="Folder for the adapter and its record.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the adapter's start and later passes."
+)
+@click.option("--num-processes", type=click.IntRange(min=1), help="Processes over all machines. Default: the recipe's.")
+@click.option("--deepspeed", metavar="FILE", help="DeepSpeed configuration, e.g. recipes/deepspeed/zero2.json.")
+@click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Change one value of the recipe. Repeatable.")
+@click.option("--resume", is_flag=True, help="Go on from the newest whole checkpoint of this very run.")
+@click.option(
+    "--num-machines", type=click.IntRange(min=1), default=1, show_default=True, help="Machines; start the command on each."
+)
+@click.option("--machine-rank", type=click.IntRange(min=0), default=0, show_default=True, help="Which of them this is.")
+@click.option("--main-process-ip", metavar="IP", help="Address of machine 0.")
+@click.option("--main-process-port", type=int, metavar="PORT", help="A free port of machine 0.")
+@json_option
+def command(
+    *,
+    dataset: Path,
+    recipe_path: Path,
+    output: Path,
+    seed: int,
+    num_processes: int | None,
+    deepspeed: str | None,
+    overrides: tuple[str, ...],
+    resume: bool,
+    num_machines: int,
+    machine_rank: int,
+    main_process_ip: str | None,
+    main_process_port: int | None,
+    as_json: bool,
+) -> None:
+    """Train a LoRA adapter on DATASET, a folder that tvt mix wrote.
+
+    The loss is on the answer alone, and the vision tower stays frozen unless the recipe says otherwise. A loss or gradient that
+    is not finite stops the run before it changes anything. The same command again finds the run done.
+    """
+    from tvt.io.recipe_file import load_recipe
+
+    given = [f"runtime.num_processes={num_processes}"] if num_processes else []
+    given += [f"runtime.deepspeed={deepspeed}"] if deepspeed else []
+    recipe = load_recipe(recipe_path, [*overrides, *given])
+    try:
+        from tvt.train import Machines, train
+    except ImportError as error:
+        raise InputError(f"training needs more packages ({error}): pip install 'tvt[train]'") from error
+    machines = Machines(count=num_machines, rank=machine_rank, main_ip=main_process_ip, main_port=main_process_port)
+    record = train(recipe, dataset, output, seed=seed, resume=resume, machines=machines, progress=_show, note=note)
+    if as_json:
+        echo_json({**record.to_json(), "output": str(output)})
+        return
+    last = f", last loss {record.losses[-1][1]:.4f}" if record.losses else ""
+    click.echo(f"{record.adapter}: {record.rows:,} rows in {record.steps} steps, {record.rows_per_second:.1f} rows/s{last}")
+
+
+def _show(progress: Progress) -> None:
+    click.echo(str(progress), err=True)

@@ -1,0 +1,72 @@
+"""``recipe.yaml``: a recipe on disk, with single values overridden from the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from tvt.core.recipe import Recipe
+from tvt.errors import InputError
+from tvt.io import strict_yaml
+from tvt.io.faults import input_error
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe and apply ``overrides`` such as ``training.learning_rate=1e-4``; the value is YAML.
+
+    Raises:
+        InputError: unreadable, not strict YAML, an override without ``=``, or not a recipe; every fault, one line each.
+    """
+    data = strict_yaml.load_file(path)
+    if not isinstance(data, dict):
+        raise InputError(
+            f"{path}: not a recipe, which is a mapping with name, model, sources and targets; see recipes/example.yaml"
+        )
+    faults = [fault for override in overrides if (fault := _override(data, override))]
+    try:
+        recipe = Recipe.model_validate(data)
+    except ValidationError as error:
+        origin = f"{path} with --set" if overrides else str(path)
+        raise InputError(*faults, *input_error(error, Recipe, origin).faults) from error
+    if faults:
+        raise InputError(*faults)
+    return recipe
+
+
+def override_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
+    """Return ``recipe`` with ``overrides`` applied, validated anew.
+
+    Raises:
+        InputError: as :func:`load_recipe`.
+    """
+    data = recipe.model_dump(mode="json")
+    faults = [fault for override in overrides if (fault := _override(data, override))]
+    try:
+        changed = Recipe.model_validate(data)
+    except ValidationError as error:
+        raise InputError(*faults, *input_error(error, Recipe, "recipe with --set").faults) from error
+    if faults:
+        raise InputError(*faults)
+    return changed
+
+
+def _override(data: dict[str, Any], text: str) -> str | None:
+    """Set one value in ``data``; returns the fault if that cannot be."""
+    name, equals, value = text.partition("=")
+    parts = name.strip().split(".")
+    if not equals or not all(parts):
+        return f"--set {text}: write it as FIELD=VALUE, e.g. --set training.learning_rate=1e-4"
+    try:
+        parsed = strict_yaml.load(value, f"--set {name}")
+    except InputError as error:
+        return "; ".join(error.faults)
+    place: Any = data
+    for part in parts[:-1]:
+        place = place.setdefault(part, {})
+        if not isinstance(place, dict):
+            return f"--set {text}: '{part}' holds no fields; see recipes/example.yaml for what a recipe has"
+    place[parts[-1]] = parsed
+    return None

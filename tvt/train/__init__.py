@@ -1,0 +1,8 @@
+"""Training: one run is a mixed dataset and a seed, and gives one adapter. torch is imported only when it starts."""
+
+from __future__ import annotations
+
+from tvt.train.launch import Machines, train
+from tvt.train.record import Progress, TrainingRecord, load_training_record
+
+__all__ = ["Machines", "Progress", "TrainingRecord", "load_training_record", "train"]

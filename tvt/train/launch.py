@@ -1,0 +1,246 @@
+"""Start a training run: in this process, or as several through torchrun, on one machine or on several."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tvt.core.recipe import Recipe
+from tvt.errors import InputError, MissingPackageError, TrainingError
+from tvt.io import atomic
+from tvt.io.adapter_file import verify_adapter
+from tvt.train.checkpoints import check_same_run, has_checkpoints, newest_checkpoint, remove_broken
+from tvt.train.record import ADAPTER, LOG, RECORD, Job, Progress, TrainingRecord, load_training_record, silent
+from tvt.train.rows import check_rows, dataset_digest
+from tvt.train.worker import ERRORS, MARK
+
+Tell = Callable[[Progress], None]
+Note = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machines:
+    """Where a run takes place. Several machines start the same command, each with its own rank, and share the output folder."""
+
+    count: int = 1
+    rank: int = 0
+    main_ip: str | None = None
+    main_port: int | None = None
+
+
+def train(
+    recipe: Recipe,
+    dataset: Path,
+    output: Path,
+    *,
+    seed: int,
+    resume: bool = False,
+    machines: Machines | None = None,
+    progress: Tell = silent,
+    note: Note = silent,
+) -> TrainingRecord:
+    """Train one adapter on a dataset that ``tvt mix`` wrote, or find that this very run is done.
+
+    Args:
+        recipe: model, adapter, training and number of processes.
+        dataset: folder with ``data/*.parquet``.
+        output: folder for ``adapter/``, ``training.json`` (written last) and, meanwhile, checkpoints.
+        seed: of the adapter's start and of the order after the first pass.
+        resume: go on from the newest whole checkpoint of this very run, if there is one.
+        machines: default, this one.
+        progress: told at every logging step. What it raises stops a run that is in this process.
+        note: told in a sentence what is worth knowing.
+
+    Raises:
+        InputError: recipe, rows or model cannot be used, or ``output`` holds another run.
+        TrainingError: a guard stopped the run, or a process died. Whole checkpoints stay.
+    """
+    machines = machines or Machines()
+    _check_request(recipe, machines)
+    check_rows(dataset)
+    job = Job(
+        recipe=recipe, dataset=dataset.absolute(), output=output.absolute(), seed=seed, dataset_digest=dataset_digest(dataset)
+    )
+    output.mkdir(parents=True, exist_ok=True)
+    with _lock(job.output, machines):
+        check_same_run(job)
+        if (done := _finished(job)) is not None:
+            note(f"{output}: this very run is done; nothing trained")
+            return done
+        job = _resumed(job, resume, machines, note)
+        if recipe.runtime.num_processes == 1 and machines.count == 1 and not recipe.runtime.deepspeed:
+            return _run_here(job, progress)
+        _run_processes(job, machines, progress)
+        return load_training_record(job.output)
+
+
+def _check_request(recipe: Recipe, machines: Machines) -> None:
+    faults = []
+    config = recipe.runtime.deepspeed
+    if config is not None:
+        try:
+            json.loads(Path(config).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            faults.append(f"{config}: no DeepSpeed configuration ({error}); take one of recipes/deepspeed")
+    if recipe.runtime.num_processes % machines.count:
+        faults.append(
+            f"{recipe.runtime.num_processes} processes cannot be shared evenly by {machines.count} machines; change one of them"
+        )
+    if not 0 <= machines.rank < machines.count:
+        faults.append(f"--machine-rank {machines.rank}: not below --num-machines {machines.count}")
+    if machines.count > 1 and (machines.main_ip is None or machines.main_port is None):
+        faults.append("several machines need --main-process-ip and --main-process-port, those of machine 0")
+    if faults:
+        raise InputError(*faults)
+
+
+@contextmanager
+def _lock(output: Path, machines: Machines) -> Iterator[None]:
+    """Keep a second tvt from training into the same folder."""
+    if machines.rank:
+        yield
+        return
+    handle = os.open(output / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                f"{output}: another tvt train is at work there; wait for it, or name another folder with -o"
+            ) from error
+        yield
+    finally:
+        os.close(handle)
+
+
+def _finished(job: Job) -> TrainingRecord | None:
+    if not (job.output / RECORD).is_file():
+        return None
+    record = load_training_record(job.output)
+    if record.identity != job.identity:
+        raise InputError(f"{job.output}: holds another finished run; train into another folder with -o DIR")
+    adapter = verify_adapter(job.output / ADAPTER)
+    if adapter.digest != record.adapter_digest:
+        raise InputError(
+            f"{job.output / ADAPTER}: is not the adapter of this run's record; train into another folder with -o DIR"
+        )
+    return record
+
+
+def _resumed(job: Job, resume: bool, machines: Machines, note: Note) -> Job:
+    """The job with the checkpoint to go on from."""
+    if not has_checkpoints(job.output):
+        return job
+    if not resume:
+        raise InputError(
+            f"{job.output}: holds an unfinished run; go on with --resume, or train into another folder with -o DIR"
+        )
+    found = newest_checkpoint(job)
+    for reason in found.broken:
+        note(f"not resumed from {reason}")
+    if machines.rank == 0:
+        remove_broken(job)
+    if found.checkpoint is None:
+        note("no whole checkpoint; starting from the beginning")
+    else:
+        note(f"resuming from {found.checkpoint.name}")
+    return Job(**{**vars(job), "resume_from": found.checkpoint})
+
+
+def _run_here(job: Job, progress: Tell) -> TrainingRecord:
+    try:
+        from tvt.train.run import run
+    except ImportError as error:
+        raise MissingPackageError(f"training needs more packages ({error}): pip install 'tvt[train]'") from error
+    record = run(job, progress)
+    if record is None:  # only the first process gets here
+        raise TrainingError(f"{job.output}: this process was started as one of several; use tvt train --num-processes")
+    return record
+
+
+def command(job_file: Path, recipe: Recipe, machines: Machines) -> list[str]:
+    """The torchrun command that starts this machine's processes."""
+    here = recipe.runtime.num_processes // machines.count
+    if machines.count == 1:
+        place = ["--standalone"]
+    else:
+        place = ["--nnodes", str(machines.count), "--node_rank", str(machines.rank)]
+        place += ["--master_addr", str(machines.main_ip), "--master_port", str(machines.main_port)]
+    return [
+        *(sys.executable, "-m", "torch.distributed.run", *place, "--nproc_per_node", str(here)),
+        *("--module", "tvt.train.worker", str(job_file)),
+    ]
+
+
+def _run_processes(job: Job, machines: Machines, progress: Tell) -> None:
+    """Start the processes and follow them; what libraries print goes to a log."""
+    job_file = job.output / f".job-{machines.rank}.json"
+    atomic.write_text(job_file, job.dump())
+    log = job.output / (LOG if machines.rank == 0 else f"train-{machines.rank}.log")
+    process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+        command(job_file, job.recipe, machines),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env={
+            "OMP_NUM_THREADS": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        },
+        preexec_fn=_die_with_parent,  # noqa: PLW1509 - no threads hold locks that the few instructions before exec need
+    )
+    try:
+        errors = _follow(process, log, progress)
+        code = process.wait()
+    except BaseException:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        raise
+    finally:
+        job_file.unlink(missing_ok=True)
+    if errors:
+        kind, text = errors[0]
+        raise ERRORS[kind](*text.splitlines()) if kind == "InputError" else ERRORS[kind](text)
+    if code:
+        raise TrainingError(f"a training process died (exit code {code}); the last lines of {log} say why; go on with --resume")
+
+
+def _follow(process: subprocess.Popen[str], log: Path, progress: Tell) -> list[tuple[str, str]]:
+    """Read until the processes are done; returns the errors they told, in order."""
+    errors: list[tuple[str, str]] = []
+    assert process.stdout is not None  # noqa: S101 - it was asked for
+    with log.open("a", encoding="utf-8") as stream:
+        for line in process.stdout:
+            _, mark, told = line.partition(MARK)
+            if not mark:
+                stream.write(line)
+                stream.flush()
+                continue
+            kind, what = json.loads(told)
+            if kind == "progress":
+                progress(Progress(**what))
+            else:
+                errors.append((what[0], what[1]))
+    return errors
+
+
+def _die_with_parent() -> None:
+    """Have the kernel end the processes when tvt is killed: nobody else would, and a resumed run would meet them."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)

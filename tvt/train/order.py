@@ -1,0 +1,54 @@
+"""Which rows are trained on when, and by which process: decided by rows, epochs, seed and global batch alone.
+
+The processes and the size of a forward pass only divide a global batch, so that two processes train on what one would, each row
+once. The first pass follows the file, which ``tvt mix`` wrote in the order of training; later passes are shuffled anew.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """The rows of a run in the order of training, and their division."""
+
+    rows: int
+    epochs: float
+    seed: int
+    global_batch: int
+    per_device: int
+    processes: int = 1
+
+    @property
+    def total(self) -> int:
+        """Examples trained on, repetitions counted."""
+        return math.ceil(self.rows * self.epochs - 1e-9)
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps; the last may be smaller than the others."""
+        return -(-self.total // self.global_batch)
+
+    def sequence(self) -> npt.NDArray[np.int64]:
+        """All rows of the run in order."""
+        passes = -(-self.total // self.rows)
+        shuffled = [np.random.default_rng((self.seed, k)).permutation(self.rows) for k in range(1, passes)]
+        return np.concatenate([np.arange(self.rows), *shuffled])[: self.total]
+
+    def batches(self, process: int) -> list[list[int]]:
+        """Forward passes of one process, equally many in every step: DeepSpeed counts on that. At the very end some are empty.
+
+        Processes take turns within a global batch, so that each trains on rows of all of its length.
+        """
+        sequence, width = self.sequence(), self.per_device * self.processes
+        chunks = [sequence[start : start + self.global_batch] for start in range(0, self.total, self.global_batch)]
+        return [
+            chunk[begin : begin + width][process :: self.processes].tolist()
+            for chunk in chunks
+            for begin in range(0, self.global_batch, width)
+        ]

@@ -1,0 +1,126 @@
+"""What is known of a training run: its job, its progress, and the record written last."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from tvt.core.recipe import Recipe
+from tvt.errors import InputError
+from tvt.io import atomic, digest
+
+ADAPTER, CHECKPOINTS, RECORD, RUN, LOG = "adapter", "checkpoints", "training.json", "run.json", "train.log"
+SCHEMA = 1
+ORDER_VERSION = 1
+"""Of the order of rows and the way the loss is taken; raised when the same job would give another adapter."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One training run, as every one of its processes is told."""
+
+    recipe: Recipe
+    dataset: Path
+    output: Path
+    seed: int
+    dataset_digest: str
+    resume_from: Path | None = None
+
+    def parts(self) -> dict[str, Any]:
+        """What decides the adapter, by name."""
+        return {**self.recipe.training_identity(), "dataset": self.dataset_digest, "seed": self.seed, "order": ORDER_VERSION}
+
+    @property
+    def identity(self) -> str:
+        """Digest of what decides the adapter: recipe, rows and seed."""
+        return digest.of_value(self.parts())
+
+    def dump(self) -> str:
+        """As JSON, for another process."""
+        told = {**vars(self), "recipe": self.recipe.model_dump(mode="json")}
+        return json.dumps({name: str(value) if isinstance(value, Path) else value for name, value in told.items()})
+
+    @classmethod
+    def load(cls, text: str) -> Job:
+        """The inverse of :meth:`dump`."""
+        told = json.loads(text)
+        for name in ("dataset", "output", "resume_from"):
+            told[name] = Path(told[name]) if told[name] else None
+        return cls(**{**told, "recipe": Recipe.model_validate(told["recipe"])})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where a run stands, told at every logging step."""
+
+    step: int
+    steps: int
+    loss: float
+    learning_rate: float
+    rows_per_second: float
+    seconds_left: float
+
+    def __str__(self) -> str:
+        left = f"{self.seconds_left:.0f} s" if self.seconds_left < 120 else f"{math.ceil(self.seconds_left / 60)} min"
+        return f"step {self.step}/{self.steps}  loss {self.loss:.4f}  {self.rows_per_second:.1f} rows/s  {left} left"
+
+
+def silent(what: object) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRecord:
+    """A finished run. ``adapter`` is the folder; everything else is also in ``training.json`` beside it."""
+
+    adapter: Path
+    identity: str
+    """Digest of recipe, rows and seed."""
+    adapter_digest: str
+    seed: int
+    dataset_digest: str
+    rows: int
+    """Examples trained on, repetitions counted."""
+    steps: int
+    epochs: float
+    losses: tuple[tuple[int, float], ...]
+    """Step and mean loss since the one before."""
+    seconds: float
+    """Of training in the last start, loading left out."""
+    rows_per_second: float
+    peak_memory_bytes: int | None
+    """On the first device; ``None`` without one."""
+    num_processes: int
+    resumed_from: int | None
+    """Step of the checkpoint that the last start went on from."""
+    versions: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values; the adapter's place is where the record lies."""
+        return {"schema": SCHEMA, **asdict(self), "adapter": ADAPTER, "losses": [list(pair) for pair in self.losses]}
+
+
+def save_training_record(record: TrainingRecord, output: Path) -> None:
+    """Write ``training.json``, the last file of a run."""
+    atomic.write_text(output / RECORD, json.dumps(record.to_json(), indent=1) + "\n")
+
+
+def load_training_record(output: Path) -> TrainingRecord:
+    """Read the record of a finished run. Use :func:`tvt.io.adapter_file.verify_adapter` before using its adapter.
+
+    Raises:
+        InputError: no finished run, or a damaged record.
+    """
+    path = output / RECORD
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        told = {field.name: told[field.name] for field in fields(TrainingRecord)}
+        losses = tuple((int(step), float(loss)) for step, loss in told["losses"])
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}; no finished run of tvt train") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: damaged; train anew into another folder") from error
+    return TrainingRecord(**{**told, "adapter": output / ADAPTER, "losses": losses})

@@ -1,0 +1,235 @@
+"""One process of a training run."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from transformers import PrinterCallback, TrainerCallback
+from trl import SFTConfig
+
+from tvt.core.recipe import Recipe
+from tvt.errors import InputError, TrainingError
+from tvt.io.adapter_file import Adapter, verify_adapter, write_record
+from tvt.train.checkpoints import remember_run
+from tvt.train.collate import Collator
+from tvt.train.model import check_dtype, load_model, load_processor, lora_config
+from tvt.train.order import Order
+from tvt.train.record import ADAPTER, CHECKPOINTS, Job, Progress, TrainingRecord, save_training_record, silent
+from tvt.train.rows import Examples, check_rows, load_rows
+from tvt.train.trainer import CheckpointGuard, GradientGuard, GuardedTrainer, adapter_shapes
+
+PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "deepspeed")
+_ROWS = ".rows"
+
+
+def run(job: Job, progress: Callable[[Progress], None]) -> TrainingRecord | None:
+    """Train, in this one process of the run; the first process writes and returns the record.
+
+    Raises:
+        InputError: model or rows cannot be used.
+        TrainingError: a guard stopped it.
+    """
+    recipe = job.recipe
+    check_dtype(recipe.model)
+    summary = check_rows(job.dataset)
+    order = Order(
+        rows=summary.rows,
+        epochs=recipe.training.num_train_epochs,
+        seed=job.seed,
+        global_batch=recipe.training.global_batch_size,
+        per_device=recipe.training.per_device_train_batch_size,
+        processes=recipe.runtime.num_processes,
+    )
+    arguments = training_arguments(job, order)
+    check_world_size(recipe, arguments.world_size)
+    trainer = _trainer(job, order, arguments, pictures=summary.with_images > 0)
+    meter = Meter(order, progress if trainer.is_world_process_zero() else silent)
+    trainer.add_callback(meter)
+    if trainer.is_world_process_zero():
+        remember_run(job)
+    trainer.train(resume_from_checkpoint=str(job.resume_from) if job.resume_from else None)
+    adapter = _save(trainer, job)
+    if adapter is None:
+        return None
+    record = TrainingRecord(
+        adapter=adapter.folder,
+        identity=job.identity,
+        adapter_digest=adapter.digest,
+        seed=job.seed,
+        dataset_digest=job.dataset_digest,
+        rows=order.total,
+        steps=order.steps,
+        epochs=recipe.training.num_train_epochs,
+        losses=tuple((entry["step"], entry["loss"]) for entry in trainer.state.log_history if "loss" in entry),
+        seconds=round(meter.seconds, 3),
+        rows_per_second=round(meter.rows_per_second, 3),
+        peak_memory_bytes=torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
+        num_processes=arguments.world_size,
+        resumed_from=int(job.resume_from.name.rsplit("-", 1)[1]) if job.resume_from else None,
+        versions={name: importlib.metadata.version(name) for name in PACKAGES if _installed(name)},
+    )
+    save_training_record(record, job.output)
+    for left in (CHECKPOINTS, _ROWS):  # a finished run needs neither
+        shutil.rmtree(job.output / left, ignore_errors=True)
+    return record
+
+
+def check_world_size(recipe: Recipe, actual: int) -> None:
+    """Fail unless as many processes train together as were asked for: two that each train alone would both look well.
+
+    Raises:
+        TrainingError: there are more or fewer.
+    """
+    asked = recipe.runtime.num_processes
+    if actual != asked:
+        raise TrainingError(
+            f"asked for {asked} processes, but {actual} train together; launch with tvt train --num-processes {asked}"
+        )
+
+
+def training_arguments(job: Job, order: Order) -> SFTConfig:
+    """The recipe in TRL's terms. The whole run is one epoch of TRL's: the order knows the passes."""
+    recipe, settings = job.recipe, job.recipe.training
+    gpu = torch.cuda.is_available()
+    return SFTConfig(
+        output_dir=str(job.output / CHECKPOINTS),
+        run_name=recipe.name,
+        seed=job.seed,
+        max_steps=order.steps,
+        per_device_train_batch_size=settings.per_device_train_batch_size,
+        gradient_accumulation_steps=recipe.gradient_accumulation_steps,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.lr_scheduler_type,
+        warmup_steps=round(settings.warmup_ratio * order.steps),
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        optim=settings.optim,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        bf16=recipe.model.dtype == "bfloat16",
+        fp16=recipe.model.dtype == "float16",
+        use_cpu=not gpu,
+        ddp_backend="gloo" if "LOCAL_RANK" in os.environ and not gpu else None,
+        deepspeed=recipe.runtime.deepspeed,
+        # Truncation would cut image tokens, or the answer; the loss is on the answer alone.
+        max_length=None,
+        completion_only_loss=True,
+        packing=False,
+        remove_unused_columns=False,
+        # On, it would log 0.0 for a NaN and train on.
+        logging_nan_inf_filter=False,
+        logging_steps=settings.logging_steps,
+        save_strategy="steps",
+        save_steps=settings.save_steps,
+        save_total_limit=2,
+        report_to=list(recipe.runtime.report_to) or "none",
+        dataloader_num_workers=recipe.runtime.dataloader_num_workers,
+        dataloader_pin_memory=gpu,
+        disable_tqdm=True,
+    )
+
+
+def _trainer(job: Job, order: Order, arguments: SFTConfig, *, pictures: bool) -> GuardedTrainer:
+    recipe = job.recipe
+    plugin = arguments.deepspeed_plugin
+    if plugin is not None:
+        import deepspeed
+
+        # On CPU accelerate starts torch's processes but not DeepSpeed's view of them: ZeRO-3 would load as if alone.
+        deepspeed.init_distributed()
+    processor = load_processor(recipe.model)
+    model = load_model(recipe.model, sharded=plugin is not None and plugin.zero_stage == 3)
+    with arguments.main_process_first(desc="rows"):
+        rows = load_rows(job.dataset, job.output / _ROWS)
+    trainer = GuardedTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=rows,
+        examples=Examples(rows, job.dataset),
+        order=order,
+        collator=Collator(processor, picture_always=pictures and order.processes > 1),
+        processing_class=processor,
+        peft_config=lora_config(model, recipe),
+    )
+    trainer.remove_callback(PrinterCallback)
+    GradientGuard().watch(trainer)
+    trainer.add_callback(CheckpointGuard(job, adapter_shapes(trainer.model), trainer.accelerator.wait_for_everyone))
+    return trainer
+
+
+def _save(trainer: GuardedTrainer, job: Job) -> Adapter | None:
+    """Save the adapter, look at it, and only then put it in its place. All processes take part; the first returns it."""
+    fresh, place = job.output / f".{ADAPTER}.unfinished", job.output / ADAPTER
+    shapes = adapter_shapes(trainer.model)
+    if trainer.is_world_process_zero():
+        shutil.rmtree(fresh, ignore_errors=True)
+    trainer.accelerator.wait_for_everyone()
+    trainer.save_model(str(fresh))
+    trainer.accelerator.wait_for_everyone()
+    if not trainer.is_world_process_zero():
+        return None
+    base = {"model_name_or_path": job.recipe.model.model_name_or_path, "revision": job.recipe.model.revision}
+    try:
+        write_record(fresh, shapes, base=base, run=job.identity)
+    except InputError as error:
+        raise TrainingError("\n".join(error.faults)) from error
+    for left in fresh.iterdir():  # tokenizer, arguments, a model card: the base has them
+        if not left.name.startswith("adapter"):
+            left.unlink() if left.is_file() else shutil.rmtree(left)
+    shutil.rmtree(place, ignore_errors=True)
+    fresh.replace(place)
+    return verify_adapter(place)
+
+
+class Meter(TrainerCallback):
+    """Measures the rate and tells the progress."""
+
+    def __init__(self, order: Order, progress: Callable[[Progress], None]) -> None:
+        self._order, self._progress = order, progress
+        self._started = self._first = 0.0
+        self.seconds = 0.0
+        self.rows_per_second = 0.0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **told: Any) -> None:
+        """Start the clock; a resumed run counts its own steps only."""
+        self._started, self._first = time.monotonic(), state.global_step
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **told: Any) -> None:
+        """Tell where the run stands."""
+        self._measure(state.global_step)
+        if logs is None or "loss" not in logs:
+            return
+        done = max(state.global_step - self._first, 1)
+        self._progress(
+            Progress(
+                step=state.global_step,
+                steps=self._order.steps,
+                loss=float(logs["loss"]),
+                learning_rate=float(logs["learning_rate"]),
+                rows_per_second=self.rows_per_second,
+                seconds_left=self.seconds / done * (self._order.steps - state.global_step),
+            )
+        )
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **told: Any) -> None:
+        """Stop the clock."""
+        self._measure(state.global_step)
+
+    def _measure(self, step: int) -> None:
+        self.seconds = time.monotonic() - self._started
+        batch = self._order.global_batch
+        rows = min(step * batch, self._order.total) - min(self._first * batch, self._order.total)
+        self.rows_per_second = rows / self.seconds if self.seconds > 0 else 0.0
+
+
+def _installed(name: str) -> bool:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True

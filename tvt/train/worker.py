@@ -1,0 +1,57 @@
+"""One process of several: ``python -m tvt.train.worker JOB``, started by :mod:`tvt.train.launch` through torchrun.
+
+It tells progress and failures in lines of JSON behind a mark, so that its parent can tell them from what libraries print.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from tvt.errors import InputError, MissingPackageError, TrainingError, TvtError
+from tvt.train.record import Job, Progress
+
+MARK = "\x1etvt "
+ERRORS: dict[str, type[TvtError]] = {kind.__name__: kind for kind in (InputError, MissingPackageError, TrainingError)}
+
+
+def tell(kind: str, what: object) -> None:
+    """One line to the parent."""
+    print(f"{MARK}{json.dumps([kind, what])}", file=sys.stderr, flush=True)
+
+
+def main(path: Path) -> None:
+    """Run the job, and leave at once when it fails: the other processes may be waiting for this one."""
+    job = Job.load(path.read_text(encoding="utf-8"))
+    try:
+        from tvt.train.run import run
+
+        run(job, tell_progress)
+    except TvtError as error:
+        kind = next((name for name, known in ERRORS.items() if isinstance(error, known)), TrainingError.__name__)
+        tell("error", [kind, str(error)])
+        os._exit(error.exit_code)
+    leave()
+
+
+def tell_progress(progress: Progress) -> None:
+    """One line of progress to the parent."""
+    tell("progress", asdict(progress))
+
+
+def leave() -> None:
+    """End together and at once: everything is written, and threads of gloo and DeepSpeed may abort an orderly end."""
+    import torch.distributed
+
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
