@@ -54,7 +54,7 @@ def _is_number(text: str) -> bool:
     type=click.Choice(["question", "image"]),
     default="question",
     show_default=True,
-    help="What may not be shared with them: images with the prompt, or any single image.",
+    help="What may not be shared with them: images with the prompt, or any single image (the same bytes).",
 )
 @click.option("--drop-shared", is_flag=True, help="Leave shared rows out instead of refusing them.")
 @click.option("--messages", is_flag=True, help="Also write messages.jsonl, images inside, for trainers without parquet.")
