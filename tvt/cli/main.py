@@ -33,6 +33,7 @@ COMMANDS: dict[str, _Entry] = {
     "mix": _Entry("Use", "tvt.cli.mix", "Write a mixture as one dataset, ready to train on."),
     "train": _Entry("Use", "tvt.cli.train", "Train an adapter on a mixed dataset."),
     "recipe": _Entry("Use", "tvt.cli.recipe", "Check a recipe: how the runs of a study are trained and scored."),
+    "evaluate": _Entry("Use", "tvt.cli.evaluate", "Score adapters and their base model on tasks."),
     "export": _Entry("Use", "tvt.cli.export", "Write a mixture as another trainer's configuration."),
 }
 

@@ -1,0 +1,166 @@
+"""Scores of option letters and generated answers, on real models of two families."""
+
+# ruff: noqa: E402
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+import tiny_vlm
+from PIL import Image
+
+from tvt.core.question import LETTERS, Question
+from tvt.core.recipe import EvaluationConfig, ModelConfig
+from tvt.errors import InputError
+from tvt.evaluate.batches import TOKENS_PER_QUESTION, compose
+from tvt.evaluate.extraction import careful
+from tvt.evaluate.loading import Loaded, load_base
+from tvt.evaluate.scorer import Outcome, Scorer
+
+OPTIONS = EvaluationConfig(mode="options")
+ASKED = [*tiny_vlm.questions("one", 14), *tiny_vlm.questions("many", 12, images=(0, 2, 3, 0), options=3, seed=1)]
+
+
+@pytest.fixture(scope="module", params=[tiny_vlm.save_llava, tiny_vlm.save_qwen], ids=["llava", "qwen2.5-vl"])
+def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    save: Callable[[Path], Path] = request.param
+    folder = save(tmp_path_factory.mktemp("model"))
+    return load_base(ModelConfig(model_name_or_path=str(folder), dtype="float32"))
+
+
+def in_batches(scorer: Scorer, loaded: Loaded, asked: list[Question], size: int) -> list[Outcome]:
+    found: dict[int, Outcome] = {}
+    for batch in compose(asked, size):
+        found.update(zip(batch, scorer.score(loaded.model, [asked[k] for k in batch]), strict=True))
+    return [found[k] for k in range(len(asked))]
+
+
+def pixels(question: Question) -> list[Image.Image]:
+    return [Image.open(io.BytesIO(image)).convert("RGB") for image in question.images]
+
+
+def plain_inputs(loaded: Loaded, question: Question) -> Any:
+    """One question as anybody would ask it, without tvt."""
+    content = [*({"type": "image"} for _ in question.images), {"type": "text", "text": question.prompt}]
+    text = loaded.processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+    images = {"images": [pixels(question)]} if question.images else {}
+    return loaded.processor(text=[text], **images, return_tensors="pt")
+
+
+def test_options_mode_equals_generation_one_by_one(loaded: Loaded) -> None:
+    scored = in_batches(Scorer(loaded, OPTIONS), loaded, ASKED, 8)
+    for question, outcome in zip(ASKED, scored, strict=True):
+        inputs = plain_inputs(loaded, question)
+        letters = loaded.processor.tokenizer.convert_tokens_to_ids(list(question.letters))
+        with torch.inference_mode():
+            step = loaded.model.generate(
+                **inputs, max_new_tokens=1, do_sample=False, output_logits=True, return_dict_in_generate=True
+            ).logits[0][0]
+        expected = torch.log_softmax(step.float(), -1)[letters]
+        assert torch.allclose(torch.tensor(outcome.scores), expected, atol=1e-5)
+        assert outcome.scores is not None
+        assert outcome.scores.index(max(outcome.scores)) == int(expected.argmax())
+
+
+def test_padding_and_batch_size_change_nothing(loaded: Loaded) -> None:
+    scorer = Scorer(loaded, OPTIONS)
+    alone = [scorer.score(loaded.model, [question])[0].scores for question in ASKED]
+    assert len({len(question.prompt) for question in ASKED}) > 3, "else nothing is padded"
+    for size in (3, 16):
+        together = [outcome.scores for outcome in in_batches(scorer, loaded, ASKED, size)]
+        assert together == [pytest.approx(scores, abs=1e-5) for scores in alone]
+
+
+def test_text_after_images_does_not_see_them(loaded: Loaded) -> None:
+    """Qwen-VL keeps position offsets of its last batch; a text-only question must not get them."""
+    scorer = Scorer(loaded, OPTIONS)
+    text = [question for question in ASKED if not question.images][:2]
+    before = scorer.score(loaded.model, text)
+    scorer.score(loaded.model, [question for question in ASKED if len(question.images) == 3][:2])
+    assert scorer.score(loaded.model, text) == before
+
+
+def test_generation_in_batches_equals_one_by_one(loaded: Loaded) -> None:
+    scorer = Scorer(loaded, EvaluationConfig(mode="generate", max_new_tokens=3))
+    raw = [outcome.raw for outcome in in_batches(scorer, loaded, ASKED, 8)]
+    for question, answer in zip(ASKED, raw, strict=True):
+        inputs = plain_inputs(loaded, question)
+        tokens = loaded.model.generate(**inputs, max_new_tokens=3, do_sample=False)[0, inputs["input_ids"].shape[1] :]
+        assert answer == loaded.processor.tokenizer.decode(tokens, skip_special_tokens=True)
+
+
+def test_one_token_generated_is_the_letter_scored_highest(loaded: Loaded) -> None:
+    letters = in_batches(Scorer(loaded, OPTIONS), loaded, ASKED, 8)
+    answers = in_batches(Scorer(loaded, EvaluationConfig(mode="generate", max_new_tokens=1)), loaded, ASKED, 8)
+    agreed = 0
+    for question, scored, said in zip(ASKED, letters, answers, strict=True):
+        assert scored.scores is not None
+        assert said.raw is not None
+        letter = careful(said.raw, question.options)
+        if letter is not None:  # else another token is likelier than any letter
+            assert letter == LETTERS[scored.scores.index(max(scored.scores))]
+            agreed += 1
+    assert agreed > len(ASKED) / 2
+
+
+def test_both_spellings_of_a_letter_count(loaded: Loaded) -> None:
+    class Words:
+        chat_template, unk_token_id, bos_token = "x", 0, None
+
+        def encode(self, text: str, add_special_tokens: bool) -> list[int]:
+            known = {"A": 1, "B": 2, " A": 3, " B": 4, "C": 5}
+            return [known[text]] if text in known else [7, 8]
+
+    class Processor:
+        chat_template, tokenizer = "x", Words()
+
+    scorer = Scorer(Loaded(model=loaded.model, processor=Processor(), device=loaded.device), OPTIONS)
+    assert scorer.letter_tokens(2) == [[1, 2], [3, 4]]
+    assert scorer.letter_tokens(3) == [[1, 2, 5]], "a spelling counts only if it has all letters"
+    with pytest.raises(InputError, match="no single tokens for the letters A, B, C, D; use --mode generate"):
+        scorer.letter_tokens(4)
+
+
+def test_out_of_memory_halves_the_batch(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    scorer = Scorer(loaded, OPTIONS)
+    asked = ASKED[:6]
+    whole = [outcome.scores for outcome in scorer.score(loaded.model, asked)]
+    once, sizes = scorer._options, []
+
+    def small(model: Any, inputs: Any, questions: list[Question]) -> list[Outcome]:
+        sizes.append(len(questions))
+        if len(questions) > 2:
+            raise torch.OutOfMemoryError("no")
+        return once(model, inputs, questions)
+
+    monkeypatch.setattr(scorer, "_options", small)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    halves = [outcome.scores for outcome in scorer.score(loaded.model, asked)]
+    assert halves == [pytest.approx(scores, abs=1e-5) for scores in whole]
+    assert sizes == [6, 3, 1, 2, 3, 1, 2]
+    monkeypatch.setattr(scorer, "_options", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("no")))
+    with pytest.raises(InputError, match="question one-0: does not fit into the GPU's memory even alone"):
+        scorer.score(loaded.model, asked)
+
+
+def test_batches_hold_every_question_once_and_are_bounded() -> None:
+    asked = [*tiny_vlm.questions("m", 40, images=(0, 1, 2)), tiny_vlm.questions("big", 1)[0]]
+    huge = Question(id="huge", task="t", prompt="x", options=("a", "b"), answer="A", images=(tiny_vlm.picture(0, 2800, 2800),))
+    batches = compose([*asked, huge], 4)
+    assert sorted(k for batch in batches for k in batch) == list(range(len(asked) + 1))
+    assert all(len(batch) <= 4 and len({len(asked[k].images) for k in batch if k < len(asked)}) <= 1 for batch in batches)
+    assert [len(asked)] in batches, f"10,000 tokens stay alone at 4 x {TOKENS_PER_QUESTION}"
+
+
+def test_broken_images_are_all_named() -> None:
+    broken = [Question(id=str(k), task="t", prompt="x", options=("a", "b"), answer="A", images=(b"no",)) for k in range(2)]
+    with pytest.raises(InputError) as error:
+        compose(broken, 4)
+    assert error.value.faults == tuple(f"t, question {k}: image 1 cannot be read; replace the file" for k in range(2))

@@ -1,0 +1,207 @@
+"""``tvt evaluate``: accuracies of adapters, and of their base model, on tasks."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tvt.cli.options import echo_json, json_option, note
+from tvt.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tvt.core.question import Question
+    from tvt.evaluate.results import CellResult
+
+EPILOG = """\b
+Examples:
+  tvt evaluate runs/jigsaw --model Qwen/Qwen2.5-VL-3B-Instruct --questions Jigsaw=jigsaw.parquet
+  tvt evaluate a b c --model base --questions Counting=c.jsonl --questions Depth=d.jsonl --json
+"""
+BAR_AFTER_SECONDS = 2.0
+
+
+@click.command(epilog=EPILOG)
+@click.argument("adapters", metavar="[ADAPTER]...", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--model", required=True, metavar="MODEL", help="Base model: a folder or a hub name.")
+@click.option("--revision", metavar="COMMIT", help="Revision of a hub model; pin it.")
+@click.option(
+    "--questions",
+    "given",
+    multiple=True,
+    required=True,
+    metavar="TASK=PATH",
+    help="A task's questions: a .jsonl or .parquet file, or a folder of them. Repeatable.",
+)
+@click.option(
+    "--mode",
+    type=click.Choice(["options", "generate"]),
+    default="options",
+    show_default=True,
+    help="Score the option letters in one pass, or let the model answer and read the letter.",
+)
+@click.option("--max-new-tokens", type=click.IntRange(min=1), default=16, show_default=True, help="With --mode generate.")
+@click.option(
+    "--extract",
+    type=click.Choice(["careful", "official", "lmms-eval"]),
+    default="careful",
+    show_default=True,
+    help="How the letter is read: tvt's way, BLINK's official one, or lmms-eval's.",
+)
+@click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True, help="Questions in a pass.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["bfloat16", "float16", "float32"]),
+    default="bfloat16",
+    show_default=True,
+    help="Of the model.",
+)
+@click.option("--4bit", "four_bit", is_flag=True, help="Load the base model in 4 bits (nf4), as for QLoRA.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N questions of each task.")
+@click.option("--no-base", is_flag=True, help="Leave the base model out.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("evaluations"),
+    show_default=True,
+    metavar="DIR",
+    help="Folder of all answers; what is there is not asked again.",
+)
+@json_option
+def command(
+    *,
+    adapters: tuple[Path, ...],
+    given: tuple[str, ...],
+    no_base: bool,
+    output: Path,
+    extract: Any,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Score adapters, and their base model, on multiple-choice questions.
+
+    Every answer is kept: an interrupted evaluation goes on where it stopped, and a question is asked again only when it, its
+    images, the adapter's weights, the model or the mode changed.
+    """
+    who = [*([] if no_base else [None]), *dict.fromkeys(adapters)]
+    if not who:
+        raise InputError("whom to score? name adapters, or leave --no-base out")
+    questions = _questions(given, options["limit"])
+    from tvt.evaluate.evaluator import Evaluator
+
+    model, settings = _settings(options)
+    evaluator = Evaluator(model, settings, output, manner=extract)
+    with _bar() as progress:
+        results = evaluator.evaluate(who, questions, progress)
+    rows = list(zip(["base" if path is None else str(path) for path in who], results, strict=True))
+    from tvt.report.evaluation_tables import accuracy_table, warnings
+
+    doubts = warnings(rows)
+    if as_json:
+        told = {"schema": 1, "model": options["model"], "mode": settings.mode, "extraction": extract}
+        echo_json({**told, "results": _told(who, results), "warnings": doubts})
+    else:
+        from rich.console import Console
+
+        Console(highlight=False).print(accuracy_table(rows, unparsed=settings.mode == "generate"))
+        asked, total = (sum(part(cell) for cells in results for cell in cells.values()) for part in (_asked, _total))
+        click.echo(f"asked {asked:,} of {total:,} questions, the others were known; answers in {output}", err=True)
+    for text in doubts:
+        note(text)
+
+
+def _asked(cell: CellResult) -> int:
+    return cell.asked
+
+
+def _total(cell: CellResult) -> int:
+    return cell.total
+
+
+def _settings(options: dict[str, Any]) -> tuple[Any, Any]:
+    """The options as the values that recipes hold."""
+    from tvt.core.recipe import EvaluationConfig, ModelConfig
+
+    model = ModelConfig(
+        model_name_or_path=options["model"],
+        revision=options["revision"],
+        dtype=options["dtype"],
+        load_in_4bit=options["four_bit"],
+    )
+    settings = EvaluationConfig(
+        mode=options["mode"],
+        max_new_tokens=options["max_new_tokens"],
+        batch_size=options["batch_size"],
+        questions=options["limit"],
+    )
+    return model, settings
+
+
+def _questions(given: tuple[str, ...], limit: int | None) -> dict[str, list[Question]]:
+    """The questions of each task; the faults of all files in one go."""
+    from itertools import islice
+
+    from tvt.data.question_files import read_questions
+
+    faults: list[str] = []
+    found: dict[str, list[Question]] = {}
+    for item in given:
+        task, separator, path = item.partition("=")
+        if not (separator and task and path):
+            faults.append(f"--questions {item}: not TASK=PATH; write e.g. --questions Jigsaw=data/jigsaw.parquet")
+        elif task in found:
+            faults.append(f"--questions {task}: given twice; keep one")
+        else:
+            found[task] = []
+            try:
+                found[task] = list(islice(read_questions(Path(path)), limit))
+            except InputError as error:
+                faults += error.faults
+    if faults:
+        raise InputError(*faults)
+    return found
+
+
+def _told(who: list[Path | None], results: list[dict[str, CellResult]]) -> list[dict[str, Any]]:
+    """The results as JSON has them; counts of questions right before and after where the base model was scored too."""
+    base = dict(zip(who, results, strict=True)).get(None, {})
+    return [
+        {
+            "adapter": None if path is None else str(path),
+            "digest": next(iter(cells.values())).digest,
+            "answers": next(iter(cells.values())).key,
+            "asked": sum(cell.asked for cell in cells.values()),
+            "tasks": {task: cell.summary(base.get(task)) for task, cell in cells.items()},
+        }
+        for path, cells in zip(who, results, strict=True)
+    ]
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on stderr, where a person is watching and once it has taken a while."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bars = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = bars.add_task("scoring", total=None)
+    started = time.monotonic()
+
+    def show(done: int, total: int) -> None:
+        bars.update(task, completed=done, total=total)
+        if not bars.live.is_started and sys.stderr.isatty() and time.monotonic() - started > BAR_AFTER_SECONDS:
+            bars.start()
+
+    try:
+        yield show
+    finally:
+        bars.stop()

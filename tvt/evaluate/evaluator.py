@@ -1,0 +1,227 @@
+"""Many adapters on one loaded base model, each asked the questions of many tasks; what is known is not asked again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tvt.core.question import Question
+from tvt.core.recipe import EvaluationConfig, ModelConfig
+from tvt.errors import InputError
+from tvt.evaluate.batches import compose
+from tvt.evaluate.extraction import Manner
+from tvt.evaluate.identity import CheckedAdapter, check_adapter, item_digest, model_identity, run_identity
+from tvt.evaluate.loading import Loaded, attached, load_base
+from tvt.evaluate.results import CellResult, judge
+from tvt.evaluate.scorer import Outcome, Scorer
+from tvt.evaluate.store import AnswerStore, Row, plain
+
+FLUSH_SECONDS = 5.0
+FLUSH_ITEMS = 512
+
+Progress = Callable[[int, int], None]
+"""Called with how many questions are done and how many there are, over all adapters and tasks."""
+
+
+def _silent(done: int, total: int) -> None:
+    pass
+
+
+class Evaluator:
+    """Scores adapters of one base model. The model is loaded when the first question is really asked.
+
+    Args:
+        model: the base model.
+        settings: how to score.
+        folder: where answers are kept; share it between evaluations, also of other models.
+        manner: how a letter is read from a generated answer; changing it asks nothing anew.
+        flush_seconds: answers are on disk after so many seconds at the latest,
+        flush_items: or after so many questions.
+    """
+
+    def __init__(
+        self,
+        model: ModelConfig,
+        settings: EvaluationConfig,
+        folder: Path,
+        *,
+        manner: Manner = "careful",
+        flush_seconds: float = FLUSH_SECONDS,
+        flush_items: int = FLUSH_ITEMS,
+    ) -> None:
+        self.model = model
+        self.settings = settings
+        self.folder = folder
+        self.manner = manner
+        self._flush_seconds, self._flush_items = flush_seconds, flush_items
+        self._base: dict[str, Any] | None = None
+        self._loaded: Loaded | None = None
+        self._scorer: Scorer | None = None
+        self._composed: dict[str, tuple[list[Question], list[str], list[list[int]]]] = {}
+
+    def evaluate(
+        self,
+        adapters: Sequence[Path | None],
+        questions: Mapping[str, Sequence[Question]],
+        progress: Progress = _silent,
+    ) -> list[dict[str, CellResult]]:
+        """Score every adapter on every task; ``None`` is the base model.
+
+        All adapters are checked before the first question is asked.
+
+        Returns:
+            For each adapter its cells by task, in the order given.
+
+        Raises:
+            InputError: adapters, questions or the model cannot be used; what is scored already stays.
+        """
+        self._compose(questions)
+        checked = _check_all(adapters)
+        total = len(checked) * sum(len(items) for items, _, _ in self._composed.values())
+        done = 0
+        results = []
+        for adapter in checked:
+            cells = self._evaluate_one(adapter, _after(done, total, progress))
+            done += sum(cell.total for cell in cells.values())
+            results.append(cells)
+        return results
+
+    def _compose(self, questions: Mapping[str, Sequence[Question]]) -> None:
+        """Digests and batches of every task's questions, the same for all adapters."""
+        faults = []
+        for task, asked in questions.items():
+            items = list(asked)[: self.settings.questions]
+            if not items:
+                faults.append(f"{task}: no questions; leave the task out")
+            ids = [item.id for item in items]
+            if len(set(ids)) < len(ids):
+                double = next(name for name in ids if ids.count(name) > 1)
+                faults.append(f"{task}: two questions have the id '{double}'; give each its own")
+            if items:
+                self._composed[task] = (items, [item_digest(item) for item in items], compose(items, self.settings.batch_size))
+        self._composed = {task: self._composed[task] for task in questions if task in self._composed}
+        if faults:
+            raise InputError(*faults)
+
+    def store(self, adapter: CheckedAdapter | None) -> AnswerStore:
+        """Where the answers of an adapter are kept."""
+        if self._base is None:
+            self._base = model_identity(self.model, self.folder / "model-digests.json")
+        identity = run_identity(self.model, self._base, self.settings, adapter.digest if adapter else None)
+        about = {"model": self.model.model_name_or_path, "adapter": adapter.name if adapter else None}
+        return AnswerStore(self.folder, identity, about)
+
+    def _evaluate_one(self, adapter: CheckedAdapter | None, progress: Callable[[int], None]) -> dict[str, CellResult]:
+        """One adapter on all tasks."""
+        store = self.store(adapter)
+        with store.locked():
+            known = store.load()
+            asked = self._ask_missing(adapter, store, known, progress)
+            cells = {}
+            for task, (items, digests, _) in self._composed.items():
+                judged = tuple(judge(q, item, known[item], self.manner) for q, item in zip(items, digests, strict=True))
+                cells[task] = CellResult(
+                    adapter=adapter.name if adapter else None,
+                    digest=adapter.digest if adapter else None,
+                    key=store.key,
+                    target=task,
+                    items=judged,
+                    asked=asked[task],
+                )
+                store.finish(task, [_row(item) for item in judged], {"task": task, **cells[task].summary()})
+        return cells
+
+    def _ask_missing(
+        self, adapter: CheckedAdapter | None, store: AnswerStore, known: dict[str, Outcome], progress: Callable[[int], None]
+    ) -> dict[str, int]:
+        """Ask what is not known yet, adding to ``known`` and to the store; returns how many questions of each task."""
+        asked = dict.fromkeys(self._composed, 0)
+        todo = self._missing(known)
+        done = sum(len(items) for items, _, _ in self._composed.values()) - sum(len(batch) for _, batch in todo)
+        progress(done)
+        if not todo:
+            return asked
+        scorer, loaded = self._scorer_ready()
+        batches = [([self._composed[t][0][k] for k in batch], [self._composed[t][1][k] for k in batch]) for t, batch in todo]
+        with attached(loaded, adapter) as model, self._writing(store) as write:
+            for (task, _), (questions, digests), outcomes in zip(todo, batches, scorer.score_all(model, batches), strict=True):
+                known.update(zip(digests, outcomes, strict=True))
+                write([(d, task, q.id, o) for d, q, o in zip(digests, questions, outcomes, strict=True)])
+                asked[task] += len(outcomes)
+                done += len(outcomes)
+                progress(done)
+        return asked
+
+    @contextmanager
+    def _writing(self, store: AnswerStore) -> Iterator[Callable[[list[Row]], None]]:
+        """Give a function that takes answers and writes them in chunks; what is left is written also when an error ends it."""
+        waiting: list[Row] = []
+        written = time.monotonic()
+
+        def write(rows: list[Row]) -> None:
+            nonlocal written
+            waiting.extend(rows)
+            if len(waiting) >= self._flush_items or time.monotonic() - written > self._flush_seconds:
+                store.append(waiting)
+                waiting.clear()
+                written = time.monotonic()
+
+        try:
+            yield write
+        finally:
+            if waiting:
+                store.append(waiting)
+
+    def _missing(self, known: Mapping[str, Outcome]) -> list[tuple[str, list[int]]]:
+        """Batches of what must be asked, each question once, also where two tasks share it."""
+        seen = set(known)
+        todo = []
+        for task, (_, digests, batches) in self._composed.items():
+            for batch in batches:
+                left = []
+                for k in batch:
+                    if digests[k] not in seen:
+                        seen.add(digests[k])
+                        left.append(k)
+                if left:
+                    todo.append((task, left))
+        return todo
+
+    def _scorer_ready(self) -> tuple[Scorer, Loaded]:
+        if self._scorer is None or self._loaded is None:
+            self._loaded = load_base(self.model)
+            self._scorer = Scorer(self._loaded, self.settings)
+        return self._scorer, self._loaded
+
+
+def _after(before: int, total: int, progress: Progress) -> Callable[[int], None]:
+    """Progress of one adapter as progress of all, ``before`` questions of which are done."""
+    return lambda done: progress(before + done, total)
+
+
+def _check_all(adapters: Sequence[Path | None]) -> list[CheckedAdapter | None]:
+    """Check every adapter; all faults in one go."""
+    checked: list[CheckedAdapter | None] = []
+    faults: list[str] = []
+    for folder in adapters:
+        try:
+            checked.append(None if folder is None else check_adapter(folder))
+        except InputError as error:
+            faults += error.faults
+    if faults:
+        raise InputError(*dict.fromkeys(faults))
+    return checked
+
+
+def _row(item: Any) -> dict[str, Any]:
+    return {
+        "id": item.id,
+        "item": item.item,
+        **plain(item.outcome),
+        "predicted": item.predicted,
+        "answer": item.answer,
+        "correct": item.correct,
+    }

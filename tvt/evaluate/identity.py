@@ -1,0 +1,131 @@
+"""What a result depends on, as digests: the question as it is asked, the adapter, the base model, and how it is scored."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tvt.core.question import Question
+from tvt.core.recipe import EvaluationConfig, ModelConfig, identity
+from tvt.errors import InputError
+from tvt.io import atomic, digest
+from tvt.io.adapter_file import CONFIG, RECORD, WEIGHTS, check_weights, verify_adapter
+
+SCORER_VERSION = 1
+"""Raise it whenever the same model could get other scores for the same question; all earlier results are then misses."""
+
+_MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
+_REMEMBERED_BYTES = 50 * 2**20
+"""Digests of base model files beyond this size are kept beside the results: a large model takes minutes to read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckedAdapter:
+    """An adapter whose every tensor was looked at."""
+
+    name: str
+    """As it was named by whoever asks: its folder's path."""
+    folder: Path
+    digest: str
+
+
+def check_adapter(folder: Path) -> CheckedAdapter:
+    """Check an adapter before it is used; one of tvt against its record, another's for wholeness and finite values.
+
+    Raises:
+        InputError: missing, incomplete or damaged; every fault, one line each.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; name the folder that holds {CONFIG}")
+    if (folder / RECORD).exists():
+        return CheckedAdapter(name=str(folder), folder=folder, digest=verify_adapter(folder).digest)
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        told = {key: value for key, value in config.items() if key not in ("base_model_name_or_path", "revision")}
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f"{folder / CONFIG}: missing or damaged; name the folder of a PEFT adapter") from error
+    check_weights(folder / WEIGHTS)
+    if isinstance(told.get("target_modules"), list):
+        told["target_modules"].sort()  # PEFT writes a set, in any order
+    found = digest.of_value({"weights": digest.of_file(folder / WEIGHTS), "config": told})
+    return CheckedAdapter(name=str(folder), folder=folder, digest=found)
+
+
+def item_digest(question: Question) -> str:
+    """sha256 of what the model is shown: prompt, option letters and images. The right answer is no part of it."""
+    images = [hashlib.sha256(image).hexdigest() for image in question.images]
+    return digest.of_value({"prompt": question.prompt, "letters": question.letters, "images": images})
+
+
+def run_identity(model: ModelConfig, base: dict[str, Any], settings: EvaluationConfig, adapter: str | None) -> dict[str, Any]:
+    """What decides the answer to a question: plain values for a digest.
+
+    Args:
+        model: the base model; where it lies is no part of it, since ``base`` says what it is.
+        base: from :func:`model_identity`.
+        settings: how to score.
+        adapter: the adapter's digest, ``None`` for the base model alone.
+    """
+    loading = {name: value for name, value in identity(model).items() if name not in ("model_name_or_path", "freeze_vision")}
+    scoring: dict[str, Any] = {"mode": settings.mode}
+    if settings.mode == "generate":
+        scoring |= {"max_new_tokens": settings.max_new_tokens, "decoding": "greedy"}
+    return {"scorer": SCORER_VERSION, "base": base, "loading": loading, "scoring": scoring, "adapter": adapter}
+
+
+def model_identity(model: ModelConfig, memory: Path) -> dict[str, Any]:
+    """The base model by its content: digests of its files, or the commit of a hub model, which names its content.
+
+    Args:
+        model: which model.
+        memory: a JSON file that remembers digests of large files by size and time of change.
+    """
+    folder = Path(model.model_name_or_path)
+    if not folder.is_dir():
+        return {"hub": model.model_name_or_path, "commit": _hub_commit(model)}
+    files = sorted({path for pattern in _MODEL_FILES for path in folder.glob(pattern) if path.is_file()})
+    if not any(path.suffix == ".safetensors" for path in files):
+        raise InputError(f"{folder}: no .safetensors file; tvt reads no other weights, so convert the model first")
+    return {"files": digest.of_value(_file_digests(files, memory))}
+
+
+def _hub_commit(model: ModelConfig) -> str:
+    """The commit that the name and revision stand for, as the hub or its local cache says."""
+    from tvt.evaluate.loading import needs_train_extra
+
+    with needs_train_extra():
+        from transformers.utils.hub import cached_file, extract_commit_hash
+    name = model.model_name_or_path
+    try:
+        path = cached_file(name, "config.json", revision=model.revision)
+    except (OSError, ValueError) as error:
+        line = str(error).splitlines()[0]
+        raise InputError(f"{name}: neither a folder nor a model that can be reached ({line}); check the name") from error
+    commit = extract_commit_hash(path, None)
+    if not commit:
+        raise InputError(f"{name}: its commit cannot be told; pin --revision or name a folder")
+    return str(commit)
+
+
+def _file_digests(files: list[Path], memory: Path) -> dict[str, str]:
+    """sha256 of every file by name."""
+    try:
+        known: dict[str, Any] = json.loads(memory.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        known = {}
+    found, learnt = {}, False
+    for path in files:
+        state = path.stat()
+        place, stamp = str(path.resolve()), [state.st_size, state.st_mtime_ns, state.st_ino]
+        entry = known.get(place, {})
+        if state.st_size < _REMEMBERED_BYTES or entry.get("stamp") != stamp:
+            entry = {"stamp": stamp, "sha256": digest.of_file(path)}
+            if state.st_size >= _REMEMBERED_BYTES:
+                known[place], learnt = entry, True
+        found[path.name] = entry["sha256"]
+    if learnt:
+        atomic.write_text(memory, json.dumps(known, indent=1) + "\n")
+    return found

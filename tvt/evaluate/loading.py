@@ -1,0 +1,194 @@
+"""The base model and its processor, from safetensors only and without code from the hub; adapters put on it and taken off."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tvt.core.recipe import ModelConfig
+from tvt.errors import InputError, MissingPackageError
+from tvt.evaluate.identity import CheckedAdapter, check_adapter
+
+_NAME = "scored"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A base model ready to score, with its processor."""
+
+    model: Any
+    processor: Any
+    device: Any
+
+
+@contextmanager
+def needs_train_extra() -> Iterator[None]:
+    """Say which extra to install when torch, transformers or peft is not there."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise MissingPackageError(f"{error.name} is not installed, and scoring needs it; pip install 'tvt[train]'") from error
+
+
+def load_base(config: ModelConfig) -> Loaded:
+    """Load any AutoModelForImageTextToText on the GPU where there is one, else on the CPU.
+
+    Raises:
+        InputError: no such model, or one that is none.
+    """
+    with needs_train_extra():
+        import torch
+        import transformers
+    library: Any = transformers
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = getattr(torch, config.dtype)
+    options: dict[str, Any] = {"dtype": dtype, "attn_implementation": config.attn_implementation}
+    if config.load_in_4bit:
+        options["quantization_config"] = library.BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+        )
+        options["device_map"] = {"": device}
+    library.utils.logging.disable_progress_bar()
+    try:
+        model = library.AutoModelForImageTextToText.from_pretrained(
+            config.model_name_or_path,
+            revision=config.revision,
+            use_safetensors=True,
+            trust_remote_code=False,
+            **options,
+        )
+        processor = _load_processor(config)
+    except (OSError, ValueError) as error:
+        line = str(error).strip().splitlines()[0]
+        raise InputError(f"{config.model_name_or_path}: cannot be loaded: {line}; check the name and the folder") from error
+    if not config.load_in_4bit:
+        model.to(device)
+    # PEFT freezes the base model, and frozen weights take other kernels, which round otherwise: so freeze it from the start,
+    # else the base model's scores would depend on whether an adapter was there before.
+    model.eval().requires_grad_(False)
+    return Loaded(model=model, processor=processor, device=device)
+
+
+def _load_processor(config: ModelConfig) -> Any:
+    """The model's processor; without its video part where that would need a package which is not there."""
+    import transformers
+
+    library: Any = transformers
+    name, options = config.model_name_or_path, {"revision": config.revision, "trust_remote_code": False}
+    try:
+        return library.AutoProcessor.from_pretrained(name, **options)
+    except ImportError as error:
+        if "torchvision" not in str(error).lower():
+            raise
+        kind = _processor_class(config)
+        if kind is None:
+            raise MissingPackageError(f"{name}: its processor needs torchvision; pip install torchvision") from error
+    return _without_video(kind).from_pretrained(name, **options)
+
+
+def _processor_class(config: ModelConfig) -> Any:
+    """The transformers class that the model's files name as its processor, if it knows videos."""
+    import transformers
+    from transformers.utils.hub import cached_file
+
+    for file in ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json"):
+        try:
+            path = cached_file(config.model_name_or_path, file, revision=config.revision)
+            name = json.loads(Path(str(path)).read_text(encoding="utf-8")).get("processor_class")
+        except (OSError, ValueError):
+            continue
+        kind = getattr(transformers, name, None) if name else None
+        if kind is not None:
+            return kind if "video_processor" in kind.get_attributes() else None
+    return None
+
+
+def _without_video(kind: Any) -> Any:
+    """A subclass whose ``__init__`` names no video processor: what it names decides what is loaded."""
+    from transformers.processing_utils import ProcessorMixin
+
+    mixin: Any = ProcessorMixin
+
+    class ImageOnly(kind):  # type: ignore[misc]
+        def __init__(self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None, **_: Any) -> None:
+            marks = {"image": "image_pad", "video": "video_pad", "vision_start": "vision_start", "vision_end": "vision_end"}
+            for part, mark in marks.items():
+                token = getattr(tokenizer, f"{part}_token", None) or f"<|{mark}|>"
+                setattr(self, f"{part}_token", token)
+                setattr(self, f"{part}_token_id", tokenizer.convert_tokens_to_ids(token))
+            mixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
+
+    ImageOnly.__name__ = kind.__name__
+    return ImageOnly
+
+
+@contextmanager
+def attached(loaded: Loaded, adapter: CheckedAdapter | None) -> Iterator[Any]:
+    """Give the model with the adapter on it, and take the adapter off afterwards; ``None`` gives the base model.
+
+    The base model is never reloaded; its own weights are not touched.
+
+    Raises:
+        InputError: the adapter does not fit the model, or changed while it was read.
+    """
+    if adapter is None:
+        yield loaded.model
+        return
+    with needs_train_extra():
+        from peft import PeftModel
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about missing tensors: below that is an error, with its own line
+            model = PeftModel.from_pretrained(loaded.model, str(adapter.folder), adapter_name=_NAME, is_trainable=False)
+    except (ValueError, RuntimeError, TypeError) as error:
+        _take_off(loaded.model)
+        line = str(error).strip().splitlines()[0]
+        raise InputError(f"{adapter.name}: does not fit this base model: {line}; name the model it was trained on") from error
+    try:
+        _check_loaded(model, adapter)
+        if check_adapter(adapter.folder).digest != adapter.digest:
+            raise InputError(f"{adapter.name}: changed while it was loaded; wait for its training to end, then start again")
+        model.eval()
+        yield model
+    finally:
+        model.unload()
+
+
+def _take_off(model: Any) -> None:
+    """Put the base layers back where a load that failed half-way left adapter layers around them."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for name, module in list(model.named_modules()):
+        if isinstance(module, BaseTunerLayer):
+            parent, _, leaf = name.rpartition(".")
+            setattr(model.get_submodule(parent), leaf, module.get_base_layer())
+
+
+def _check_loaded(model: Any, adapter: CheckedAdapter) -> None:
+    """Every tensor of the file must be in the model, and the model must want no other: PEFT would only warn."""
+    import torch
+    from peft import get_peft_model_state_dict, load_peft_weights
+
+    told = load_peft_weights(str(adapter.folder), device="cpu")
+    found = get_peft_model_state_dict(model, adapter_name=_NAME)
+    missing, foreign = sorted(found.keys() - told.keys()), sorted(told.keys() - found.keys())
+    faults = []
+    if missing:
+        faults.append(f"{adapter.name}: {len(missing)} tensors are missing, e.g. {missing[0]}; train the adapter anew")
+    if foreign:
+        faults.append(
+            f"{adapter.name}: {len(foreign)} tensors have no place in this model, e.g. {foreign[0]}; "
+            "name the model it was trained on"
+        )
+    faults += [
+        f"{adapter.name}: {name} did not arrive in the model as it is in the file; check the versions of peft and torch"
+        for name in sorted(found.keys() & told.keys())
+        if not torch.equal(found[name].cpu().float(), told[name].to(found[name].dtype).float())
+    ]
+    if faults:
+        raise InputError(*faults)

@@ -1,0 +1,217 @@
+"""A model's answers to multiple-choice questions: scores of the option letters, or text generated greedily."""
+
+from __future__ import annotations
+
+import inspect
+import io
+from collections import OrderedDict, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any
+
+from tvt.core.question import LETTERS, Question
+from tvt.core.recipe import EvaluationConfig
+from tvt.errors import InputError
+from tvt.evaluate.loading import Loaded, needs_train_extra
+
+PREPARED_BYTES = 512 * 2**20
+"""Prepared inputs kept for the next adapter: the same questions are asked of each."""
+
+
+PREPARED_AHEAD = 2
+"""Batches prepared while another one is in the model."""
+
+Batch = tuple[Sequence[Question], Sequence[str]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What the model gave for a question, before anybody says whether it is right."""
+
+    scores: tuple[float, ...] | None = None
+    """Log-probability of each option's letter as the next token; their sum may be far below 1. For mode *options*."""
+    raw: str | None = None
+    """The generated answer as it is. For mode *generate*."""
+
+
+class Scorer:
+    """Scores questions on one loaded base model, with whatever adapter it is given.
+
+    Args:
+        loaded: base model and processor.
+        settings: mode and generation settings.
+    """
+
+    def __init__(self, loaded: Loaded, settings: EvaluationConfig) -> None:
+        self.processor = loaded.processor
+        self.device = loaded.device
+        self.settings = settings
+        self.tokenizer = getattr(loaded.processor, "tokenizer", loaded.processor)
+        if not getattr(loaded.processor, "chat_template", None) and not getattr(self.tokenizer, "chat_template", None):
+            raise InputError("the model has no chat template; tvt needs an instruction-tuned model")
+        self._base = loaded.model
+        self._keeps_logits = "logits_to_keep" in inspect.signature(loaded.model.forward).parameters
+        self._letters: dict[int, list[list[int]]] = {}
+        self._prepared: OrderedDict[tuple[str, ...], Any] = OrderedDict()
+        self._prepared_bytes = 0
+        self._preparing = Lock()  # a tokenizer serves one thread at a time
+
+    def score_all(self, model: Any, batches: Sequence[Batch]) -> Iterator[list[Outcome]]:
+        """Score batches one after the other, while the next ones are being prepared.
+
+        Args:
+            model: the base model, or it with an adapter on.
+            batches: questions with equally many images, and their digests.
+        """
+        with ThreadPoolExecutor(1) as pool:
+            waiting: deque[Future[Any]] = deque()
+            for place, (questions, _) in enumerate(batches):
+                for ahead in batches[place + len(waiting) : place + 1 + PREPARED_AHEAD]:
+                    waiting.append(pool.submit(self._inputs, *ahead))
+                yield self._answer(model, waiting.popleft().result(), questions)
+
+    def score(self, model: Any, questions: Sequence[Question]) -> list[Outcome]:
+        """Score questions with equally many images in one pass."""
+        return self._answer(model, self._inputs(questions, ()), questions)
+
+    def _answer(self, model: Any, inputs: Any, questions: Sequence[Question]) -> list[Outcome]:
+        """One pass, or two smaller ones where memory does not suffice."""
+        with needs_train_extra():
+            import torch
+        act = self._options if self.settings.mode == "options" else self._generate
+        try:
+            with torch.inference_mode():
+                return act(model, inputs.to(self.device), questions)
+        except torch.OutOfMemoryError as error:
+            if len(questions) == 1:
+                line = f"{questions[0].task}, question {questions[0].id}: does not fit into the GPU's memory even alone"
+                raise InputError(f"{line}; use a smaller model, --4bit or smaller images") from error
+        torch.cuda.empty_cache()
+        half = len(questions) // 2
+        return [*self.score(model, questions[:half]), *self.score(model, questions[half:])]
+
+    def _options(self, model: Any, inputs: Any, questions: Sequence[Question]) -> list[Outcome]:
+        """Log-probabilities of the option letters as the very next token."""
+        import torch
+
+        extra = {"logits_to_keep": 1} if self._keeps_logits else {}
+        positions = self._positions(inputs)
+        logits = model(**inputs, **positions, **extra, use_cache=False).logits[:, -1].float()
+        told = torch.log_softmax(logits, -1)
+        outcomes = []
+        for row, question in zip(told, questions, strict=True):
+            variants = self.letter_tokens(len(question.options))
+            best = torch.stack([row[tokens] for tokens in variants]).max(0).values
+            outcomes.append(Outcome(scores=tuple(best.tolist())))
+        return outcomes
+
+    def _generate(self, model: Any, inputs: Any, questions: Sequence[Question]) -> list[Outcome]:
+        """Greedy answers; the model's own sampling habits and penalties are switched off."""
+        import transformers
+
+        library: Any = transformers
+        greedy = library.GenerationConfig(
+            max_new_tokens=self.settings.max_new_tokens,
+            do_sample=False,
+            num_beams=1,
+            temperature=1.0,
+            top_p=1.0,
+            top_k=50,
+            repetition_penalty=1.0,
+            pad_token_id=self.tokenizer.pad_token_id,
+            eos_token_id=self._base.generation_config.eos_token_id or self.tokenizer.eos_token_id,
+        )
+        tokens = model.generate(**inputs, generation_config=greedy)
+        answers = self.tokenizer.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        return [Outcome(raw=answer) for answer in answers]
+
+    def _positions(self, inputs: Any) -> dict[str, Any]:
+        """Positions counted from each prompt's first token, as generation counts them, whatever the padding.
+
+        Left to itself the forward pass of some models counts padding too, and of Qwen-VL reuses offsets of an earlier batch.
+        """
+        prepare = getattr(self._base, "_prepare_position_ids_for_generation", None)
+        if prepare is None or "position_ids" not in inspect.signature(self._base.forward).parameters:
+            return {}
+        return {"position_ids": prepare(inputs["input_ids"], dict(inputs))}
+
+    def letter_tokens(self, options: int) -> list[list[int]]:
+        """Token ids of the first ``options`` letters, once per spelling (``A`` and `` A``) in which all are single tokens.
+
+        Raises:
+            InputError: in neither spelling are they single, distinct tokens.
+        """
+        if options not in self._letters:
+            spellings = [[self._single(f"{space}{letter}") for letter in LETTERS[:options]] for space in ("", " ")]
+            whole: list[list[int]] = []
+            for spelling in spellings:
+                ids = [token for token in spelling if token is not None]
+                if len(set(ids)) == options and ids not in whole:
+                    whole.append(ids)
+            if not whole:
+                names = ", ".join(LETTERS[:options])
+                raise InputError(f"the model's tokenizer has no single tokens for the letters {names}; use --mode generate")
+            self._letters[options] = whole
+        return self._letters[options]
+
+    def _single(self, text: str) -> int | None:
+        ids = self.tokenizer.encode(text, add_special_tokens=False)
+        return ids[0] if len(ids) == 1 and ids[0] != self.tokenizer.unk_token_id else None
+
+    def _inputs(self, questions: Sequence[Question], keys: Sequence[str]) -> Any:
+        """Prepared inputs, from an earlier adapter's turn where they are still there."""
+        with self._preparing:
+            return self._known_inputs(questions, tuple(keys))
+
+    def _known_inputs(self, questions: Sequence[Question], key: tuple[str, ...]) -> Any:
+        if key and key in self._prepared:
+            self._prepared.move_to_end(key)
+            return self._prepared[key].copy()
+        inputs = self.prepare(questions)
+        if key:
+            self._prepared[key] = inputs.copy()
+            self._prepared_bytes += _bytes(inputs)
+            while self._prepared_bytes > PREPARED_BYTES:
+                self._prepared_bytes -= _bytes(self._prepared.popitem(last=False)[1])
+        return inputs
+
+    def prepare(self, questions: Sequence[Question]) -> Any:
+        """Left-padded model inputs on the CPU: images first, then the prompt, then the start of the answer."""
+        told = [self._told(question) for question in questions]
+        pictures = [[_decode(question, place) for place in range(len(question.images))] for question in questions]
+        bos = self.tokenizer.bos_token
+        return self.processor(
+            text=told,
+            **({"images": pictures} if any(pictures) else {}),
+            padding=True,
+            padding_side="left",
+            # The template may have written the token for the beginning already; twice is another prompt.
+            add_special_tokens=not (bos and told[0].startswith(bos)),
+            return_tensors="pt",
+        )
+
+    def _told(self, question: Question) -> str:
+        content: list[dict[str, str]] = [{"type": "image"} for _ in question.images]
+        content.append({"type": "text", "text": question.prompt})
+        told: str = self.processor.apply_chat_template(
+            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+        )
+        return told
+
+
+def _bytes(inputs: Any) -> int:
+    return sum(tensor.nbytes for tensor in inputs.values() if hasattr(tensor, "nbytes"))
+
+
+def _decode(question: Question, place: int) -> Any:
+    """An image of a question, as RGB."""
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(io.BytesIO(question.images[place])) as image:
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except (OSError, ValueError) as error:
+        line = f"{question.task}, question {question.id}: image {place + 1} cannot be read"
+        raise InputError(f"{line}: {error}; replace the file") from error

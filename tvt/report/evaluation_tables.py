@@ -1,0 +1,74 @@
+"""Evaluations in the terminal: accuracy of each adapter on each task with its interval, and what should make one look twice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from tvt.evaluate.results import CellResult
+
+Rows = Sequence[tuple[str, Mapping[str, CellResult]]]
+"""Each adapter's name with its cells by task."""
+
+UNPARSED_SHARE = 0.02
+TIED_SHARE = 0.02
+LETTER_MASS = 0.5
+
+
+def accuracy_table(rows: Rows, *, unparsed: bool) -> Table:
+    """Accuracy in percent with Wilson's 95% interval; a row is an adapter on a task, tasks in blocks.
+
+    Args:
+        rows: adapters with their cells.
+        unparsed: whether answers were read from text, so that some may name no letter.
+    """
+    table = Table(title="accuracy, 95% interval", box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    table.add_column("task", overflow="fold")
+    table.add_column("adapter", overflow="fold")
+    for name in ("accuracy", "interval", "questions", *(("unparsed",) if unparsed else ()), "letters"):
+        table.add_column(name, justify="right", no_wrap=name != "letters")
+    for task in rows[0][1] if rows else ():
+        for place, (name, cells) in enumerate(rows):
+            cell = cells[task]
+            low, high = cell.interval
+            table.add_row(
+                Text(task if place == 0 else ""),
+                Text(name),
+                f"{100 * cell.accuracy:.1f}",
+                f"{100 * low:.1f} – {100 * high:.1f}",
+                f"{cell.total:,}",
+                *([f"{cell.unparsed / cell.total:.1%}"] if unparsed else []),
+                Text(" ".join(f"{letter}:{count}" for letter, count in cell.letters.items())),
+                end_section=place == len(rows) - 1,
+            )
+    return table
+
+
+def warnings(rows: Rows) -> list[str]:
+    """Sentences about cells that may not mean what they seem to."""
+    return [f"{name} on {task}: {text}" for name, cells in rows for task, cell in cells.items() for text in _doubts(cell)]
+
+
+def _doubts(cell: CellResult) -> list[str]:
+    """What is odd about a cell."""
+    told = []
+    if cell.collapsed:
+        share = cell.letters[cell.collapsed] / cell.total
+        told.append(f"answers {cell.collapsed} to {share:.0%} of the questions; this looks like collapse to one letter")
+    if cell.unparsed > UNPARSED_SHARE * cell.total:
+        told.append(
+            f"{cell.unparsed / cell.total:.0%} of the answers name no letter and count as wrong; read some in the items file"
+        )
+    if cell.tied > TIED_SHARE * cell.total:
+        told.append(
+            f"{cell.tied / cell.total:.0%} of the best scores are tied and went to the first letter; use --dtype float32"
+        )
+    if cell.letter_mass is not None and cell.letter_mass < LETTER_MASS:
+        told.append(
+            f"only {cell.letter_mass:.0%} of the next token's probability is on option letters; "
+            "the model would say something else, so look at --mode generate too"
+        )
+    return told
