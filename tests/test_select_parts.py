@@ -190,3 +190,18 @@ def test_sentences_name_what_matters() -> None:
     assert "cap of Visual_Similarity" in text
     assert "left out" in text
     assert "nan" not in text
+
+
+def test_what_the_assumed_kappa_moves() -> None:
+    from tvt.selection.sensitivity import kappa_sensitivity
+
+    matrix = random_matrix(3, 5, 4, centre=0.1)
+    spec = SelectionSpec(anyway=True)
+    moved = kappa_sensitivity(matrix, spec)
+    for kappa, weights in moved.items():
+        again = select(matrix, spec.model_copy(update={"kappa": kappa}))
+        assert isinstance(again, Mixture)
+        assert weights == pytest.approx({s: again.weights[s] for s in again.sources}, abs=1e-6)
+    low, high = sorted(moved)
+    assert max(moved[low].values()) > max(moved[high].values())  # a straighter response concentrates
+    assert kappa_sensitivity(matrix, SelectionSpec(response="linear")) == {}

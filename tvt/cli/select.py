@@ -12,9 +12,11 @@ from tvt.cli.spec_options import build_spec, gather, parse_pairs, parse_targets,
 from tvt.errors import InfeasibleError, InputError, SolverError
 
 if TYPE_CHECKING:
+    from tvt.core.mixture import Mixture
     from tvt.core.mixture_runs import MixtureRuns
     from tvt.core.selection import SelectionSpec
-    from tvt.selection.prepare import Evidence
+    from tvt.report.selection_told import SelectionTold
+    from tvt.selection.prepare import Evidence, Prepared
 
 EPILOG = """\b
 Examples:
@@ -69,7 +71,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 @click.option("--frontier", "frontier_kind", type=click.Choice(["risk", "harm"]), help="Also gain against risk or worst harm.")
 @click.option("--plots", type=FILE, metavar="DIR", help="Folder for the frontier's plot (SVG and PNG).")
 @click.option("--explain", "in_sentences", is_flag=True, help="Tell the answer in sentences.")
-@click.option("--stability/--no-stability", default=True, help="Leave each run out in turn.  [default: on]")
+@click.option("--stability/--no-stability", default=True, help="Leave each run out in turn, and move kappa.  [default: on]")
 @click.option("-o", "--output", type=FILE, help="Write mixture.yaml with its provenance.")
 @json_option
 def command(
@@ -156,9 +158,7 @@ def _run(evidence: Evidence, extra: MixtureRuns | None, spec: SelectionSpec, opt
     from tvt.core.mixture import FailedSelection
     from tvt.report.selection_json import failure_json, selection_json
     from tvt.selection.engine import finish
-    from tvt.selection.frontier import frontier
     from tvt.selection.prepare import prepare
-    from tvt.selection.stability import stability
 
     prepared = prepare(evidence, spec, extra)
     answer = finish(prepared)
@@ -168,29 +168,46 @@ def _run(evidence: Evidence, extra: MixtureRuns | None, spec: SelectionSpec, opt
         error = InfeasibleError if answer.status == "infeasible" else SolverError
         soft = any(name.startswith("protection") for name in answer.conflicts)
         raise error(f"{answer.reason}{'; or make protection soft (without --hard)' if soft else ''}")
-    trust = (
-        stability(evidence, prepared.spec, prepared.report.form if prepared.report else None) if options["stability"] else None
-    )
-    points = frontier(evidence, prepared.spec, options["frontier_kind"]) if options["frontier_kind"] else ()
+    told = _told(prepared, answer, options)
     if options["output"]:
         from tvt.io.mixture_file import save_mixture
 
         save_mixture(answer, options["output"])
     if options["as_json"]:
-        echo_json(selection_json(answer, trust, points, prepared.report))
+        echo_json(selection_json(told))
         for text in answer.notes:
             note(text)
     else:
-        _show(answer, trust, points, prepared, options)
+        _show(told, options)
     if options["plots"]:
         from tvt.report.frontier_plot import plot_frontier
 
-        short = getattr(evidence, "short", str)
-        for path in plot_frontier(points, options["frontier_kind"], options["plots"], short):
+        for path in plot_frontier(told.frontier, told.frontier_kind, options["plots"], told.short):
             note(f"wrote {path}")
 
 
-def _show(answer: Any, trust: Any, points: Any, prepared: Any, options: dict[str, Any]) -> None:
+def _told(prepared: Prepared, answer: Mixture, options: dict[str, Any]) -> SelectionTold:
+    """The answer with the further looks that were asked for."""
+    from tvt.report.selection_told import SelectionTold
+    from tvt.selection.frontier import frontier
+    from tvt.selection.sensitivity import kappa_sensitivity
+    from tvt.selection.stability import stability
+
+    evidence, spec, wanted = prepared.evidence, prepared.spec, options["stability"]
+    kind = options["frontier_kind"]
+    return SelectionTold(
+        mixture=answer,
+        spec=spec,
+        fit=prepared.report,
+        stability=stability(evidence, spec, prepared.report.form if prepared.report else None) if wanted else None,
+        sensitivity=kappa_sensitivity(evidence, spec) if wanted and answer.verdict == "train" else {},
+        frontier=frontier(evidence, spec, kind) if kind else (),
+        frontier_kind=kind or "harm",
+        short=getattr(evidence, "short", str),
+    )
+
+
+def _show(told: SelectionTold, options: dict[str, Any]) -> None:
     """Tables, or sentences, in the terminal."""
     from rich.console import Console
 
@@ -200,12 +217,12 @@ def _show(answer: Any, trust: Any, points: Any, prepared: Any, options: dict[str
     if options["in_sentences"]:
         from tvt.selection.explain import explain
 
-        for line in explain(answer, trust):
+        for line in explain(told.mixture, told.stability, told.sensitivity):
             console.print(line, markup=False, highlight=False)
     else:
-        for part in selection_report(answer, prepared.spec, trust, prepared.report):
+        for part in selection_report(told):
             console.print(part)
-    if points:
-        console.print(frontier_table(points, options["frontier_kind"], getattr(prepared.evidence, "short", str)))
+    if told.frontier:
+        console.print(frontier_table(told))
     if options["output"]:
         console.print(f"Wrote {options['output']}", markup=False, highlight=False)

@@ -6,20 +6,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tvt.core.mixture import FailedSelection, Mixture, Prediction
+from tvt.core.mixture import FailedSelection, Prediction
+from tvt.report.selection_told import SelectionTold
 from tvt.selection.fit import FitReport
-from tvt.selection.frontier import FrontierPoint
-from tvt.selection.stability import Stability
 
 
-def selection_json(
-    mixture: Mixture,
-    stability: Stability | None = None,
-    frontier: Sequence[FrontierPoint] = (),
-    report: FitReport | None = None,
-) -> dict[str, Any]:
+def selection_json(told: SelectionTold) -> dict[str, Any]:
     """The object of ``tvt select --json``; the keys of the contract first, more behind them."""
-    told: dict[str, Any] = {
+    mixture = told.mixture
+    answer: dict[str, Any] = {
         "schema": 1,
         "status": "optimal",
         "objective": mixture.objective,
@@ -36,13 +31,15 @@ def selection_json(
         "notes": list(mixture.notes),
         "provenance": mixture.provenance,
     }
-    if stability is not None:
-        told["stability"] = stability.to_json()
-    if frontier:
-        told["frontier"] = [point.to_json() for point in frontier]
-    if report is not None:
-        told["fit"] = fit_json(report)
-    return told
+    if told.stability is not None:
+        answer["stability"] = told.stability.to_json()
+    if told.sensitivity:
+        answer["sensitivity"] = {"kappa": {f"{kappa:.6g}": weights for kappa, weights in told.sensitivity.items()}}
+    if told.frontier:
+        answer["frontier"] = [point.to_json() for point in told.frontier]
+    if told.fit is not None:
+        answer["fit"] = fit_json(told.fit)
+    return answer
 
 
 def failure_json(failed: FailedSelection) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,30 +13,31 @@ from rich.text import Text
 
 from tvt.core.mixture import Mixture, Prediction
 from tvt.core.selection import SelectionSpec
-from tvt.selection.explain import explain
+from tvt.report.selection_told import SelectionTold
+from tvt.selection.explain import explain, kappa_sentence
 from tvt.selection.fit import FitReport
-from tvt.selection.frontier import FrontierPoint
 from tvt.selection.stability import STRATEGIES, Stability
 
 BAR = 12
 """Width of the largest weight's bar."""
 
 
-def selection_report(
-    mixture: Mixture, spec: SelectionSpec, stability: Stability | None, report: FitReport | None
-) -> list[RenderableType]:
+def selection_report(told: SelectionTold) -> list[RenderableType]:
     """Everything that ``tvt select`` shows, in order."""
+    mixture, spec = told.mixture, told.spec
     parts: list[RenderableType] = [_headline(mixture, spec)]
     if mixture.verdict == "nothing_helps":
         parts += [Text(line) for line in explain(mixture)]
     else:
-        parts += [weights_table(mixture, stability), gains_table(mixture.predicted, spec, mixture)]
+        parts += [weights_table(mixture, told.stability), gains_table(mixture.predicted, spec, mixture)]
         if mixture.prices:
             parts.append(prices_table(mixture))
-        if stability is not None:
-            parts.append(trust_table(stability))
-    if report is not None:
-        parts.append(fit_table(report))
+        if told.stability is not None:
+            parts.append(trust_table(told.stability))
+        if told.sensitivity:
+            parts.append(Text(kappa_sentence(mixture, told.sensitivity)))
+    if told.fit is not None:
+        parts.append(fit_table(told.fit))
     parts.append(_footer(mixture))
     parts += [Text(f"Note: {note}.", style="yellow") for note in mixture.notes]
     return parts
@@ -147,8 +148,9 @@ def fit_table(report: FitReport) -> Table:
     return table
 
 
-def frontier_table(points: Sequence[FrontierPoint], kind: str, short: Callable[[str], str] = str) -> Table:
+def frontier_table(told: SelectionTold) -> Table:
     """The frontier, one mixture a row."""
+    points, kind, short = told.frontier, told.frontier_kind, told.short
     table = Table(title="Frontier: gain against " + ("risk" if kind == "risk" else "the worst harm"), **_STYLE)
     table.add_column("risk" if kind == "risk" else "least gain", justify="right", no_wrap=True)
     table.add_column("gain", justify="right", no_wrap=True)

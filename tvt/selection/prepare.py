@@ -53,7 +53,7 @@ class Prepared:
 
 
 def whole_response(
-    evidence: Evidence, spec: SelectionSpec, runs: MixtureRuns | None = None, form: Form | None = None
+    evidence: Evidence, spec: SelectionSpec, form: Form | None = None
 ) -> tuple[Response, Completed | None, FitReport | None, tuple[str, ...]]:
     """The response of the evidence over all its sources, what was completed or fitted for it, and notes."""
     if isinstance(evidence, MixtureRuns):
@@ -68,9 +68,6 @@ def whole_response(
             "the noise is unknown (one run, no counts of questions): intervals leave it out, and any gain counts as credible"
         )
     kappa = None if spec.response == "linear" else spec.kappa
-    if runs is not None:
-        kappa = fit_kappa(evidence, runs)
-        notes.append(f"kappa {kappa:.3g} fitted on {len(runs.ids)} mixture runs")
     response = transfer_response(
         completed.mean, completed.errors, sources=completed.sources, targets=completed.targets, kappa=kappa
     )
@@ -85,7 +82,11 @@ def prepare(evidence: Evidence, spec: SelectionSpec, runs: MixtureRuns | None = 
     Raises:
         InputError: unknown names, impossible limits, risk without errors; all faults at once.
     """
-    response, completed, report, notes = whole_response(evidence, spec, runs, form)
+    fitted: tuple[str, ...] = ()
+    if runs is not None and isinstance(evidence, TransferMatrix):
+        spec = spec.model_copy(update={"kappa": fit_kappa(evidence, runs), "response": "log"})
+        fitted = (f"kappa {spec.kappa:.3g} fitted on {len(runs.ids)} mixture runs",)
+    response, completed, report, notes = whole_response(evidence, spec, form)
     tasks = evidence.tasks if isinstance(evidence, TransferMatrix) else ()
     known = tuple(dict.fromkeys((*evidence.sources, *evidence.targets)))
     _refuse_dead_targets(evidence, response, spec)
@@ -110,7 +111,7 @@ def prepare(evidence: Evidence, spec: SelectionSpec, runs: MixtureRuns | None = 
         response=response.take_sources(keep),
         samples=tuple(s.take_sources(keep) for s in samples),
         whole=response,
-        notes=notes,
+        notes=(*notes, *fitted),
         completed=completed,
         report=report,
     )
