@@ -159,13 +159,13 @@ def frontier_table(told: SelectionTold) -> Table:
     table.add_column("mixture", overflow="fold")
     for point in points:
         top = sorted(((w, s) for s, w in point.weights.items() if w >= 0.01), reverse=True)
-        told = ", ".join(f"{short(s)} {w:.0%}" for w, s in top[:5]) + (f" +{len(top) - 5}" if len(top) > 5 else "")
+        shares = ", ".join(f"{short(s)} {w:.0%}" for w, s in top[:5]) + (f" +{len(top) - 5}" if len(top) > 5 else "")
         table.add_row(
             f"{point.setting:+.3f}" if kind == "harm" else f"{point.setting:g}",
             f"{point.gain:+.3f}",
             f"{point.error:.3f}",
             f"{short(point.worst_target)} {point.worst:+.3f}",
-            told,
+            shares,
         )
     return table
 

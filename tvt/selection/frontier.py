@@ -23,8 +23,8 @@ POINTS = 9
 class FrontierPoint:
     """One mixture on the frontier. ``setting`` is the risk factor, or the least gain demanded of every target.
 
-    ``gain`` is the counting targets' weighted mean gain, ``error`` its standard error, ``worst`` the smallest gain of
-    any target.
+    ``gain`` is the counting targets' weighted mean gain; ``error`` its standard error as the risk term has it, proportional
+    to the weights (intervals follow the response's curve and are wider); ``worst`` the smallest gain of any target.
     """
 
     setting: float
@@ -105,13 +105,14 @@ def _left_out(evidence: Evidence, spec: SelectionSpec) -> tuple[str, ...]:
 
 def _point(prepared: Prepared, weights: Floats, setting: float) -> FrontierPoint:
     request, response = prepared.request, prepared.response
-    gains, errors = response.gains(weights), response.gain_errors(weights)
+    gains = response.gains(weights)
+    scales = np.sqrt((response.filled_errors**2) @ request.weights**2)
     counts = round_to_counts(weights, prepared.spec.budget, caps=np.minimum(request.caps, 1.0), floors=request.floors)
     lowest = int(np.argmin(gains))
     return FrontierPoint(
         setting=setting,
         gain=float(gains @ request.weights),
-        error=float(np.linalg.norm(errors * request.weights)),
+        error=float(np.linalg.norm(scales * weights)),
         worst=float(gains[lowest]),
         worst_target=request.targets[lowest],
         weights=dict(zip(request.sources, map(float, weights), strict=True)),
