@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,12 +75,23 @@ def command(
     except ImportError as error:
         raise InputError(f"training needs more packages ({error}): pip install 'tvt[train]'") from error
     machines = Machines(count=num_machines, rank=machine_rank, main_ip=main_process_ip, main_port=main_process_port)
-    record = train(recipe, dataset, output, seed=seed, resume=resume, machines=machines, progress=_show, note=note)
+    with _quiet():
+        record = train(recipe, dataset, output, seed=seed, resume=resume, machines=machines, progress=_show, note=note)
     if as_json:
         echo_json({**record.to_json(), "output": str(output)})
         return
     last = f", last loss {record.losses[-1][1]:.4f}" if record.losses else ""
     click.echo(f"{record.adapter}: {record.rows:,} rows in {record.steps} steps, {record.rows_per_second:.1f} rows/s{last}")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what libraries say off stdout, which is the record's, and their advice to programmers off stderr."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    with warnings.catch_warnings(), redirect_stdout(sys.stderr):
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
 
 
 def _show(progress: Progress) -> None:

@@ -144,7 +144,7 @@ def _trainer(job: Job, order: Order, arguments: SFTConfig, *, pictures: bool) ->
         deepspeed.init_distributed()
     processor = load_processor(recipe.model)
     model = load_model(recipe.model, sharded=plugin is not None and plugin.zero_stage == 3)
-    with arguments.main_process_first(desc="rows"):
+    with arguments.main_process_first(local=False, desc="rows"):
         rows = load_rows(job.dataset, job.output / _ROWS)
     trainer = GuardedTrainer(
         model=model,

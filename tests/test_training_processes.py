@@ -1,0 +1,182 @@
+"""Two processes with DeepSpeed give the adapter that one gives, and a run that cannot go on ends with its reason."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("deepspeed")
+pytest.importorskip("trl")
+
+from safetensors.torch import load_file as load_torch
+from safetensors.torch import save_file as save_torch
+from test_cli import ENVIRONMENT, ROOT, tvt
+from test_training import StopError, farthest, recipe, stop_at, weights
+from tiny_models import llava, qwen, write_rows
+
+from tvt.core.recipe import Recipe
+from tvt.errors import TrainingError
+from tvt.io.adapter_file import verify_adapter
+from tvt.train import TrainingRecord, load_training_record, train
+
+# The second of two processes gets every other row: only such without pictures in the first passes. The last step is not full.
+ROWS = [1, 0, 2, 0, 1, 0, 1, 0, 3, 0, 1, 0, 1, 0, 0, 0, 0, 0, 1]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return qwen(tmp_path_factory.mktemp("model") / "qwen")
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_rows(tmp_path_factory.mktemp("rows") / "rows", ROWS)
+
+
+def asked(model: Path, processes: int, stage: int | None = None, **more: Any) -> Recipe:
+    config = str(ROOT / "recipes" / "deepspeed" / f"zero{stage}.json") if stage else None
+    training = {"global_batch_size": 8, "per_device_train_batch_size": 2, "num_train_epochs": 2, "save_steps": 2, **more}
+    return recipe(model, training, runtime={"num_processes": processes, "deepspeed": config})
+
+
+@pytest.fixture(scope="module")
+def alone(model: Path, rows: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainingRecord:
+    return train(asked(model, 1), rows, tmp_path_factory.mktemp("alone") / "run", seed=1)
+
+
+def test_zero3_through_the_command(alone: TrainingRecord, model: Path, rows: Path, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(json.dumps(asked(model, 1).model_dump(mode="json")))
+    result = tvt(
+        *("train", str(rows), "--recipe", str(tmp_path / "recipe.yaml"), "-o", str(tmp_path / "run"), "--seed", "1", "--json"),
+        *("--num-processes", "2", "--deepspeed", str(ROOT / "recipes" / "deepspeed" / "zero3.json")),
+    )
+    assert result.returncode == 0, result.stderr
+    told = json.loads(result.stdout)
+    assert (told["num_processes"], told["steps"], told["identity"]) == (2, 5, alone.identity)
+    record = load_training_record(tmp_path / "run")
+    assert farthest(weights(record), weights(alone)) < 1e-4
+    assert [loss for _, loss in record.losses] == pytest.approx([loss for _, loss in alone.losses], abs=1e-4)
+    verify_adapter(record.adapter)
+
+
+def test_zero2_resumed(alone: TrainingRecord, model: Path, rows: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(StopError):
+        train(asked(model, 2, 2), rows, run, seed=1, progress=stop_at(3))
+    notes: list[str] = []
+    record = train(asked(model, 2, 2), rows, run, seed=1, resume=True, note=notes.append)
+    assert notes == ["resuming from checkpoint-2"]
+    assert record.resumed_from == 2
+    assert farthest(weights(record), weights(alone)) < 1e-4
+    assert [loss for _, loss in record.losses] == pytest.approx([loss for _, loss in alone.losses], abs=1e-4)
+
+
+def test_two_processes_without_deepspeed(alone: TrainingRecord, model: Path, rows: Path, tmp_path: Path) -> None:
+    record = train(asked(model, 2), rows, tmp_path / "run", seed=1)
+    assert record.num_processes == 2
+    assert farthest(weights(record), weights(alone)) < 1e-4
+
+
+def test_two_machines(alone: TrainingRecord, model: Path, rows: Path, tmp_path: Path) -> None:
+    """Both on this one, each started by a command of its own."""
+    (tmp_path / "recipe.yaml").write_text(json.dumps(asked(model, 2).model_dump(mode="json")))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "tvt", "train", str(rows), "--recipe", str(tmp_path / "recipe.yaml"), "--seed", "1"]
+    command += ["-o", str(tmp_path / "run"), "--num-machines", "2", "--main-process-ip", "127.0.0.1"]
+    command += ["--main-process-port", str(port), "--machine-rank"]
+    with subprocess.Popen([*command, "1"], stderr=subprocess.PIPE, env=ENVIRONMENT, text=True) as second:
+        first = subprocess.run([*command, "0"], capture_output=True, env=ENVIRONMENT, text=True, check=False)
+        _, told = second.communicate(timeout=60)
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + told
+    assert farthest(weights(load_training_record(tmp_path / "run")), weights(alone)) < 1e-4
+
+
+def test_loss_that_is_not_finite_ends_all_processes(rows: Path, tmp_path: Path) -> None:
+    poisoned = llava(tmp_path / "model")
+    path = poisoned / "model.safetensors"
+    tensors = load_torch(path)
+    next(tensor for name, tensor in tensors.items() if "vision" in name and "q_proj.weight" in name)[0, 0] = float("nan")
+    save_torch(tensors, path, metadata={"format": "pt"})
+    with pytest.raises(TrainingError, match="step 1: the loss is nan"):
+        train(asked(poisoned, 2), rows, tmp_path / "run", seed=1)
+    assert not (tmp_path / "run" / "adapter").exists()
+
+
+def test_gradient_that_is_not_finite_stops_deepspeed_before_its_step(
+    model: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module found before tvt's worker makes the second step's gradient NaN and its loss finite."""
+    folder = tmp_path / "path" / "tvt_fault"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text("")
+    (folder / "worker.py").write_text(
+        textwrap.dedent("""
+        import sys
+        from pathlib import Path
+        import torch
+        from trl import SFTTrainer
+        original = SFTTrainer.compute_loss
+        def compute_loss(self, *args, **options):
+            loss = original(self, *args, **options)
+            if self.state.global_step == 1:
+                self.model.register_step = True
+                weight = next(weight for weight in self.model.parameters() if weight.requires_grad)
+                loss = loss + torch.sqrt(weight.sum() * 0)
+            return loss
+        SFTTrainer.compute_loss = compute_loss
+        from tvt.train.worker import main
+        main(Path(sys.argv[1]))
+        """)
+    )
+    import tvt.train.launch as launch
+
+    original = launch.command
+    monkeypatch.syspath_prepend(tmp_path / "path")
+    monkeypatch.setattr(
+        launch,
+        "command",
+        lambda *told: ["tvt_fault.worker" if part == "tvt.train.worker" else part for part in original(*told)],
+    )
+    with pytest.raises(TrainingError, match="step 2: a gradient is not finite"):
+        train(asked(model, 2, 2, save_steps=1), rows, tmp_path / "run", seed=1)
+    assert (tmp_path / "run" / "checkpoints" / "checkpoint-1" / "checkpoint.json").exists()
+    assert not (tmp_path / "run" / "adapter").exists()
+
+
+def test_killed_command_leaves_no_processes(model: Path, rows: Path, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(json.dumps(asked(model, 2, num_train_epochs=200).model_dump(mode="json")))
+    command = [sys.executable, "-m", "tvt", "train", str(rows), "--recipe", str(tmp_path / "recipe.yaml")]
+    with subprocess.Popen(
+        [*command, "-o", str(tmp_path / "run")], stderr=subprocess.PIPE, env=ENVIRONMENT, text=True
+    ) as process:
+        assert process.stderr is not None
+        assert any("step 1/" in line for line in process.stderr)
+        os.kill(process.pid, signal.SIGKILL)
+    end = time.monotonic() + 40
+    while (left := workers(tmp_path / "run")) and time.monotonic() < end:
+        time.sleep(0.2)
+    assert left == []
+
+
+def workers(run: Path) -> list[str]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            text = path.read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if f"{run}/.job" in text:
+            found.append(text)
+    return found
