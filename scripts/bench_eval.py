@@ -81,7 +81,7 @@ def tiny(folder: Path, count: int) -> tuple[Path, list[Question]]:
         )
         for k, question in enumerate(tiny_vlm.questions("bench", count))
     ]
-    return tiny_vlm.save_qwen(folder), asked
+    return tiny_vlm.save(folder, "qwen"), asked
 
 
 @click.command()

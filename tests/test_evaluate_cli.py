@@ -22,7 +22,7 @@ from tvt.errors import InputError
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model, two adapters and the questions of two tasks."""
     folder = tmp_path_factory.mktemp("world")
-    tiny_vlm.save_llava(folder / "model")
+    tiny_vlm.save(folder / "model")
     tiny_vlm.save_adapter(folder / "model", folder / "first", 1)
     tiny_vlm.save_adapter(folder / "model", folder / "second", 2)
     write_parquet(tiny_vlm.questions("one", 12), folder / "one.parquet")

@@ -19,6 +19,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("peft")
 
+import tiny_models
 import tiny_vlm
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
@@ -39,15 +40,14 @@ TASKS = {"one": tiny_vlm.questions("one", 20), "mixed": tiny_vlm.questions("mixe
 OPTIONS = EvaluationConfig(mode="options", batch_size=8)
 
 
-@pytest.fixture(scope="module", params=["llava", "qwen2.5-vl"])
+@pytest.fixture(scope="module", params=tiny_models.FAMILIES)
 def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    save = {"llava": tiny_vlm.save_llava, "qwen2.5-vl": tiny_vlm.save_qwen}[request.param]
-    return save(tmp_path_factory.mktemp("base"))
+    return tiny_vlm.save(tmp_path_factory.mktemp("base"), request.param)
 
 
 @pytest.fixture(scope="module")
 def llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_vlm.save_llava(tmp_path_factory.mktemp("llava"))
+    return tiny_vlm.save(tmp_path_factory.mktemp("llava"))
 
 
 def config(model: Path) -> ModelConfig:
@@ -169,7 +169,7 @@ def test_what_changes_answers_is_a_miss(change: str, llava: Path, tmp_path: Path
     elif change == "dtype":
         told = told.model_copy(update={"dtype": "bfloat16"})
     elif change == "weights":
-        tiny_vlm.save_llava(model, seed=5)
+        tiny_vlm.save(model, seed=5)
     else:
         monkeypatch.setattr("tvt.evaluate.identity.SCORER_VERSION", 2)
     assert asked(Evaluator(told, settings, tmp_path / "e").evaluate([None], few)) == 4
@@ -248,7 +248,7 @@ def test_recorded_adapter_is_accepted(llava: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("layers", "message"), [(1, "tensors are missing"), (3, "have no place in this model")])
 def test_adapter_of_another_model_is_refused(layers: int, message: str, llava: Path, tmp_path: Path) -> None:
-    other = tiny_vlm.save_llava(tmp_path / "other", layers=layers)
+    other = tiny_vlm.save(tmp_path / "other", layers=layers)
     adapter = tiny_vlm.save_adapter(other, tmp_path / "a", 1)
     evaluator = Evaluator(config(llava), OPTIONS, tmp_path / "e")
     before = evaluator.evaluate([None], {"one": TASKS["one"]})[0]

@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+import tiny_models
 import tiny_vlm
 from PIL import Image
 
@@ -28,10 +27,9 @@ OPTIONS = EvaluationConfig(mode="options")
 ASKED = [*tiny_vlm.questions("one", 14), *tiny_vlm.questions("many", 12, images=(0, 2, 3, 0), options=3, seed=1)]
 
 
-@pytest.fixture(scope="module", params=[tiny_vlm.save_llava, tiny_vlm.save_qwen], ids=["llava", "qwen2.5-vl"])
+@pytest.fixture(scope="module", params=tiny_models.FAMILIES)
 def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
-    save: Callable[[Path], Path] = request.param
-    folder = save(tmp_path_factory.mktemp("model"))
+    folder = tiny_vlm.save(tmp_path_factory.mktemp("model"), request.param)
     return load_base(ModelConfig(model_name_or_path=str(folder), dtype="float32"))
 
 

@@ -1,0 +1,43 @@
+"""Training and evaluation show a model the same thing: token for token, pixel for pixel, in three families."""
+
+# ruff: noqa: E402
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("trl")
+
+import tiny_models
+import tiny_vlm
+from PIL import Image
+
+from tvt.core.recipe import EvaluationConfig, ModelConfig
+from tvt.evaluate.loading import load_base
+from tvt.evaluate.scorer import Scorer
+from tvt.train.collate import IGNORED, Collator
+from tvt.train.model import load_processor
+
+
+@pytest.mark.parametrize("family", tiny_models.FAMILIES)
+def test_what_is_asked_is_what_was_trained_on(family: str, tmp_path: Path) -> None:
+    config = ModelConfig(model_name_or_path=str(tiny_models.FAMILIES[family](tmp_path / family)), dtype="float32")
+    scorer = Scorer(load_base(config), EvaluationConfig())
+    collate = Collator(load_processor(config), picture_always=False)
+    for question in tiny_vlm.questions("any", 6, images=(0, 1, 2)):
+        example = {
+            "images": [Image.open(io.BytesIO(image)).convert("RGB") for image in question.images],
+            "prompt": [{"role": "user", "content": question.prompt}],
+            "completion": [{"role": "assistant", "content": question.answer}],
+        }
+        trained, asked = collate([example]), scorer.prepare([question])
+        start = int((trained["labels"][0] != IGNORED).nonzero()[0])
+        assert trained["input_ids"][0, :start].tolist() == asked["input_ids"][0].tolist()
+        letter = scorer.letter_tokens(len(question.options))[0]["ABCD".index(question.answer)]
+        assert int(trained["labels"][0, start]) == letter, "the token that is scored is the one that was trained"
+        assert ("pixel_values" in trained) == ("pixel_values" in asked) == bool(question.images)
+        if question.images:
+            assert torch.equal(trained["pixel_values"], asked["pixel_values"])
