@@ -11,7 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_models
 from problems import random_matrix
+
+from tvt.core.question import Question
+from tvt.data.question_files import write_jsonl
+from tvt.data.studies import load_study
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -31,7 +36,7 @@ def run(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         cwd=folder,
-        env=os.environ | {"COLUMNS": "80"},
+        env=os.environ | {"COLUMNS": "80", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
         check=False,
     )
 
@@ -56,15 +61,42 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for j, t in enumerate(matrix.targets)
     ]
     (path / "study.csv").write_text("\n".join(rows) + "\n")
-    run("tvt select qwen2.5-vl-7b --goal JG=0.15 --without-direct -o mixture.yaml", path)
+    tiny_models.llava(path / "base")
+    for task in load_study("qwen2.5-vl-7b").sources:
+        write_jsonl(questions(task, 40), path / "data" / f"{task}.jsonl")
+    write_jsonl(questions("Jigsaw", 20, start=1000), path / "val.jsonl")
+    (path / "recipe.yaml").write_text(RECIPE)
     return path
+
+
+RECIPE = """\
+name: readme
+model: {model_name_or_path: base, dtype: float32}
+sources: [Jigsaw]
+targets: [Jigsaw]
+training: {per_device_train_batch_size: 16}
+"""
+
+
+def questions(task: str, count: int, start: int = 0) -> list[Question]:
+    return [
+        Question(
+            id=f"{task}-{k}",
+            task=task,
+            prompt=f"Picture {k} of {task}: is it light? (A) yes (B) no",
+            options=("yes", "no"),
+            answer="AB"[k % 2],
+            images=(tiny_models.picture(k % 2, 28),),
+        )
+        for k in range(start, start + count)
+    ]
 
 
 @pytest.mark.parametrize("line", commands())
 def test_every_command_runs(line: str, folder: Path) -> None:
     done = run(line, folder)
     assert done.returncode == 0, done.stderr
-    assert done.stdout or " -o " in line
+    assert done.stdout or " -o " in line or " check " in line
 
 
 def test_readme_has_commands_and_outputs() -> None:

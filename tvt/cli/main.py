@@ -102,6 +102,12 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        if debug:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"tvt: {where}{error.strerror or error}; check the path and its permissions", err=True)
+        sys.exit(2)
     except Exception as error:
         if debug:
             raise

@@ -159,7 +159,7 @@ def frontier_table(told: SelectionTold) -> Table:
     table.add_column("mixture", overflow="fold")
     for point in points:
         top = sorted(((w, s) for s, w in point.weights.items() if w >= 0.01), reverse=True)
-        shares = ", ".join(f"{short(s)} {w:.0%}" for w, s in top[:5]) + (f" +{len(top) - 5}" if len(top) > 5 else "")
+        shares = ", ".join(f"{short(s)} {w:.0%}" for w, s in top[:4]) + (f" +{len(top) - 4}" if len(top) > 4 else "")
         table.add_row(
             f"{point.setting:+.3f}" if kind == "harm" else f"{point.setting:g}",
             f"{point.gain:+.3f}",
