@@ -27,7 +27,7 @@ from safetensors.torch import load_file, save_file
 from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig
 from tvt.core.scores import Score
-from tvt.errors import InputError
+from tvt.errors import InputError, MissingPackageError
 from tvt.evaluate import evaluator as evaluator_module
 from tvt.evaluate.batches import compose
 from tvt.evaluate.evaluator import Evaluator
@@ -345,6 +345,26 @@ def test_what_was_answered_before_an_error_is_kept(llava: Path, tmp_path: Path, 
     with pytest.raises(KeyboardInterrupt):
         Evaluator(config(llava), OPTIONS, tmp_path).evaluate([None], {"one": TASKS["one"]})
     assert asked(Evaluator(config(llava), OPTIONS, tmp_path).evaluate([None], {"one": TASKS["one"]})) == 20 - 2 * 8
+
+
+def test_four_bits(base: Path, tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes")
+    adapter = tiny_vlm.save_adapter(base, tmp_path / "a", 1)
+    model = config(base).model_copy(update={"load_in_4bit": True})
+    few = {task: questions[:6] for task, questions in TASKS.items()}
+    whole = Evaluator(config(base), OPTIONS, tmp_path / "e").evaluate([None, adapter], few)
+    found = Evaluator(model, OPTIONS, tmp_path / "e").evaluate([None, adapter], few)
+    assert asked(found) == 24, "another way to load is another answer"
+    assert outcomes(found[0]) != outcomes(found[1])
+    pairs = [(a, b) for task in few for a, b in zip(whole[0][task].items, found[0][task].items, strict=True)]
+    assert all(a.outcome.scores != b.outcome.scores for a, b in pairs)
+
+
+def test_four_bits_without_bitsandbytes(llava: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tvt.evaluate.loading.find_spec", lambda name: None)
+    model = config(llava).model_copy(update={"load_in_4bit": True})
+    with pytest.raises(MissingPackageError, match="pip install bitsandbytes, or leave --4bit out"):
+        Evaluator(model, OPTIONS, tmp_path).evaluate([None], TASKS)
 
 
 def test_damaged_chunk_is_named(llava: Path, tmp_path: Path) -> None:

@@ -113,7 +113,8 @@ def command(
 
         Console(highlight=False).print(accuracy_table(rows, unparsed=settings.mode == "generate"))
         asked, total = (sum(part(cell) for cells in results for cell in cells.values()) for part in (_asked, _total))
-        click.echo(f"asked {asked:,} of {total:,} questions, the others were known; answers in {output}", err=True)
+        known = f"; {total - asked:,} were known" if asked < total else ""
+        click.echo(f"asked {asked:,} questions{known}; answers in {output}", err=True)
     for text in doubts:
         note(text)
 

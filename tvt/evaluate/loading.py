@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,8 @@ def load_base(config: ModelConfig) -> Loaded:
     dtype = getattr(torch, config.dtype)
     options: dict[str, Any] = {"dtype": dtype, "attn_implementation": config.attn_implementation}
     if config.load_in_4bit:
+        if find_spec("bitsandbytes") is None:
+            raise MissingPackageError("4-bit loading needs bitsandbytes; pip install bitsandbytes, or leave --4bit out")
         options["quantization_config"] = library.BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
         )
@@ -66,12 +69,21 @@ def load_base(config: ModelConfig) -> Loaded:
     except (OSError, ValueError) as error:
         line = str(error).strip().splitlines()[0]
         raise InputError(f"{config.model_name_or_path}: cannot be loaded: {line}; check the name and the folder") from error
-    if not config.load_in_4bit:
+    if config.load_in_4bit:
+        _keep_packing(model)
+    else:
         model.to(device)
     # PEFT freezes the base model, and frozen weights take other kernels, which round otherwise: so freeze it from the start,
     # else the base model's scores would depend on whether an adapter was there before.
     model.eval().requires_grad_(False)
     return Loaded(model=model, processor=processor, device=device)
+
+
+def _keep_packing(model: Any) -> None:
+    """Keep 4-bit weights as they were packed: some CPUs repack them at the first pass, which fails for narrow layers."""
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _load_processor(config: ModelConfig) -> Any:
