@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig
 from tvt.data.question_files import read_questions
 from tvt.evaluate.batches import compose
+from tvt.evaluate.evaluator import Evaluator
 from tvt.evaluate.loading import Loaded, load_base
 from tvt.evaluate.scorer import Scorer
 
@@ -66,6 +68,27 @@ def options(loaded: Loaded, questions: Sequence[Question], batch: int) -> list[s
     return answers
 
 
+def script(config: ModelConfig, adapters: Sequence[Path], questions: Sequence[Question], tokens: int) -> list[str]:
+    """What a shell loop of plain scripts does for the base model and each adapter: load, then ask one by one."""
+    from peft import PeftModel
+
+    answers = []
+    for adapter in [None, *adapters]:
+        loaded = load_base(config)
+        if adapter is not None:
+            loaded = replace(loaded, model=PeftModel.from_pretrained(loaded.model, str(adapter)).eval())
+        answers += one_by_one(loaded, questions, tokens)
+    return answers
+
+
+def evaluate(config: ModelConfig, adapters: Sequence[Path], questions: Sequence[Question], batch: int) -> list[str]:
+    """What ``tvt evaluate`` does for them, its checks and files included."""
+    with tempfile.TemporaryDirectory() as folder:
+        evaluator = Evaluator(config, EvaluationConfig(batch_size=batch), Path(folder))
+        found = evaluator.evaluate([None, *adapters], {"bench": questions})
+    return [str(item.predicted) for cells in found for item in cells["bench"].items]
+
+
 def tiny(folder: Path, count: int) -> tuple[Path, list[Question]]:
     """The tests' tiny Qwen2.5-VL and questions with pictures of 112 pixels."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
@@ -84,9 +107,34 @@ def tiny(folder: Path, count: int) -> tuple[Path, list[Question]]:
     return tiny_vlm.save(folder, "qwen"), asked
 
 
+def measure(contenders: dict[str, Callable[[], list[str]]], rounds: int) -> dict[str, dict[str, Any]]:
+    """Let contenders take turns; the first of them is the plain one that the others are compared with."""
+    seconds: dict[str, list[float]] = {title: [] for title in contenders}
+    answers: dict[str, list[str]] = {}
+    for turn in range(rounds + 1):
+        for title, contender in contenders.items():
+            start = time.perf_counter()
+            answers[title] = contender()
+            if turn:  # the first turn warms up
+                seconds[title].append(time.perf_counter() - start)
+    plain = next(iter(contenders))
+    return {
+        title: {
+            "questions_per_second": round(len(answers[title]) / statistics.median(times), 1),
+            "ratio": round(statistics.median(p / own for p, own in zip(seconds[plain], times, strict=True)), 2),
+            "same_answers": sum(a == b for a, b in zip(answers[plain], answers[title], strict=True)),
+            "answers": len(answers[title]),
+        }
+        for title, times in seconds.items()
+    }
+
+
 @click.command()
 @click.option("--model", help="Folder or hub name.  [default: a tiny Qwen2.5-VL with random weights]")
 @click.option("--questions", "path", type=click.Path(path_type=Path), help="A .jsonl or .parquet file of questions.")
+@click.option(
+    "--adapter", "adapters", multiple=True, type=click.Path(path_type=Path), help="Of MODEL. Repeatable.  [default: 3 made]"
+)
 @click.option("--count", default=160, show_default=True, help="Questions asked by each contender and turn.")
 @click.option("--batch-size", default=16, show_default=True)
 @click.option("--max-new-tokens", default=4, show_default=True, help="Of the generation.")
@@ -97,6 +145,7 @@ def main(
     *,
     model: str | None,
     path: Path | None,
+    adapters: tuple[Path, ...],
     count: int,
     batch_size: int,
     max_new_tokens: int,
@@ -106,41 +155,37 @@ def main(
 ) -> None:
     """Measure both and compare their answers."""
     with tempfile.TemporaryDirectory() as name:
-        made, asked = tiny(Path(name), count)
+        made, asked = tiny(Path(name) / "model", count)
         if path:
             asked = list(read_questions(path))[:count]
-        loaded = load_base(ModelConfig(model_name_or_path=model or str(made), dtype=dtype))
-        contenders: dict[str, Callable[[], list[str]]] = {
-            "generation, one by one": lambda: one_by_one(loaded, asked, max_new_tokens),
-            "options, one by one": lambda: options(loaded, asked, 1),
-            f"options, batches of {batch_size}": lambda: options(loaded, asked, batch_size),
-        }
-        seconds: dict[str, list[float]] = {title: [] for title in contenders}
-        answers: dict[str, list[str]] = {}
-        for turn in range(rounds + 1):
-            for title, contender in contenders.items():
-                start = time.perf_counter()
-                answers[title] = contender()
-                if turn:  # the first turn warms up
-                    seconds[title].append(time.perf_counter() - start)
-    plain = next(iter(contenders))
-    rates = {title: len(asked) / statistics.median(times) for title, times in seconds.items()}
-    figures = {
-        title: {
-            "questions_per_second": round(rate, 1),
-            "ratio": round(statistics.median(p / o for p, o in zip(seconds[plain], seconds[title], strict=True)), 2),
-            "same_answers": sum(a == b for a, b in zip(answers[plain], answers[title], strict=True)),
-        }
-        for title, rate in rates.items()
-    }
+        if model is None:
+            tiny_vlm: Any = import_module("tiny_vlm")
+            adapters = tuple(tiny_vlm.save_adapter(made, Path(name) / str(seed), seed) for seed in range(3))
+        config = ModelConfig(model_name_or_path=model or str(made), dtype=dtype)
+        loaded = load_base(config)
+        figures = measure(
+            {
+                "generation, one by one": lambda: one_by_one(loaded, asked, max_new_tokens),
+                "options, one by one": lambda: options(loaded, asked, 1),
+                f"options, batches of {batch_size}": lambda: options(loaded, asked, batch_size),
+            },
+            rounds,
+        )
+        figures |= measure(
+            {
+                f"script, base + {len(adapters)} adapters": lambda: script(config, adapters, asked, max_new_tokens),
+                f"tvt evaluate, base + {len(adapters)}": lambda: evaluate(config, adapters, asked, batch_size),
+            },
+            rounds,
+        )
     if as_json:
         click.echo(json.dumps({"questions": len(asked), "rounds": rounds, "device": str(loaded.device), "results": figures}))
         return
-    click.echo(f"{len(asked)} questions, {rounds} turns, {loaded.device}, {dtype}")
+    click.echo(f"{len(asked)} questions, {rounds} turns, {loaded.device}, {dtype}, generating {max_new_tokens} tokens")
     for title, found in figures.items():
         click.echo(
             f"{title:26} {found['questions_per_second']:>8} questions/s {found['ratio']:>6} x   "
-            f"{found['same_answers']} of {len(asked)} answers the same"
+            f"{found['same_answers']} of {found['answers']} answers the same"
         )
 
 
