@@ -107,6 +107,17 @@ def test_the_same_run_is_not_done_twice_and_gives_the_same_bytes(models: dict[st
         train(recipe(models["llava"]), rows, tmp_path / "a", seed=1)
 
 
+def test_every_answer_weighs_the_same_however_a_batch_is_divided(models: dict[str, Path], tmp_path: Path) -> None:
+    """The last step has two of four rows, of which one forward pass at a time sees four, two or one."""
+    rows = write_rows(tmp_path / "rows", [1] * 10)
+    losses = [
+        train(recipe(models["qwen"], {"per_device_train_batch_size": size}), rows, tmp_path / f"run{size}", seed=1).losses
+        for size in (4, 2, 1)
+    ]
+    for divided in losses[1:]:
+        assert [loss for _, loss in divided] == pytest.approx([loss for _, loss in losses[0]], abs=1e-5)
+
+
 def test_loss_is_on_the_answer_alone(models: dict[str, Path], rows: Path) -> None:
     from tvt.train.collate import Collator
     from tvt.train.model import load_processor
@@ -260,6 +271,34 @@ def test_another_run_is_not_resumed(models: dict[str, Path], rows: Path, tmp_pat
         train(recipe(models["llava"], {"save_steps": 1, "learning_rate": 1e-3}), rows, run, seed=2, resume=True)
     with pytest.raises(InputError, match="per_device_train_batch_size 4, not 2: resume with the same"):
         train(recipe(models["llava"], {"per_device_train_batch_size": 2}), rows, run, seed=1, resume=True)
+
+
+def test_a_base_model_is_known_by_its_content(models: dict[str, Path], rows: Path, tmp_path: Path) -> None:
+    base = FAMILIES["llava"](tmp_path / "base")
+    record = train(recipe(base), rows, tmp_path / "run", seed=1)
+    base.rename(tmp_path / "moved")
+    assert train(recipe(tmp_path / "moved"), rows, tmp_path / "run", seed=1) == record
+    other = FAMILIES["llava"](tmp_path / "base", seed=1)
+    with pytest.raises(InputError, match=r"differs in model\.model_name_or_path"):
+        train(recipe(other), rows, tmp_path / "run", seed=1)
+
+
+def test_large_files_are_known_by_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import tvt.train.base as base
+
+    monkeypatch.setattr(base, "_WHOLE_BYTES", 1000)
+    monkeypatch.setattr(base, "_PIECE_BYTES", 100)
+    path = tmp_path / "model.safetensors"
+    content = np.random.default_rng(0).integers(0, 256, 300_000, np.uint8)
+    path.write_bytes(content.tobytes())
+    before = base.base_digest(str(tmp_path))
+    assert base.base_digest(str(tmp_path)) == before
+    for place in (0, -1):
+        changed = content.copy()
+        changed[place] ^= 1
+        path.write_bytes(changed.tobytes())
+        assert base.base_digest(str(tmp_path)) != before
+    assert base.base_digest("Qwen/Qwen2.5-VL-3B-Instruct") is None
 
 
 def test_world_size_must_be_as_asked(models: dict[str, Path], rows: Path, tmp_path: Path) -> None:

@@ -81,14 +81,19 @@ def test_zero2_resumed(alone: TrainingRecord, model: Path, rows: Path, tmp_path:
     assert [loss for _, loss in record.losses] == pytest.approx([loss for _, loss in alone.losses], abs=1e-4)
 
 
-def test_two_processes_without_deepspeed(alone: TrainingRecord, model: Path, rows: Path, tmp_path: Path) -> None:
-    record = train(asked(model, 2), rows, tmp_path / "run", seed=1)
-    assert record.num_processes == 2
-    assert farthest(weights(record), weights(alone)) < 1e-4
+def test_four_bit_under_zero3(model: Path, rows: Path, tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes")
+    config = str(ROOT / "recipes" / "deepspeed" / "zero3.json")
+    training = {"global_batch_size": 8, "per_device_train_batch_size": 2, "num_train_epochs": 2}
+    loading = {"dtype": "bfloat16", "load_in_4bit": True}
+    runtime = {"num_processes": 2, "deepspeed": config}
+    record = train(recipe(model, training, model=loading, runtime=runtime), rows, tmp_path / "run", seed=1)
+    assert record.losses[-1][1] < record.losses[0][1] - 0.3
+    verify_adapter(record.adapter)
 
 
 def test_two_machines(alone: TrainingRecord, model: Path, rows: Path, tmp_path: Path) -> None:
-    """Both on this one, each started by a command of its own."""
+    """Both on this one, each started by a command of its own; without DeepSpeed."""
     (tmp_path / "recipe.yaml").write_text(json.dumps(asked(model, 2).model_dump(mode="json")))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -131,7 +136,6 @@ def test_gradient_that_is_not_finite_stops_deepspeed_before_its_step(
         def compute_loss(self, *args, **options):
             loss = original(self, *args, **options)
             if self.state.global_step == 1:
-                self.model.register_step = True
                 weight = next(weight for weight in self.model.parameters() if weight.requires_grad)
                 loss = loss + torch.sqrt(weight.sum() * 0)
             return loss
@@ -180,3 +184,15 @@ def workers(run: Path) -> list[str]:
         if f"{run}/.job" in text:
             found.append(text)
     return found
+
+
+def test_messages_of_processes_that_write_at_once_are_told_apart(tmp_path: Path) -> None:
+    from tvt.train.launch import _follow
+    from tvt.train.worker import MARK
+
+    line = "".join(f"{MARK}{json.dumps(['error', ['TrainingError', text]])}" for text in ("one", "two"))
+    code = f"print('before' + {line!r}); print('after')"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        errors = _follow(process, tmp_path / "log", print)
+    assert errors == [("TrainingError", "one"), ("TrainingError", "two")]
+    assert (tmp_path / "log").read_text().split() == ["beforeafter"]

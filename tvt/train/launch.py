@@ -18,6 +18,7 @@ from tvt.core.recipe import Recipe
 from tvt.errors import InputError, MissingPackageError, TrainingError
 from tvt.io import atomic
 from tvt.io.adapter_file import verify_adapter
+from tvt.train.base import base_digest
 from tvt.train.checkpoints import check_same_run, has_checkpoints, newest_checkpoint, remove_broken
 from tvt.train.record import ADAPTER, LOG, RECORD, Job, Progress, TrainingRecord, load_training_record, silent
 from tvt.train.rows import check_rows, dataset_digest
@@ -68,7 +69,12 @@ def train(
     _check_request(recipe, machines)
     check_rows(dataset)
     job = Job(
-        recipe=recipe, dataset=dataset.absolute(), output=output.absolute(), seed=seed, dataset_digest=dataset_digest(dataset)
+        recipe=recipe,
+        dataset=dataset.absolute(),
+        output=output.absolute(),
+        seed=seed,
+        dataset_digest=dataset_digest(dataset),
+        base_digest=base_digest(recipe.model.model_name_or_path),
     )
     output.mkdir(parents=True, exist_ok=True)
     with _lock(job.output, machines):
@@ -227,16 +233,16 @@ def _follow(process: subprocess.Popen[str], log: Path, progress: Tell) -> list[t
     assert process.stdout is not None  # noqa: S101 - it was asked for
     with log.open("a", encoding="utf-8") as stream:
         for line in process.stdout:
-            _, mark, told = line.partition(MARK)
-            if not mark:
-                stream.write(line)
+            printed, *told = line.split(MARK)
+            if printed or not told:
+                stream.write(printed)
                 stream.flush()
-                continue
-            kind, what = json.loads(told)
-            if kind == "progress":
-                progress(Progress(**what))
-            else:
-                errors.append((what[0], what[1]))
+            for message in told:  # two, if two processes wrote at once
+                kind, what = json.JSONDecoder().raw_decode(message)[0]
+                if kind == "progress":
+                    progress(Progress(**what))
+                else:
+                    errors.append((what[0], what[1]))
     return errors
 
 

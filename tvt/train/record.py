@@ -27,11 +27,16 @@ class Job:
     output: Path
     seed: int
     dataset_digest: str
+    base_digest: str | None = None
+    """Of a base model in a folder, from :func:`tvt.train.base.base_digest`."""
     resume_from: Path | None = None
 
     def parts(self) -> dict[str, Any]:
         """What decides the adapter, by name."""
-        return {**self.recipe.training_identity(), "dataset": self.dataset_digest, "seed": self.seed, "order": ORDER_VERSION}
+        told = self.recipe.training_identity()
+        if self.base_digest is not None:  # what a model is, not where it lies
+            told["model"] = {**told["model"], "model_name_or_path": self.base_digest}
+        return {**told, "dataset": self.dataset_digest, "seed": self.seed, "order": ORDER_VERSION}
 
     @property
     def identity(self) -> str:
