@@ -41,3 +41,21 @@ def test_what_is_asked_is_what_was_trained_on(family: str, tmp_path: Path) -> No
         assert ("pixel_values" in trained) == ("pixel_values" in asked) == bool(question.images)
         if question.images:
             assert torch.equal(trained["pixel_values"], asked["pixel_values"])
+
+
+def test_a_photo_turned_by_its_exif_tag_is_turned_alike(tmp_path: Path) -> None:
+    """A camera held sideways writes a tag instead of turning the pixels; both sides must read it."""
+    from datasets import Dataset
+
+    from tvt.core.question import Question
+    from tvt.evaluate.scorer import _decode
+    from tvt.train.rows import Examples
+
+    picture, tag = Image.new("RGB", (20, 10), "white"), Image.Exif()
+    tag[0x0112] = 6
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", exif=tag)
+    row = {"images": [{"bytes": stream.getvalue(), "path": None}], "prompt": [], "completion": [], "id": "x", "source": "s"}
+    (trained,) = Examples(Dataset.from_list([row]), tmp_path)[0]["images"]
+    asked = Question(id="x", task="s", prompt="?", options=("a", "b"), answer="A", images=(stream.getvalue(),))
+    assert trained.size == _decode(asked, 0).size == (10, 20)

@@ -113,12 +113,12 @@ class Examples:
         return {"images": images, "prompt": list(row["prompt"]), "completion": list(row["completion"])}
 
     def _image(self, image: dict[str, Any], row: dict[str, Any], index: int, place: int) -> Any:
-        from PIL import Image
+        from PIL import Image, ImageOps
 
         try:
             content = image["bytes"] if image["bytes"] is not None else Path(image["path"]).read_bytes()
             with Image.open(io.BytesIO(content)) as opened:
-                return opened.convert("RGB")
+                return ImageOps.exif_transpose(opened).convert("RGB")
         except (OSError, TypeError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise InputError(
                 f"{self._folder}: {_name(row, index)}: image {place} cannot be read ({error}); mend the row and mix anew"
