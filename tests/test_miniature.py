@@ -151,9 +151,12 @@ def test_shapes_are_drawn_where_the_scene_says(name: str) -> None:
 
 
 def test_the_edited_tile_looks_darker() -> None:
-    """Measured on pixels, the light taken out."""
-    for index in range(100):
+    """Measured on pixels, the light taken out, for edits that exceed what the phases of the patterns do to a mean."""
+    for index in range(200):
         scene = scene_of("Forensic_Detection", index, seed=1, split="report")
+        lightness = [tile.lightness for tile in scene.tiles]
+        if min(lightness) > 0.92 * max(lightness):
+            continue
         axis = (np.arange(SIZE) + 0.5) / SIZE - 0.5
         light = 1 + scene.slope[0] * axis[None, :] + scene.slope[1] * axis[:, None]
         pixels = render(scene).astype(float).max(axis=2) / light
@@ -205,7 +208,7 @@ def test_scenes_stay_the_same_over_versions() -> None:
             shapes = [(thing.shape, f"{thing.x:.3f} {thing.y:.3f} {thing.size:.3f}") for thing in scene.things]
             tiles = [(tile.texture, tile.left, tile.top, f"{tile.hue:.3f} {tile.lightness:.3f}") for tile in scene.tiles]
             told.update(repr((name, scene.answer, scene.grain, shapes, tiles)).encode())
-    assert told.hexdigest()[:16] == "cdc3f549c4014cf0"
+    assert told.hexdigest()[:16] == "30b7a1018a9d5e84"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -37,7 +37,7 @@ def scatter(rng: Rng, count: int, *, low: float = 7, high: float = SIZE - 7, apa
 def shape_at(rng: Rng, shape: Shape, place: tuple[float, float], *, low: float = 3.5, high: float = 5.0) -> Thing:
     """A shape of random size and a colour of its kind."""
     # Discs are warm and the rest cold, so that a tiny model that sees colours sooner than outlines can tell them apart.
-    hue = rng.uniform(0, 0.17) if shape == "disc" else rng.uniform(0.33, 0.8)
+    hue = rng.uniform(0, 0.17) if shape == "disc" else rng.uniform(0.21, 0.86)
     paint = colorsys.hsv_to_rgb(hue, rng.uniform(0.6, 0.9), 0.9)
     return Thing(shape=shape, x=place[0], y=place[1], size=float(rng.uniform(low, high)), colour=paint)
 
@@ -67,9 +67,10 @@ def counting(rng: Rng, answer: int) -> Scene:
 
 
 def count_comparison(rng: Rng, answer: int) -> Scene:
-    """More discs in the left (0) or in the right half, the other shapes making up the difference at random."""
+    """One disc or two more in the left half (0) or in the right one, among other shapes."""
     more = int(rng.integers(2, 5))
-    discs = [int(rng.integers(0, more)), more] if answer else [more, int(rng.integers(0, more))]
+    fewer = more - 1 - int(rng.random() < 0.3)
+    discs = [fewer, more] if answer else [more, fewer]
     things: list[Thing] = []
     for side, count in enumerate(discs):
         # Half a picture is narrow: x and y are drawn apart.
@@ -128,7 +129,7 @@ def nearest_post(rng: Rng, answer: int) -> Scene:
 def relative_reflectance(rng: Rng, answer: int) -> Scene:
     """Two grey patches under uneven light; the darker paint is left (0) or right."""
     dark = rng.uniform(0.3, 0.55)
-    light = dark * rng.uniform(1.15, 1.6)
+    light = dark * rng.uniform(1.04, 1.3)
     shades = [dark, light] if answer == 0 else [light, dark]
     ys = rng.uniform(20, 44, 2)
     things = [
@@ -178,7 +179,7 @@ def textures(rng: Rng, count: int, *, distinct: bool = False) -> list[Texture]:
 def forensic(rng: Rng, answer: int) -> Scene:
     """Four tiles of one material; the edited one is darker, and stands in the quarter that ``answer`` names."""
     (texture,), hue = textures(rng, 1), float(rng.uniform())
-    loss = rng.uniform(0.72, 0.9)
+    loss = rng.uniform(0.84, 0.97)
     tiles = [
         tile(rng, box, texture, hue, lightness=float(0.85 * (loss if place == answer else 1)))
         for place, box in enumerate(QUARTERS)
