@@ -6,7 +6,8 @@ Exit codes: 0 done, 1 a defect of tvt itself, 2 bad usage or bad input, 3 no fea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 
@@ -59,3 +60,12 @@ def suggest(name: str, known: Sequence[str]) -> str:
     lowered = {candidate.lower(): candidate for candidate in known}
     near = get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.5)
     return f" (did you mean '{lowered[near[0]]}'?)" if near else ""
+
+
+@contextmanager
+def needs_train_extra() -> Iterator[None]:
+    """Say which extra to install when torch, transformers or peft is not there."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise MissingPackageError(f"{error.name} is not installed, and scoring needs it; pip install 'tvt[train]'") from error

@@ -6,8 +6,7 @@ import io
 from collections.abc import Sequence
 
 from tvt.core.question import Question
-from tvt.errors import InputError
-from tvt.evaluate.loading import needs_train_extra
+from tvt.errors import InputError, needs_train_extra
 
 TOKENS_PER_QUESTION = 2048
 """A batch is padded to at most this many tokens a question on average; larger questions go in smaller batches."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig, identity
-from tvt.errors import InputError
+from tvt.errors import InputError, needs_train_extra
 from tvt.io import atomic, digest
 from tvt.io.adapter_file import CONFIG, RECORD, WEIGHTS, check_weights, verify_adapter
 
@@ -94,8 +94,6 @@ def model_identity(model: ModelConfig, memory: Path) -> dict[str, Any]:
 
 def _hub_commit(model: ModelConfig) -> str:
     """The commit that the name and revision stand for, as the hub or its local cache says."""
-    from tvt.evaluate.loading import needs_train_extra
-
     with needs_train_extra():
         from transformers.utils.hub import cached_file, extract_commit_hash
     name = model.model_name_or_path

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tvt.core.recipe import ModelConfig
-from tvt.errors import InputError, MissingPackageError
+from tvt.errors import InputError, MissingPackageError, needs_train_extra
 from tvt.evaluate.identity import CheckedAdapter, check_adapter
 
 _NAME = "scored"
@@ -25,15 +25,6 @@ class Loaded:
     model: Any
     processor: Any
     device: Any
-
-
-@contextmanager
-def needs_train_extra() -> Iterator[None]:
-    """Say which extra to install when torch, transformers or peft is not there."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise MissingPackageError(f"{error.name} is not installed, and scoring needs it; pip install 'tvt[train]'") from error
 
 
 def load_base(config: ModelConfig) -> Loaded:

@@ -13,8 +13,8 @@ from typing import Any
 
 from tvt.core.question import LETTERS, Question
 from tvt.core.recipe import EvaluationConfig
-from tvt.errors import InputError
-from tvt.evaluate.loading import Loaded, needs_train_extra
+from tvt.errors import InputError, needs_train_extra
+from tvt.evaluate.loading import Loaded
 
 PREPARED_BYTES = 512 * 2**20
 """Prepared inputs kept for the next adapter: the same questions are asked of each."""
