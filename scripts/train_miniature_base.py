@@ -2,8 +2,7 @@
 
     python scripts/train_miniature_base.py -o tvt/data/miniature/base
 
-One thread, a fixed seed, loss on the answer only. It stops far short of mastery on purpose: what is learnt already cannot be
-transferred.
+One thread, a fixed seed, loss on the answer only. It stops short of mastery on purpose, so that transfer has room.
 """
 
 from __future__ import annotations
