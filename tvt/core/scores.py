@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 BASE = "base"
@@ -34,3 +35,24 @@ class MaskedScore:
     source: str | None
     target: str
     reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MixtureScore:
+    """One evaluation of a run on several sources, or on less than the whole budget of one (a dose).
+
+    ``weights`` are shares of the study's budget by source; those of a dose sum to less than 1.
+    """
+
+    mixture: str
+    run: str
+    weights: Mapping[str, float]
+    target: str
+    correct: int
+    total: int
+    both_correct: int | None = None
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right answers."""
+        return self.correct / self.total
