@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -53,25 +54,36 @@ class Mixture(_Value):
     schema_version: int = 1
     status: Literal["optimal", "optimal_inaccurate"] = "optimal"
     verdict: Literal["train", "nothing_helps"] = "train"
-    objective: float
+    objective: float | None = None
     """*gain*: the weighted mean gain less risk and penalties. *goals*: the mean margin when all goals are met, else minus the
-    total shortfall (both less penalties). *worst*: the smallest gain."""
+    total shortfall (both less penalties). *worst*: the smallest gain. ``None`` for a mixture that nobody optimised."""
     weights: dict[str, float]
     counts: dict[str, int]
     """Integer examples per source; they sum to the budget (or to 0 where nothing helps)."""
     budget: int
-    predicted: dict[str, Prediction]
-    prices: dict[str, float]
+    predicted: dict[str, Prediction] = {}
+    prices: dict[str, float] = {}
     """Gain of the objective per unit by which a binding constraint is relaxed, by the constraint's name."""
     harmed: tuple[Harm, ...] = ()
-    audit: Audit
-    solver: SolverRecord
+    audit: Audit | None = None
+    solver: SolverRecord | None = None
     credible: dict[str, dict[str, float]] = {}
     """By counting target, the sources whose gain is credible, with that gain."""
     least_bad: dict[str, float] = {}
     """Where nothing helps: the mixture that would have been best, for the record."""
     notes: tuple[str, ...] = ()
     provenance: dict[str, Any] = {}
+
+    @classmethod
+    def of_counts(cls, counts: Mapping[str, int], **more: Any) -> Mixture:
+        """A mixture by its examples per source, such as a baseline or a single source."""
+        budget = sum(counts.values())
+        return cls(
+            weights={source: count / budget if budget else 0.0 for source, count in counts.items()},
+            counts=dict(counts),
+            budget=budget,
+            **more,
+        )
 
     @property
     def sources(self) -> tuple[str, ...]:

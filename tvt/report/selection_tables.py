@@ -185,6 +185,8 @@ def _count(sources: int) -> str:
 
 def _footer(mixture: Mixture) -> Text:
     audit, solver = mixture.audit, mixture.solver
+    if audit is None or solver is None or mixture.objective is None:
+        return Text("Nobody optimised this mixture.", style="dim")
     passed = "passed" if audit.passed else "FAILED"
     return Text(
         f"Audit {passed} (worst violation {audit.worst_violation:.1e}); objective {mixture.objective:.4f}; "
