@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from tvt.core.mixture_runs import MixtureRuns, mixture_gains
 from tvt.core.pgf import Bools, Floats, has_gap, item_standard_error, perfection_gap_factor
-from tvt.core.scores import MaskedScore, Score
+from tvt.core.scores import MaskedScore, MixtureScore, Score
 from tvt.core.task import Task, resolve_name
 
 Cell = tuple[str, str, str]
@@ -43,6 +44,8 @@ class TransferMatrix:
     """The base model's name."""
     parameters: float | None = None
     """The base model's number of parameters, in billions (orders the scale trend)."""
+    evidence: MixtureRuns | None = None
+    """Gains of runs on mixtures and doses beside the single-source runs: they tell how gain grows with weight."""
 
     @property
     def mean(self) -> Floats:
@@ -102,8 +105,12 @@ class TransferMatrix:
         return resolve_name(text, self.tasks, tuple(dict.fromkeys((*self.sources, *self.targets))))
 
     def only_runs(self, keep: Sequence[int]) -> TransferMatrix:
-        """The same matrix measured by some of the runs only (positions in ``runs``)."""
+        """The same matrix measured by some of the runs only (positions in ``runs``).
+
+        Evidence of a run that is left out goes with it; evidence of runs that are none of the study's stays.
+        """
         kept = list(keep)
+        left_out = [run for k, run in enumerate(self.runs) if k not in set(kept)]
         return replace(
             self,
             runs=tuple(self.runs[k] for k in kept),
@@ -111,17 +118,21 @@ class TransferMatrix:
             item_errors=self.item_errors[kept],
             base=self.base[kept],
             after=self.after[kept],
+            evidence=None if self.evidence is None else self.evidence.without_runs(left_out),
         )
 
     def digest(self) -> str:
-        """sha256 of names and values: the same for the same measurements in whatever order they were listed."""
+        """sha256 of names and values (and of the evidence, where there is any): the same for the same measurements in whatever
+        order they were listed.
+        """
         cells = sorted(
             (run, source, target, repr(float(self.values[k, i, j])), repr(float(self.item_errors[k, i, j])))
             for k, run in enumerate(self.runs)
             for i, source in enumerate(self.sources)
             for j, target in enumerate(self.targets)
         )
-        return hashlib.sha256(json.dumps([self.metric, cells]).encode()).hexdigest()
+        beside = [] if self.evidence is None else [self.evidence.cells()]
+        return hashlib.sha256(json.dumps([self.metric, cells, *beside]).encode()).hexdigest()
 
     @classmethod
     def from_values(
@@ -166,13 +177,15 @@ class TransferMatrix:
         name: str = "study",
         model: str | None = None,
         parameters: float | None = None,
+        mixtures: Iterable[MixtureScore] = (),
     ) -> TransferMatrix:
-        """Build from evaluations with base rows.
+        """Build from evaluations with base rows; ``mixtures`` become ``evidence``.
 
         A run without a base row of its own uses the only base row of that target where there is just one. A cell whose base
         is missing, or is not below the target's ceiling, is masked with that reason.
         """
-        return _Builder(tuple(scores), tuple(masked), tuple(tasks)).build(name, model, parameters)
+        builder = _Builder(tuple(scores), tuple(masked), tuple(tasks))
+        return replace(builder.build(name, model, parameters), evidence=builder.evidence(tuple(mixtures)))
 
 
 class _Builder:
@@ -223,13 +236,22 @@ class _Builder:
             parameters=parameters,
         )
 
-    def _base(self) -> tuple[Floats, Floats]:
-        """Accuracy and number of questions of the base rows, (runs, targets)."""
-        accuracy, total = (np.full((len(self.runs), len(self.targets)), np.nan) for _ in range(2))
+    def evidence(self, mixtures: tuple[MixtureScore, ...]) -> MixtureRuns | None:
+        """Gains of the runs with weights."""
+        return mixture_gains(mixtures, self._base_rows(), sources=self.sources, targets=self.targets, ceilings=self.ceilings)
+
+    def _base_rows(self) -> dict[str, dict[str, Score]]:
+        """Target -> run -> score of the base model."""
         rows: dict[str, dict[str, Score]] = {}
         for score in self.scores:
             if score.source is None:
                 rows.setdefault(score.target, {})[score.run] = score
+        return rows
+
+    def _base(self) -> tuple[Floats, Floats]:
+        """Accuracy and number of questions of the base rows, (runs, targets)."""
+        accuracy, total = (np.full((len(self.runs), len(self.targets)), np.nan) for _ in range(2))
+        rows = self._base_rows()
         for j, target in enumerate(self.targets):
             known = rows.get(target, {})
             shared = next(iter(known.values())) if len(known) == 1 else None

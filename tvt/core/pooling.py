@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from tvt.core.matrix import Cell, TransferMatrix
+from tvt.core.mixture_runs import MixtureRuns, join
 from tvt.errors import InputError
 
 
 def pool(matrices: Sequence[TransferMatrix]) -> TransferMatrix:
     """One matrix with the runs of all; a cell that a study lacks is missing in its runs. The spread between studies then counts
-    as spread between runs.
+    as spread between runs. Mixture and dose runs beside the studies stand side by side too.
 
     Raises:
         InputError: different metrics, or no matrix.
@@ -51,4 +53,14 @@ def pool(matrices: Sequence[TransferMatrix]) -> TransferMatrix:
         reasons=reasons,
         tasks=tuple(tasks.values()),
         metric=matrices[0].metric,
+        evidence=join([_named(m.evidence, m.name) for m in matrices if m.evidence is not None]),
+    )
+
+
+def _named(evidence: MixtureRuns, study: str) -> MixtureRuns:
+    """Evidence whose rows and runs carry their study's name, as the pooled matrix's runs do."""
+    return replace(
+        evidence,
+        ids=tuple(f"{study}/{name}" for name in evidence.ids),
+        runs=tuple(f"{study}/{run}" for run in evidence.runs),
     )

@@ -1,4 +1,6 @@
-"""tvt's own study format: a folder with ``study.yaml`` (what the study is) and ``scores.csv`` (what was counted)."""
+"""tvt's own study format: a folder with ``study.yaml`` (what the study is) and ``scores.csv`` (what was counted), and
+``mixtures.csv`` where runs on mixtures or doses were counted too.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from tvt.core.matrix import TransferMatrix
-from tvt.core.scores import BASE, MaskedScore, Score
+from tvt.core.scores import BASE, MaskedScore, MixtureScore, Score
 from tvt.core.task import Task
 from tvt.data.csv_study import refuse_if_empty
 from tvt.data.csv_table import Faults, Table, read_table
+from tvt.data.mixture_scores import MIXTURES_FILE, mixture_scores_csv, read_mixture_scores
 from tvt.data.score_rows import BASE_NAMES, Columns, Scores, check_size, find_columns, read_scores
 from tvt.data.tasks import load_tasks
 from tvt.errors import InputError, suggest
@@ -48,6 +51,8 @@ class StudyManifest(BaseModel):
     """Who measured what, and where it is published."""
     scores: str = SCORES_FILE
     """The table of counts, a path inside the folder."""
+    mixtures: str | None = None
+    """The table of runs on mixtures and doses (see :mod:`tvt.data.mixture_scores`), a path inside the folder."""
     tasks: Annotated[tuple[Task, ...], Field(min_length=1)]
     """The tasks. A plain name takes its details from tvt's own manifest, if there is one; a mapping overrides them."""
 
@@ -89,6 +94,7 @@ class StudyFolder:
     manifest: StudyManifest
     scores: tuple[Score, ...]
     masked: tuple[MaskedScore, ...]
+    mixtures: tuple[MixtureScore, ...] = ()
 
     def matrix(self) -> TransferMatrix:
         """The PGF matrix of the study."""
@@ -99,6 +105,7 @@ class StudyFolder:
             name=self.manifest.name,
             model=self.manifest.model,
             parameters=self.manifest.parameters,
+            mixtures=self.mixtures,
         )
 
 
@@ -125,10 +132,32 @@ def read_study(folder: Path) -> StudyFolder:
     """Read a study folder.
 
     Raises:
-        InputError: a damaged ``study.yaml``, or any fault of the scores, all at once.
+        InputError: a damaged ``study.yaml``, or any fault of the scores and the mixtures, all at once.
     """
     manifest = read_manifest(folder)
-    path = _inside(folder, manifest.scores)
+    paths = _paths(folder, manifest)
+    if manifest.mixtures is None and (folder / MIXTURES_FILE).is_file():
+        hint = f"add 'mixtures: {MIXTURES_FILE}' there, or remove the file"
+        raise InputError(f"{folder / STUDY_FILE}: does not name {MIXTURES_FILE}, which lies beside it; {hint}")
+    faults: list[str] = []
+    found = Scores((), (), {})
+    mixtures: tuple[MixtureScore, ...] = ()
+    try:
+        found = _read_counts(paths[0], manifest)
+    except InputError as error:
+        faults += error.faults
+    try:
+        if len(paths) > 1:
+            mixtures = read_mixture_scores(paths[1], [t.name for t in manifest.tasks], None if faults else found.scores)
+    except InputError as error:
+        faults += error.faults
+    if faults:
+        raise InputError(*faults)
+    return StudyFolder(manifest=manifest, scores=found.scores, masked=found.masked, mixtures=mixtures)
+
+
+def _read_counts(path: Path, manifest: StudyManifest) -> Scores:
+    """Read ``scores.csv``; raises InputError with all its faults."""
     table = read_table(path)
     faults = Faults(path)
     positions = find_columns(table, {name: name for name in (*_REQUIRED, *_OPTIONAL)}, faults)
@@ -142,7 +171,7 @@ def read_study(folder: Path) -> StudyFolder:
     rows = found.rows
     check_size(len({row.run for row in rows}), len({row.source for row in rows}), len(manifest.tasks), faults)
     faults.check()
-    return StudyFolder(manifest=manifest, scores=found.scores, masked=found.masked)
+    return found
 
 
 def load_study_folder(folder: Path) -> TransferMatrix:
@@ -153,7 +182,13 @@ def load_study_folder(folder: Path) -> TransferMatrix:
 
 
 def write_study(
-    folder: Path, manifest: StudyManifest, scores: Iterable[Score], masked: Iterable[MaskedScore] = (), *, notes: str = ""
+    folder: Path,
+    manifest: StudyManifest,
+    scores: Iterable[Score],
+    masked: Iterable[MaskedScore] = (),
+    *,
+    mixtures: Iterable[MixtureScore] = (),
+    notes: str = "",
 ) -> None:
     """Write a study folder that :func:`read_study` reads back equal; ``study.yaml`` comes last, as the record.
 
@@ -162,13 +197,19 @@ def write_study(
         manifest: what the study is.
         scores: evaluations, all with counts.
         masked: evaluations that are missing, with their reason.
+        mixtures: evaluations of runs on mixtures and doses. Where there are any and the manifest names no file for them, they
+            go to ``mixtures.csv`` and ``study.yaml`` names it; where there are none, it names no file.
         notes: a comment for the head of ``study.yaml``.
 
     Raises:
         InputError: a score without counts, which the format cannot hold.
     """
-    path = _inside(folder, manifest.scores)
-    atomic.write_text(path, _csv(tuple(scores), tuple(masked)))
+    runs = tuple(mixtures)
+    manifest = manifest.model_copy(update={"mixtures": (manifest.mixtures or MIXTURES_FILE) if runs else None})
+    paths = _paths(folder, manifest)
+    atomic.write_text(paths[0], _csv(tuple(scores), tuple(masked)))
+    if runs:
+        atomic.write_text(paths[1], mixture_scores_csv(runs))
     data = manifest.model_dump(mode="json", exclude_defaults=True, exclude={"tasks"})
     known = {task.name: task for task in load_tasks()}
     tasks = [t.name if t == known.get(t.name, Task(name=t.name)) else _spelled_out(t, known) for t in manifest.tasks]
@@ -205,12 +246,19 @@ def _csv(scores: tuple[Score, ...], masked: tuple[MaskedScore, ...]) -> str:
     return stream.getvalue()
 
 
-def _inside(folder: Path, name: str) -> Path:
-    """The path of the scores, which must not leave the folder."""
-    path = folder / name
-    if Path(name).is_absolute() or not path.resolve().is_relative_to(folder.resolve()):
-        raise InputError(f"{folder / STUDY_FILE}: scores: '{name}' leaves the study's folder; keep the file inside it")
-    return path
+def _paths(folder: Path, manifest: StudyManifest) -> list[Path]:
+    """The paths of the scores and, where there is one, of the mixtures; none may leave the folder."""
+    faults, found = [], []
+    for key, name in (("scores", manifest.scores), ("mixtures", manifest.mixtures)):
+        if name is None:
+            continue
+        path = folder / name
+        if Path(name).is_absolute() or not path.resolve().is_relative_to(folder.resolve()):
+            faults.append(f"{folder / STUDY_FILE}: {key}: '{name}' leaves the study's folder; keep the file inside it")
+        found.append(path)
+    if faults:
+        raise InputError(*faults)
+    return found
 
 
 def _check_names(table: Table, columns: Columns, tasks: tuple[Task, ...], faults: Faults) -> None:
