@@ -44,3 +44,153 @@ class Measured:
     answers: Mapping[str, Mapping[int, Mapping[str, Answers]]]
     missing: Mapping[tuple[str, int], str]
     """Why a run (entry label, seed) is not there."""
+
+
+Verdict = Literal["better", "worse", "no difference shown", "same mixture", "not measured"]
+"""*same mixture*: nothing to test. *not measured*: the runs or the answers for it are missing."""
+Tested = Literal["pgf", "accuracy"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A mean with its error: a difference of accuracies (fractions) or of PGF.
+
+    ``low`` and ``high`` bound the plain 95% interval, ``low_all`` and ``high_all`` the one that holds for all comparisons of
+    its family together (Bonferroni); ``None`` outside of a family. ``p`` is two-sided and not corrected.
+    """
+
+    value: float
+    error: float
+    df: float
+    """Degrees of freedom of the t distribution (Satterthwaite)."""
+    low: float
+    high: float
+    p: float
+    seeds: int
+    questions: int
+    """Questions of the target, or of all targets of a mean together."""
+    seed_noise: bool
+    """Whether the noise between seeds is in ``error``; with one seed it cannot be known."""
+    low_all: float | None = None
+    high_all: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contrast:
+    """One entry against another or against the base model, on one target or on the mean over the counting targets."""
+
+    entry: str
+    against: str | None
+    """The other entry's label; ``None``: the base model."""
+    target: str | None
+    """``None``: the weighted mean over the counting targets."""
+    accuracy: Estimate | None
+    pgf: Estimate | None
+    """``None`` where the target's base accuracy is not below its ceiling."""
+    verdict: Verdict
+    tested: Tested | None = None
+    """The measure that ``p_corrected`` and ``verdict`` go by: PGF where it exists."""
+    p_corrected: float | None = None
+    """Holm's p over the family of comparisons."""
+    reason: str | None = None
+    """Why it was not tested, or what its figures leave out."""
+
+    @property
+    def estimate(self) -> Estimate | None:
+        """The estimate of the measure that was tested."""
+        return self.pgf if self.tested == "pgf" else self.accuracy if self.tested == "accuracy" else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One entry on one target: what was predicted and what came."""
+
+    label: str
+    kind: Kind
+    target: str
+    counting: bool
+    predicted: float
+    low: float
+    high: float
+    """The predicted interval, at the selection's confidence."""
+    realised: float
+    error: float
+    inside: bool
+    """Whether the realised value lies in the predicted interval, widened by the realised error."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promise:
+    """Did the predicted gains come true? A figure is ``None`` where there are too few points for it; ``notes`` says so.
+
+    Mixtures with the same counts are the same runs and count once; the base model, whose gains are 0 by definition, not at all.
+    """
+
+    points: tuple[Point, ...]
+    confidence: float
+    rank: float | None
+    """Spearman's rho of predicted and realised over all points."""
+    rank_by_target: Mapping[str, float | None]
+    """Spearman's rho over the entries, by target."""
+    slope: float | None
+    """Least squares line of realised on predicted; 1 is perfect, below 1 the predictions spread too far."""
+    intercept: float | None
+    covered: float | None
+    """Share of the points with ``inside``; honest predictions have about ``confidence``."""
+    optimism_selected: float | None
+    """Mean of predicted minus realised over the counting targets, for the selected mixture."""
+    optimism_others: float | None
+    """The same over all other mixtures. What the selected one has beyond it is the winner's curse."""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Missing:
+    """A run that the comparison lacks."""
+
+    entry: str
+    seed: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Selected mixture and baselines, trained at equal budget and measured on the same questions."""
+
+    entries: tuple[Entry, ...]
+    targets: tuple[str, ...]
+    counting: Mapping[str, float]
+    """Weights of the targets that the selection served, summing to 1."""
+    seeds: tuple[int, ...]
+    base: Mapping[str, float]
+    """The base model's accuracy, by target."""
+    ceilings: Mapping[str, float]
+    questions: Mapping[str, int]
+    gains: tuple[Contrast, ...]
+    """Every entry against the base model, on every target and on the mean over the counting ones: one family."""
+    differences: tuple[Contrast, ...]
+    """The selected mixture against each baseline, on every counting target and on their mean: one family."""
+    gains_family: int
+    """How many comparisons the correction of ``gains`` counts."""
+    differences_family: int
+    same: Mapping[str, str]
+    """Entries whose counts are those of an earlier entry, with that entry's label."""
+    promise: Promise
+    missing: tuple[Missing, ...]
+    verdict: tuple[str, ...]
+    """The result in plain sentences, the main one first."""
+    questions_shared: bool
+    notes: tuple[str, ...] = ()
+
+    @property
+    def selected(self) -> Entry:
+        """The entry that was selected."""
+        return next(e for e in self.entries if e.kind == "selected")
+
+    def gain(self, entry: str, target: str | None) -> Contrast:
+        """An entry against the base model, on a target or (``None``) on the mean over the counting targets."""
+        return next(c for c in self.gains if c.entry == entry and c.target == target)
+
+    def difference(self, against: str, target: str | None) -> Contrast:
+        """The selected mixture against a baseline, on a counting target or (``None``) on their mean."""
+        return next(c for c in self.differences if c.against == against and c.target == target)

@@ -16,6 +16,7 @@ from tvt.selection.audit import tidy
 from tvt.selection.fit import FOLDS, Form
 from tvt.selection.prepare import Evidence, Prepared, prepare, whole_response
 from tvt.selection.response import Response
+from tvt.selection.simple import best_single, limited, proportional, uniform
 
 STRATEGIES = ("selected", "uniform", "best single", "proportional to PGF")
 
@@ -93,13 +94,8 @@ def stability(evidence: Evidence, spec: SelectionSpec, form: Form | None = None)
         weights=np.stack(chosen),
         promised=np.stack(promised),
         kept=np.stack(kept),
-        limited=_limited(spec),
+        limited=limited(spec),
     )
-
-
-def _limited(spec: SelectionSpec) -> bool:
-    limits = (spec.caps, spec.floors, spec.constraints, spec.sizes, spec.protect, spec.max_sources, spec.min_weight, spec.kl)
-    return any(limits) or bool(spec.risk or spec.cvar)
 
 
 def _folds(evidence: Evidence, spec: SelectionSpec) -> list[tuple[str, Evidence, Evidence]]:
@@ -123,10 +119,7 @@ def _candidates(prepared: Prepared, selected: Floats) -> list[Floats]:
     """The strategies' mixtures over the allowed sources, all chosen on the same evidence."""
     n, v = len(selected), prepared.request.weights
     alone = prepared.response.gains(np.eye(n)) @ v
-    best = np.eye(n)[int(np.argmax(alone))]
-    positive = np.maximum(alone - (0.0 if prepared.report is None else alone.min()), 0.0)
-    proportional = positive / positive.sum() if positive.sum() > 0 else np.full(n, 1 / n)
-    return [selected, np.full(n, 1 / n), best, proportional]
+    return [selected, uniform(n), best_single(alone), proportional(alone - (0.0 if prepared.report is None else alone.min()))]
 
 
 def _value(prepared: Prepared, judge: Response, weights: Floats) -> Floats:

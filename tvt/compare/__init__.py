@@ -1,0 +1,1 @@
+"""Comparing mixtures that were trained at equal budget."""

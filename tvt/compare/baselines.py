@@ -1,0 +1,209 @@
+"""The entries of a comparison: the selected mixture and baselines of the same budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from tvt.core.comparison import Entry, Kind
+from tvt.core.matrix import TransferMatrix
+from tvt.core.mixture import Mixture
+from tvt.core.pgf import Floats
+from tvt.core.selection import SelectionSpec
+from tvt.errors import InputError, suggest
+from tvt.selection.audit import pure_value
+from tvt.selection.prepare import Prepared, prepare
+from tvt.selection.rounding import round_to_counts
+from tvt.selection.simple import best_single, proportional, uniform
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Plan:
+    """What every entry needs: the prepared request, allowed ``sources`` by name, and how often examples may be repeated."""
+
+    prepared: Prepared
+    sources: tuple[str, ...]
+    budget: int
+
+    @property
+    def spec(self) -> SelectionSpec:
+        return self.prepared.spec
+
+    def capacity(self, source: str) -> float:
+        """Most examples that a source gives within the epochs allowed."""
+        size = self.spec.sizes.get(source)
+        return np.inf if size is None else self.spec.max_epochs * size
+
+
+def entries(
+    matrix: TransferMatrix,
+    mixture: Mixture,
+    *,
+    budget: int,
+    sizes: Mapping[str, int] | None = None,
+    randoms: int = 3,
+    seed: int = 0,
+) -> tuple[Entry, ...]:
+    """The entries of a comparison, all of ``budget`` examples: selected, uniform, random, proportional, best single, direct.
+
+    Baselines use the sources that the selection was allowed to use; only ``direct``, the yardstick, uses the counting targets'
+    own data even where the selection had to do without. It is left out where no counting target is a source. The baselines do
+    not keep to the selection's other limits, and where they repeat data more often than allowed, ``about`` says so.
+
+    Args:
+        matrix: the study that the mixture was chosen on.
+        mixture: a selected mixture; one without weights (nothing helps) becomes an entry without counts, the base model.
+        budget: examples per entry.
+        sizes: how many examples the sources have, beside those that the selection already knew.
+        randoms: how many random mixtures, Dirichlet(1) over the allowed sources.
+        seed: of the random mixtures; the k-th is the same whatever their number and the order of the sources.
+
+    Raises:
+        InputError: a mixture without a record of its request, one whose sources the study lacks, or one whose sources have too
+            few examples for the budget.
+    """
+    if budget < 1:
+        raise InputError(f"a comparison needs a budget of at least 1 example, not {budget}")
+    asked = spec_of(mixture)
+    _check_sources(matrix, mixture)
+    known = {matrix.resolve(s): n for s, n in asked.sizes.items()}
+    known |= {s: n for s, n in (sizes or {}).items() if s in matrix.sources}
+    prepared = prepare(matrix, asked.model_copy(update={"budget": budget, "sizes": known}))
+    usable = tuple(sorted(s for s in prepared.request.sources if known.get(s) != 0))
+    if not usable:
+        raise InputError("none of the sources allowed has any examples; give their sizes, or allow more sources")
+    plan = _Plan(prepared=prepared, sources=usable, budget=budget)
+    found = [_selected(plan, mixture), *_simple(plan, randoms, seed)]
+    direct = _direct(plan, matrix)
+    return _told(found if direct is None else [*found, direct])
+
+
+def spec_of(mixture: Mixture) -> SelectionSpec:
+    """The request that a mixture was selected for.
+
+    Raises:
+        InputError: the mixture holds none, e.g. because it was written by hand.
+    """
+    asked = mixture.provenance.get("spec")
+    if not isinstance(asked, dict):
+        raise InputError("the mixture does not say what was asked of it; compare one that tvt select wrote")
+    return SelectionSpec.model_validate(asked)
+
+
+def _check_sources(matrix: TransferMatrix, mixture: Mixture) -> None:
+    unknown = [s for s in mixture.sources if s not in matrix.sources]
+    if unknown:
+        raise InputError(*(f"source '{s}' of the mixture is not in the study{suggest(s, matrix.sources)}" for s in unknown))
+
+
+def _selected(plan: _Plan, mixture: Mixture) -> Entry:
+    """The mixture itself; rescaled by largest remainder within its caps where its counts are of another budget."""
+    names = tuple(sorted(mixture.sources))
+    if not names:
+        return Entry(label="selected", kind="selected", weights={}, counts={}, about="the base model: train on nothing")
+    request = plan.prepared.request
+    cap = dict(zip(request.sources, request.caps, strict=True))
+    floor = dict(zip(request.sources, request.floors, strict=True))
+    caps = np.array([min(cap.get(s, 1.0), 1.0) for s in names])
+    room = float(caps.sum()) * plan.budget
+    if room < plan.budget - 1e-6:
+        raise InputError(
+            f"the selected mixture's sources give at most {int(room):,} examples within their caps and data, fewer than the "
+            f"budget of {plan.budget:,}; compare at a smaller budget, or select for this one"
+        )
+    weights = np.array([mixture.weights[s] for s in names])
+    counts = dict(mixture.counts)
+    about = "chosen by tvt select"
+    # Rounding may exceed a cap by less than one example, here as in the selection.
+    fits = all(counts.get(s, 0) <= np.ceil(c * plan.budget - 1e-6) for s, c in zip(names, caps, strict=True))
+    if sum(counts.values()) != plan.budget or not fits:
+        over = [s for s, w, c in zip(names, weights, caps, strict=True) if w > c + 1e-6]
+        floors = np.minimum([floor.get(s, 0.0) for s in names], caps)
+        rounded = round_to_counts(weights / weights.sum(), plan.budget, caps=caps, floors=floors)
+        counts = dict(zip(names, map(int, rounded), strict=True))
+        about += f", scaled from {mixture.budget:,} examples" if mixture.budget != plan.budget else ""
+        about += f", less {' and '.join(over)} than chosen for want of data or by cap" if over else ""
+    return _entry(names, weights, counts, label="selected", kind="selected", about=about)
+
+
+def _simple(plan: _Plan, randoms: int, seed: int) -> list[Entry]:
+    """Baselines over the allowed sources."""
+    prepared, names = plan.prepared, plan.sources
+    request = prepared.request
+    order = [request.sources.index(s) for s in names]
+    alone = np.eye(len(request.sources))[order]  # row i: all on names[i]
+    gains = prepared.response.gains(alone) @ request.weights
+    values = [pure_value(row, request, prepared.response, prepared.samples) for row in alone]
+    best = best_single(values)
+    top = names[int(np.argmax(best))]
+    helpful = "positive mean gain over the counting targets"
+    how = f"in proportion to {helpful}" if (gains > 0).any() else f"no source has a {helpful}: equal shares"
+    equal = f"equal shares of {_many(len(names), 'source')}"
+    found = [_rounded(plan, names, uniform(len(names)), label="uniform", kind="uniform", about=equal)]
+    for k in range(1, randoms + 1):
+        drawn = np.random.default_rng([seed, k]).dirichlet(np.ones(len(names)))
+        found.append(_rounded(plan, names, drawn, label=f"random {k}", kind="random", about=f"Dirichlet(1), seed {seed}"))
+    found.append(_rounded(plan, names, proportional(gains), label="proportional", kind="proportional", about=how))
+    found.append(_rounded(plan, names, best, label="best single", kind="best_single", about=f"all on {top}"))
+    return found
+
+
+def _direct(plan: _Plan, matrix: TransferMatrix) -> Entry | None:
+    """The counting targets' own data, in equal shares."""
+    request = plan.prepared.request
+    counting = sorted(t for t, w in zip(request.targets, request.weights, strict=True) if w > 0)
+    names = tuple(t for t in counting if t in matrix.sources and plan.spec.sizes.get(t) != 0)
+    if not names:
+        return None
+    about = f"own data of {_listed(names)}"
+    about += "" if len(names) == len(counting) else f"; {len(counting) - len(names)} other targets have none"
+    return _rounded(plan, names, uniform(len(names)), label="direct", kind="direct", about=about)
+
+
+def _rounded(plan: _Plan, names: tuple[str, ...], weights: Floats, *, label: str, kind: Kind, about: str) -> Entry:
+    """A baseline with its counts, and with a word on data that it repeats more often than the selection may."""
+    room = np.array([plan.capacity(s) for s in names]) / plan.budget
+    caps = np.where(weights <= room, np.minimum(room, 1.0), 1.0)
+    counts = dict(zip(names, map(int, round_to_counts(weights, plan.budget, caps=caps)), strict=True))
+    over = {s: counts[s] / plan.spec.sizes[s] for s in names if s in plan.spec.sizes and counts[s] > plan.capacity(s)}
+    about += "".join(f"; {source} {times:.3g} times over" for source, times in over.items())
+    return _entry(names, weights, counts, label=label, kind=kind, about=about)
+
+
+def _entry(names: tuple[str, ...], weights: Floats, counts: Mapping[str, int], *, label: str, kind: Kind, about: str) -> Entry:
+    """Sources without weight or examples are left out, so that equal mixtures have equal counts."""
+    return Entry(
+        label=label,
+        kind=kind,
+        weights={s: float(w) for s, w in zip(names, weights, strict=True) if w > 0},
+        counts={s: counts[s] for s in names if counts.get(s, 0) > 0},
+        about=about,
+    )
+
+
+def same_mixtures(compared: tuple[Entry, ...] | list[Entry]) -> dict[str, str]:
+    """Labels of entries whose counts are those of an earlier entry, with that entry's label."""
+    first: dict[tuple[tuple[str, int], ...], str] = {}
+    same = {}
+    for entry in compared:
+        label = first.setdefault(tuple(sorted(entry.counts.items())), entry.label)
+        if label != entry.label:
+            same[entry.label] = label
+    return same
+
+
+def _told(found: list[Entry]) -> tuple[Entry, ...]:
+    """The entries, with a word on those that are the same as an earlier one."""
+    same = same_mixtures(found)
+    return tuple(e.model_copy(update={"about": f"{e.about}; same as {same[e.label]}"}) if e.label in same else e for e in found)
+
+
+def _listed(names: tuple[str, ...], most: int = 3) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -1,0 +1,149 @@
+"""One entry against another: per target, on the mean over the counting targets, and corrected for how many are looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from scipy import stats
+
+from tvt.compare.answers import Answered
+from tvt.compare.statistics import LEVEL, accuracy_block, estimate, pgf_block
+from tvt.core.comparison import Contrast, Estimate, Tested
+from tvt.core.pgf import Floats
+
+
+def contrast(answered: Answered, entry: str, against: str | None, weights: Mapping[str, float]) -> Contrast:
+    """``entry`` minus ``against`` (``None``: the base model) on one target, or on the weighted mean of several.
+
+    Seeds count where both answered all of the targets. The PGF mean leaves targets without a gap out. The verdict is that of
+    :func:`corrected`, still to come.
+
+    Args:
+        answered: the answers.
+        entry, against: labels.
+        weights: of the targets; a single one makes the contrast of that target.
+    """
+    target = next(iter(weights)) if len(weights) == 1 else None
+
+    def without(verdict: str, reason: str) -> Contrast:
+        given = {"entry": entry, "against": against, "target": target, "reason": reason}
+        return Contrast(**given, accuracy=None, pgf=None, verdict=verdict)  # type: ignore[arg-type]
+
+    if answered.is_base(entry) and answered.is_base(against):
+        return without("same mixture", "it is the base model")
+    if against is not None and answered.same.get(entry, entry) == answered.same.get(against, against):
+        return without("same mixture", "the same examples")
+    seeds = sorted(answered.seeds_of(entry, list(weights)) & answered.seeds_of(against, list(weights)))
+    if not seeds:
+        return without("not measured", _why_not(answered, entry, against, list(weights)))
+    open_ = {t: w for t, w in weights.items() if answered.gap(t) is not None}
+    pgf = _pgf(answered, entry, against, open_, seeds) if open_ else None
+    left_out = [t for t in weights if t not in open_]
+    notes = [f"PGF without {', '.join(left_out)}: base accuracy not below the ceiling"] if left_out else []
+    if len(seeds) < len(answered.seeds):
+        notes.append(f"{len(seeds)} of {len(answered.seeds)} seeds")
+    return Contrast(
+        entry=entry,
+        against=against,
+        target=target,
+        accuracy=_accuracy(answered, entry, against, weights, seeds),
+        pgf=pgf,
+        verdict="no difference shown",
+        tested="accuracy" if pgf is None else "pgf",
+        reason="; ".join(notes) or None,
+    )
+
+
+def _accuracy(
+    answered: Answered, entry: str, against: str | None, weights: Mapping[str, float], seeds: Sequence[int]
+) -> Estimate:
+    return estimate(
+        [
+            accuracy_block(answered.cells(entry, t, seeds), answered.cells(against, t, seeds), w)
+            for t, w in _shares(weights).items()
+        ]
+    )
+
+
+def _pgf(answered: Answered, entry: str, against: str | None, weights: Mapping[str, float], seeds: Sequence[int]) -> Estimate:
+    return estimate(
+        [
+            pgf_block(
+                answered.cells(entry, t, seeds), answered.cells(against, t, seeds), answered.base[t], answered.gap(t) or 1.0, w
+            )
+            for t, w in _shares(weights).items()
+        ]
+    )
+
+
+def _shares(weights: Mapping[str, float]) -> dict[str, float]:
+    # In the order of the names, so that not even the last digit depends on the order in which targets are listed.
+    total = sum(weights.values())
+    return {t: weights[t] / total for t in sorted(weights)}
+
+
+def _why_not(answered: Answered, entry: str, against: str | None, targets: Sequence[str]) -> str:
+    for label in (entry, against):
+        if label is not None and not answered.seeds_of(label, targets):
+            lacking = [t for t in targets if not answered.seeds_of(label, [t])]
+            return f"no run of {label}" + (f" answered {', '.join(lacking)}" if lacking else " answered every target")
+    return f"{entry} and {against} have no seed in common"
+
+
+def corrected(contrasts: Sequence[Contrast]) -> tuple[tuple[Contrast, ...], int]:
+    """Verdicts with Holm's p (Scand J Stat 1979) and intervals with Bonferroni's, over all contrasts that can be tested.
+
+    Returns:
+        The contrasts, and how many were tested together.
+    """
+    tested = [i for i, c in enumerate(contrasts) if c.estimate is not None]
+    adjusted = dict(zip(tested, holm([_p(contrasts[i]) for i in tested]), strict=True))
+    done = []
+    for i, c in enumerate(contrasts):
+        if i not in adjusted or c.estimate is None:
+            done.append(c)
+            continue
+        shown = adjusted[i] < 1 - LEVEL
+        done.append(
+            replace(
+                c,
+                accuracy=_together(c.accuracy, len(tested)),
+                pgf=_together(c.pgf, len(tested)),
+                p_corrected=adjusted[i],
+                verdict=("better" if c.estimate.value > 0 else "worse") if shown else "no difference shown",
+            )
+        )
+    return tuple(done), len(tested)
+
+
+def _p(of: Contrast) -> float:
+    return 1.0 if of.estimate is None else of.estimate.p
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Holm's step-down corrected p-values, in the order given."""
+    values: Floats = np.asarray(p, dtype=float)
+    order = np.argsort(values, kind="stable")
+    steps = np.maximum.accumulate(values[order] * np.arange(values.size, 0, -1))
+    out = np.empty(values.size)
+    out[order] = np.minimum(steps, 1.0)
+    return [float(v) for v in out]
+
+
+def _together(of: Estimate | None, count: int) -> Estimate | None:
+    if of is None:
+        return None
+    half = of.error * float(stats.t.ppf(1 - (1 - LEVEL) / 2 / count, of.df))
+    return replace(of, low_all=of.value - half, high_all=of.value + half)
+
+
+def for_twin(of: Contrast, *, entry: str | None = None, against: str | None = None) -> Contrast:
+    """The contrast of an entry with the same runs, under its own label."""
+    return replace(of, entry=entry or of.entry, against=against or of.against)
+
+
+def measure_of(contrasts: Sequence[Contrast]) -> Tested:
+    """The measure to speak of: PGF unless nothing has one."""
+    return "pgf" if any(c.pgf is not None for c in contrasts) or not contrasts else "accuracy"

@@ -1,0 +1,136 @@
+"""A comparison put together: gains over the base model, the selected mixture against each baseline, and the promise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from tvt.compare.answers import Answered
+from tvt.compare.contrasts import contrast, corrected, for_twin
+from tvt.compare.promise import promise
+from tvt.compare.verdict import sentences
+from tvt.core.comparison import Comparison, Contrast, Entry, Measured
+from tvt.core.matrix import TransferMatrix
+from tvt.core.selection import SelectionSpec
+from tvt.errors import InputError
+from tvt.selection.prepare import prepare
+from tvt.selection.simple import limited
+
+
+def compare(
+    measured: Measured,
+    entries: Sequence[Entry],
+    matrix: TransferMatrix,
+    spec: SelectionSpec,
+    *,
+    questions_shared: bool = False,
+) -> Comparison:
+    """Compare the selected mixture with its baselines on the answers that their runs gave.
+
+    Two families of comparisons are corrected, each by itself: the selected mixture against every baseline, on every counting
+    target and on their weighted mean; and every entry against the base model, on every target and on that mean. Equal mixtures
+    are the same runs and count once.
+
+    Args:
+        measured: answers of the base model and of the runs that are done.
+        entries: what was compared, exactly one of them selected.
+        matrix: the study that the mixture was chosen on.
+        spec: what was asked of the selection.
+        questions_shared: whether the study that the mixture was chosen on asked the same questions.
+
+    Raises:
+        InputError: answers that do not belong together, or no counting target among those measured.
+    """
+    answered = Answered(measured, entries)
+    weights = counting_targets(matrix, spec)
+    counting = {t: w for t, w in weights.items() if t in measured.targets}
+    if not counting:
+        raise InputError(f"none of the targets that the selection served was measured: {', '.join(weights)}")
+    total = sum(counting.values())
+    counting = {t: w / total for t, w in counting.items()}
+    gains, gains_family = _gains(answered, counting)
+    differences, family = _differences(answered, counting)
+    return Comparison(
+        entries=tuple(entries),
+        targets=measured.targets,
+        counting=counting,
+        seeds=answered.seeds,
+        base={t: float(answered.base[t].mean()) for t in measured.targets},
+        ceilings=dict(measured.ceilings),
+        questions={t: int(answered.base[t].size) for t in measured.targets},
+        gains=gains,
+        differences=differences,
+        gains_family=gains_family,
+        differences_family=family,
+        same=dict(answered.same),
+        promise=promise([e for e in entries if e.label not in answered.same], gains, matrix, spec, counting=counting),
+        missing=answered.missing(),
+        verdict=sentences(entries, gains, differences, counting),
+        questions_shared=questions_shared,
+        notes=tuple(_notes(answered, spec, sorted(set(weights) - set(counting)), questions_shared)),
+    )
+
+
+def counting_targets(matrix: TransferMatrix, spec: SelectionSpec) -> dict[str, float]:
+    """Weights of the targets that a selection serves, by full name, summing to 1.
+
+    Raises:
+        InputError: names that the study does not know.
+    """
+    request = prepare(matrix, spec.model_copy(update={"cvar": None})).request
+    return {t: float(w) for t, w in zip(request.targets, request.weights, strict=True) if w > 0}
+
+
+def _gains(answered: Answered, counting: Mapping[str, float]) -> tuple[tuple[Contrast, ...], int]:
+    """Every entry against the base model."""
+    own = [label for label in answered.entries if label not in answered.same]
+    scopes = [{t: 1.0} for t in answered.measured.targets] + ([dict(counting)] if len(counting) > 1 else [])
+    found, count = corrected([contrast(answered, label, None, scope) for label in own for scope in scopes])
+    found = _with_mean(found, counting)
+    twins = [for_twin(c, entry=twin) for twin, first in answered.same.items() for c in found if c.entry == first]
+    return (*found, *twins), count
+
+
+def _differences(answered: Answered, counting: Mapping[str, float]) -> tuple[tuple[Contrast, ...], int]:
+    """The selected mixture against every baseline."""
+    selected = next(e.label for e in answered.entries.values() if e.kind == "selected")
+    others = [label for label in answered.entries if label != selected]
+    # A baseline with the runs of an earlier baseline is no comparison of its own.
+    twins = {a: b for a, b in answered.same.items() if selected not in (a, b)}
+    scopes = [{t: 1.0} for t in counting] + ([dict(counting)] if len(counting) > 1 else [])
+    own = [label for label in others if label not in twins]
+    found, count = corrected([contrast(answered, selected, label, scope) for label in own for scope in scopes])
+    found = _with_mean(found, counting)
+    copies = [for_twin(c, against=twin) for twin, first in twins.items() for c in found if c.against == first]
+    order = {label: i for i, label in enumerate(others)}
+    return tuple(sorted((*found, *copies), key=lambda c: order[str(c.against)])), count
+
+
+def _with_mean(found: Sequence[Contrast], counting: Mapping[str, float]) -> tuple[Contrast, ...]:
+    """With one counting target, its contrasts are those of the mean too, and were tested once."""
+    if len(counting) > 1:
+        return tuple(found)
+    (only,) = counting
+    return (*found, *(replace(c, target=None) for c in found if c.target == only))
+
+
+def _notes(answered: Answered, spec: SelectionSpec, unmeasured: Sequence[str], shared: bool) -> list[str]:
+    notes = []
+    if shared:
+        notes.append(
+            "the mixture was chosen on the very questions that it is measured on here, so the selected mixture's figures are "
+            "optimistic (those of best single and proportional too)"
+        )
+    seeds = len(answered.seeds)
+    if seeds == 1:
+        notes.append("one seed: the noise between seeds is unknown and not in the intervals, which are too narrow for that")
+    elif seeds < 4:
+        notes.append(f"{seeds} seeds tell little of the noise between seeds, so intervals are wide; four or more show far more")
+    if unmeasured:
+        notes.append(f"not measured, though the selection served them: {', '.join(unmeasured)}")
+    no_gap = [t for t in answered.measured.targets if answered.gap(t) is None]
+    if no_gap:
+        notes.append(f"no PGF for {', '.join(no_gap)}: base accuracy not below the ceiling; accuracy is tested instead")
+    if limited(spec):
+        notes.append("only the selected mixture keeps to the limits and the caution asked for")
+    return notes

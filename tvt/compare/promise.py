@@ -1,0 +1,123 @@
+"""Predicted against realised gain: did the ranking hold, are the intervals honest, and how much of the promise was luck?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from scipy import stats
+
+from tvt.core.comparison import Contrast, Entry, Estimate, Point, Promise
+from tvt.core.matrix import TransferMatrix
+from tvt.core.mixture import Prediction
+from tvt.core.selection import SelectionSpec
+from tvt.selection.fit import interval_factor
+from tvt.selection.predict import predict, weights_of
+
+FEWEST = 5
+"""Points below which a correlation, a line or a share says nothing."""
+FEWEST_ENTRIES = 4
+"""The same for the entries of one target."""
+
+
+def promise(
+    entries: Sequence[Entry],
+    gains: Sequence[Contrast],
+    matrix: TransferMatrix,
+    spec: SelectionSpec,
+    *,
+    counting: Mapping[str, float],
+) -> Promise:
+    """Compare what the study's response predicts for every entry with the PGF that came.
+
+    Args:
+        entries: the entries without those that repeat another, predicted by their counts' shares of the budget.
+        gains: their contrasts with the base model by target.
+        matrix: the evidence that the selected mixture was chosen on.
+        spec: its request; response, curvature and confidence count.
+        counting: weights of the targets that the selection served.
+    """
+    points = _points(entries, gains, matrix, spec, counting)
+    notes = [] if matrix.metric == "pgf" else ["the study's values are no PGF, so only ranks can be compared with it"]
+    labels = {p.label for p in points}
+    rank = _rank(points) if len(points) >= FEWEST and len(labels) > 1 else None
+    if rank is None:
+        notes.append(
+            f"too few predictions to judge ({len(points)} of {len(labels)} mixtures)" if points else "nothing to compare"
+        )
+    by_target = {
+        t: _rank([p for p in points if p.target == t], FEWEST_ENTRIES) for t in dict.fromkeys(p.target for p in points)
+    }
+    unranked = [t for t, rho in by_target.items() if rho is None]
+    if unranked and rank is not None:
+        notes.append(f"too few mixtures that differ for a rank within {len(unranked)} of {len(by_target)} targets")
+    enough = rank is not None and matrix.metric == "pgf"
+    line = stats.linregress([p.predicted for p in points], [p.realised for p in points]) if enough else None
+    in_unit = matrix.metric == "pgf"
+    return Promise(
+        points=tuple(points),
+        confidence=spec.confidence,
+        rank=rank,
+        rank_by_target=by_target,
+        slope=float(line.slope) if line else None,
+        intercept=float(line.intercept) if line else None,
+        covered=float(np.mean([p.inside for p in points])) if enough else None,
+        optimism_selected=_optimism(points, selected=True) if in_unit else None,
+        optimism_others=_optimism(points, selected=False) if in_unit else None,
+        notes=tuple(notes),
+    )
+
+
+def _points(
+    entries: Sequence[Entry],
+    gains: Sequence[Contrast],
+    matrix: TransferMatrix,
+    spec: SelectionSpec,
+    counting: Mapping[str, float],
+) -> list[Point]:
+    known = {s for s, row in zip(matrix.sources, np.isfinite(matrix.mean), strict=True) if row.any()}
+    z = interval_factor(spec.confidence)
+    points = []
+    for entry in entries:
+        if not entry.counts or not set(entry.counts) <= known:
+            continue
+        budget = sum(entry.counts.values())
+        weights, sources = weights_of({s: n / budget for s, n in entry.counts.items()})
+        (predicted,), _, _ = predict(matrix, weights, sources, spec)
+        points += [
+            replace(_point(entry, c.target, predicted[c.target], c.pgf, z), counting=c.target in counting)
+            for c in gains
+            if c.entry == entry.label and c.target in predicted and c.pgf is not None
+        ]
+    return points
+
+
+def _point(entry: Entry, target: str, p: Prediction, came: Estimate, z: float) -> Point:
+    reach = float(np.hypot((p.high - p.low) / 2, z * came.error))
+    return Point(
+        label=entry.label,
+        kind=entry.kind,
+        target=target,
+        counting=False,
+        predicted=p.gain,
+        low=p.low,
+        high=p.high,
+        realised=came.value,
+        error=came.error,
+        inside=abs(came.value - p.gain) <= reach,
+    )
+
+
+def _rank(points: Sequence[Point], fewest: int = FEWEST) -> float | None:
+    """Spearman's rho, ``None`` with too few points or where one side does not vary."""
+    predicted, realised = [p.predicted for p in points], [p.realised for p in points]
+    if len(points) < fewest or np.ptp(predicted) < 1e-9 or np.ptp(realised) < 1e-9:
+        return None
+    return float(stats.spearmanr(predicted, realised).statistic)
+
+
+def _optimism(points: Sequence[Point], *, selected: bool) -> float | None:
+    """Mean of predicted minus realised over counting targets."""
+    over = [p.predicted - p.realised for p in points if p.counting and (p.kind == "selected") == selected]
+    return float(np.mean(over)) if over else None
