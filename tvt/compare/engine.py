@@ -27,9 +27,9 @@ def compare(
 ) -> Comparison:
     """Compare the selected mixture with its baselines on the answers that their runs gave.
 
-    Two families of comparisons are corrected, each by itself: the selected mixture against every baseline, on every counting
-    target and on their weighted mean; and every entry against the base model, on every target and on that mean. Equal mixtures
-    are the same runs and count once.
+    Three families of comparisons are corrected, each by itself: the selected mixture against every baseline, on every counting
+    target and on their weighted mean; every entry against the base model on that mean; and the same on every single target.
+    Equal mixtures are the same runs and count once.
 
     Args:
         measured: answers of the base model and of the runs that are done.
@@ -81,14 +81,16 @@ def counting_targets(matrix: TransferMatrix, spec: SelectionSpec) -> dict[str, f
     return {t: float(w) for t, w in zip(request.targets, request.weights, strict=True) if w > 0}
 
 
-def _gains(answered: Answered, counting: Mapping[str, float]) -> tuple[tuple[Contrast, ...], int]:
+def _gains(answered: Answered, counting: Mapping[str, float]) -> tuple[tuple[Contrast, ...], tuple[int, int]]:
     """Every entry against the base model."""
     own = [label for label in answered.entries if label not in answered.same]
-    scopes = [{t: 1.0} for t in answered.measured.targets] + ([dict(counting)] if len(counting) > 1 else [])
-    found, count = corrected([contrast(answered, label, None, scope) for label in own for scope in scopes])
-    found = _with_mean(found, counting)
+    mean, of_mean = corrected([contrast(answered, label, None, counting) for label in own])
+    single, of_single = corrected(
+        [contrast(answered, label, None, {t: 1.0}) for label in own for t in answered.measured.targets]
+    )
+    found = (*(replace(c, target=None) for c in mean), *single)
     twins = [for_twin(c, entry=twin) for twin, first in answered.same.items() for c in found if c.entry == first]
-    return (*found, *twins), count
+    return (*found, *twins), (of_mean, of_single)
 
 
 def _differences(answered: Answered, counting: Mapping[str, float]) -> tuple[tuple[Contrast, ...], int]:

@@ -167,12 +167,13 @@ class Comparison:
     ceilings: Mapping[str, float]
     questions: Mapping[str, int]
     gains: tuple[Contrast, ...]
-    """Every entry against the base model, on every target and on the mean over the counting ones: one family."""
+    """Every entry against the base model, on the mean over the counting targets (one family) and on every target (another)."""
     differences: tuple[Contrast, ...]
     """The selected mixture against each baseline, on every counting target and on their mean: one family."""
-    gains_family: int
-    """How many comparisons the correction of ``gains`` counts."""
+    gains_family: tuple[int, int]
+    """How many comparisons the corrections of ``gains`` count: on the mean, and on single targets."""
     differences_family: int
+    """The same for ``differences``."""
     same: Mapping[str, str]
     """Entries whose counts are those of an earlier entry, with that entry's label."""
     promise: Promise

@@ -1,0 +1,145 @@
+"""A comparison as pictures: what every entry gained, with intervals, and what had been predicted for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from tvt.core.comparison import Comparison, Entry, Kind, Point
+from tvt.report.labels import plain, shortened
+from tvt.report.style import GREY, HELP, INK, MARKERS, PALE, PALE_HELP, SERIES, draw
+
+PER_ROW = 5
+"""Panels side by side."""
+MOST_TARGETS = 14
+"""Targets with a panel of their own, counting ones first."""
+_NORMAL = 1.96
+"""Half-width of a 95% interval in standard errors, near enough for a picture."""
+
+
+def plot_comparison(comparison: Comparison, folder: Path, labels: Mapping[str, str] | None = None) -> tuple[Path, ...]:
+    """Write ``comparison-gains`` and, where something was predicted, ``comparison-promise``, as SVG and PNG.
+
+    Args:
+        comparison: what to draw.
+        folder: where to.
+        labels: a short label for each target.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+    paths = draw(lambda: gains_figure(comparison, labels), folder, "comparison-gains")
+    if comparison.promise.points:
+        paths += draw(lambda: promise_figure(comparison, labels), folder, "comparison-promise")
+    return tuple(paths)
+
+
+def gains_figure(comparison: Comparison, labels: Mapping[str, str] | None = None) -> Figure:
+    """PGF of every entry with its 95% interval: the mean over the counting targets, then target by target."""
+    ordered = sorted(comparison.targets, key=lambda t: (t not in comparison.counting, t))
+    drawn: list[str | None] = [*([None] if len(comparison.counting) > 1 else []), *ordered[:MOST_TARGETS]]
+    columns = min(PER_ROW, len(drawn))
+    rows = -(-len(drawn) // columns)
+    height = 0.2 * len(comparison.entries) + 0.62
+    figure = Figure(figsize=(1.6 + 1.85 * columns, rows * height + 0.5), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
+    for at, axes in enumerate(grid.flat):
+        if at >= len(drawn):
+            axes.set_visible(False)
+            continue
+        _panel(axes, comparison, drawn[at], labels or {})
+    places = range(len(comparison.entries))
+    for row in grid:
+        row[0].set_yticks(places, [e.label for e in comparison.entries])
+        for label, entry in zip(row[0].get_yticklabels(), comparison.entries, strict=True):
+            label.set_fontweight("bold" if entry.kind == "selected" else "normal")
+    grid[0][0].invert_yaxis()
+    figure.supxlabel("PGF over the base model, with 95% interval (filled: shown to differ from the base model)", fontsize=9)
+    return figure
+
+
+def _panel(axes: Any, comparison: Comparison, target: str | None, labels: Mapping[str, str]) -> None:
+    """One dot an entry; the pale band is the selected mixture's interval."""
+    own = comparison.gain(comparison.selected.label, target).pgf
+    if own is not None:
+        axes.axvspan(own.low, own.high, color=PALE_HELP, linewidth=0, zorder=0, alpha=0.6)
+    axes.axvline(0, color=GREY, linewidth=0.8, zorder=1)
+    for row, entry in enumerate(comparison.entries):
+        c = comparison.gain(entry.label, target)
+        colour = HELP if entry.kind == "selected" else INK
+        if c.pgf is not None:
+            axes.plot([c.pgf.low, c.pgf.high], [row, row], color=colour, linewidth=1.3, zorder=2)
+            fill = colour if c.verdict in ("better", "worse") else "white"
+            axes.plot(c.pgf.value, row, "o", color=colour, markerfacecolor=fill, markersize=4.5, zorder=3)
+        elif c.verdict == "same mixture":
+            axes.plot(0, row, "|", color=colour, markersize=9, markeredgewidth=1.6, zorder=3)
+        else:
+            axes.text(0.5, row, "–", color=GREY, ha="center", va="center", transform=axes.get_yaxis_transform())
+    axes.set_title(_title(comparison, target, labels), color=INK, fontsize=8.5)
+    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="x", labelsize=7.5)
+    axes.locator_params(axis="x", nbins=4)
+    axes.margins(x=0.08, y=0.08)
+
+
+def _title(comparison: Comparison, target: str | None, labels: Mapping[str, str]) -> str:
+    if target is None:
+        return f"mean of {len(comparison.counting)} targets °"
+    name = plain(target) if len(plain(target)) <= 20 else labels.get(target, plain(target))
+    return shortened(name, 20) + (" °" if target in comparison.counting else "")
+
+
+def promise_figure(comparison: Comparison, labels: Mapping[str, str] | None = None) -> Figure:
+    """Realised against predicted PGF, one point an entry and target, with the line on which promises are kept."""
+    promise = comparison.promise
+    figure = Figure(figsize=(6.2, 4.2), layout="constrained")
+    axes = figure.subplots()
+    ends = [v for p in promise.points for v in (p.predicted, p.realised)]
+    low, high = min(ends), max(ends)
+    reach = 0.06 * (high - low or 1.0)
+    axes.plot([low - reach, high + reach], [low - reach, high + reach], color=GREY, linewidth=0.9, linestyle="--", zorder=1)
+    for value in (axes.axhline, axes.axvline):
+        value(0, color=PALE, linewidth=0.8, zorder=0)
+    for entry in (e for e in reversed(comparison.entries) if e.counts):  # the selected mixture last, so that it lies on top
+        _cloud(axes, [p for p in promise.points if p.label == entry.label], entry, labels or {})
+    axes.set_xlabel(f"predicted PGF, with {promise.confidence:.0%} interval (filled: targets that the selection served)")
+    axes.set_ylabel("realised PGF, with 95% interval")
+    told = [] if promise.rank is None else [f"rank correlation {promise.rank:+.2f}"]
+    told += [] if promise.slope is None else [f"slope {promise.slope:.2f}"]
+    axes.set_title(f"Predicted and realised{': ' if told else ''}{', '.join(told)}")
+    kinds = dict.fromkeys(p.kind for p in promise.points)
+    handles: list[Any] = [Line2D([], [], label=plain(kind), **_look(kind)) for kind in kinds]
+    handles.append(Line2D([], [], color=GREY, linewidth=0.9, linestyle="--", label="promise kept"))
+    axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return figure
+
+
+def _cloud(axes: Any, points: Sequence[Point], entry: Entry, labels: Mapping[str, str]) -> None:
+    """The points of one entry; the selected mixture's counting targets are named."""
+    own, style = entry.kind == "selected", _look(entry.kind)
+    for p in points:
+        axes.errorbar(
+            p.predicted,
+            p.realised,
+            xerr=[[p.predicted - p.low], [p.high - p.predicted]],
+            yerr=_NORMAL * p.error,
+            elinewidth=1.1 if own else 0.5,
+            alpha=0.95 if own else 0.7,
+            markerfacecolor=style["color"] if p.counting else "white",
+            zorder=3 if own else 2,
+            **style,
+        )
+        if own and p.counting:
+            name = labels.get(p.target, shortened(plain(p.target), 14))
+            axes.annotate(name, (p.predicted, p.realised), xytext=(6, -10), textcoords="offset points", fontsize=7.5)
+
+
+def _look(kind: Kind) -> dict[str, Any]:
+    """Colour and marker of a kind of entry; the selected mixture's are larger."""
+    at = get_args(Kind).index(kind)
+    size = 6.5 if kind == "selected" else 4.0
+    return {"color": SERIES[at], "marker": MARKERS[at], "markersize": size, "linestyle": ""}

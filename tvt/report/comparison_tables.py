@@ -1,0 +1,241 @@
+"""A comparison in the terminal: the verdict, every entry on every target, the differences, and the promise. Fits 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from tvt.core.comparison import Comparison, Contrast, Estimate
+from tvt.report.labels import plain, shortened
+
+MISSING = "–"
+MEAN = "mean"
+WIDEST_HEAD = 9
+MOST_MISSING = 6
+"""Missing runs named one by one; the rest is counted, and in the JSON."""
+_COLOURS = {"better": "blue", "worse": "red"}
+
+
+def comparison_report(
+    comparison: Comparison, width: int = 80, labels: Mapping[str, str] | None = None, *, accuracy: bool = False
+) -> list[RenderableType]:
+    """Everything that ``tvt compare`` shows, in order.
+
+    Args:
+        comparison: what to show.
+        width: columns of the terminal.
+        labels: a unique label of a few letters for each target; without one its name, cut.
+        accuracy: show accuracies in percent, and their differences, instead of PGF.
+    """
+    heads = _heads(comparison.targets, labels or {})
+    accuracy = accuracy or all(c.pgf is None for c in comparison.gains if c.estimate is not None)
+    parts: list[RenderableType] = [Text(line, style="bold" if i == 0 else "") for i, line in enumerate(comparison.verdict)]
+    parts += [Text(""), entries_table(comparison)]
+    parts += results_tables(comparison, width, heads, accuracy=accuracy)
+    legend = [f"{head} {plain(target)}" for target, head in heads.items() if head != plain(target)]
+    parts += [*([Text("; ".join(legend), style="dim")] if legend else []), Text("")]
+    parts += [differences_table(comparison, accuracy=accuracy), *single_targets(comparison, heads, accuracy=accuracy)]
+    parts += [promise_table(comparison), *map(Text, promise_sentences(comparison))]
+    parts += _missing(comparison)
+    return [*parts, *(Text(f"Note: {note}.", style="yellow") for note in (*comparison.notes, *comparison.promise.notes))]
+
+
+def entries_table(comparison: Comparison) -> Group:
+    """What was compared: the largest shares of every mixture."""
+    budget = max((sum(e.counts.values()) for e in comparison.entries), default=0)
+    table = _table()
+    table.add_column("mixture", no_wrap=True)
+    table.add_column("largest shares", overflow="fold")
+    table.add_column("what it is", overflow="fold")
+    for entry in comparison.entries:
+        total = sum(entry.counts.values())
+        top = sorted(entry.counts.items(), key=lambda item: (-item[1], item[0]))
+        shares = ", ".join(f"{shortened(plain(s), 20)} {n / total:.0%}" for s, n in top[:2])
+        more = f" +{len(top) - 2}" if len(top) > 2 else ""
+        table.add_row(
+            entry.label, shares + more or "none", plain(entry.about), style="bold" if entry.kind == "selected" else None
+        )
+    return _titled(f"Compared at {budget:,} examples each", table)
+
+
+def results_tables(comparison: Comparison, width: int, heads: Mapping[str, str], *, accuracy: bool) -> list[RenderableType]:
+    """Gain over the base model of every entry on every target, as many tables as the width asks for."""
+    scopes: list[str | None] = [None, *sorted(comparison.targets, key=lambda t: (t not in comparison.counting, t))]
+    names: dict[str | None, str] = {None: MEAN} | {
+        t: heads[t] + ("°" if t in comparison.counting else "") for t in comparison.targets
+    }
+    rows = [e.label for e in comparison.entries]
+    cells = {(r, s): _gain_cell(comparison, r, s, accuracy) for r in rows for s in scopes}
+    label_width = max(map(len, [*rows, "base accuracy"]))
+    base = {s: "" if s is None else f"{100 * comparison.base[s]:.1f} " for s in scopes}
+    blocks = _blocks(
+        scopes, {s: max(len(names[s]), *(len(cells[r, s]) for r in rows), len(base[s])) for s in scopes}, width - label_width
+    )
+    what = "Accuracy minus the base model's, in points" if accuracy else "PGF x 100"
+    title = f"{what} (± standard error; * shown to differ from the base model)"
+    tables: list[RenderableType] = [Text(title, style="bold")]
+    for block in blocks:
+        table = _table()
+        table.add_column("", no_wrap=True, min_width=label_width)
+        for scope in block:
+            table.add_column(names[scope], justify="right", no_wrap=True)
+        for row in rows:
+            colours = [_COLOURS.get(comparison.gain(row, s).verdict, "") for s in block]
+            table.add_row(row, *(Text(cells[row, s], style=c) for s, c in zip(block, colours, strict=True)))
+        table.add_row("base accuracy", *(base[s] for s in block), style="dim")
+        tables += [table, Text("")]
+    counted = "mean: over the targets that the selection served (°)"
+    return [*tables[:-1], Text(f"{counted}; –: not measured, or no gap to the ceiling.", style="dim")]
+
+
+def differences_table(comparison: Comparison, *, accuracy: bool = False) -> Group:
+    """Selected minus each baseline on the mean over the counting targets, with both intervals and the corrected p."""
+    measure = "accuracy" if accuracy else "PGF"
+    targets = list(comparison.counting)
+    where = plain(targets[0]) if len(targets) == 1 else f"mean over {len(targets)} targets"
+    table = _table()
+    table.add_column("baseline", no_wrap=True)
+    for name in ("difference", "95% interval", "all together", "p", ""):
+        table.add_column(name, justify="left" if not name else "right", no_wrap=bool(name), overflow="fold")
+    for c in (c for c in comparison.differences if c.target is None):
+        e = c.accuracy if accuracy else c.pgf
+        if e is None:
+            table.add_row(str(c.against), *[MISSING] * 4, c.verdict)
+        else:
+            together = MISSING if e.low_all is None or e.high_all is None else f"{e.low_all:+.3f} to {e.high_all:+.3f}"
+            figures = (f"{e.value:+.3f}", f"{e.low:+.3f} to {e.high:+.3f}", together, _p(c.p_corrected))
+            table.add_row(str(c.against), *figures, _short(c), style=_COLOURS.get(c.verdict))
+    pgf = any(c.tested == "pgf" for c in comparison.differences)
+    pgf = any(c.tested == "pgf" for c in comparison.differences)
+    caption = (
+        f"p is two-sided and corrected (Holm) for {comparison.differences_family} comparisons, and so are the intervals of all "
+        f"together (Bonferroni).{' The tests are those of PGF.' if accuracy and pgf else ''}"
+    )
+    return _titled(f"Selected minus baseline: {measure}, {where}", table, caption)
+
+
+def single_targets(comparison: Comparison, heads: Mapping[str, str], *, accuracy: bool) -> list[RenderableType]:
+    """On which single targets the selected mixture is shown to differ from a baseline."""
+    if len(comparison.counting) < 2:
+        return []
+    shown: dict[tuple[str, str], list[str]] = {}
+    for c in comparison.differences:
+        e = (c.accuracy if accuracy else c.pgf) or c.estimate
+        if c.target is not None and c.verdict in ("better", "worse") and e is not None:
+            shown.setdefault((str(c.against), c.verdict), []).append(f"{heads[c.target]} {e.value:+.3f}")
+    if not shown:
+        return [Text("On no single target is the selected mixture shown to differ from a baseline."), Text("")]
+    table = _table()
+    table.add_column("baseline", no_wrap=True)
+    table.add_column("selected is", no_wrap=True)
+    table.add_column("on", overflow="fold")
+    for (against, verdict), where in shown.items():
+        table.add_row(against, verdict, ", ".join(where), style=_COLOURS[verdict])
+    return [_titled("Single targets where a difference is shown (corrected)", table)]
+
+
+def promise_table(comparison: Comparison) -> Group:
+    """Predicted and realised PGF of the selected mixture, counting targets first."""
+    promise = comparison.promise
+    table = _table()
+    table.add_column("target", overflow="fold")
+    for name in ("predicted", f"{promise.confidence:.0%} interval", "realised"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    own = [p for p in promise.points if p.kind == "selected"]
+    for p in sorted(own, key=lambda p: (not p.counting, -p.predicted, p.target)):
+        within = "" if p.inside else "below it" if p.realised < p.predicted else "above it"
+        name = plain(p.target) + ("°" if p.counting else "")
+        table.add_row(
+            name, f"{p.predicted:+.3f}", f"{p.low:+.3f} to {p.high:+.3f}", f"{p.realised:+.3f} ±{p.error:.3f}", within
+        )
+    if not own:
+        table.add_row("none", *[MISSING] * 3, "")
+    return _titled("Selected mixture: predicted and realised PGF (° served)", table)
+
+
+def promise_sentences(comparison: Comparison) -> list[str]:
+    """How well the predictions did over all entries; nothing where there are too few."""
+    promise = comparison.promise
+    told = []
+    if promise.rank is not None:
+        within = [rho for rho in promise.rank_by_target.values() if rho is not None]
+        by = f"; within a target {min(within):+.2f} to {max(within):+.2f}" if len(within) > 1 else ""
+        mixtures = len({p.label for p in promise.points})
+        told.append(
+            f"Rank correlation of predicted and realised over {mixtures} mixtures and {len(promise.points)} points: "
+            f"{promise.rank:+.2f}{by}."
+        )
+    if promise.slope is not None and promise.intercept is not None and promise.covered is not None:
+        told.append(
+            f"Realised is about {promise.slope:.2f} x predicted {promise.intercept:+.3f}; {promise.covered:.0%} of the values "
+            f"lie in the predicted {promise.confidence:.0%} interval, widened by their own error."
+        )
+    if promise.optimism_selected is not None:
+        others = promise.optimism_others
+        beside = f", {others:+.3f} for the others" if others is not None else ""
+        told.append(f"Predicted minus realised (°, mean): {promise.optimism_selected:+.3f} for the selected mixture{beside}.")
+    return told
+
+
+def _table() -> Table:
+    return Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
+
+
+def _titled(title: str, table: Table, caption: str = "") -> Group:
+    """A table's own title and caption would be folded to the table's width."""
+    return Group(Text(title, style="bold"), table, *([Text(caption, style="dim")] if caption else []), Text(""))
+
+
+def _gain_cell(comparison: Comparison, entry: str, target: str | None, accuracy: bool) -> str:
+    c = comparison.gain(entry, target)
+    if c.verdict == "same mixture":
+        return "base "
+    e: Estimate | None = c.accuracy if accuracy else c.pgf
+    return f"{MISSING} " if e is None else f"{_hundredths(e.value)} ±{100 * e.error:.1f}{'*' if c.verdict in _COLOURS else ' '}"
+
+
+def _hundredths(value: float) -> str:
+    text = f"{100 * value:+.1f}" if abs(value) < 99.95 else f"{100 * value:+.0f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text
+
+
+def _heads(targets: Sequence[str], labels: Mapping[str, str]) -> dict[str, str]:
+    """Column heads of at most nine letters; numbers tell apart what is cut to the same."""
+    heads: dict[str, str] = {}
+    for number, target in enumerate(targets, start=1):
+        head = shortened(labels.get(target, plain(target)), WIDEST_HEAD)
+        heads[target] = head if head not in heads.values() else shortened(head, WIDEST_HEAD - 2).rstrip("…") + f"…{number}"
+    return heads
+
+
+def _blocks(scopes: Sequence[str | None], widths: Mapping[str | None, int], room: int) -> list[list[str | None]]:
+    """Columns that fit side by side, with the mean in the first block."""
+    blocks: list[list[str | None]] = [[]]
+    used = 1
+    for scope in scopes:
+        if blocks[-1] and used + widths[scope] + 1 > room:
+            blocks.append([])
+            used = 1
+        blocks[-1].append(scope)
+        used += widths[scope] + 1
+    return blocks
+
+
+def _p(value: float | None) -> str:
+    return MISSING if value is None else "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _short(c: Contrast) -> str:
+    return "not shown" if c.verdict == "no difference shown" else c.verdict
+
+
+def _missing(comparison: Comparison) -> list[RenderableType]:
+    told: list[RenderableType] = [
+        Text(f"Missing: {m.entry}, seed {m.seed}: {m.reason}.", style="yellow") for m in comparison.missing[:MOST_MISSING]
+    ]
+    more = len(comparison.missing) - MOST_MISSING
+    return [*told, Text(f"Missing: {more} more runs; --json has them.", style="yellow")] if more > 0 else told
