@@ -71,7 +71,7 @@ def main(published: Path, model: str, parameters: float, output: Path) -> None:
     """Write the study whose counts explain the PUBLISHED figures, and check that it gives them back."""
     try:
         figures = load_csv_study(published, unit="fraction")
-        questions = {m.name: m.evaluation.questions for m in load_manifests() if m.evaluation}
+        questions = {m.name: m.evaluation.questions for m in load_manifests() if m.evaluation and m.evaluation.questions}
         missing = [target for target in figures.targets if target not in questions]
         if missing:
             raise InputError(*(f"{target}: no manifest gives its number of questions; add one" for target in missing))

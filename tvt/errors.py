@@ -55,6 +55,10 @@ class TrainingError(TvtError):
     exit_code = 6
 
 
+class ProcessDiedError(TrainingError):
+    """A training process was killed from outside; what it had saved stays, and it can be started again."""
+
+
 def suggest(name: str, known: Sequence[str]) -> str:
     """Return `` (did you mean 'X'?)`` for the known name nearest to ``name``, or an empty string."""
     lowered = {candidate.lower(): candidate for candidate in known}

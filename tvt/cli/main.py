@@ -26,6 +26,7 @@ class _Entry:
 
 
 COMMANDS: dict[str, _Entry] = {
+    "study": _Entry("Measure", "tvt.cli.study", "Finetune on each task, score on all: plan, run, status."),
     "studies": _Entry("Look", "tvt.cli.studies", "List the studies that come with tvt."),
     "analyze": _Entry("Look", "tvt.cli.analyze", "Who helps whom: PGF, cliques, personas, noise."),
     "select": _Entry("Choose", "tvt.cli.select", "Turn a transfer study into an optimised data mixture."),

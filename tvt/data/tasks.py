@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 import tvt
 from tvt.core.task import Task
@@ -14,22 +15,35 @@ from tvt.errors import InputError
 from tvt.io import strict_yaml
 from tvt.io.faults import input_error
 
+MINIATURE = "tvt/miniature"
+"""The dataset name of the drawn tasks that come with tvt."""
+
 
 class _Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class EvaluationData(_Value):
-    """Where the questions of a target come from."""
+class QuestionData(_Value):
+    """Where questions are: a file or folder (``path``), the miniature world, or a dataset on the hub (``dataset``)."""
 
-    dataset: str
-    """Dataset identifier, e.g. ``BLINK-Benchmark/BLINK``."""
+    path: str | None = None
+    """File or folder of questions in tvt's format (.jsonl, .parquet), relative to the manifest."""
+    dataset: str | None = None
+    """Dataset identifier, e.g. ``BLINK-Benchmark/BLINK``, or ``tvt/miniature`` for the drawn tasks that come with tvt."""
     config: str | None = None
-    """Configuration (subset) of the dataset."""
+    """Configuration (subset) of the dataset; for the miniature the task."""
     split: str = "val"
-    """Split that is scored."""
-    questions: Annotated[int, Field(ge=1)]
-    """How many questions the split has."""
+    """Split that is used; for the miniature ``train``, ``select`` or ``report``."""
+    questions: Annotated[int, Field(ge=1)] | None = None
+    """How many questions there are; for the miniature, how many are drawn."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> QuestionData:
+        if (self.path is None) == (self.dataset is None):
+            raise ValueError("name either a path or a dataset")
+        if self.dataset == MINIATURE and not (self.config and self.questions):
+            raise ValueError(f"{MINIATURE} needs config (the task) and questions (how many)")
+        return self
 
 
 class TaskManifest(_Value):
@@ -49,8 +63,12 @@ class TaskManifest(_Value):
     """Best accuracy thought possible, a fraction."""
     classification_source: str | None = None
     """Who says what ``level`` and ``granularity`` say, or why they are left out."""
-    evaluation: EvaluationData | None = None
-    """The questions it is scored on."""
+    training: QuestionData | None = None
+    """The rows that a run on it is trained on."""
+    evaluation: QuestionData | None = None
+    """The questions it is scored on, and on which mixtures are selected."""
+    report: QuestionData | None = None
+    """Questions kept back for comparing mixtures after they were selected; without them ``evaluation`` serves for both."""
 
     def task(self) -> Task:
         """The task as the analysis needs it."""
@@ -74,20 +92,40 @@ def load_manifest(path: Path) -> TaskManifest:
     if not isinstance(data, dict):
         raise InputError(f"{path}: not a task manifest; it must have at least 'name:'")
     try:
-        return TaskManifest.model_validate(data)
+        manifest = TaskManifest.model_validate(data)
     except ValidationError as error:
         raise input_error(error, TaskManifest, str(path)) from error
+    placed = {
+        part: data.model_copy(update={"path": str(path.parent / data.path)})
+        for part in ("training", "evaluation", "report")
+        if (data := getattr(manifest, part)) is not None and data.path is not None
+    }
+    return manifest.model_copy(update=placed)
 
 
 @cache
 def load_manifests() -> tuple[TaskManifest, ...]:
-    """The manifests of all bundled tasks, ordered by file name.
+    """The manifests of all bundled tasks, ordered by file name; the miniature's are a folder of their own.
 
     Raises:
         InputError: a manifest is damaged, or two have one name or abbreviation.
     """
-    found = {path: load_manifest(path) for path in sorted(bundled_root().glob("*.yaml"))}
+    return read_folder(bundled_root())
+
+
+def read_folder(folder: Path) -> tuple[TaskManifest, ...]:
+    """The manifests (``*.yaml``) of a folder, ordered by file name.
+
+    Raises:
+        InputError: a manifest is damaged, or two have one name or abbreviation; every fault, one line each.
+    """
+    found: dict[Path, TaskManifest] = {}
     faults: list[str] = []
+    for path in sorted(folder.glob("*.yaml")):
+        try:
+            found[path] = load_manifest(path)
+        except InputError as error:
+            faults += error.faults
     seen: dict[str, Path] = {}
     for path, manifest in found.items():
         for label in filter(None, (manifest.name, manifest.abbreviation)):
@@ -97,6 +135,35 @@ def load_manifests() -> tuple[TaskManifest, ...]:
     if faults:
         raise InputError(*faults)
     return tuple(found.values())
+
+
+def find_manifests(references: Sequence[str]) -> dict[str, TaskManifest]:
+    """All manifests that a recipe may speak of, by task name: the bundled ones, then those of ``references``, which go before.
+
+    Args:
+        references: manifest files, folders of them, or a bundled folder's name (``miniature``).
+
+    Raises:
+        InputError: a reference that is nothing, or a damaged manifest; every fault, one line each.
+    """
+    found = {manifest.name: manifest for manifest in load_manifests()}
+    faults: list[str] = []
+    for reference in references:
+        places = (Path(reference), bundled_root() / reference)
+        place = next((place for place in places if place.exists()), None)
+        try:
+            if place is None:
+                raise InputError(f"manifests: {reference}: no such file or folder; name a manifest or a folder of manifests")
+            manifests = read_folder(place) if place.is_dir() else (load_manifest(place),)
+        except InputError as error:
+            faults += error.faults
+            continue
+        if not manifests:
+            faults.append(f"manifests: {place}: no .yaml file in this folder; name a folder of manifests")
+        found.update({manifest.name: manifest for manifest in manifests})
+    if faults:
+        raise InputError(*faults)
+    return found
 
 
 def load_tasks() -> tuple[Task, ...]:

@@ -89,6 +89,14 @@ class Evaluator:
             results.append(cells)
         return results
 
+    def release(self) -> None:
+        """Give a GPU's memory back to whoever trains next; on the CPU the model stays loaded."""
+        if self._loaded is not None and self._loaded.device.type == "cuda":
+            import torch
+
+            self._loaded = self._scorer = None
+            torch.cuda.empty_cache()
+
     def _compose(self, questions: Mapping[str, Sequence[Question]]) -> None:
         """Digests and batches of every task's questions, the same for all adapters."""
         faults = []

@@ -8,14 +8,20 @@ from typing import Any
 
 from pydantic import ValidationError
 
+import tvt
 from tvt.core.recipe import Recipe
 from tvt.errors import InputError
 from tvt.io import strict_yaml
 from tvt.io.faults import input_error
 
+MINIATURE = "tvt/miniature"
+"""The name of the base model that comes with tvt."""
+
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe and apply ``overrides`` such as ``training.learning_rate=1e-4``; the value is YAML.
+
+    Paths in it start from the recipe's folder, or else from where tvt was called; see :func:`placed`.
 
     Raises:
         InputError: unreadable, not strict YAML, an override without ``=``, or not a recipe; every fault, one line each.
@@ -33,7 +39,30 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise InputError(*faults, *input_error(error, Recipe, origin).faults) from error
     if faults:
         raise InputError(*faults)
-    return recipe
+    return placed(recipe, path.parent)
+
+
+def placed(recipe: Recipe, near: Path) -> Recipe:
+    """The recipe with what lies near a folder named by absolute paths, so that it means the same from anywhere.
+
+    The model ``tvt/miniature`` is the one that comes with tvt.
+    """
+    told = recipe.model_dump(mode="json")
+    model = recipe.model.model_name_or_path
+    told["model"]["model_name_or_path"] = str(bundled_model()) if model == MINIATURE else _near(near, model)
+    told["manifests"] = [_near(near, item) for item in recipe.manifests]
+    if recipe.runtime.deepspeed is not None:
+        told["runtime"]["deepspeed"] = _near(near, recipe.runtime.deepspeed)
+    return Recipe.model_validate(told)
+
+
+def bundled_model() -> Path:
+    """Folder of the miniature's base model."""
+    return Path(tvt.__file__).resolve().parent / "data" / "miniature" / "base"
+
+
+def _near(near: Path, name: str) -> str:
+    return str((near / name).absolute()) if (near / name).exists() else name
 
 
 def override_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tvt.core.recipe import Recipe
-from tvt.errors import InputError, MissingPackageError, TrainingError
+from tvt.errors import InputError, MissingPackageError, ProcessDiedError, TrainingError
 from tvt.io import atomic
 from tvt.io.adapter_file import verify_adapter
 from tvt.train.base import base_digest
@@ -224,7 +224,9 @@ def _run_processes(job: Job, machines: Machines, progress: Tell) -> None:
         kind, text = errors[0]
         raise ERRORS[kind](*text.splitlines()) if kind == "InputError" else ERRORS[kind](text)
     if code:
-        raise TrainingError(f"a training process died (exit code {code}); the last lines of {log} say why; go on with --resume")
+        raise ProcessDiedError(
+            f"a training process died (exit code {code}); the last lines of {log} say why; go on with --resume"
+        )
 
 
 def _follow(process: subprocess.Popen[str], log: Path, progress: Tell) -> list[tuple[str, str]]:

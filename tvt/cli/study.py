@@ -1,0 +1,180 @@
+"""``tvt study``: plan, run and look at a transfer study."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from tvt.cli.options import echo_json, json_option, note
+from tvt.errors import TrainingError, needs_train_extra
+
+if TYPE_CHECKING:
+    from tvt.study.jobs import Task
+    from tvt.study.session import Session
+
+F = TypeVar("F", bound=Callable[..., Any])
+PATH = click.Path(path_type=Path)
+EPILOG = """\b
+Examples:
+  tvt study plan recipes/miniature.yaml
+  tvt study run recipes/miniature.yaml -o studies/miniature --workers 2
+  tvt study status studies/miniature
+"""
+
+
+def recipe_options(function: F) -> F:
+    """Decorator: ``RECIPE``, ``-o`` and ``--set``, passed as ``recipe``, ``output`` and ``overrides``."""
+    for option in (
+        click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Change one value. Repeatable."),
+        click.option("-o", "--output", type=PATH, metavar="DIR", help="The study's folder.  [default: studies/NAME]"),
+        click.argument("recipe", type=PATH),
+    ):
+        function = option(function)
+    return function
+
+
+@click.group(epilog=EPILOG)
+def command() -> None:
+    """Run a transfer study: finetune on each source, score on every target.
+
+    A study is a recipe and a folder of runs. Runs that are done are never done again; adding sources, targets, seeds or doses
+    only adds runs. Every command of tvt reads the folder: tvt analyze, tvt select, tvt compare.
+    """
+
+
+@command.command(epilog=EPILOG)
+@recipe_options
+@json_option
+def plan(*, recipe: Path, output: Path | None, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Show the grid of runs, what is done already, and what the rest will take. Nothing is written."""
+    session = _open(recipe, output, overrides)
+    _show(session, session.tasks(), as_json)
+
+
+@command.command(epilog=EPILOG)
+@recipe_options
+@click.option("--workers", type=click.IntRange(min=1), help="Processes at work at once.  [default: one per device slot]")
+@click.option("--retry-failed", is_flag=True, help="Try the runs again that failed before.")
+@json_option
+def run(
+    *, recipe: Path, output: Path | None, overrides: tuple[str, ...], workers: int | None, retry_failed: bool, as_json: bool
+) -> None:
+    """Do what is missing: the base model's scores, then a run per seed and source (and dose), each scored on every target.
+
+    Interrupt it when you like; the same command goes on. Several may work on one folder at once. A run that fails is recorded
+    with its reason and masks its cells; the rest goes on.
+    """
+    session = _open(recipe, output, overrides)
+    tasks = session.tasks()
+    do_runs(session, tasks, workers, retry=retry_failed)
+    if as_json:
+        _show(session, tasks, as_json)
+        return
+    click.echo(f"{session.store.folder}: {_summary(session, tasks)}; look at it with tvt analyze {session.store.folder}")
+
+
+@command.command(epilog=EPILOG)
+@click.argument("folder", type=PATH, metavar="DIR")
+@json_option
+def status(*, folder: Path, as_json: bool) -> None:
+    """Show how far the study in DIR is, what failed and why, and what the rest will take."""
+    from tvt.study.session import reopen
+
+    session = reopen(folder)
+    _show(session, session.tasks(), as_json)
+
+
+def do_runs(session: Session, tasks: list[Task], workers: int | None, *, retry: bool = False) -> None:
+    """Do what is missing of ``tasks`` and show it on stderr.
+
+    Raises:
+        TrainingError: every run failed.
+    """
+    from rich.console import Console
+
+    from tvt.report.study_progress import StudyProgress
+    from tvt.study.local import default_workers
+
+    before = session.status(tasks)
+    todo = [t for t in tasks if before[t.run_id] != "done" and (retry or before[t.run_id] != "failed")]
+    with needs_train_extra():
+        import tvt.evaluate.evaluator
+        import tvt.train.launch  # noqa: F401 - is the extra installed?
+    with StudyProgress(len(todo), Console(stderr=True)) as progress:
+        session.do(tasks, workers or default_workers(session.study.recipe), progress, retry=retry)
+    failed = [task for task in tasks if session.store.status(task.run_id, task.keys) == "failed"]
+    trained = [task for task in tasks if not task.run.is_base]
+    if trained and len(failed) == len(trained):
+        raise TrainingError(f"all {len(failed)} runs failed, the first because: {session.store.failure(failed[0].run_id)}")
+
+
+def _open(path: Path, output: Path | None, overrides: tuple[str, ...]) -> Session:
+    """The study of a recipe; says which results-relevant fields changed since its folder was last run."""
+    from tvt.io.recipe_file import load_recipe
+    from tvt.study.session import changes, open_session
+
+    recipe = load_recipe(path, overrides)
+    folder = output or Path("studies") / recipe.name
+    session = open_session(recipe, folder)
+    changed = changes(recipe, folder)
+    if changed:
+        kept = len(session.store.known())
+        note(f"the recipe changed ({'; '.join(changed)}): runs are made anew, and the {kept} in {folder}/runs stay as they are")
+    return session
+
+
+def _summary(session: Session, tasks: list[Task]) -> str:
+    from collections import Counter
+
+    counted = Counter(session.status(tasks).values())
+    return ", ".join(f"{count} runs {status}" for status, count in counted.items())
+
+
+def _show(session: Session, tasks: list[Task], as_json: bool) -> None:
+    from tvt.study.estimate import estimate
+    from tvt.study.local import default_workers
+
+    study, store = session.study, session.store
+    states = session.status(tasks)
+    todo = [task for task in tasks if states[task.run_id] not in ("done", "failed")]
+    sizes = {name: m.evaluation.questions if m.evaluation else None for name, m in study.targets.items()}
+    cost = estimate(study.recipe, store, todo, sizes)
+    workers = default_workers(study.recipe)
+    failures = {t.run.name: store.failure(t.run_id) or "" for t in tasks if states[t.run_id] == "failed"}
+    if as_json:
+        runs = [{"id": t.run_id, **t.run.plain(), "status": states[t.run_id]} for t in tasks]
+        echo_json({"schema": 1, "folder": str(store.folder), "runs": runs, "failures": failures, "estimate": vars(cost)})
+        return
+    from rich.console import Console
+
+    from tvt.report.study_tables import cost_sentence, failures_table, grid_table, legend
+
+    console = Console(highlight=False)
+    budget = f"{study.recipe.budget:,} examples a run, {len(study.targets)} targets"
+    console.print(f"{study.recipe.name}: {len(tasks)} runs, {budget}, in {store.folder}", markup=False)
+    rows, columns = _grid(session, tasks, states)
+    console.print(grid_table(rows, columns), legend(list(states.values())))
+    if failures:
+        console.print(failures_table(failures))
+    if todo:
+        console.print(cost_sentence(cost, min(workers, len(todo))), markup=False)
+
+
+def _grid(session: Session, tasks: list[Task], states: dict[str, Any]) -> tuple[dict[str, dict[str, str]], list[str]]:
+    """The runs by source, seed and dose."""
+    rows: dict[str, dict[str, str]] = {}
+    columns: dict[str, None] = {}
+    budget = session.study.recipe.budget
+    for task in tasks:
+        if task.run.is_base:
+            rows["base"] = {"seed " + str(session.study.recipe.seeds[0]): states[task.run_id]}
+            continue
+        (source,) = task.run.counts
+        share = "" if task.run.examples == budget else f" at {task.run.examples / budget:.0%}"
+        column = f"seed {task.run.seed}{share}"
+        columns[column] = None
+        rows.setdefault(source, {})[column] = states[task.run_id]
+    return rows, list(columns)

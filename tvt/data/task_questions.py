@@ -1,0 +1,123 @@
+"""The questions that a manifest speaks of, wherever they are: in a file, drawn on the spot, or on the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from tvt.core.question import Question
+from tvt.core.task import resolve_name
+from tvt.data.question_checks import scan
+from tvt.data.question_files import open_questions, read_questions, write_parquet
+from tvt.data.tasks import MINIATURE, QuestionData, TaskManifest
+from tvt.errors import InputError
+from tvt.io import digest
+
+Part = Literal["training", "evaluation", "report"]
+
+_MINIATURE_VERSION = 2
+"""Raised whenever the miniature draws other questions for the same request."""
+
+
+def choose(names: Sequence[str], manifests: Mapping[str, TaskManifest], field: str) -> dict[str, TaskManifest]:
+    """The manifests of the tasks that ``names`` mean (names or abbreviations), in that order.
+
+    Raises:
+        InputError: unknown tasks, or one named twice; every fault, one line each.
+    """
+    tasks = [manifest.task() for manifest in manifests.values()]
+    found: dict[str, TaskManifest] = {}
+    faults: list[str] = []
+    for text in names:
+        try:
+            name = resolve_name(text, tasks, list(manifests))
+        except KeyError as error:
+            faults.append(f"{field}: {error.args[0]}; add its manifest to 'manifests:'")
+            continue
+        if name in found:
+            faults.append(f"{field}: {name} stands twice; keep one")
+        found[name] = manifests[name]
+    if faults:
+        raise InputError(*faults)
+    return found
+
+
+def locate(manifest: TaskManifest, part: Part) -> QuestionData:
+    """Where a part of a task's questions is.
+
+    Raises:
+        InputError: the manifest does not say.
+    """
+    assert part in get_args(Part)  # noqa: S101
+    found: QuestionData | None = getattr(manifest, part)
+    if found is None:
+        use = {"training": "trained on", "evaluation": "scored on", "report": "reported on"}[part]
+        raise InputError(f"{manifest.name}: its manifest has no '{part}:', so it cannot be {use}; say where the questions are")
+    return found
+
+
+def read(data: QuestionData, task: str) -> Iterator[Question]:
+    """Yield the questions, under the name ``task``.
+
+    Raises:
+        InputError: not there, or faulty.
+    """
+    if data.path is not None:
+        yield from islice(read_questions(Path(data.path)), data.questions)
+    elif data.dataset == MINIATURE:
+        from tvt.data.miniature import generate
+
+        split = _split(data)
+        yield from generate(str(data.config), data.questions or 0, seed=0, split=split)
+    else:
+        raise _from_hub(data, task)
+
+
+def identify(data: QuestionData, task: str) -> str:
+    """Digest of what the questions are, images included: the same rows have the same, in whatever file they lie.
+
+    Raises:
+        InputError: not there, or faulty; every fault, one line each.
+    """
+    told: dict[str, Any]
+    if data.path is not None:
+        source = open_questions(Path(data.path))
+        if not source.rows:
+            raise InputError(f"{data.path}: no questions of {task}; fill the file or name another one in the manifest")
+        told = {"content": scan(source).digest, "questions": data.questions}
+    elif data.dataset == MINIATURE:
+        told = {"miniature": _MINIATURE_VERSION, "task": data.config, "split": _split(data), "questions": data.questions}
+    else:
+        raise _from_hub(data, task)
+    return digest.of_value(told)
+
+
+def as_file(data: QuestionData, task: str, folder: Path) -> Path:
+    """The questions as a file that can be read many times: their own, or one written into ``folder`` once.
+
+    Raises:
+        InputError: not there, or faulty.
+    """
+    if data.path is not None and data.questions is None:
+        return Path(data.path)
+    path = folder / f"{digest.of_value([task, identify(data, task)])[:16]}.parquet"
+    if not path.exists():
+        write_parquet(read(data, task), path)
+    return path
+
+
+def _split(data: QuestionData) -> Literal["train", "select", "report"]:
+    splits: tuple[Literal["train", "select", "report"], ...] = ("train", "select", "report")
+    for split in splits:
+        if data.split == split:
+            return split
+    raise InputError(f"{MINIATURE}: split '{data.split}' is none of train, select, report; name one of them")
+
+
+def _from_hub(data: QuestionData, task: str) -> InputError:
+    return InputError(
+        f"{task}: {data.dataset} is a dataset on the hub; save its questions as .jsonl or .parquet and name the file as "
+        "'path:' in a manifest of yours (see README, Mixing, training, scoring)"
+    )

@@ -1,0 +1,93 @@
+"""What a study consists of and how far it is, as tables."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from tvt.report.table_style import TABLE
+
+MARKS = {
+    "done": ("✓", "green"),
+    "running": ("▸", "cyan"),
+    "begun": ("…", "yellow"),
+    "failed": ("✗", "red"),
+    "missing": ("·", "dim"),
+}
+"""A run's status as one character."""
+
+
+def grid_table(rows: Mapping[str, Mapping[str, str]], columns: Sequence[str]) -> Table:
+    """Runs by source (rows) and by seed and dose (columns), each with its status.
+
+    Args:
+        rows: row label -> column label -> status.
+        columns: column labels in order.
+    """
+    table = Table(**TABLE)
+    table.add_column("source", no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify="center")
+    for label, cells in rows.items():
+        table.add_row(label, *(_mark(cells.get(column)) for column in columns))
+    return table
+
+
+def _mark(status: str | None) -> Text:
+    if status is None:
+        return Text("")
+    mark, style = MARKS[status]
+    return Text(mark, style=style)
+
+
+def legend(statuses: Sequence[str]) -> Text:
+    """How many runs have which status, with its mark."""
+    counted = Counter(statuses)
+    told = [f"{MARKS[status][0]} {counted[status]} {status}" for status in MARKS if counted[status]]
+    return Text("  ".join(told), style="dim")
+
+
+def failures_table(failures: Mapping[str, str]) -> Table:
+    """Failed runs with their reasons."""
+    table = Table(**TABLE, title="Failed")
+    table.add_column("run", no_wrap=True)
+    table.add_column("reason", overflow="fold")
+    for name, reason in failures.items():
+        table.add_row(name, reason)
+    return table
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: 45 s, 12 min, 3.4 h, 5.2 days."""
+    for size, unit, below in ((1.0, "s", 90.0), (60.0, "min", 90.0), (3600.0, "h", 48.0)):
+        if seconds / size < below:
+            value = seconds / size
+            return f"{value:.0f} {unit}" if unit != "h" or value >= 10 else f"{value:.1f} {unit}"
+    return f"{seconds / 86400:.1f} days"
+
+
+def size(count: float) -> str:
+    """Bytes for people."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 10 else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def cost_sentence(estimate: Any, workers: int) -> str:
+    """What is still to do and what it will take."""
+    todo = f"{estimate.training_runs} runs to train, {estimate.examples:,} examples, {estimate.questions:,} questions to ask"
+    if estimate.seconds is None:
+        return f"{todo}. The model's size is not known, so there is no estimate of time before the first run is done."
+    guess = "a rough guess from the model's size, for a data centre GPU"
+    basis = "by the speed of this study's finished runs" if estimate.measured else guess
+    shared = f" on {workers} workers" if workers > 1 else ""
+    return (
+        f"{todo}: about {duration(estimate.seconds / workers)}{shared}, {estimate.device_hours:.1f} device hours, "
+        f"{size(estimate.disk_bytes)} of disk ({basis})."
+    )

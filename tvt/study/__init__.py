@@ -1,0 +1,1 @@
+"""A study: its runs, where they are kept, and how they are done."""

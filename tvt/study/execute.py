@@ -1,0 +1,182 @@
+"""Do one run, in this process: mix its rows, train its adapter, score it. Every step finds what is done already."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tvt.core.mixture import Mixture
+from tvt.core.question import Question
+from tvt.core.run import set_name
+from tvt.data.mix_plan import plan_mix
+from tvt.data.mixed_dataset import write_mix
+from tvt.data.task_questions import as_file, read
+from tvt.errors import InputError, ProcessDiedError, TrainingError
+from tvt.evaluate.evaluator import Evaluator
+from tvt.evaluate.results import CellResult
+from tvt.io.adapter_file import verify_adapter
+from tvt.study.jobs import Job, Task, Where
+from tvt.study.store import Cell, Finished, Store, exclusively
+from tvt.train import Progress, train
+from tvt.train.record import ADAPTER, CHECKPOINTS, RUN
+from tvt.train.record import RECORD as TRAINING
+
+Phase = Literal["mixing", "training", "scoring"]
+Tell = Callable[[Phase, int, int], None]
+Verdict = Literal["done", "failed", "held", "nothing"]
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@dataclass(kw_only=True)
+class Executor:
+    """Does runs one after the other; the base model stays loaded between them where memory is no question."""
+
+    job: Job
+    note: Callable[[str], None]
+
+    def __post_init__(self) -> None:
+        self.store = Store(self.job.folder)
+        self._evaluator = Evaluator(self.job.recipe.model, self.job.recipe.evaluation, self.store.answers)
+        self._questions: dict[Where, tuple[Question, ...]] = {}
+
+    def do(self, task: Task, tell: Tell) -> Verdict:
+        """Do what is missing of a run.
+
+        Returns:
+            *done*; *failed*, with the reason recorded; *held* by another process; or *nothing* was missing.
+
+        Raises:
+            InputError: something that would stop every run: the disk is full, memory is too small, files are gone.
+        """
+        with self.store.claim(task.run_id) as mine:
+            if not mine:
+                return "held"
+            if self.store.status(task.run_id, task.keys) in ("done", "failed"):
+                return "nothing"
+            self.store.begin(task.run_id, task.run, task.identity)
+            try:
+                with _fatal(self.job.folder, task):
+                    adapter = None if task.run.is_base else self._adapter(task, tell)
+                    self._score(task, adapter, tell)
+            except ProcessDiedError:
+                raise
+            except TrainingError as error:
+                self._discard(task)
+                self.store.fail(task.run_id, str(error).splitlines()[0])
+                return "failed"
+        return "done"
+
+    def _adapter(self, task: Task, tell: Tell) -> Path:
+        """The run's adapter, trained if it is not there or was damaged."""
+        folder = self.store.run_folder(task.run_id)
+        if (folder / TRAINING).is_file():
+            try:
+                verify_adapter(folder / ADAPTER)
+            except InputError as error:
+                self.note(f"{task.run.name}: {error.faults[0]}; training it anew")
+                self._discard(task)
+            else:
+                return folder / ADAPTER
+        mixed = folder / "mixed"
+        recipe = self.job.recipe
+        if not mixed.is_dir():
+            tell("mixing", 0, task.run.examples)
+            counts = {source: count for source, count in task.run.counts.items() if count}
+            paths = {source: self._rows(source) for source in counts}
+            write_mix(plan_mix(Mixture.of_counts(counts), paths, seed=task.run.seed), mixed)
+        self._evaluator.release()
+
+        def show(progress: Progress) -> None:
+            tell("training", progress.step, progress.steps)
+
+        tell("training", 0, 0)
+        train(recipe, mixed, folder, seed=task.run.seed, resume=True, progress=show)
+        shutil.rmtree(mixed)
+        gc.collect()
+        return folder / ADAPTER
+
+    def _rows(self, source: str) -> Path:
+        """A source's training rows as a file; drawn ones are written once for all runs."""
+        with exclusively(self.job.folder / "data" / ".lock"):
+            return as_file(self.job.rows[source], source, self.job.folder / "data")
+
+    def _score(self, task: Task, adapter: Path | None, tell: Tell) -> None:
+        """Score what is missing, paired with the base model's answers."""
+        before = self.store.finished(task.run_id)
+        missing = [where for where, key in task.keys.items() if (c := before.cells.get(where)) is None or c.key != key]
+        sets = {set_name(*where): self._asked(where) for where in missing}
+        who = [None] if adapter is None else [None, adapter]
+        started = time.monotonic()
+        results = self._evaluator.evaluate(who, sets, lambda done, total: tell("scoring", done, total))
+        seconds = time.monotonic() - started
+        base, mine = results[0], results[-1]
+        cells = {
+            where: _cell(mine[set_name(*where)], None if adapter is None else base[set_name(*where)], task.keys[where])
+            for where in missing
+        }
+        asked = sum(cell.asked for result in results for cell in result.values())
+        self.store.save(
+            task.run_id,
+            Finished(
+                cells={**before.cells, **cells},
+                scoring_seconds=before.scoring_seconds + seconds,
+                questions=before.questions + asked,
+            ),
+        )
+
+    def _asked(self, where: Where) -> tuple[Question, ...]:
+        if where not in self._questions:
+            self._questions[where] = tuple(read(self.job.questions[where], where[0]))
+        return self._questions[where]
+
+    def _discard(self, task: Task) -> None:
+        """Remove what training left, so that it can be done anew."""
+        folder = self.store.run_folder(task.run_id)
+        for name in (TRAINING, RUN):
+            (folder / name).unlink(missing_ok=True)
+        for name in (ADAPTER, CHECKPOINTS, "mixed"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def _cell(mine: CellResult, base: CellResult | None, key: str) -> Cell:
+    return Cell(
+        key=key,
+        correct=mine.correct,
+        total=mine.total,
+        both_correct=None if base is None else mine.both_correct(base),
+        unparsed=mine.unparsed,
+        collapsed=mine.collapsed,
+        answers=mine.key,
+    )
+
+
+class _fatal:  # noqa: N801 - a context manager in a with statement
+    """Turns what would stop every run into one line: a full disk, too little memory."""
+
+    def __init__(self, folder: Path, task: Task) -> None:
+        self._folder, self._task = folder, task
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None or isinstance(error, InputError | TrainingError | KeyboardInterrupt):
+            return
+        text = str(error)
+        full = isinstance(error, OSError) and error.errno in _FULL
+        if full or "No space left" in text or "File too large" in text or shutil.disk_usage(self._folder).free < 2**20:
+            raise InputError(
+                f"{self._folder}: the disk is full ({(text or type(error).__name__).splitlines()[0]}); make room and run the "
+                "same command again: what is done is kept"
+            ) from error
+        if "out of memory" in text.lower() or isinstance(error, MemoryError):
+            raise InputError(
+                f"{self._task.run.name}: out of memory; lower training.per_device_train_batch_size (the global batch, hence "
+                "the result, stays) or evaluation.batch_size and run the same command again"
+            ) from error

@@ -1,0 +1,121 @@
+"""A study folder and the study in it: opened, planned, brought up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tvt.core.recipe import Recipe, identity
+from tvt.core.run import Part, Run
+from tvt.errors import InputError
+from tvt.io import atomic, strict_yaml
+from tvt.io.recipe_file import load_recipe
+from tvt.study.jobs import Task, Where, make_job, make_task
+from tvt.study.local import Event, do_locally
+from tvt.study.plan import BASE_RUN, Study, load_study_plan
+from tvt.study.store import Status, Store
+from tvt.study.views import write_views
+
+RECIPE = "recipe.yaml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """A study and the folder of its runs."""
+
+    study: Study
+    store: Store
+
+    def tasks(self) -> list[Task]:
+        """Everything that makes the transfer matrix: each run on every target."""
+        wanted: list[Where] = [(target, "evaluation") for target in self.study.targets]
+        return [make_task(self.study, run, wanted) for run in self.study.runs()]
+
+    def comparison_tasks(self, runs: Sequence[Run], targets: Sequence[str]) -> list[Task]:
+        """The runs of a comparison, and the base: scored on all targets, as evidence, and on what is reported on."""
+        parts: tuple[Part, ...] = ("evaluation", "report")
+        wanted: list[Where] = [(t, part) for t in self.study.targets for part in parts if self._wanted(t, part, targets)]
+        tasks = [make_task(self.study, run, wanted) for run in (BASE_RUN, *runs)]
+        return list({task.run_id: task for task in tasks}.values())
+
+    def _wanted(self, target: str, part: Part, targets: Sequence[str]) -> bool:
+        return part == "evaluation" or (target in targets and (target, part) in self.study.questions)
+
+    def status(self, tasks: Sequence[Task]) -> dict[str, Status]:
+        """How far each task is, by run id."""
+        return {task.run_id: self.store.status(task.run_id, task.keys) for task in tasks}
+
+    def do(self, tasks: Sequence[Task], workers: int, tell: Callable[[Event], None], *, retry: bool = False) -> None:
+        """Do what is missing of ``tasks``; the study's tables are brought up to date after every run.
+
+        Args:
+            tasks: from :meth:`tasks` or :meth:`comparison_tasks`.
+            workers: processes at work at once.
+            tell: told of every event.
+            retry: also try again what failed before.
+
+        Raises:
+            InputError: something that would stop every run; what is done is kept.
+        """
+        save_recipe(self.study.recipe, self.store.folder)
+        if retry:
+            for task in tasks:
+                self.store.forgive(task.run_id)
+        status = self.status(tasks)
+        todo = [task for task in tasks if status[task.run_id] not in ("done", "failed")]
+
+        def heard(event: Event) -> None:
+            if event["kind"] in ("done", "failed"):
+                write_views(self.study, self.store)
+            tell(event)
+
+        try:
+            do_locally(make_job(self.study, self.store.folder, todo), workers, heard)
+        finally:
+            write_views(self.study, self.store)
+
+
+def open_session(recipe: Recipe, folder: Path, progress: Callable[[str], object] = str) -> Session:
+    """Look up everything that a recipe speaks of; nothing is written.
+
+    Raises:
+        InputError: see :func:`tvt.study.plan.load_study_plan`.
+    """
+    return Session(study=load_study_plan(recipe, progress), store=Store(folder))
+
+
+def reopen(folder: Path, progress: Callable[[str], object] = str) -> Session:
+    """Open a study folder by the recipe that is kept in it.
+
+    Raises:
+        InputError: no study of tvt study, or what it stands on is gone.
+    """
+    path = folder / RECIPE
+    if not path.is_file():
+        raise InputError(f"{folder}: no study with runs ({RECIPE} is missing); make one with tvt study run RECIPE -o {folder}")
+    return open_session(load_recipe(path), folder, progress)
+
+
+def save_recipe(recipe: Recipe, folder: Path) -> None:
+    """Keep the recipe in the study's folder."""
+    text = "# The recipe of this study, as tvt study last ran it.\n" + strict_yaml.dump(recipe.model_dump(mode="json"))
+    atomic.write_text(folder / RECIPE, text)
+
+
+def changes(recipe: Recipe, folder: Path) -> list[str]:
+    """In what the recipe differs, as far as results go, from the one that the folder was last run with; one line each."""
+    path = folder / RECIPE
+    if not path.is_file():
+        return []
+    before, now = _results(load_recipe(path)), _results(recipe)
+    return [f"{name}: {before.get(name)} before, {now.get(name)} now" for name in now if before.get(name) != now.get(name)]
+
+
+def _results(recipe: Recipe) -> dict[str, Any]:
+    """All fields that change results, by their dotted name."""
+    found: dict[str, Any] = {"budget": recipe.budget}
+    for part in ("model", "lora", "training", "evaluation"):
+        found |= {f"{part}.{name}": value for name, value in identity(getattr(recipe, part)).items()}
+    return found

@@ -1,0 +1,183 @@
+"""Runs on disk: one folder each, named by what decides its results; records are written last, and wholly or not at all.
+
+    STUDY/runs/ID/spec.json     what the run is, written when it is begun
+                 /adapter/      and training.json, from training
+                 /scores.json   its cells so far
+                 /failure.json  why it cannot be done, if so
+                 /.claim        locked by the process that is at it
+    STUDY/answers/              every answer, question by question
+
+Several processes, also on several machines with a shared disk, may work on one folder: a claim is a lock that the system takes
+away when its process dies, however it dies.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tvt.core.run import Part, Run
+from tvt.errors import InputError
+from tvt.io import atomic
+from tvt.train.record import RECORD as TRAINING
+from tvt.train.record import TrainingRecord, load_training_record
+
+RUN, SCORES, FAILURE, CLAIM = "spec.json", "scores.json", "failure.json", ".claim"
+SCHEMA = 1
+Status = Literal["done", "failed", "running", "begun", "missing"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A run's score on one target."""
+
+    key: str
+    """Digest of the questions and of how they were asked."""
+    correct: int
+    total: int
+    both_correct: int | None
+    unparsed: int
+    collapsed: str | None
+    answers: str
+    """Folder of the answers below ``answers/``."""
+
+
+Cells = dict[tuple[str, Part], Cell]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """What is known of a run's work so far."""
+
+    cells: Cells
+    scoring_seconds: float
+    questions: int
+    """Questions really asked in that time."""
+
+
+class Store:
+    """The runs of a study folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.answers = folder / "answers"
+
+    def run_folder(self, run_id: str) -> Path:
+        """Where a run lives."""
+        return self.folder / "runs" / run_id
+
+    @contextmanager
+    def claim(self, run_id: str) -> Iterator[bool]:
+        """Hold a run; gives False where another process holds it."""
+        folder = self.run_folder(run_id)
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / CLAIM, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+        finally:
+            os.close(handle)
+
+    def begin(self, run_id: str, run: Run, identity: Mapping[str, Any]) -> None:
+        """Say what the run is; call it while the run is held."""
+        path = self.run_folder(run_id) / RUN
+        if not path.is_file():
+            atomic.write_text(path, _json({"schema": SCHEMA, **run.plain(), "identity": dict(identity)}))
+
+    def save(self, run_id: str, finished: Finished) -> None:
+        """Write a run's cells."""
+        cells = [{"target": target, "part": part, **vars(cell)} for (target, part), cell in finished.cells.items()]
+        told = {"cells": cells, "scoring_seconds": round(finished.scoring_seconds, 3), "questions": finished.questions}
+        atomic.write_text(self.run_folder(run_id) / SCORES, _json({"schema": SCHEMA, **told}))
+
+    def fail(self, run_id: str, reason: str) -> None:
+        """Record that a run cannot be done."""
+        told = {"schema": SCHEMA, "reason": reason, "at": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+        atomic.write_text(self.run_folder(run_id) / FAILURE, _json(told))
+
+    def forgive(self, run_id: str) -> None:
+        """Forget a failure, so that the run is tried again."""
+        (self.run_folder(run_id) / FAILURE).unlink(missing_ok=True)
+
+    def failure(self, run_id: str) -> str | None:
+        """Why a run failed."""
+        told = self._read(run_id, FAILURE)
+        return None if told is None else str(told["reason"])
+
+    def finished(self, run_id: str) -> Finished:
+        """The cells of a run; none where there is no record."""
+        told = self._read(run_id, SCORES) or {"cells": [], "scoring_seconds": 0.0, "questions": 0}
+        cells: Cells = {}
+        for entry in told["cells"]:
+            target, part = entry.pop("target"), entry.pop("part")
+            cells[target, part] = Cell(**entry)
+        return Finished(cells=cells, scoring_seconds=told["scoring_seconds"], questions=told["questions"])
+
+    def training(self, run_id: str) -> TrainingRecord | None:
+        """The record of a trained run. The adapter is not looked at; whoever uses it checks it."""
+        folder = self.run_folder(run_id)
+        return load_training_record(folder) if (folder / TRAINING).is_file() else None
+
+    def status(self, run_id: str, keys: Mapping[tuple[str, Part], str]) -> Status:
+        """How far a run is that shall have the cells ``keys``, (target, part) -> key."""
+        folder = self.run_folder(run_id)
+        cells = self.finished(run_id).cells
+        if all(where in cells and cells[where].key == key for where, key in keys.items()):
+            return "done"
+        if (folder / FAILURE).is_file():
+            return "failed"
+        if not (folder / RUN).is_file():
+            return "missing"
+        return "running" if self._held(run_id) else "begun"
+
+    def known(self) -> dict[str, dict[str, Any]]:
+        """Every run that was ever begun here: its id and what ``spec.json`` says."""
+        found = {}
+        for path in sorted((self.folder / "runs").glob(f"*/{RUN}")):
+            told = self._read(path.parent.name, RUN)
+            if told is not None:
+                found[path.parent.name] = told
+        return found
+
+    def _held(self, run_id: str) -> bool:
+        with self.claim(run_id) as free:
+            return not free
+
+    def _read(self, run_id: str, name: str) -> dict[str, Any] | None:
+        path = self.run_folder(run_id) / name
+        try:
+            told = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: damaged; delete this file, and what it says is measured again") from error
+        if not isinstance(told, dict) or told.get("schema") != SCHEMA:
+            raise InputError(f"{path}: written by another version of tvt; use that one, or start another study folder")
+        return told
+
+
+@contextmanager
+def exclusively(path: Path) -> Iterator[None]:
+    """Wait for a lock file and hold it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"

@@ -1,0 +1,189 @@
+"""What a study's runs say, as values: the scores that make its matrix, and the answers that a comparison needs.
+
+The study folder is itself a study that every command of tvt reads: ``study.yaml``, ``scores.csv`` and ``mixtures.csv`` are
+written anew from the runs' records whenever a run is done.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from tvt.core.comparison import Answers, Entry, Measured
+from tvt.core.run import Run, set_name
+from tvt.core.scores import MaskedScore, MixtureScore, Score
+from tvt.core.task import Task
+from tvt.data.study_folder import StudyManifest, write_study
+from tvt.errors import InputError
+from tvt.io import digest
+from tvt.study.plan import BASE_RUN, Study
+from tvt.study.store import Store, exclusively
+
+Row = Score | MaskedScore
+
+
+def write_views(study: Study, store: Store) -> None:
+    """Write what the study has measured so far, if its base model is scored."""
+    with exclusively(store.folder / ".views"):
+        rows = list(source_scores(study, store))
+        scores = [row for row in rows if isinstance(row, Score)]
+        if not any(score.source is None for score in scores):
+            return
+        manifest = StudyManifest(
+            name=study.recipe.name,
+            model=study.recipe.model.model_name_or_path,
+            parameters=parameters(study.recipe.model.model_name_or_path),
+            tasks=_tasks(study),
+        )
+        write_study(
+            store.folder,
+            manifest,
+            scores,
+            [row for row in rows if isinstance(row, MaskedScore)],
+            mixtures=tuple(mixture_scores(study, store)),
+            notes="Written by tvt study from the runs' records; changes are lost.",
+        )
+
+
+def _tasks(study: Study) -> tuple[Task, ...]:
+    manifests = {**study.sources, **study.targets}
+    return tuple(manifest.task() for manifest in manifests.values())
+
+
+def source_scores(study: Study, store: Store) -> Iterator[Row]:
+    """The cells of the base and of every full-budget source run; a failed run's are masked with its reason."""
+    for run in study.runs():
+        if run.examples not in (0, study.recipe.budget):
+            continue
+        source = None if run.is_base else next(iter(run.counts))
+        name = "base" if run.is_base else f"seed_{run.seed}"
+        run_id = study.run_id(run)
+        cells = store.finished(run_id).cells
+        reason = None
+        for target in study.targets:
+            cell = cells.get((target, "evaluation"))
+            if cell is not None and cell.key == study.questions[target, "evaluation"]:
+                yield Score(
+                    run=name,
+                    source=source,
+                    target=target,
+                    accuracy=cell.correct / cell.total,
+                    correct=cell.correct,
+                    total=cell.total,
+                    both_correct=cell.both_correct,
+                )
+                continue
+            reason = reason or store.failure(run_id)
+            if reason is not None:
+                yield MaskedScore(run=name, source=source, target=target, reason=reason)
+
+
+def mixture_scores(study: Study, store: Store) -> Iterator[MixtureScore]:
+    """The cells of every other run that was trained as the study's are: doses, and mixtures of several sources."""
+    budget, family = study.recipe.budget, digest.of_value(study.family())
+    for run_id, told in store.known().items():
+        counts: Mapping[str, int] = told["counts"]
+        if not counts or sum(counts.values()) > budget or (len(counts) == 1 and sum(counts.values()) == budget):
+            continue
+        if told["seed"] not in study.recipe.seeds or not _belongs(study, told["identity"], counts, family):
+            continue
+        cells = store.finished(run_id).cells
+        for target in study.targets:
+            cell = cells.get((target, "evaluation"))
+            if cell is not None and cell.key == study.questions[target, "evaluation"]:
+                yield MixtureScore(
+                    mixture=_mixture_name(counts, budget),
+                    run=f"seed_{told['seed']}",
+                    weights={source: count / budget for source, count in counts.items()},
+                    target=target,
+                    correct=cell.correct,
+                    total=cell.total,
+                    both_correct=cell.both_correct,
+                )
+
+
+def _mixture_name(counts: Mapping[str, int], budget: int) -> str:
+    """A name that depends on the counts alone: the same mixture may go by several labels."""
+    shares = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    told = " + ".join(f"{100 * count / budget:.3g}% {source}" for source, count in shares[:4])
+    more = f" + {len(shares) - 4} more" if len(shares) > 4 else ""
+    return f"{told}{more} [{digest.of_value(dict(counts))[:6]}]"
+
+
+def _belongs(study: Study, identity: Mapping[str, Any], counts: Mapping[str, int], family: str) -> bool:
+    mine = digest.of_value({name: identity.get(name) for name in study.family()}) == family
+    return mine and all(study.training.get(source) == identity["data"].get(source) for source in counts)
+
+
+def parameters(model_name_or_path: str) -> float | None:
+    """Parameters of the base model in billions: counted where it is a folder, else what its name says, if anything."""
+    folder = Path(model_name_or_path)
+    if folder.is_dir():
+        return sum(map(_tensor_sizes, folder.glob("*.safetensors"))) / 1e9 or None
+    told = re.search(r"(?<![\d.])(\d+(?:\.\d+)?)[Bb](?![a-z])", folder.name)
+    return float(told.group(1)) if told else None
+
+
+def _tensor_sizes(path: Path) -> int:
+    """How many numbers a safetensors file holds, from its header."""
+    with path.open("rb") as stream:
+        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+    return sum(int(np.prod(entry["shape"])) for name, entry in header.items() if name != "__metadata__")
+
+
+def comparison_runs(entries: Sequence[Entry], seeds: Sequence[int]) -> dict[tuple[str, int], Run]:
+    """The run of each entry and seed; an entry without examples is the base model."""
+    return {
+        (entry.label, seed): Run(label=entry.label, counts=entry.counts, seed=seed) if sum(entry.counts.values()) else BASE_RUN
+        for entry in entries
+        for seed in seeds
+    }
+
+
+def measured(study: Study, store: Store, entries: Sequence[Entry], targets: Sequence[str]) -> Measured:
+    """The answers of a comparison's runs to the questions that are reported on; what is missing comes with its reason.
+
+    Raises:
+        InputError: the base model is not scored yet.
+    """
+    seeds = study.recipe.seeds
+    base = _answers(study, store, BASE_RUN, targets)
+    if isinstance(base, str):
+        raise InputError(f"{store.folder}: the base model: {base}; run the comparison with --run")
+    answers: dict[str, dict[int, Mapping[str, Answers]]] = {entry.label: {} for entry in entries}
+    missing: dict[tuple[str, int], str] = {}
+    for (label, seed), run in comparison_runs(entries, seeds).items():
+        found = _answers(study, store, run, targets)
+        if isinstance(found, str):
+            missing[label, seed] = found
+        else:
+            answers[label][seed] = found
+    ceilings = {target: study.targets[target].ceiling for target in targets}
+    return Measured(targets=tuple(targets), seeds=tuple(seeds), ceilings=ceilings, base=base, answers=answers, missing=missing)
+
+
+def _answers(study: Study, store: Store, run: Run, targets: Sequence[str]) -> dict[str, Answers] | str:
+    """Right or wrong, by target; or why it is not known."""
+    run_id = study.run_id(run)
+    cells = store.finished(run_id).cells
+    found: dict[str, Answers] = {}
+    for target in targets:
+        part = study.part(target)
+        cell = cells.get((target, part))
+        if cell is None or cell.key != study.questions[target, part]:
+            return store.failure(run_id) or "not done yet"
+        path = store.answers / cell.answers / f"{quote(set_name(target, part), safe=' -_')}.items.jsonl"
+        try:
+            items = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            found[target] = np.array([bool(item["correct"]) for item in items], dtype=np.bool_)
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(f"{path}: missing or damaged; delete {store.run_folder(run_id)} and run again") from error
+        if len(items) != cell.total or int(found[target].sum()) != cell.correct:
+            raise InputError(f"{path}: is not what the run's record says; delete {store.run_folder(run_id)} and run again")
+    return found
