@@ -158,7 +158,7 @@ def _direct(plan: _Plan, matrix: TransferMatrix) -> Entry | None:
     if not names:
         return None
     about = f"own data of {_listed(names)}"
-    about += "" if len(names) == len(counting) else f"; {len(counting) - len(names)} other targets have none"
+    about += "" if len(names) == len(counting) else f"; {_many(len(counting) - len(names), 'other target')} without any"
     return _rounded(plan, names, uniform(len(names)), label="direct", kind="direct", about=about)
 
 
