@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tvt.cli.data_options import manifests_option
 from tvt.cli.options import echo_json, json_option, note
 from tvt.errors import InputError
 
@@ -24,6 +25,7 @@ EPILOG = """\b
 Examples:
   tvt evaluate runs/jigsaw --model Qwen/Qwen2.5-VL-3B-Instruct --questions Jigsaw=jigsaw.parquet
   tvt evaluate a b c --model base --questions Counting=c.jsonl --questions Depth=d.jsonl --json
+  tvt evaluate a --model tvt/miniature --dtype float32 --tasks all --manifests miniature
 """
 BAR_AFTER_SECONDS = 2.0
 
@@ -36,10 +38,12 @@ BAR_AFTER_SECONDS = 2.0
     "--questions",
     "given",
     multiple=True,
-    required=True,
     metavar="TASK=PATH",
     help="A task's questions: a .jsonl or .parquet file, or a folder of them. Repeatable.",
 )
+@click.option("--tasks", metavar="all|TASK,...", help="Tasks by their manifests: all of --manifests, or the named ones.")
+@manifests_option
+@click.option("--report", is_flag=True, help="With --tasks: the questions kept back for reports, where a manifest has some.")
 @click.option(
     "--mode",
     type=click.Choice(["options", "generate"]),
@@ -94,7 +98,9 @@ def command(
     who = [*([] if no_base else [None]), *dict.fromkeys(adapters)]
     if not who:
         raise InputError("whom to score? name adapters, or leave --no-base out")
-    questions = _questions(given, options["limit"])
+    questions = {**_of_tasks(options), **_questions(given, options["limit"])}
+    if not questions:
+        raise InputError("on what? name questions with --questions TASK=PATH, or --tasks with --manifests")
     from tvt.evaluate.evaluator import Evaluator
 
     model, settings = _settings(options)
@@ -130,9 +136,10 @@ def _total(cell: CellResult) -> int:
 def _settings(options: dict[str, Any]) -> tuple[Any, Any]:
     """The options as the values that recipes hold."""
     from tvt.core.recipe import EvaluationConfig, ModelConfig
+    from tvt.io.recipe_file import model_path
 
     model = ModelConfig(
-        model_name_or_path=options["model"],
+        model_name_or_path=model_path(options["model"]),
         revision=options["revision"],
         dtype=options["dtype"],
         load_in_4bit=options["four_bit"],
@@ -166,6 +173,35 @@ def _questions(given: tuple[str, ...], limit: int | None) -> dict[str, list[Ques
                 found[task] = list(islice(read_questions(Path(path)), limit))
             except InputError as error:
                 faults += error.faults
+    if faults:
+        raise InputError(*faults)
+    return found
+
+
+def _of_tasks(options: dict[str, Any]) -> dict[str, list[Question]]:
+    """The questions of the tasks whose manifests were named."""
+    from itertools import islice
+
+    from tvt.core.run import Part
+    from tvt.data.task_questions import choose, locate, read
+    from tvt.data.tasks import find_manifests
+
+    wanted, references = options["tasks"], options["manifests"]
+    if not wanted:
+        if references or options["report"]:
+            raise InputError("--manifests and --report are for --tasks; add --tasks all")
+        return {}
+    known = find_manifests(references)
+    own = find_manifests(references, bundled=False)
+    names = list(own or known) if wanted == "all" else [name.strip() for name in wanted.split(",") if name.strip()]
+    found: dict[str, list[Question]] = {}
+    faults: list[str] = []
+    for name, manifest in choose(names, known, "--tasks").items():
+        part: Part = "report" if options["report"] and manifest.report is not None else "evaluation"
+        try:
+            found[name] = list(islice(read(locate(manifest, part), name), options["limit"]))
+        except InputError as error:
+            faults += error.faults
     if faults:
         raise InputError(*faults)
     return found

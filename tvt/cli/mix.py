@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tvt.cli.data_options import data_options, source_paths
+from tvt.cli.data_options import data_options, manifests_option, rows_of_sources, source_paths
 from tvt.cli.options import echo_json, json_option, note
-from tvt.errors import InputError, suggest
+from tvt.errors import InputError
 
 if TYPE_CHECKING:
     from tvt.core.mixture import Mixture
@@ -45,6 +45,7 @@ def _is_number(text: str) -> bool:
 @click.argument("mixture", type=PATH)
 @click.option("-o", "--output", type=PATH, metavar="DIR", help="Folder to write; datasets.load_dataset(DIR) loads it.")
 @data_options("a .jsonl or .parquet file of questions, or a folder of them", "SOURCE.jsonl, SOURCE.parquet or SOURCE/")
+@manifests_option
 @click.option("--seed", type=click.IntRange(min=0), metavar="S", default=0, show_default=True, help="Seed of draw and order.")
 @click.option(
     "--exclude-eval", multiple=True, type=PATH, metavar="PATH", help="Questions that must not be trained on. Repeatable."
@@ -73,6 +74,7 @@ def command(
     output: Path | None,
     data: tuple[str, ...],
     data_dir: Path,
+    manifests: tuple[str, ...],
     messages: bool,
     preview: int | None,
     as_json: bool,
@@ -89,7 +91,7 @@ def command(
     from tvt.io.mixture_file import load_mixture
 
     chosen = load_mixture(mixture)
-    paths = _paths(chosen, source_paths(data), data_dir)
+    paths = rows_of_sources(chosen, source_paths(data), data_dir, manifests)
     with _progress() as progress:
         plan = _plan(chosen, paths, check=preview is None, progress=progress, **options)
         if preview is None and output is not None:
@@ -108,33 +110,6 @@ def command(
     for text in epoch_notes(mixed.record["sources"]):
         note(text)
     click.echo(f"wrote {output}" if mixed.written else f"{output}: this very mix is already there; nothing written", err=True)
-
-
-def _paths(mixture: Mixture, given: dict[str, str], data_dir: Path) -> dict[str, Path]:
-    """Where each source's questions are: as given, else the first that is there in the folder."""
-    from tvt.report.exports.plan import file_name
-
-    faults = [
-        f"--data {name}: no such source in the mixture{suggest(name, list(mixture.counts))}; see its counts"
-        for name in given
-        if name not in mixture.counts
-    ]
-    paths: dict[str, Path] = {}
-    for source in (source for source, count in mixture.counts.items() if count > 0):
-        stem = file_name(source)
-        places = [Path(given[source])] if source in given else [data_dir / f"{stem}{end}" for end in (".jsonl", ".parquet", "")]
-        found = next((place for place in places if place.exists()), None)
-        if found is not None:
-            paths[source] = found
-        elif source in given:
-            faults.append(f"--data {source}: {given[source]}: no such file or folder; save hub datasets as files first")
-        else:
-            faults.append(
-                f"{source}: no {stem}.jsonl, {stem}.parquet or {stem}/ in {data_dir}; name its rows with --data {source}=PATH"
-            )
-    if faults:
-        raise InputError(*faults)
-    return paths
 
 
 def _plan(

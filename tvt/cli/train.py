@@ -12,22 +12,25 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tvt.cli.data_options import data_options, rows_of_sources, source_paths
 from tvt.cli.options import echo_json, json_option, note
 from tvt.errors import InputError
 
 if TYPE_CHECKING:
+    from tvt.core.recipe import Recipe
     from tvt.train.record import Progress
 
 EPILOG = """\b
 Examples:
   tvt train mixed --recipe recipes/example.yaml -o run
+  tvt train mixture.yaml --recipe recipe.yaml --data-dir data -o run
   tvt train mixed --recipe recipe.yaml -o run --num-processes 4 --deepspeed zero2.json --resume
 """
 PATH = click.Path(path_type=Path)
 
 
 @click.command(epilog=EPILOG)
-@click.argument("dataset", type=PATH)
+@click.argument("mixture", type=PATH)
 @click.option("--recipe", "recipe_path", type=PATH, required=True, metavar="FILE", help="Model, adapter and training.")
 @click.option("-o", "--output", type=PATH, required=True, metavar="DIR", help="Folder for the adapter and its record.")
 @click.option(
@@ -43,10 +46,11 @@ PATH = click.Path(path_type=Path)
 @click.option("--machine-rank", type=click.IntRange(min=0), default=0, show_default=True, help="Which of them this is.")
 @click.option("--main-process-ip", metavar="IP", help="Address of machine 0.")
 @click.option("--main-process-port", type=int, metavar="PORT", help="A free port of machine 0.")
+@data_options("a .jsonl or .parquet file of questions, or a folder of them", "SOURCE.jsonl, SOURCE.parquet or SOURCE/")
 @json_option
 def command(
     *,
-    dataset: Path,
+    mixture: Path,
     recipe_path: Path,
     output: Path,
     seed: int,
@@ -58,9 +62,14 @@ def command(
     machine_rank: int,
     main_process_ip: str | None,
     main_process_port: int | None,
+    data: tuple[str, ...],
+    data_dir: Path,
     as_json: bool,
 ) -> None:
-    """Train a LoRA adapter on DATASET, a folder that tvt mix wrote.
+    """Train a LoRA adapter on MIXTURE: a mixture file, or a folder that tvt mix wrote.
+
+    The rows of a mixture file are found by --data, in --data-dir, or by the manifests that the recipe names, and mixed into the
+    output folder first.
 
     The loss is on the answer alone, and the vision tower stays frozen unless the recipe says otherwise. A loss or gradient that
     is not finite stops the run before it changes anything. The same command again finds the run done.
@@ -74,7 +83,12 @@ def command(
         from tvt.train import Machines, train
     except ImportError as error:
         raise InputError(f"training needs more packages ({error}): pip install 'tvt[train]'") from error
+    if mixture.is_file() and num_machines > 1:
+        raise InputError(
+            f"{mixture}: several machines train on one mixed folder; write it first with tvt mix {mixture} -o mixed"
+        )
     machines = Machines(count=num_machines, rank=machine_rank, main_ip=main_process_ip, main_port=main_process_port)
+    dataset = _mixed(mixture, recipe, output, seed, source_paths(data), data_dir) if mixture.is_file() else mixture
     with _quiet():
         record = train(recipe, dataset, output, seed=seed, resume=resume, machines=machines, progress=_show, note=note)
     if as_json:
@@ -82,6 +96,17 @@ def command(
         return
     last = f", last loss {record.losses[-1][1]:.4f}" if record.losses else ""
     click.echo(f"{record.adapter}: {record.rows:,} rows in {record.steps} steps, {record.rows_per_second:.1f} rows/s{last}")
+
+
+def _mixed(path: Path, recipe: Recipe, output: Path, seed: int, given: dict[str, str], data_dir: Path) -> Path:  # noqa: PLR0917
+    """The mixture as a dataset inside the output folder."""
+    from tvt.data.mix_plan import plan_mix
+    from tvt.data.mixed_dataset import write_mix
+    from tvt.io.mixture_file import load_mixture
+
+    chosen = load_mixture(path)
+    paths = rows_of_sources(chosen, given, data_dir, recipe.manifests)
+    return write_mix(plan_mix(chosen, paths, seed=seed), output / "mixed").folder
 
 
 @contextmanager

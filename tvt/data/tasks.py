@@ -137,16 +137,17 @@ def read_folder(folder: Path) -> tuple[TaskManifest, ...]:
     return tuple(found.values())
 
 
-def find_manifests(references: Sequence[str]) -> dict[str, TaskManifest]:
+def find_manifests(references: Sequence[str], *, bundled: bool = True) -> dict[str, TaskManifest]:
     """All manifests that a recipe may speak of, by task name: the bundled ones, then those of ``references``, which go before.
 
     Args:
         references: manifest files, folders of them, or a bundled folder's name (``miniature``).
+        bundled: whether the bundled ones are among them.
 
     Raises:
         InputError: a reference that is nothing, or a damaged manifest; every fault, one line each.
     """
-    found = {manifest.name: manifest for manifest in load_manifests()}
+    found = {manifest.name: manifest for manifest in load_manifests()} if bundled else {}
     faults: list[str] = []
     for reference in references:
         places = (Path(reference), bundled_root() / reference)

@@ -49,16 +49,16 @@ def placed(recipe: Recipe, near: Path) -> Recipe:
     """
     told = recipe.model_dump(mode="json")
     model = recipe.model.model_name_or_path
-    told["model"]["model_name_or_path"] = str(bundled_model()) if model == MINIATURE else _near(near, model)
+    told["model"]["model_name_or_path"] = _near(near, model_path(model))
     told["manifests"] = [_near(near, item) for item in recipe.manifests]
     if recipe.runtime.deepspeed is not None:
         told["runtime"]["deepspeed"] = _near(near, recipe.runtime.deepspeed)
     return Recipe.model_validate(told)
 
 
-def bundled_model() -> Path:
-    """Folder of the miniature's base model."""
-    return Path(tvt.__file__).resolve().parent / "data" / "miniature" / "base"
+def model_path(name: str) -> str:
+    """A model's name or folder as transformers knows it: ``tvt/miniature`` is a folder inside tvt."""
+    return str(Path(tvt.__file__).resolve().parent / "data" / "miniature" / "base") if name == MINIATURE else name
 
 
 def _near(near: Path, name: str) -> str:

@@ -73,11 +73,6 @@ class Study:
         """Which of a target's questions comparisons report on."""
         return "report" if self.targets[target].report is not None else "evaluation"
 
-    @property
-    def shares_questions(self) -> bool:
-        """Whether some target is selected and reported on with the same questions."""
-        return any(self.part(target) == "evaluation" for target in self.targets)
-
 
 def load_study_plan(recipe: Recipe, progress: Callable[[str], object] = str) -> Study:
     """Look up the recipe's tasks and check all of their rows, so that nothing bad is met half-way.
