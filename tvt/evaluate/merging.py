@@ -1,0 +1,228 @@
+"""The weighted sum of adapters as one adapter: exact, straight from their files, without loading the base model.
+
+A LoRA adapter adds ``s B A`` to each weight that it adapts, with ``s = alpha / r`` (``alpha / sqrt(r)`` with rsLoRA). A sum
+``sum_i w_i s_i B_i A_i`` is one adapter again: the ``A_i`` below one another, the ``w_i s_i B_i`` beside one another, its rank
+the sum of the ranks, its scale 1. PEFT's ``add_weighted_adapter(..., combination_type="cat")`` computes the same on a loaded
+model, but keeps rsLoRA's scale on top of it and takes what cannot be summed (biases, DoRA's magnitudes) from one of them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tvt.core.recipe import ModelConfig
+from tvt.errors import InputError, needs_train_extra
+from tvt.evaluate.identity import CheckedAdapter, check_adapter
+from tvt.io import atomic
+from tvt.io.adapter_file import CONFIG, WEIGHTS, check_weights, write_record
+
+_PREFIX, _A, _B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
+
+# Fields of an adapter's configuration that do not change what it adds to the weights, or that are read here.
+_READ = {"peft_type", "r", "lora_alpha", "use_rslora", "bias", "init_lora_weights", "task_type", "target_modules"}
+_HARMLESS = {
+    *("auto_mapping", "base_model_name_or_path", "revision", "peft_version", "inference_mode", "lora_dropout"),
+    *("megatron_core", "qalora_group_size", "exclude_modules", "layers_pattern", "layers_to_transform", "runtime_config"),
+}
+_PLAIN_STARTS = (True, False, "gaussian", "eva", "orthogonal")
+"""Ways to begin an adapter that leave the base model as it is; others (PiSSA, OLoRA, CorDA, LoftQ) change it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """One adapter of a merge; its tensors by the name of the module that they adapt."""
+
+    adapter: CheckedAdapter
+    weight: float
+    scale: float
+    rank: int
+    task_type: str | None
+    shapes: Mapping[str, tuple[int, ...]]
+
+    @property
+    def modules(self) -> set[str]:
+        return {name.removesuffix(_A).removesuffix(_B) for name in self.shapes}
+
+
+def merge_adapters(base: ModelConfig, adapters: Mapping[Path, float], output: Path) -> Path:
+    """Write the adapter that adds ``sum_i weight_i * (what adapter i adds)`` to every weight of the base model.
+
+    The order of ``adapters`` does not matter: the same adapters and weights give the same bytes. One adapter with weight 1 is
+    copied and keeps its digest. Otherwise tensors are float32, rounded once.
+
+    Args:
+        base: the model that all adapters were trained on; it is named in the result and not looked at.
+        adapters: folders of adapters with their weights, not negative; those with weight 0 are left out.
+        output: the new adapter's folder, which must not exist.
+
+    Returns:
+        ``output``, once it is whole and checked.
+
+    Raises:
+        InputError: an adapter is damaged or cannot be summed exactly (not plain LoRA, other layers or shapes); all faults.
+    """
+    if output.exists():
+        raise InputError(f"{output}: exists already; name a new folder for the merged adapter")
+    parts = _together(_check(adapters))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
+    try:
+        if len(parts) == 1 and parts[0][1] == 1:
+            expected = _copy(parts[0][0], fresh)
+        else:
+            expected = _write(base, [_read(adapter, weight) for adapter, weight in parts], fresh)
+        told = [{"digest": adapter.digest, "weight": weight} for adapter, weight in parts]
+        write_record(fresh, expected, merged=told)
+        fresh.chmod(0o755)  # a temporary folder is for its owner only
+        os.replace(fresh, output)
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+    return output
+
+
+def _check(adapters: Mapping[Path, float]) -> list[tuple[CheckedAdapter, float]]:
+    """Look at every adapter with a weight; all faults in one go."""
+    faults = [
+        f"{folder}: weight {weight:g}; give a finite weight that is not negative"
+        for folder, weight in adapters.items()
+        if not (math.isfinite(weight) and weight >= 0)
+    ]
+    if not faults and not any(adapters.values()):
+        faults.append("nothing to merge: no adapter has a positive weight; give at least one")
+    found = []
+    for folder in [folder for folder, weight in adapters.items() if weight > 0]:
+        try:
+            found.append((check_adapter(folder), float(adapters[folder])))
+        except InputError as error:
+            faults += error.faults
+    if faults:
+        raise InputError(*faults)
+    return found
+
+
+def _together(parts: Sequence[tuple[CheckedAdapter, float]]) -> list[tuple[CheckedAdapter, float]]:
+    """In the order of their digests, equal adapters as one: what is written shall not depend on names or order."""
+    first: dict[str, CheckedAdapter] = {}
+    weights: dict[str, list[float]] = {}
+    for adapter, weight in parts:
+        first.setdefault(adapter.digest, adapter)
+        weights.setdefault(adapter.digest, []).append(weight)
+    return [(first[digest], math.fsum(weights[digest])) for digest in sorted(first)]
+
+
+def _copy(adapter: CheckedAdapter, fresh: Path) -> dict[str, tuple[int, ...]]:
+    for name in (WEIGHTS, CONFIG):
+        shutil.copyfile(adapter.folder / name, fresh / name)
+    return check_weights(fresh / WEIGHTS)
+
+
+def _read(adapter: CheckedAdapter, weight: float) -> _Part:
+    """An adapter's scale and shapes, if a sum with it can be exact."""
+    config = json.loads((adapter.folder / CONFIG).read_text(encoding="utf-8"))
+    shapes = check_weights(adapter.folder / WEIGHTS)
+    faults = [f"{adapter.name}: {reason}, so a weighted sum with it is not exact" for reason in _reasons(config, shapes)]
+    if faults:
+        raise InputError(*(f"{fault}; merge plain LoRA adapters only" for fault in faults))
+    rank, alpha = int(config["r"]), float(config["lora_alpha"])
+    return _Part(
+        adapter=adapter,
+        weight=weight,
+        scale=alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank,
+        rank=rank,
+        task_type=config.get("task_type"),
+        shapes=shapes,
+    )
+
+
+def _reasons(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> Iterator[str]:
+    """Why an adapter is more than ``s B A`` on some linear layers."""
+    kind = config.get("peft_type")
+    if kind != "LORA":
+        yield f"is a {kind} adapter"
+        return
+    if config.get("bias", "none") != "none":
+        yield f"trains biases (bias={config['bias']})"
+    if config.get("init_lora_weights", True) not in _PLAIN_STARTS:
+        yield f"changes the base model (init_lora_weights={config['init_lora_weights']})"
+    for name in sorted(config.keys() - _READ - _HARMLESS):
+        if config[name] not in (None, False, {}, []):
+            yield f"is no plain LoRA ({name}={config[name]})"
+    rank = config.get("r")
+    for name, shape in sorted(shapes.items()):
+        place = 0 if name.endswith(_A) else 1
+        if not name.startswith(_PREFIX) or not name.endswith((_A, _B)) or len(shape) != 2:
+            yield f"holds {name}"
+        elif shape[place] != rank:
+            yield f"{name} has rank {shape[place]}, not {rank}"
+        else:
+            continue
+        return
+
+
+def _write(base: ModelConfig, parts: Sequence[_Part], fresh: Path) -> dict[str, tuple[int, ...]]:
+    """The merged tensors and their configuration; returns the shapes written."""
+    _check_fit(parts)
+    with needs_train_extra():
+        import torch
+        from safetensors import safe_open
+        from safetensors.torch import save_file
+    opener: Any = safe_open
+    tensors = {}
+    with ExitStack() as stack:
+        files = [stack.enter_context(opener(str(p.adapter.folder / WEIGHTS), "pt")) for p in parts]
+        for name in sorted(parts[0].modules):
+            below = [file.get_tensor(name + _A).float() for file in files]
+            beside = [
+                (file.get_tensor(name + _B).double() * (p.weight * p.scale)).float()
+                for p, file in zip(parts, files, strict=True)
+            ]
+            tensors[name + _A], tensors[name + _B] = torch.cat(below, 0), torch.cat(beside, 1)
+    save_file(tensors, str(fresh / WEIGHTS), metadata={"format": "pt"})
+    atomic.write_text(fresh / CONFIG, json.dumps(_config(base, parts), indent=2, sort_keys=True) + "\n")
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def _check_fit(parts: Sequence[_Part]) -> None:
+    """All adapters must adapt the same layers of the same widths."""
+    first, faults = parts[0], []
+    for part in parts[1:]:
+        name, other = part.adapter.name, first.adapter.name
+        apart = sorted(part.modules ^ first.modules)
+        if apart or part.shapes.keys() != first.shapes.keys():
+            example = f", e.g. {apart[0].removeprefix(_PREFIX)}" if apart else ""
+            faults.append(f"{name}: adapts other layers than {other}{example}; merge adapters with the same target modules")
+            continue
+        for key in sorted(part.shapes):
+            place = 1 if key.endswith(_A) else 0
+            if part.shapes[key][place] != first.shapes[key][place]:
+                faults.append(f"{name}: {key} has another width than in {other}; merge adapters of the same base model")
+                break
+    if faults:
+        raise InputError(*faults)
+
+
+def _config(base: ModelConfig, parts: Sequence[_Part]) -> dict[str, Any]:
+    """No more than what says what the adapter is: versions of PEFT in it would make the same merge another adapter."""
+    rank = sum(part.rank for part in parts)
+    return {
+        "peft_type": "LORA",
+        "task_type": parts[0].task_type,
+        "base_model_name_or_path": base.model_name_or_path,
+        "revision": base.revision,
+        "r": rank,
+        "lora_alpha": rank,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "inference_mode": True,
+        "target_modules": sorted(name.removeprefix(_PREFIX) for name in parts[0].modules),
+    }
