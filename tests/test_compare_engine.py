@@ -258,6 +258,18 @@ def test_one_seed_is_told_to_be_one() -> None:
     assert any(note.startswith("2 seeds") for note in compared(world(HELPED, GOALS, seeds=2)).notes)
 
 
+def test_a_pair_with_one_seed_among_several_gets_no_verdict() -> None:
+    # With the error from questions alone it would pass more easily than a pair with all seeds.
+    of = world(HELPED, GOALS)
+    answers = {label: dict(runs) for label, runs in of.measured.answers.items()}
+    answers["uniform"] = {2: answers["uniform"][2]}
+    told = compare(replace(of.measured, answers=answers), of.entries, of.matrix, of.spec)
+    mean = told.difference("uniform", None)
+    assert mean.pgf is not None
+    assert (mean.verdict, mean.p_corrected) == ("not measured", None)
+    assert mean.reason == "1 of 4 seeds; the noise between seeds is unknown"
+
+
 def test_names_and_order_do_not_matter() -> None:
     of = world(HELPED, GOALS)
     told = compared(of)

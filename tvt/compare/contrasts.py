@@ -41,17 +41,19 @@ def contrast(answered: Answered, entry: str, against: str | None, weights: Mappi
     open_ = {t: w for t, w in weights.items() if answered.gap(t) is not None}
     pgf = _pgf(answered, entry, against, open_, seeds) if open_ else None
     left_out = [t for t in weights if t not in open_]
-    notes = [f"PGF without {', '.join(left_out)}: base accuracy not below the ceiling"] if left_out else []
-    if len(seeds) < len(answered.seeds):
-        notes.append(f"{len(seeds)} of {len(answered.seeds)} seeds")
+    notes = [f"{len(seeds)} of {len(answered.seeds)} seeds"] if len(seeds) < len(answered.seeds) else []
+    # Without the noise between seeds a single one would pass where several do not: no verdict on less than the others have.
+    alone = len(seeds) == 1 < len(answered.seeds)
+    notes += ["the noise between seeds is unknown"] if alone else []
+    notes += [f"PGF without {', '.join(left_out)}: base accuracy not below the ceiling"] if left_out else []
     return Contrast(
         entry=entry,
         against=against,
         target=target,
         accuracy=_accuracy(answered, entry, against, weights, seeds),
         pgf=pgf,
-        verdict="no difference shown",
-        tested="accuracy" if pgf is None else "pgf",
+        verdict="not measured" if alone else "no difference shown",
+        tested=None if alone else "accuracy" if pgf is None else "pgf",
         reason="; ".join(notes) or None,
     )
 

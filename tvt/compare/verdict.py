@@ -15,18 +15,18 @@ def sentences(
     selected = next(e for e in entries if e.kind == "selected")
     told = ["The selection advises to train on nothing: its figures are the base model's."] if not selected.counts else []
     mean = [c for c in differences if c.target is None]
-    told.append(_against(mean, counting))
+    told.append(_against(mean, counting, [e.label for e in entries if e.kind == "random"]))
     told += filter(None, (_highest(selected, gains), _base([c for c in gains if c.target is None])))
     told += filter(None, (_targets([c for c in differences if c.target is not None], len(counting)),))
     return tuple(told)
 
 
-def _against(mean: Sequence[Contrast], counting: Mapping[str, float]) -> str:
+def _against(mean: Sequence[Contrast], counting: Mapping[str, float], randoms: Sequence[str]) -> str:
     """The selected mixture against every baseline."""
     where = next(iter(counting)) if len(counting) == 1 else f"the mean over {len(counting)} targets"
     seeds = {e.seeds for c in mean if (e := c.estimate)}
     what = "PGF" if measure_of(mean) == "pgf" else "Accuracy"
-    runs = f", {_span(seeds)} seed{'' if seeds == {1} else 's'}" if seeds else ""
+    runs = f", {_span(seeds)} seed{', whose noise is unknown' if seeds == {1} else 's'}" if seeds else ""
     clauses = []
     for verdict, verb in (
         ("better", "beats"),
@@ -37,24 +37,62 @@ def _against(mean: Sequence[Contrast], counting: Mapping[str, float]) -> str:
     ):
         which = [c for c in mean if c.verdict == verdict]
         if which:
-            clauses.append(f"{verb} {_join([_figures(c) for c in which])}")
+            clauses.append(f"{verb} {_join(_told(which, randoms))}")
     if not clauses:
         return f"{what} on {where}: there is no baseline to compare with."
     return f"{what} on {where}{runs}: selected {'; '.join(clauses)}."
 
 
-def _figures(c: Contrast) -> str:
+def _told(which: Sequence[Contrast], randoms: Sequence[str]) -> list[str]:
+    """Baselines of one verdict with their figures; those that are one mixture, and the random ones, are taken together."""
+    groups: dict[object, list[Contrast]] = {}
+    for c in which:
+        drawn = c.against in randoms and c.verdict != "not measured"
+        own = (c.pgf, c.accuracy, c.reason) if c.verdict != "same mixture" else c.against
+        groups.setdefault("random" if drawn else own, []).append(c)
+    told = []
+    for key, group in groups.items():
+        names = [str(c.against) for c in group]
+        if group[0].verdict == "not measured":
+            told.append(f"{_join(names)} ({group[0].reason})")
+        elif group[0].estimate is None:
+            told.append(_join(names))
+        elif key == "random" and len({c.estimate for c in group}) > 1:
+            told.append(_range(_join(names), group))
+        else:
+            told.append(_figures(_join(names), group[0]))
+    return told
+
+
+def _range(names: str, group: Sequence[Contrast]) -> str:
+    """Several baselines by their least and greatest difference."""
+    sign = -1 if group[0].verdict == "worse" else 1
+    values = sorted(sign * e.value for c in group if (e := c.estimate))
+    form = ".3f" if sign < 0 else "+.3f"
+    span = f"{values[0]:{form}} to {values[-1]:{form}}"
+    if group[0].verdict == "no difference shown":
+        return f"{names} ({span}, corrected p at least {_p(min(_corrected(c) for c in group))})"
+    return f"{names} by {span} (corrected p at most {_p(max(_corrected(c) for c in group))})"
+
+
+def _figures(name: str, c: Contrast) -> str:
     e = c.estimate
     if e is None:
-        return f"{c.against} ({c.reason})" if c.verdict == "not measured" else str(c.against)
-    p = 1.0 if c.p_corrected is None else c.p_corrected
-    told = "corrected p < 0.001" if p < 0.001 else f"corrected p {p:.3f}" if p < 0.1 else f"corrected p {p:.2f}"
-    sign = "by " if c.verdict in ("better", "worse") else ""
-    value = abs(e.value) if c.verdict == "worse" else e.value
-    low, high = (-e.high, -e.low) if c.verdict == "worse" else (e.low, e.high)
-    number = f"{sign}{value:+.3f}" if c.verdict != "worse" else f"{sign}{value:.3f}"
-    interval = f"95% {low:+.3f} to {high:+.3f}, {told}"
-    return f"{c.against} {number} ({interval})" if sign else f"{c.against} ({number}, {interval})"
+        return name
+    p = _corrected(c)
+    told = f"corrected p {'< ' if p < 0.001 else ''}{_p(p)}"
+    if c.verdict == "worse":
+        return f"{name} by {-e.value:.3f} (95% {-e.high:+.3f} to {-e.low:+.3f}, {told})"
+    interval = f"95% {e.low:+.3f} to {e.high:+.3f}, {told}"
+    return f"{name} by {e.value:+.3f} ({interval})" if c.verdict == "better" else f"{name} ({e.value:+.3f}, {interval})"
+
+
+def _corrected(c: Contrast) -> float:
+    return 1.0 if c.p_corrected is None else c.p_corrected
+
+
+def _p(value: float) -> str:
+    return "0.001" if value < 0.001 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
 
 
 def _highest(selected: Entry, gains: Sequence[Contrast]) -> str | None:

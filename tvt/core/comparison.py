@@ -47,7 +47,8 @@ class Measured:
 
 
 Verdict = Literal["better", "worse", "no difference shown", "same mixture", "not measured"]
-"""*same mixture*: nothing to test. *not measured*: the runs or the answers for it are missing."""
+"""*same mixture*: nothing to test. *not measured*: the runs or the answers for it are missing,
+or all but those of one seed where others have several."""
 Tested = Literal["pgf", "accuracy"]
 
 
