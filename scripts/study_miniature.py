@@ -1,0 +1,150 @@
+"""The whole loop on the miniature, larger: does the selected mixture beat its baselines, and do predicted gains come true?
+
+    python scripts/study_miniature.py -o studies/miniature-large [--seeds 4] [--targets Jigsaw ...]
+
+A study of all sources with at least four seeds; then, for each target, a mixture selected without the target's own data,
+trained with its baselines on every seed and reported on questions that the selection did not see. An hour or more on two cores;
+what is done is not done again. Prints the tables for README.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from scipy.stats import spearmanr
+
+from tvt.compare.baselines import entries
+from tvt.compare.engine import compare
+from tvt.core.comparison import Comparison
+from tvt.core.matrix import TransferMatrix
+from tvt.core.mixture import Mixture
+from tvt.core.selection import SelectionSpec
+from tvt.data.studies import load_study
+from tvt.io.recipe_file import load_recipe
+from tvt.report.study_progress import StudyProgress
+from tvt.selection.engine import select
+from tvt.study.comparisons import Kept, comparison_name, comparison_names, keep_comparison, load_comparison
+from tvt.study.jobs import Task
+from tvt.study.session import Session, open_session
+from tvt.study.views import comparison_runs, measured
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """One target's selection and what came of it."""
+
+    target: str
+    kept: Kept
+    comparison: Comparison
+
+
+def do(session: Session, tasks: list[Task], workers: int) -> None:
+    """Do what is missing of the tasks."""
+    states = session.status(tasks)
+    todo = sum(states[task.run_id] not in ("done", "failed") for task in tasks)
+    with StudyProgress(todo, Console(stderr=True)) as progress:
+        session.do(tasks, workers, progress)
+
+
+def choose(session: Session, matrix: TransferMatrix, target: str) -> Kept:
+    """The comparison of the mixture selected for a target without the target's own data; kept, so that it stays what it is."""
+    name = next((n for n in comparison_names(session.store.folder) if n.rsplit("-", 1)[0] == target), None)
+    if name is not None:
+        return load_comparison(session.store.folder, name)
+    spec = SelectionSpec(targets={target: 1.0}, without_direct=True, budget=session.study.recipe.budget)
+    chosen = select(matrix, spec)
+    if not isinstance(chosen, Mixture):
+        sys.exit(f"{target}: {chosen.reason}")
+    kept = Kept(name=comparison_name(chosen, target), mixture=chosen, entries=entries(matrix, chosen, budget=chosen.budget))
+    keep_comparison(session.store.folder, kept)
+    return kept
+
+
+def verdicts(outcomes: Sequence[Outcome]) -> list[str]:
+    """How often the selected mixture is better than each kind of baseline, and than the base model."""
+    counted: dict[str, Counter[str]] = {}
+    for outcome in outcomes:
+        kinds = {entry.label: entry.kind for entry in outcome.comparison.entries}
+        for difference in outcome.comparison.differences:
+            if difference.target is None and difference.against is not None:
+                counted.setdefault(kinds[difference.against], Counter())[difference.verdict] += 1
+        counted.setdefault("base model", Counter())[outcome.comparison.gain("selected", None).verdict] += 1
+    lines = ["| selected against | better | worse | no difference shown | same mixture |", "|---|---|---|---|---|"]
+    for kind, found in counted.items():
+        cells = [str(found[verdict]) for verdict in ("better", "worse", "no difference shown", "same mixture")]
+        lines.append(f"| {kind.replace('_', ' ')} | {' | '.join(cells)} |")
+    return lines
+
+
+def gains(outcomes: Sequence[Outcome]) -> list[str]:
+    """Realised PGF of every entry, by target."""
+    labels = list(dict.fromkeys(entry.label for outcome in outcomes for entry in outcome.comparison.entries))
+    lines = [f"| target | base | verdict | {' | '.join(labels)} |", f"|---|---|---|{'---|' * len(labels)}"]
+    for outcome in outcomes:
+        comparison, cells = outcome.comparison, []
+        for label in labels:
+            found = next(
+                (c for c in comparison.gains if c.entry == comparison.same.get(label, label) and c.target is None), None
+            )
+            cells.append("-" if found is None or found.pgf is None else f"{found.pgf.mean:+.3f} ±{found.pgf.error:.3f}")
+        base = f"{100 * comparison.base[outcome.target]:.1f}%"
+        lines.append(f"| {outcome.target} | {base} | {outcome.kept.mixture.verdict} | {' | '.join(cells)} |")
+    return lines
+
+
+def promise(outcomes: Sequence[Outcome]) -> str:
+    """How well predicted gains rank and match realised ones, over all trained mixtures and targets."""
+    points = [point for outcome in outcomes for point in outcome.comparison.promise.points]
+    predicted = np.array([point.predicted for point in points])
+    realised = np.array([point.realised for point in points])
+    rank = spearmanr(predicted, realised)
+    chosen = [p.predicted - p.realised for p in points if p.kind == "selected"]
+    others = [p.predicted - p.realised for p in points if p.kind != "selected"]
+    return (
+        f"Predicted against realised PGF over {len(points)} pairs of mixture and target: rank correlation "
+        f"{rank.statistic:.2f} (p {rank.pvalue:.2g}); predicted less realised {np.mean(chosen):+.3f} for the selected mixtures, "
+        f"{np.mean(others):+.3f} for the others."
+    )
+
+
+def main() -> None:
+    """Run the study, select, compare, tell."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-o", "--output", type=Path, required=True, help="the study's folder")
+    parser.add_argument("--recipe", type=Path, default=ROOT / "recipes" / "miniature.yaml")
+    parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--targets", nargs="+", default=["Jigsaw", "Nearest_Post", "Count_Comparison", "Visual_Similarity"])
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    args = parser.parse_args()
+    recipe = load_recipe(args.recipe, [f"seeds={list(range(args.seeds))}"])
+    session = open_session(recipe, args.output)
+    do(session, session.tasks(), args.workers)
+    matrix = replace(load_study(args.output), evidence=None)
+    kept = {target: choose(session, matrix, target) for target in args.targets}
+    tasks: dict[str, Task] = {}
+    for target, comparison in kept.items():
+        runs = list(comparison_runs(comparison.entries, recipe.seeds).values())
+        for task in session.comparison_tasks(runs, [target]):
+            known = tasks.get(task.run_id)
+            tasks[task.run_id] = task if known is None else replace(task, keys={**known.keys, **task.keys})
+    do(session, list(tasks.values()), args.workers)
+    outcomes = []
+    for target, comparison in kept.items():
+        found = measured(session.study, session.store, comparison.entries, [target])
+        spec = SelectionSpec.model_validate(comparison.mixture.provenance["spec"])
+        outcomes.append(Outcome(target=target, kept=comparison, comparison=compare(found, comparison.entries, matrix, spec)))
+    print("\n".join(["", *gains(outcomes), "", *verdicts(outcomes), "", promise(outcomes)]))
+
+
+if __name__ == "__main__":
+    main()
