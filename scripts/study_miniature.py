@@ -93,10 +93,9 @@ def gains(outcomes: Sequence[Outcome]) -> list[str]:
     for outcome in outcomes:
         comparison, cells = outcome.comparison, []
         for label in labels:
-            found = next(
-                (c for c in comparison.gains if c.entry == comparison.same.get(label, label) and c.target is None), None
-            )
-            cells.append("-" if found is None or found.pgf is None else f"{found.pgf.mean:+.3f} ±{found.pgf.error:.3f}")
+            entry = comparison.same.get(label, label)
+            found = next((c.pgf for c in comparison.gains if c.entry == entry and c.target is None), None)
+            cells.append("-" if found is None else f"{found.value:+.3f} ±{found.error:.3f}")
         base = f"{100 * comparison.base[outcome.target]:.1f}%"
         lines.append(f"| {outcome.target} | {base} | {outcome.kept.mixture.verdict} | {' | '.join(cells)} |")
     return lines
@@ -112,8 +111,8 @@ def promise(outcomes: Sequence[Outcome]) -> str:
     others = [p.predicted - p.realised for p in points if p.kind != "selected"]
     return (
         f"Predicted against realised PGF over {len(points)} pairs of mixture and target: rank correlation "
-        f"{rank.statistic:.2f} (p {rank.pvalue:.2g}); predicted less realised {np.mean(chosen):+.3f} for the selected mixtures, "
-        f"{np.mean(others):+.3f} for the others."
+        f"{rank.statistic:.2f} (p {rank.pvalue:.2g}); predicted less realised {np.mean(chosen):+.3f} for the selected "
+        f"mixtures, {np.mean(others):+.3f} for the others."
     )
 
 
