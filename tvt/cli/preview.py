@@ -1,0 +1,85 @@
+"""``tvt select --preview``: merged adapters of a study as a look at mixtures before one of them is trained."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tvt.errors import InputError, MissingPackageError
+
+if TYPE_CHECKING:
+    from tvt.core.mixture import Mixture
+    from tvt.core.preview import Preview
+    from tvt.selection.prepare import Prepared
+    from tvt.study.session import Session
+
+BAR_AFTER_SECONDS = 2.0
+
+
+def open_previewed(studies: Sequence[str]) -> Session:
+    """The one study whose adapters can be merged.
+
+    Raises:
+        InputError: several studies or none, or one that holds no runs of tvt study.
+    """
+    from tvt.study.session import RECIPE, reopen
+
+    if len(studies) != 1:
+        raise InputError(f"--preview merges the adapters of one study of tvt study run; name one STUDY, not {len(studies)}")
+    folder = Path(studies[0])
+    folder = folder if folder.is_dir() else folder.parent  # its study.yaml may be named as well
+    if not (folder / RECIPE).is_file():
+        raise InputError(
+            f"{studies[0]}: holds scores only; --preview merges adapters, so name the folder of a study by tvt study run"
+        )
+    if find_spec("peft") is None:  # said now rather than after the selection
+        raise MissingPackageError("--preview scores adapters, and peft is not installed; pip install 'tvt[train]'")
+    return reopen(folder)
+
+
+def preview_selection(session: Session, prepared: Prepared, answer: Mixture) -> Preview:
+    """Preview the selected mixture among others, with a bar on stderr.
+
+    Raises:
+        InputError: see :func:`tvt.study.preview.preview`.
+    """
+    from tvt.compare.candidates import candidates, distinct
+    from tvt.core.matrix import TransferMatrix
+    from tvt.study.preview import preview, trained_candidates
+
+    matrix, study = prepared.evidence, session.study
+    if not isinstance(matrix, TransferMatrix):
+        raise InputError("--preview needs a STUDY; a table of mixture runs has no adapters")
+    sizes = {s: m.training.questions for s, m in study.sources.items() if m.training and m.training.questions}
+    found = candidates(matrix, answer, prepared, study.recipe.budget, sizes)
+    found = distinct((*found, *trained_candidates(study, session.store)))
+    first = found[0].label if found and found[0].label == "selected" else None
+    with _bar() as progress:
+        return preview(session, found, prepared, progress=progress, selected=first)
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on stderr, where a person is watching and once it has taken a while."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("merged adapters"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bars = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = bars.add_task("merged adapters", total=None)
+    started = time.monotonic()
+
+    def show(done: int, total: int) -> None:
+        bars.update(task, completed=done, total=total)
+        if not bars.live.is_started and sys.stderr.isatty() and time.monotonic() - started > BAR_AFTER_SECONDS:
+            bars.start()
+
+    try:
+        yield show
+    finally:
+        bars.stop()
