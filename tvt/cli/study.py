@@ -119,10 +119,12 @@ def _open(path: Path, output: Path | None, overrides: tuple[str, ...]) -> Sessio
     recipe = load_recipe(path, overrides)
     folder = output or Path("studies") / recipe.name
     session = open_session(recipe, folder)
-    changed = changes(recipe, folder)
-    if changed:
-        kept = len(session.store.known())
-        note(f"the recipe changed ({'; '.join(changed)}): runs are made anew, and the {kept} in {folder}/runs stay as they are")
+    changed = changes(session)
+    if changed.remade:
+        kept = f"runs are made anew, and the {len(session.store.known())} in {folder}/runs stay"
+        note(f"changed since the last run: {'; '.join(changed.remade)}: {kept}")
+    if changed.rescored:
+        note(f"changed since the last run: {'; '.join(changed.rescored)}: adapters stay and are scored anew")
     return session
 
 
@@ -140,8 +142,7 @@ def _show(session: Session, tasks: list[Task], as_json: bool) -> None:
     study, store = session.study, session.store
     states = session.status(tasks)
     todo = [task for task in tasks if states[task.run_id] not in ("done", "failed")]
-    sizes = {name: m.evaluation.questions if m.evaluation else None for name, m in study.targets.items()}
-    cost = estimate(study.recipe, store, todo, sizes)
+    cost = estimate(study.recipe, store, todo, study.sizes)
     workers = default_workers(study.recipe)
     failures = {t.run.name: store.failure(t.run_id) or "" for t in tasks if states[t.run_id] == "failed"}
     if as_json:
@@ -149,6 +150,7 @@ def _show(session: Session, tasks: list[Task], as_json: bool) -> None:
         echo_json({"schema": 1, "folder": str(store.folder), "runs": runs, "failures": failures, "estimate": vars(cost)})
         return
     from rich.console import Console
+    from rich.text import Text
 
     from tvt.report.study_tables import cost_sentence, failures_table, grid_table, legend
 
@@ -158,7 +160,7 @@ def _show(session: Session, tasks: list[Task], as_json: bool) -> None:
     rows, columns = _grid(session, tasks, states)
     console.print(grid_table(rows, columns), legend(list(states.values())))
     if failures:
-        console.print(failures_table(failures))
+        console.print(failures_table(failures), Text(" try them again with tvt study run --retry-failed", style="dim"))
     if todo:
         console.print(cost_sentence(cost, min(workers, len(todo))), markup=False)
 

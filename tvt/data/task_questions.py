@@ -94,6 +94,18 @@ def identify(data: QuestionData, task: str) -> str:
     return digest.of_value(told)
 
 
+def count(data: QuestionData) -> int:
+    """How many questions there are.
+
+    Raises:
+        InputError: not there.
+    """
+    if data.path is None:
+        return data.questions or 0
+    rows = open_questions(Path(data.path)).rows
+    return rows if data.questions is None else min(rows, data.questions)
+
+
 def as_file(data: QuestionData, task: str, folder: Path) -> Path:
     """The questions as a file that can be read many times: their own, or one written into ``folder`` once.
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tvt.core.recipe import Recipe
-from tvt.study.jobs import Task
+from tvt.study.jobs import Task, Where
 from tvt.study.store import Store
 from tvt.study.views import parameters
 from tvt.train.record import ADAPTER
@@ -35,18 +35,18 @@ class Estimate:
     """From finished runs of this study, not from the model's size."""
 
 
-def estimate(recipe: Recipe, store: Store, tasks: Sequence[Task], sizes: dict[str, int | None]) -> Estimate:
+def estimate(recipe: Recipe, store: Store, tasks: Sequence[Task], sizes: Mapping[Where, int]) -> Estimate:
     """What ``tasks`` will cost.
 
     Args:
         recipe: says how they are trained.
         store: finished runs, whose speed is taken.
         tasks: the runs to do.
-        sizes: number of questions of each target, ``None`` where it is not known.
+        sizes: number of questions of each target and part.
     """
     trained = [task for task in tasks if not task.run.is_base and store.training(task.run_id) is None]
     examples = sum(math.ceil(task.run.examples * recipe.training.num_train_epochs) for task in trained)
-    questions = sum(sizes.get(target) or 0 for task in tasks for target, _ in task.keys)
+    questions = sum(sizes.get(where, 0) for task in tasks for where in _missing(store, task))
     rate = _measured(store) or _guessed(recipe)
     seconds = None if rate is None else examples * rate.example + questions * rate.question
     devices = recipe.runtime.num_processes
@@ -59,6 +59,12 @@ def estimate(recipe: Recipe, store: Store, tasks: Sequence[Task], sizes: dict[st
         disk_bytes=None if rate is None else rate.disk * len(trained),
         measured=rate is not None and rate.measured,
     )
+
+
+def _missing(store: Store, task: Task) -> list[Where]:
+    """The cells that a run has not yet."""
+    cells = store.finished(task.run_id).cells
+    return [where for where, key in task.keys.items() if where not in cells or cells[where].key != key]
 
 
 @dataclass(frozen=True, kw_only=True)

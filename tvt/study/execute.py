@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import gc
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,16 +20,19 @@ from tvt.errors import InputError, ProcessDiedError, TrainingError
 from tvt.evaluate.evaluator import Evaluator
 from tvt.evaluate.results import CellResult
 from tvt.io.adapter_file import verify_adapter
+from tvt.study import mishaps
 from tvt.study.jobs import Job, Task, Where
 from tvt.study.store import Cell, Finished, Store, exclusively
 from tvt.train import Progress, train
+from tvt.train.checkpoints import remove_other_layouts, steps_done
 from tvt.train.record import ADAPTER, CHECKPOINTS, RUN
 from tvt.train.record import RECORD as TRAINING
 
 Phase = Literal["mixing", "training", "scoring"]
 Tell = Callable[[Phase, int, int], None]
 Verdict = Literal["done", "failed", "held", "nothing"]
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_LEFT = (CHECKPOINTS, "mixed", ".rows")
+"""What a run needs until its adapter is there."""
 
 
 @dataclass(kw_only=True)
@@ -59,9 +61,9 @@ class Executor:
                 return "held"
             if self.store.status(task.run_id, task.keys) in ("done", "failed"):
                 return "nothing"
-            self.store.begin(task.run_id, task.run, task.identity)
             try:
-                with _fatal(self.job.folder, task):
+                with mishaps.told(self.job.folder, task.run.name):
+                    self.store.begin(task.run_id, task.run, task.identity)
                     adapter = None if task.run.is_base else self._adapter(task, tell)
                     self._score(task, adapter, tell)
             except ProcessDiedError:
@@ -70,6 +72,7 @@ class Executor:
                 self._discard(task)
                 self.store.fail(task.run_id, str(error).splitlines()[0])
                 return "failed"
+            self.store.forgive(task.run_id)  # another process may have given it up meanwhile
         return "done"
 
     def _adapter(self, task: Task, tell: Tell) -> Path:
@@ -82,9 +85,12 @@ class Executor:
                 self.note(f"{task.run.name}: {error.faults[0]}; training it anew")
                 self._discard(task)
             else:
+                self._clear(folder)  # a kill may have come between the record and this
                 return folder / ADAPTER
         mixed = folder / "mixed"
         recipe = self.job.recipe
+        if remove_other_layouts(recipe, folder):
+            self.note(f"{task.run.name}: its checkpoints are of another batch or number of processes; training it anew")
         if not mixed.is_dir():
             tell("mixing", 0, task.run.examples)
             counts = {source: count for source, count in task.run.counts.items() if count}
@@ -95,11 +101,16 @@ class Executor:
         def show(progress: Progress) -> None:
             tell("training", progress.step, progress.steps)
 
-        tell("training", 0, 0)
+        tell("training", steps_done(folder), 0)
         train(recipe, mixed, folder, seed=task.run.seed, resume=True, progress=show)
-        shutil.rmtree(mixed)
+        self._clear(folder)
         gc.collect()
         return folder / ADAPTER
+
+    @staticmethod
+    def _clear(folder: Path) -> None:
+        for name in _LEFT:
+            shutil.rmtree(folder / name, ignore_errors=True)
 
     def _rows(self, source: str) -> Path:
         """A source's training rows as a file; drawn ones are written once for all runs."""
@@ -111,9 +122,8 @@ class Executor:
         before = self.store.finished(task.run_id)
         missing = [where for where, key in task.keys.items() if (c := before.cells.get(where)) is None or c.key != key]
         sets = {set_name(*where): self._asked(where) for where in missing}
-        who = [None] if adapter is None else [None, adapter]
         started = time.monotonic()
-        results = self._evaluator.evaluate(who, sets, lambda done, total: tell("scoring", done, total))
+        results = [self._ask(who, sets, tell) for who in ([None] if adapter is None else [None, adapter])]
         seconds = time.monotonic() - started
         base, mine = results[0], results[-1]
         cells = {
@@ -130,6 +140,15 @@ class Executor:
             ),
         )
 
+    def _ask(self, adapter: Path | None, sets: Mapping[str, Sequence[Question]], tell: Tell) -> dict[str, CellResult]:
+        """The cells of one adapter; where all is known (of the base, as a rule), that is no news."""
+
+        def show(done: int, total: int) -> None:
+            if adapter is not None or done < total:
+                tell("scoring", done, total)
+
+        return self._evaluator.evaluate([adapter], sets, show)[0]
+
     def _asked(self, where: Where) -> tuple[Question, ...]:
         if where not in self._questions:
             self._questions[where] = tuple(read(self.job.questions[where], where[0]))
@@ -140,8 +159,8 @@ class Executor:
         folder = self.store.run_folder(task.run_id)
         for name in (TRAINING, RUN):
             (folder / name).unlink(missing_ok=True)
-        for name in (ADAPTER, CHECKPOINTS, "mixed"):
-            shutil.rmtree(folder / name, ignore_errors=True)
+        shutil.rmtree(folder / ADAPTER, ignore_errors=True)
+        self._clear(folder)
 
 
 def _cell(mine: CellResult, base: CellResult | None, key: str) -> Cell:
@@ -154,29 +173,3 @@ def _cell(mine: CellResult, base: CellResult | None, key: str) -> Cell:
         collapsed=mine.collapsed,
         answers=mine.key,
     )
-
-
-class _fatal:  # noqa: N801 - a context manager in a with statement
-    """Turns what would stop every run into one line: a full disk, too little memory."""
-
-    def __init__(self, folder: Path, task: Task) -> None:
-        self._folder, self._task = folder, task
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error is None or isinstance(error, InputError | TrainingError | KeyboardInterrupt):
-            return
-        text = str(error)
-        full = isinstance(error, OSError) and error.errno in _FULL
-        if full or "No space left" in text or "File too large" in text or shutil.disk_usage(self._folder).free < 2**20:
-            raise InputError(
-                f"{self._folder}: the disk is full ({(text or type(error).__name__).splitlines()[0]}); make room and run the "
-                "same command again: what is done is kept"
-            ) from error
-        if "out of memory" in text.lower() or isinstance(error, MemoryError):
-            raise InputError(
-                f"{self._task.run.name}: out of memory; lower training.per_device_train_batch_size (the global batch, hence "
-                "the result, stays) or evaluation.batch_size and run the same command again"
-            ) from error

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import json
 import os
 import queue
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,13 +23,14 @@ from typing import Any
 from tvt.core.recipe import Recipe
 from tvt.errors import InputError, TvtError
 from tvt.io import atomic
-from tvt.study.jobs import Job, Task
-from tvt.study.store import Store
-from tvt.study.worker import ERRORS
+from tvt.study.jobs import Job
+from tvt.study.store import Store, exclusively
+from tvt.study.tidy import tidy
+from tvt.study.worker import DIED, ERRORS
 from tvt.train.devices import visible_gpus
 
 TRIES = 3
-"""How often a run may take its process down with it before it counts as failed."""
+"""How often a run may take its process down, from one point on, before it counts as failed. A checkpoint is another point."""
 _STOP_SECONDS = 10.0
 
 Event = Mapping[str, Any]
@@ -61,8 +65,8 @@ class _Slot:
     number: int
     environment: dict[str, str]
     process: subprocess.Popen[bytes] | None = None
-    at: str | None = None
-    """The run that its process is at."""
+    at: tuple[str, str, int] | None = None
+    """The run that its process is at, and where that began: what was done before, as far as the disk knows."""
     error: tuple[str, list[str]] | None = None
     log: Path = field(default_factory=Path)
 
@@ -75,14 +79,18 @@ class _Pool:
         self._store = Store(job.folder)
         self._events: queue.Queue[tuple[int, dict[str, Any] | None]] = queue.Queue()
         self._names = {task.run_id: task.run.name for task in job.tasks}
-        self._deaths: Counter[str] = Counter()
+        self._deaths: Counter[tuple[str, str, int]] = Counter()
+        self._stillborn = 0
+        self._over: set[str] = set()
+        self._waited: set[str] = set()
         environments = _environments(workers, job.recipe.runtime.num_processes)
         self._slots = [_Slot(number, environment) for number, environment in enumerate(environments)]
-        self._job_file = job.folder / "logs" / f".job-{os.getpid()}.json"
+        # Several machines may share the folder, and process ids.
+        self._owner = f"{socket.gethostname()}-{os.getpid()}"
+        self._job_file = job.folder / "logs" / f".job-{self._owner}.json"
 
     def run(self) -> None:
-        atomic.write_text(self._job_file, self._job.dump())
-        try:
+        with self._told():
             for slot in self._slots:
                 self._start(slot)
             while any(slot.process for slot in self._slots):
@@ -92,13 +100,28 @@ class _Pool:
                     self._ended(slot)
                 else:
                     self._heard(slot, event)
+        if not self._deaths:
+            for slot in self._slots:
+                slot.log.unlink(missing_ok=True)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Keep the job's file while workers need it; the lock tells others that it is no leftover."""
+        with exclusively(self._job_file.parent / ".lock"):
+            tidy(self._job.folder)
+            atomic.write_text(self._job_file, self._job.dump())
+            lock = os.open(self._job_file, os.O_RDONLY)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            yield
         finally:
             for slot in self._slots:
                 _stop(slot.process)
             self._job_file.unlink(missing_ok=True)
+            os.close(lock)
 
     def _start(self, slot: _Slot) -> None:
-        slot.log = self._job.folder / "logs" / f"worker-{os.getpid()}-{slot.number}.log"
+        slot.log = self._job.folder / "logs" / f"worker-{self._owner}-{slot.number}.log"
         reading, writing = os.pipe()
         with slot.log.open("ab") as log:
             slot.process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
@@ -124,10 +147,30 @@ class _Pool:
         if event["kind"] == "error":
             slot.error = event["type"], event["lines"]
             return
-        slot.at = event.get("run") if event["kind"] == "progress" else None
-        if event["kind"] == "failed":
-            event["reason"] = self._store.failure(event["run"])
+        self._stillborn = 0
+        if event["kind"] == "waiting":
+            self._wait(slot, event["runs"])
+            return
+        if event["kind"] == "progress":
+            if slot.at is None or slot.at[0] != event["run"]:
+                slot.at = event["run"], event["phase"], event["done"]
+        elif event["kind"] in ("done", "failed", "nothing"):
+            slot.at = None
+            if event["run"] in self._over:
+                return
+            self._over.add(event["run"])
+            reason = None if event["kind"] == "done" else self._store.failure(event["run"])
+            event |= {"kind": "done"} if reason is None else {"kind": "failed", "reason": reason}
         self._tell({**event, "slot": slot.number})
+
+    def _wait(self, slot: _Slot, runs: list[str]) -> None:
+        """Say once of each run that another command does it, maybe on another machine."""
+        ours = {other.at[0] for other in self._slots if other.at is not None}
+        for run in runs:
+            if run not in ours | self._over | self._waited:
+                self._waited.add(run)
+                text = f"{self._names[run]}: another process is at it; waiting for its end"
+                self._tell({"kind": "note", "slot": slot.number, "text": text})
 
     def _ended(self, slot: _Slot) -> None:
         """A worker is gone: all done, an error, or killed."""
@@ -141,24 +184,33 @@ class _Pool:
             return
         if code == 1:
             raise TvtError(f"a worker ended with a defect of tvt; its traceback is in {slot.log}")
-        if slot.at is not None:
+        if slot.at is None:
+            self._stillborn += 1
+            if self._stillborn >= TRIES:
+                raise InputError(f"workers died {TRIES} times before any run ({_death(code)}); {slot.log} says more")
+        else:
             self._deaths[slot.at] += 1
-            self._tell({"kind": "note", "slot": slot.number, "text": f"{self._names[slot.at]}: {_death(code)}; trying again"})
             if self._deaths[slot.at] >= TRIES:
-                self._give_up(slot, code)
-        elif (total := self._deaths.update([""]) or self._deaths[""]) >= TRIES:
-            raise InputError(f"a worker died {total} times before any run ({_death(code)}); {slot.log} says more")
+                self._give_up(slot, slot.at[0], code)
+            else:
+                text = f"{self._names[slot.at[0]]}: {_death(code)}; trying again"
+                self._tell({"kind": "note", "slot": slot.number, "text": text})
         slot.at = None
         self._start(slot)
 
-    def _give_up(self, slot: _Slot, code: int) -> None:
-        run = str(slot.at)
-        reason = f"its process died {TRIES} times ({_death(code)}); see {slot.log.name} in the study's logs"
+    def _give_up(self, slot: _Slot, run: str, code: int) -> None:
+        log = self._store.run_folder(run) / "worker.log"
+        with suppress(OSError):
+            shutil.copyfile(slot.log, log)
+        place = log.relative_to(self._job.folder)
+        reason = f"{_death(code)}, {TRIES} times from the same point on; {place} may say more; try again with --retry-failed"
         self._store.fail(run, reason)
-        self._tell({"kind": "failed", "slot": slot.number, "run": run, "name": self._names[run], "reason": reason})
+        self._heard(slot, {"kind": "failed", "run": run, "name": self._names[run]})
 
 
 def _death(code: int) -> str:
+    if code == DIED:
+        return "its training processes were killed"
     if code >= 0:
         return f"its process ended with exit code {code}"
     name = signal.Signals(-code).name if -code in signal.valid_signals() else str(-code)
@@ -203,8 +255,3 @@ def _die_with_parent() -> None:
     """Have the kernel end the worker when the study is killed: nobody else would, and it would hold its run."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-
-
-def unfinished(store: Store, tasks: Sequence[Task]) -> list[Task]:
-    """The tasks that are neither done nor failed."""
-    return [task for task in tasks if store.status(task.run_id, task.keys) not in ("done", "failed")]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from tvt.core.recipe import Recipe
 from tvt.core.run import Part, Run
 from tvt.data.mix_plan import LAYOUT
-from tvt.data.task_questions import choose, identify, locate
+from tvt.data.task_questions import choose, count, identify, locate
 from tvt.data.tasks import TaskManifest, find_manifests
 from tvt.errors import InputError
+from tvt.evaluate.identity import SCORER_VERSION
 from tvt.io import digest
 from tvt.train.base import base_digest
 from tvt.train.record import ORDER_VERSION
@@ -31,13 +32,17 @@ class Study:
     """Digest of each source's training rows."""
     questions: Mapping[tuple[str, Part], str]
     """Digest of each target's questions, and how they are asked."""
+    sizes: Mapping[tuple[str, Part], int]
+    """How many questions each has."""
     base: str | None
     """Digest of a base model in a folder."""
 
     def runs(self) -> list[Run]:
         """The base, then one run per seed, dose and source; the full budget before the doses, seeds outermost."""
         grid = [(seed, dose) for dose in sorted(self.recipe.doses, reverse=True) for seed in self.recipe.seeds]
-        return [BASE_RUN, *(self.source_run(source, seed, dose) for seed, dose in grid for source in self.sources)]
+        runs = [self.source_run(source, seed, dose) for seed, dose in grid for source in self.sources]
+        distinct = {(*run.counts.items(), run.seed): run for run in reversed(runs)}  # two doses may come to the same examples
+        return [BASE_RUN, *reversed(distinct.values())]
 
     def source_run(self, source: str, seed: int, dose: float = 1.0) -> Run:
         """The run on one source alone."""
@@ -93,9 +98,11 @@ def load_study_plan(recipe: Recipe, progress: Callable[[str], object] = str) -> 
         progress(name)
         _gather(lambda m=manifest: training.update({m.name: identify(locate(m, "training"), m.name)}), faults)  # type: ignore[misc]
     questions: dict[tuple[str, Part], str] = {}
+    sizes: dict[tuple[str, Part], int] = {}
     for name, manifest in targets.items():
         progress(name)
         _gather(lambda m=manifest: questions.update(_question_digests(m, recipe)), faults)  # type: ignore[misc]
+        _gather(lambda m=manifest: sizes.update(_question_counts(m, recipe)), faults)  # type: ignore[misc]
     if faults:
         raise InputError(*dict.fromkeys(faults))
     return Study(
@@ -104,17 +111,27 @@ def load_study_plan(recipe: Recipe, progress: Callable[[str], object] = str) -> 
         targets=targets,
         training=training,
         questions=questions,
+        sizes=sizes,
         base=base_digest(recipe.model.model_name_or_path),
     )
 
 
 def _question_digests(manifest: TaskManifest, recipe: Recipe) -> dict[tuple[str, Part], str]:
-    parts: Iterable[Part] = ("evaluation", "report") if manifest.report is not None else ("evaluation",)
-    asked = recipe.evaluation_identity()
+    asked = {**recipe.evaluation_identity(), "scorer": SCORER_VERSION}
     return {
-        (manifest.name, part): digest.of_value({"questions": identify(locate(manifest, part), manifest.name), **asked})
-        for part in parts
+        (manifest.name, part): digest.of_value({"content": identify(locate(manifest, part), manifest.name), "asked": asked})
+        for part in _parts(manifest)
     }
+
+
+def _question_counts(manifest: TaskManifest, recipe: Recipe) -> dict[tuple[str, Part], int]:
+    limit = recipe.evaluation.questions
+    found = {part: count(locate(manifest, part)) for part in _parts(manifest)}
+    return {(manifest.name, part): rows if limit is None else min(rows, limit) for part, rows in found.items()}
+
+
+def _parts(manifest: TaskManifest) -> tuple[Part, ...]:
+    return ("evaluation", "report") if manifest.report is not None else ("evaluation",)
 
 
 def _gather(step: Callable[[], Any], faults: list[str]) -> Any:

@@ -12,10 +12,11 @@ from tvt.core.run import Part, Run
 from tvt.errors import InputError
 from tvt.io import atomic, strict_yaml
 from tvt.io.recipe_file import load_recipe
+from tvt.study import mishaps
 from tvt.study.jobs import Task, Where, make_job, make_task
 from tvt.study.local import Event, do_locally
 from tvt.study.plan import BASE_RUN, Study, load_study_plan
-from tvt.study.store import Status, Store
+from tvt.study.store import Status, Store, exclusively
 from tvt.study.views import write_views
 
 RECIPE = "recipe.yaml"
@@ -59,7 +60,8 @@ class Session:
         Raises:
             InputError: something that would stop every run; what is done is kept.
         """
-        save_recipe(self.study.recipe, self.store.folder)
+        with exclusively(self.store.folder / ".views"):
+            save_recipe(self.study.recipe, self.store.folder)
         if retry:
             for task in tasks:
                 self.store.forgive(task.run_id)
@@ -71,10 +73,11 @@ class Session:
                 write_views(self.study, self.store)
             tell(event)
 
-        try:
-            do_locally(make_job(self.study, self.store.folder, todo), workers, heard)
-        finally:
-            write_views(self.study, self.store)
+        with mishaps.told(self.store.folder, self.study.recipe.name):
+            try:
+                do_locally(make_job(self.study, self.store.folder, todo), workers, heard)
+            finally:
+                write_views(self.study, self.store)
 
 
 def open_session(recipe: Recipe, folder: Path, progress: Callable[[str], object] = str) -> Session:
@@ -104,13 +107,44 @@ def save_recipe(recipe: Recipe, folder: Path) -> None:
     atomic.write_text(folder / RECIPE, text)
 
 
-def changes(recipe: Recipe, folder: Path) -> list[str]:
-    """In what the recipe differs, as far as results go, from the one that the folder was last run with; one line each."""
-    path = folder / RECIPE
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """In what a study differs, as far as results go, from what its folder was last run with; one line each."""
+
+    remade: tuple[str, ...]
+    """For these, runs are trained anew."""
+    rescored: tuple[str, ...]
+    """For these, adapters stay and are scored anew."""
+
+
+def changes(session: Session) -> Changes:
+    """Compare a study with what its folder knows: fields of the recipe, the base model, rows and questions.
+
+    Raises:
+        InputError: the folder's records are damaged.
+    """
+    study, store = session.study, session.store
+    path = store.folder / RECIPE
     if not path.is_file():
-        return []
-    before, now = _results(load_recipe(path)), _results(recipe)
-    return [f"{name}: {before.get(name)} before, {now.get(name)} now" for name in now if before.get(name) != now.get(name)]
+        return Changes(remade=(), rescored=())
+    before, now = _results(load_recipe(path)), _results(study.recipe)
+    fields = [name for name in now if before.get(name) != now[name]]
+    told = {name: f"{name}: {before.get(name)} before, {now[name]} now" for name in fields}
+    known = [spec["identity"] for spec in store.known().values()]
+    models = {identity.get("model", identity.get("base"))["model_name_or_path"] for identity in known}
+    rows = {(source, found) for identity in known for source, found in identity.get("data", {}).items()}
+    remade = [line for name, line in told.items() if not name.startswith("evaluation.")]
+    if study.base is not None and models and study.base not in models and "model.model_name_or_path" not in told:
+        remade.append(f"{study.recipe.model.model_name_or_path}: another model than before")
+    sources = {source for source, _ in rows}
+    remade += [f"the training rows of {s}" for s, d in study.training.items() if s in sources and (s, d) not in rows]
+    rescored = [line for name, line in told.items() if name.startswith("evaluation.")]
+    if not fields:
+        cells = store.finished(study.run_id(BASE_RUN)).cells
+        rescored += [
+            f"the questions of {t}" for (t, p), k in study.questions.items() if (t, p) in cells and cells[t, p].key != k
+        ]
+    return Changes(remade=tuple(remade), rescored=tuple(rescored))
 
 
 def _results(recipe: Recipe) -> dict[str, Any]:

@@ -78,16 +78,8 @@ class Store:
         """Hold a run; gives False where another process holds it."""
         folder = self.run_folder(run_id)
         folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / CLAIM, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-                return
-            yield True
-        finally:
-            os.close(handle)
+        with attempted(folder / CLAIM) as free:
+            yield free
 
     def begin(self, run_id: str, run: Run, identity: Mapping[str, Any]) -> None:
         """Say what the run is; call it while the run is held."""
@@ -130,7 +122,11 @@ class Store:
         return load_training_record(folder) if (folder / TRAINING).is_file() else None
 
     def status(self, run_id: str, keys: Mapping[tuple[str, Part], str]) -> Status:
-        """How far a run is that shall have the cells ``keys``, (target, part) -> key."""
+        """How far a run is that shall have the cells ``keys``, (target, part) -> key.
+
+        A failed run stays failed, also when it is asked for more cells: what stopped it would stop it again. The cells that it
+        had before count.
+        """
         folder = self.run_folder(run_id)
         cells = self.finished(run_id).cells
         if all(where in cells and cells[where].key == key for where, key in keys.items()):
@@ -151,8 +147,19 @@ class Store:
         return found
 
     def _held(self, run_id: str) -> bool:
-        with self.claim(run_id) as free:
-            return not free
+        """Whether a process is at it. Looking must not take the claim, nor write: the folder may be somebody else's."""
+        try:
+            handle = os.open(self.run_folder(run_id) / CLAIM, os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        else:
+            return False
+        finally:
+            os.close(handle)
 
     def _read(self, run_id: str, name: str) -> dict[str, Any] | None:
         path = self.run_folder(run_id) / name
@@ -165,6 +172,21 @@ class Store:
         if not isinstance(told, dict) or told.get("schema") != SCHEMA:
             raise InputError(f"{path}: written by another version of tvt; use that one, or start another study folder")
         return told
+
+
+@contextmanager
+def attempted(path: Path) -> Iterator[bool]:
+    """Hold a lock file, which is made if need be; gives False where another process holds it."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+    finally:
+        os.close(handle)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from tvt.core.comparison import Answers, Entry, Measured
 from tvt.core.run import Run, set_name
 from tvt.core.scores import MaskedScore, MixtureScore, Score
 from tvt.core.task import Task
+from tvt.data.mixture_scores import MIXTURES_FILE
 from tvt.data.study_folder import StudyManifest, write_study
 from tvt.errors import InputError
 from tvt.io import digest
@@ -35,6 +36,7 @@ def write_views(study: Study, store: Store) -> None:
         scores = [row for row in rows if isinstance(row, Score)]
         if not any(score.source is None for score in scores):
             return
+        mixtures = tuple(mixture_scores(study, store))
         manifest = StudyManifest(
             name=study.recipe.name,
             model=study.recipe.model.model_name_or_path,
@@ -46,9 +48,11 @@ def write_views(study: Study, store: Store) -> None:
             manifest,
             scores,
             [row for row in rows if isinstance(row, MaskedScore)],
-            mixtures=tuple(mixture_scores(study, store)),
+            mixtures=mixtures,
             notes="Written by tvt study from the runs' records; changes are lost.",
         )
+        if not mixtures:  # those of an earlier recipe would contradict study.yaml
+            (store.folder / MIXTURES_FILE).unlink(missing_ok=True)
 
 
 def _tasks(study: Study) -> tuple[Task, ...]:

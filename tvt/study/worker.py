@@ -40,10 +40,14 @@ def work(job: Job, tell: Teller) -> None:
 
     executor = Executor(job=job, note=lambda text: tell("note", text=text))
     left = list(job.tasks)
+    waiting = False
     while left:
         held = [task for task in left if _do(executor, task, tell) == "held"]
         if len(held) == len(left):
+            if waiting:
+                tell("waiting", runs=[task.run_id for task in held])
             time.sleep(_POLL_SECONDS)
+        waiting = len(held) == len(left)
         left = held
 
 
@@ -52,7 +56,7 @@ def _do(executor: Any, task: Task, tell: Teller) -> str:
         tell("progress", run=task.run_id, name=task.run.name, phase=phase, done=done, total=total)
 
     verdict: str = executor.do(task, progress)
-    if verdict in ("done", "failed"):
+    if verdict != "held":
         tell(verdict, run=task.run_id, name=task.run.name)
     return verdict
 

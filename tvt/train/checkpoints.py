@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tvt.core.recipe import Recipe
 from tvt.errors import InputError
 from tvt.io import atomic, digest
 from tvt.io.adapter_file import file_entry, file_faults
@@ -32,12 +33,12 @@ class Found:
     """Why newer ones cannot be used, one line each."""
 
 
-def layout(job: Job) -> dict[str, Any]:
+def layout(recipe: Recipe) -> dict[str, Any]:
     """How a run is divided: an optimiser's state is saved in these pieces and can only be read back in the same."""
-    path = job.recipe.runtime.deepspeed
+    path = recipe.runtime.deepspeed
     return {
-        "num_processes": job.recipe.runtime.num_processes,
-        "per_device_train_batch_size": job.recipe.training.per_device_train_batch_size,
+        "num_processes": recipe.runtime.num_processes,
+        "per_device_train_batch_size": recipe.training.per_device_train_batch_size,
         "deepspeed": digest.of_value(json.loads(Path(path).read_text(encoding="utf-8"))) if path else None,
     }
 
@@ -49,7 +50,7 @@ def write_checkpoint_record(folder: Path, job: Job, step: int) -> None:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != RECORD
     }
-    record = {"schema": SCHEMA, "identity": job.identity, "step": step, "layout": layout(job), "files": files}
+    record = {"schema": SCHEMA, "identity": job.identity, "step": step, "layout": layout(job.recipe), "files": files}
     atomic.write_text(folder / RECORD, json.dumps({**record, "digest": digest.of_value(record)}, indent=1) + "\n")
 
 
@@ -82,7 +83,7 @@ def newest_checkpoint(job: Job) -> Found:
         if not faults:
             told = json.loads((folder / RECORD).read_text(encoding="utf-8"))["layout"]
             differences = [
-                f"{key} {told.get(key)}, not {value}" for key, value in layout(job).items() if told.get(key) != value
+                f"{key} {told.get(key)}, not {value}" for key, value in layout(job.recipe).items() if told.get(key) != value
             ]
             if differences:
                 raise InputError(
@@ -98,6 +99,24 @@ def remove_broken(job: Job) -> None:
     for folder in _folders(job.output):
         if checkpoint_faults(folder, job):
             shutil.rmtree(folder)
+
+
+def remove_other_layouts(recipe: Recipe, output: Path) -> bool:
+    """Remove checkpoints if any was saved under another division of the run; says whether there were some."""
+    told = [path for folder in _folders(output) if (path := folder / RECORD).is_file()]
+    try:
+        same = all(json.loads(path.read_text(encoding="utf-8"))["layout"] == layout(recipe) for path in told)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False  # whoever resumes says what is wrong
+    if not same:
+        shutil.rmtree(output / CHECKPOINTS)
+    return not same
+
+
+def steps_done(output: Path) -> int:
+    """The step of the newest sealed checkpoint; 0 without one."""
+    found = [folder for folder in _folders(output) if (folder / RECORD).is_file()]
+    return int(found[0].name.rsplit("-", 1)[1]) if found else 0
 
 
 def has_checkpoints(output: Path) -> bool:

@@ -1,0 +1,60 @@
+"""What would stop every run of a study, as one line that says what to do: a full disk, too little memory."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tvt.errors import InputError, ProcessDiedError, TvtError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL_TEXTS = ("No space left", "File too large", "quota exceeded")
+_LITTLE = 2**20
+
+
+@contextmanager
+def told(folder: Path, name: str) -> Iterator[None]:
+    """Turn a full disk and want of memory into an error for a person, however deep in a library they were met.
+
+    Args:
+        folder: the study's folder, whose disk is meant.
+        name: what is done meanwhile.
+
+    Raises:
+        InputError: with what to do; everything else passes through.
+    """
+    try:
+        yield
+    except Exception as error:
+        chain = list(_chain(error))
+        unclear = not isinstance(error, TvtError) or isinstance(error, ProcessDiedError)
+        full = next((link for link in chain if _says_full(link)), None)
+        if full is not None or (unclear and shutil.disk_usage(folder).free < _LITTLE):
+            what = _first_line(full or error)
+            raise InputError(
+                f"{folder}: the disk is full ({what}); make room and run the same command again: what is done is kept"
+            ) from error
+        if any(isinstance(link, MemoryError) or "out of memory" in str(link).lower() for link in chain):
+            raise InputError(
+                f"{name}: out of memory; lower training.per_device_train_batch_size (the global batch, hence the result, "
+                "stays) or evaluation.batch_size and run the same command again"
+            ) from error
+        raise
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what it came from."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _says_full(error: BaseException) -> bool:
+    return (isinstance(error, OSError) and error.errno in _FULL) or any(text in str(error) for text in _FULL_TEXTS)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

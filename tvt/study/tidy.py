@@ -1,0 +1,38 @@
+"""Remove what killed processes left behind. Whoever still writes holds a lock; where one is held, nothing is touched."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from tvt.study.store import CLAIM, attempted
+
+KEPT_LOGS = 40
+_LEFT = (".*.tmp", ".*.unfinished", ".job-*.json")
+
+
+def tidy(study: Path) -> None:
+    """Remove unfinished files and folders of processes that are gone, and the oldest logs."""
+    for lock in (study / ".views", study / "data" / ".lock", *study.glob("answers/*/.lock"), *study.glob(f"runs/*/{CLAIM}")):
+        if lock.exists():
+            with attempted(lock) as free:
+                if free:
+                    for pattern in _LEFT:
+                        _remove(lock.parent, pattern)
+    logs = study / "logs"
+    for job in logs.glob(".job-*.json"):
+        with attempted(job) as free:
+            if free:
+                job.unlink(missing_ok=True)
+    _remove(logs, ".*.tmp")
+    by_age = sorted(logs.glob("worker-*.log"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in by_age[KEPT_LOGS:]:
+        path.unlink(missing_ok=True)
+
+
+def _remove(folder: Path, pattern: str) -> None:
+    for left in folder.glob(pattern):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
