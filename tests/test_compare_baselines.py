@@ -160,6 +160,13 @@ def test_the_request_may_name_tasks_by_abbreviation() -> None:
     assert found["selected"].counts.get("task 1", 0) <= 50
 
 
+def test_a_fitted_kappa_is_that_of_the_selection() -> None:
+    mixture = Mixture.of_counts({"a": 1}, provenance={"spec": {"risk": 0.5}, "curvature": {"kappa": 3.5, "origin": "fitted"}})
+    assert spec_of(mixture) == SelectionSpec(risk=0.5, kappa=3.5)
+    given = Mixture.of_counts({"a": 1}, provenance={"spec": {"kappa": 2.0}, "curvature": {"kappa": 2.0, "origin": "given"}})
+    assert spec_of(given).kappa == 2.0
+
+
 def test_refusals() -> None:
     matrix = study(TRUTH, 0.01, 0)
     with pytest.raises(InputError, match="does not say what was asked"):

@@ -81,7 +81,10 @@ def entries(
 
 
 def spec_of(mixture: Mixture) -> SelectionSpec:
-    """The request that a mixture was selected for.
+    """The request that a mixture was selected for, with the kappa that the selection used.
+
+    A kappa that was fitted is taken as it was then: fitted anew on a study that has grown by the very runs of the comparison,
+    the promise would know them already.
 
     Raises:
         InputError: the mixture holds none, e.g. because it was written by hand.
@@ -89,7 +92,10 @@ def spec_of(mixture: Mixture) -> SelectionSpec:
     asked = mixture.provenance.get("spec")
     if not isinstance(asked, dict):
         raise InputError("the mixture does not say what was asked of it; compare one that tvt select wrote")
-    return SelectionSpec.model_validate(asked)
+    spec = SelectionSpec.model_validate(asked)
+    curvature = mixture.provenance.get("curvature")
+    used = curvature.get("kappa") if isinstance(curvature, dict) else None
+    return spec if used is None or "kappa" in asked else SelectionSpec.model_validate({**asked, "kappa": used})
 
 
 def _check_sources(matrix: TransferMatrix, mixture: Mixture) -> None:

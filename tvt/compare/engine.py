@@ -35,7 +35,7 @@ def compare(
         measured: answers of the base model and of the runs that are done.
         entries: what was compared, exactly one of them selected.
         matrix: the study that the mixture was chosen on.
-        spec: what was asked of the selection.
+        spec: what was asked of the selection, see :func:`tvt.compare.baselines.spec_of`.
         questions_shared: whether the study that the mixture was chosen on asked the same questions.
 
     Raises:

@@ -13,7 +13,7 @@ from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Prediction
 from tvt.core.selection import SelectionSpec
 from tvt.selection.fit import interval_factor
-from tvt.selection.predict import predict, weights_of
+from tvt.selection.predict import predict
 
 FEWEST = 5
 """Points below which a correlation, a line or a share says nothing."""
@@ -77,20 +77,19 @@ def _points(
     counting: Mapping[str, float],
 ) -> list[Point]:
     known = {s for s, row in zip(matrix.sources, np.isfinite(matrix.mean), strict=True) if row.any()}
+    told = [entry for entry in entries if entry.counts and set(entry.counts) <= known]
+    if not told:
+        return []
+    sources = sorted(known)
+    shares = np.array([[entry.counts.get(s, 0) / sum(entry.counts.values()) for s in sources] for entry in told])
+    predicted, _, _ = predict(matrix, shares, sources, spec)
     z = interval_factor(spec.confidence)
-    points = []
-    for entry in entries:
-        if not entry.counts or not set(entry.counts) <= known:
-            continue
-        budget = sum(entry.counts.values())
-        weights, sources = weights_of({s: n / budget for s, n in entry.counts.items()})
-        (predicted,), _, _ = predict(matrix, weights, sources, spec)
-        points += [
-            replace(_point(entry, c.target, predicted[c.target], c.pgf, z), counting=c.target in counting)
-            for c in gains
-            if c.entry == entry.label and c.target in predicted and c.pgf is not None
-        ]
-    return points
+    return [
+        replace(_point(entry, c.target, by_target[c.target], c.pgf, z), counting=c.target in counting)
+        for entry, by_target in zip(told, predicted, strict=True)
+        for c in gains
+        if c.entry == entry.label and c.target in by_target and c.pgf is not None
+    ]
 
 
 def _point(entry: Entry, target: str, p: Prediction, came: Estimate, z: float) -> Point:
