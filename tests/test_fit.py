@@ -6,16 +6,14 @@ import time
 
 import numpy as np
 import pytest
-from problems import random_matrix
 
 from tvt.core.mixture import Mixture
 from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.selection import SelectionSpec
 from tvt.errors import InputError
 from tvt.selection.engine import select
-from tvt.selection.fit import fit_kappa, fit_response, rank_correlation
+from tvt.selection.fit import fit_response, rank_correlation
 from tvt.selection.prepare import prepare
-from tvt.selection.response import transfer_response
 from tvt.selection.stability import stability
 
 SOURCES, TARGETS, RUNS = 17, 13, 512
@@ -115,24 +113,6 @@ def test_too_few_runs_are_refused() -> None:
     table, _ = mixture_runs(6)
     with pytest.raises(InputError, match="too few"):
         fit_response(table)
-
-
-@pytest.mark.parametrize("kappa", [1.0, 10.0, 60.0])
-def test_kappa_is_recovered_from_mixture_runs(kappa: float) -> None:
-    matrix = random_matrix(0, 5, 4, centre=0.1)
-    weights = np.random.default_rng(0).dirichlet(np.ones(5), 30)
-    response = transfer_response(matrix.mean, matrix.error, sources=matrix.sources, targets=matrix.targets, kappa=kappa)
-    runs = MixtureRuns(
-        ids=tuple(map(str, range(30))),
-        sources=matrix.sources[::-1],
-        targets=matrix.targets,
-        weights=weights[:, ::-1],
-        scores=response.gains(weights),
-    )
-    assert fit_kappa(matrix, runs) == pytest.approx(kappa, rel=0.02)
-    mixture = select(matrix, SelectionSpec(anyway=True), runs=runs)
-    assert isinstance(mixture, Mixture)
-    assert any("kappa" in note for note in mixture.notes)
 
 
 def test_few_sources_under_a_fitted_response_match_trying_every_set() -> None:

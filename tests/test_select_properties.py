@@ -9,7 +9,7 @@ from problems import log_gains, random_matrix
 from scipy.optimize import linprog
 
 from tvt.core.mixture import FailedSelection, Mixture
-from tvt.core.selection import SelectionSpec
+from tvt.core.selection import DEFAULT_KAPPA, SelectionSpec
 from tvt.selection.engine import select
 
 TOLERANCE = 2e-6
@@ -69,7 +69,7 @@ def test_every_answer_is_sound(request: tuple[int, int, int, float, SelectionSpe
     matrix = random_matrix(seed, sources, targets, centre=centre)
     rows, bounds = linear_rows(spec, sources)
     answer = select(matrix, spec)
-    kappa = None if spec.response == "linear" else spec.kappa
+    kappa = None if spec.response == "linear" else spec.kappa or DEFAULT_KAPPA
     if isinstance(answer, Mixture):
         w = np.array([answer.weights[s] for s in matrix.sources])
         assert answer.audit.passed

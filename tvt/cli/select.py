@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tvt.cli.options import Metric, SectionedCommand, Unit, echo_json, json_option, load_matrices, note, study_arguments
+from tvt.cli.evidence_options import evidence_options, load_evidence
+from tvt.cli.options import Metric, SectionedCommand, Unit, echo_json, json_option, note, study_arguments
 from tvt.cli.spec_options import build_spec, gather, parse_pairs, parse_targets, read_prior, read_sizes
 from tvt.errors import InfeasibleError, InputError, SolverError
 
 if TYPE_CHECKING:
     from tvt.core.mixture import Mixture
-    from tvt.core.mixture_runs import MixtureRuns
     from tvt.core.selection import SelectionSpec
     from tvt.report.selection_told import SelectionTold
     from tvt.selection.prepare import Evidence, Prepared
@@ -61,10 +61,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 @click.option("--cvar", type=float, metavar="SHARE", help="Optimise the mean of the worst SHARE of bootstrap samples.")
 @click.option("--kl", type=float, help="Weight of the divergence from the prior.  [default: 0]")
 @click.option("--prior", multiple=True, metavar="SOURCE=SHARE|FILE", help="Prior mixture for --kl. Default: uniform.")
-@click.option("--response", type=click.Choice(["log", "linear"]), help="How gain grows with weight.  [default: log]")
-@click.option("--kappa", type=float, help="Curvature of the log response; an assumption.  [default: 10]")
-@click.option("--runs", "runs_file", type=FILE, help="Table of mixture runs (w:SOURCE, score:TARGET): fits the response.")
-@click.option("--lower-is-better", is_flag=True, help="The scores of --runs are losses.")
+@evidence_options
 @click.option("--confidence", type=float, help="Level of intervals and of 'credible'.  [default: 0.9]")
 @click.option("--anyway", is_flag=True, help="Give the best mixture even where nothing credibly helps.")
 @click.option("--seed", type=int, help="Seed of the bootstrap.  [default: 0]")
@@ -86,13 +83,12 @@ def command(
     """Choose how much of each source to train on.
 
     STUDY is a bundled name (tvt studies), a study folder or a CSV; several are pooled as runs of one. With --runs alone, a
-    response is fitted on past mixture runs; beside a STUDY, --runs (scored in the study's metric) fits kappa.
+    response is fitted on past mixture runs; beside a STUDY, --runs (scored in the study's metric) helps to fit kappa.
 
     Weights are shares of the budget, gains are PGF: the part of the gap to a perfect score that is closed.
     """
     spec = _spec(options)
-    evidence, extra = _evidence(studies, metric, unit, runs_file, lower_is_better)
-    _run(evidence, extra, spec, options)
+    _run(load_evidence(studies, metric, unit, runs_file, lower_is_better), spec, options)
 
 
 def _spec(options: dict[str, Any]) -> SelectionSpec:
@@ -127,40 +123,14 @@ def _spec(options: dict[str, Any]) -> SelectionSpec:
     )
 
 
-def _evidence(
-    studies: tuple[str, ...], metric: Metric, unit: Unit | None, runs_file: Path | None, lower_is_better: bool
-) -> tuple[Evidence, MixtureRuns | None]:
-    """What to select on, and mixture runs for kappa beside a study."""
-    if not studies and runs_file is None:
-        raise InputError("no STUDY given; name one (tvt studies lists the bundled ones) or give --runs runs.csv")
-    runs = None
-    if runs_file is not None:
-        from tvt.data.mixture_tables import load_mixture_runs
-
-        runs = load_mixture_runs(runs_file, lower_is_better=lower_is_better)
-        for text in runs.notes:
-            note(text)
-    if not studies:
-        assert runs is not None  # noqa: S101 - one of the two was given
-        return runs, None
-    from tvt.core.pooling import pool
-
-    if lower_is_better:
-        raise InputError("--lower-is-better is for a table of losses alone; beside a STUDY, scores are gains")
-    matrix = pool(load_matrices(studies, metric, unit))
-    if len(studies) > 1:
-        note(f"{len(studies)} studies pooled as {len(matrix.runs)} runs; the spread between studies counts as seed noise")
-    return matrix, runs
-
-
-def _run(evidence: Evidence, extra: MixtureRuns | None, spec: SelectionSpec, options: dict[str, Any]) -> None:
+def _run(evidence: Evidence, spec: SelectionSpec, options: dict[str, Any]) -> None:
     """Select, save, and tell the answer in the form asked for."""
     from tvt.core.mixture import FailedSelection
     from tvt.report.selection_json import failure_json, selection_json
     from tvt.selection.engine import finish
     from tvt.selection.prepare import prepare
 
-    prepared = prepare(evidence, spec, extra)
+    prepared = prepare(evidence, spec)
     answer = finish(prepared)
     if isinstance(answer, FailedSelection):
         if options["as_json"]:
@@ -200,8 +170,9 @@ def _told(prepared: Prepared, answer: Mixture, options: dict[str, Any]) -> Selec
         spec=spec,
         fit=prepared.report,
         stability=stability(evidence, spec, prepared.report.form if prepared.report else None) if wanted else None,
-        sensitivity=kappa_sensitivity(evidence, spec) if wanted and answer.verdict == "train" else {},
-        frontier=frontier(evidence, spec, kind) if kind else (),
+        sensitivity=kappa_sensitivity(evidence, spec, prepared.curvature) if wanted and answer.verdict == "train" else {},
+        curvature=prepared.curvature,
+        frontier=frontier(evidence, prepared.settled, kind) if kind else (),
         frontier_kind=kind or "harm",
         short=getattr(evidence, "short", str),
     )
@@ -217,7 +188,7 @@ def _show(told: SelectionTold, options: dict[str, Any]) -> None:
     if options["in_sentences"]:
         from tvt.selection.explain import explain
 
-        for line in explain(told.mixture, told.stability, told.sensitivity):
+        for line in explain(told.mixture, told.stability, told.sensitivity, told.curvature):
             console.print(line, markup=False, highlight=False)
     else:
         for part in selection_report(told):

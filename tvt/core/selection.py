@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
+DEFAULT_KAPPA = 10.0
+"""Curvature of the log response where nobody gave it and no runs tell it: an assumption."""
 ALL = "all"
 """The key of a limit that holds for every source or target without one of its own."""
 
@@ -67,8 +69,8 @@ class SelectionSpec(BaseModel):
     """Sources that may not be used."""
     response: Literal["log", "linear"] = "log"
     """How help grows with a source's weight: ``log(1 + kappa w)/log(1 + kappa)`` or proportionally (as harm always does)."""
-    kappa: Positive = 10.0
-    """Curvature of the log response; an assumption unless fitted."""
+    kappa: Positive | None = None
+    """Curvature of the log response. ``None``: fitted on the study's mixture and dose runs where there are any, else 10."""
     confidence: Annotated[FiniteFloat, Field(gt=0.5, lt=1)] = 0.9
     """Level of the intervals (two-sided), and of the one-sided test by which a source's gain is credible."""
     anyway: bool = False

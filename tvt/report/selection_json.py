@@ -9,6 +9,7 @@ from typing import Any
 from tvt.core.mixture import FailedSelection, Prediction
 from tvt.report.selection_told import SelectionTold
 from tvt.selection.fit import FitReport
+from tvt.selection.kappa import Curvature
 
 
 def selection_json(told: SelectionTold) -> dict[str, Any]:
@@ -31,6 +32,8 @@ def selection_json(told: SelectionTold) -> dict[str, Any]:
         "notes": list(mixture.notes),
         "provenance": mixture.provenance,
     }
+    if told.curvature is not None:
+        answer["response"] = {"form": "log", **told.curvature.to_json()}
     if told.stability is not None:
         answer["stability"] = told.stability.to_json()
     if told.sensitivity:
@@ -55,7 +58,10 @@ def failure_json(failed: FailedSelection) -> dict[str, Any]:
 
 
 def prediction_json(
-    ids: Sequence[str], predictions: Sequence[Mapping[str, Prediction]], report: FitReport | None = None
+    ids: Sequence[str],
+    predictions: Sequence[Mapping[str, Prediction]],
+    report: FitReport | None = None,
+    curvature: Curvature | None = None,
 ) -> dict[str, Any]:
     """The object of ``tvt predict --json``: scores in the table's unit where it has one, else gains."""
     told: dict[str, Any] = {
@@ -65,6 +71,8 @@ def prediction_json(
             for name, by_target in zip(ids, predictions, strict=True)
         ],
     }
+    if curvature is not None:
+        told["response"] = {"form": "log", **curvature.to_json()}
     if report is not None:
         told["fit"] = fit_json(report)
     return told

@@ -14,7 +14,7 @@ from rich.text import Text
 from tvt.core.mixture import Mixture, Prediction
 from tvt.core.selection import SelectionSpec
 from tvt.report.selection_told import SelectionTold
-from tvt.selection.explain import explain, kappa_sentence
+from tvt.selection.explain import explain, kappa_sentences
 from tvt.selection.fit import FitReport
 from tvt.selection.stability import STRATEGIES, Stability
 
@@ -34,8 +34,7 @@ def selection_report(told: SelectionTold) -> list[RenderableType]:
             parts.append(prices_table(mixture))
         if told.stability is not None:
             parts.append(trust_table(told.stability))
-        if told.sensitivity:
-            parts.append(Text(kappa_sentence(mixture, told.sensitivity)))
+        parts += [Text(line) for line in kappa_sentences(mixture, told.sensitivity, told.curvature)]
     if told.fit is not None:
         parts.append(fit_table(told.fit))
     parts.append(_footer(mixture))

@@ -9,6 +9,7 @@ from tvt.core.mixture import Mixture
 from tvt.core.selection import SelectionSpec
 from tvt.selection.fit import FitReport
 from tvt.selection.frontier import FrontierPoint, Kind
+from tvt.selection.kappa import Curvature
 from tvt.selection.stability import Stability
 
 
@@ -22,6 +23,8 @@ class SelectionTold:
     stability: Stability | None = None
     sensitivity: Mapping[float, Mapping[str, float]] = field(default_factory=dict)
     """Weights of the used sources at other kappas."""
+    curvature: Curvature | None = None
+    """kappa of the log response and how it came about."""
     frontier: tuple[FrontierPoint, ...] = ()
     frontier_kind: Kind = "harm"
     short: Callable[[str], str] = str

@@ -32,7 +32,7 @@ def select(evidence: Evidence, spec: SelectionSpec, *, runs: MixtureRuns | None 
     Args:
         evidence: a transfer matrix (its response is linear or log), or a table of mixture runs (a response is fitted).
         spec: what is asked for.
-        runs: with a matrix: mixture runs in the matrix's metric on which kappa is fitted.
+        runs: with a matrix: mixture runs in the matrix's metric, which join its own evidence on kappa.
 
     Returns:
         The audited mixture. Its weights are all 0 (train on nothing) with the verdict ``nothing_helps`` where no source
@@ -170,10 +170,15 @@ def provenance(prepared: Prepared) -> dict[str, Any]:
         }
     asked = prepared.spec.model_dump(mode="json", exclude_defaults=True)
     packages = ("tvt", "cvxpy", "numpy", "scipy", "clarabel")
+    beside = getattr(evidence, "evidence", None)
+    if beside is not None:
+        of["mixture_runs"] = list(beside.ids)
+    curvature = {} if prepared.curvature is None else {"curvature": prepared.curvature.to_json()}
     return {
         "evidence": of,
         "spec": asked,
         "response": prepared.whole.label,
+        **curvature,
         "versions": {name: _version(name) for name in packages},
     }
 

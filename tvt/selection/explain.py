@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tvt.core.mixture import FailedSelection, Mixture
+from tvt.selection.kappa import Curvature
 from tvt.selection.stability import STRATEGIES, Stability
 
 
 def explain(
-    mixture: Mixture, stability: Stability | None = None, sensitivity: Mapping[float, Mapping[str, float]] | None = None
+    mixture: Mixture,
+    stability: Stability | None = None,
+    sensitivity: Mapping[float, Mapping[str, float]] | None = None,
+    curvature: Curvature | None = None,
 ) -> list[str]:
     """Sentences: what to train on and why, what binds, who is harmed, how far to trust it."""
     if mixture.verdict == "nothing_helps":
@@ -18,17 +22,21 @@ def explain(
     lines += [line for line in (_reasons(mixture), _binding(mixture), _harm(mixture)) if line]
     if stability is not None:
         lines += _trust(stability)
-    if sensitivity:
-        lines.append(kappa_sentence(mixture, sensitivity))
-    return lines
+    return [*lines, *kappa_sentences(mixture, sensitivity or {}, curvature)]
 
 
-def kappa_sentence(mixture: Mixture, sensitivity: Mapping[float, Mapping[str, float]]) -> str:
-    """What the assumption on kappa moves: the largest source's weight, and the weight that changes hands at most."""
+def kappa_sentences(
+    mixture: Mixture, sensitivity: Mapping[float, Mapping[str, float]], curvature: Curvature | None = None
+) -> list[str]:
+    """What kappa stands on and what it moves: the largest source's weight, and the weight that changes hands at most."""
+    fitted = curvature is not None and curvature.origin == "fitted"
+    basis = f"K{curvature.told[1:]}" if curvature is not None and fitted else "Kappa is an assumption"
+    if not sensitivity:
+        return [f"{basis}."] if fitted else []
     largest = mixture.sources[0]
     told = _join([f"{weights.get(largest, 0.0):.0%} at kappa {kappa:.2g}" for kappa, weights in sensitivity.items()])
     moved = max(sum(max(w - mixture.weights.get(s, 0.0), 0.0) for s, w in weights.items()) for weights in sensitivity.values())
-    return f"Kappa is an assumption: {largest} would get {told}; at most {moved:.0%} of the budget would change hands."
+    return [f"{basis}: {largest} would get {told}; at most {moved:.0%} of the budget would change hands."]
 
 
 def explain_failure(failed: FailedSelection) -> list[str]:

@@ -1,4 +1,4 @@
-"""Responses fitted on a table of past mixture runs, and the curvature of the log response fitted on mixture runs.
+"""Responses fitted on a table of past mixture runs.
 
 The fitted form is ``h = b + g'w + sum_k a_k log(w_k + eps)`` with ``a >= 0`` (written from 0 at w = 0), one bounded
 least-squares problem per target. The gain is ``h``, or it approaches a limit: ``limit - exp(-h)``, which for losses is the
@@ -12,15 +12,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar, nnls
+from scipy.optimize import nnls
 from scipy.special import ndtri
 
-from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.pgf import Bools, Floats
 from tvt.errors import InputError
-from tvt.selection.completion import complete
-from tvt.selection.response import Curve, Response, transfer_response
+from tvt.selection.response import Curve, Response
 
 Folds = NDArray[np.int64]
 
@@ -136,30 +134,6 @@ def refit_samples(runs: MixtureRuns, fitted: Response, report: FitReport, seed: 
         part = _fit(runs.weights[rows], gains[rows], report.form)
         samples.append(replace(fitted, intercept=part.intercept, linear=part.slopes, concave=part.bends, limits=part.limits))
     return tuple(samples)
-
-
-def fit_kappa(matrix: TransferMatrix, runs: MixtureRuns) -> float:
-    """The curvature at which the log response of a study best predicts the gains of mixture runs (least squares).
-
-    Raises:
-        InputError: the table shares no source or no target with the study.
-    """
-    completed = complete(matrix)
-    sources = [s for s in runs.sources if s in completed.sources]
-    targets = [t for t in runs.targets if t in completed.targets]
-    if not sources or not targets:
-        raise InputError("the table of mixture runs shares no source or no target with the study; check the column names")
-    rows = [completed.sources.index(s) for s in sources]
-    columns = [completed.targets.index(t) for t in targets]
-    mean = completed.mean[np.ix_(rows, columns)]
-    weights = runs.weights[:, [runs.sources.index(s) for s in sources]]
-    scores = runs.scores[:, [runs.targets.index(t) for t in targets]]
-
-    def loss(log_kappa: float) -> float:
-        response = transfer_response(mean, mean * 0, sources=sources, targets=targets, kappa=float(np.exp(log_kappa)))
-        return float(np.nansum((response.gains(weights) - scores) ** 2))
-
-    return float(np.exp(minimize_scalar(loss, bounds=(np.log(1e-2), np.log(1e4)), method="bounded").x))
 
 
 def interval_factor(confidence: float) -> float:

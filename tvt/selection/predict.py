@@ -20,13 +20,16 @@ def predict(
 ) -> tuple[tuple[dict[str, Prediction], ...], FitReport | None, tuple[str, ...]]:
     """Predict the gains (and scores) of mixtures, ``weights`` of shape (N, S) over ``sources``.
 
-    Returns one mapping by target for each mixture, the fit's report for a table of mixture runs, and notes.
+    Returns one mapping by target for each mixture, the fit's report for a table of mixture runs, and notes (among them a kappa
+    that was fitted on a study's mixture and dose runs).
 
     Raises:
         InputError: a source with weight that the evidence does not know.
     """
     spec = spec or SelectionSpec()
-    response, _, report, notes = whole_response(evidence, spec)
+    response, _, report, notes, curvature = whole_response(evidence, spec)
+    if curvature is not None and curvature.origin == "fitted":
+        notes = (*notes, curvature.told)
     position = {s: i for i, s in enumerate(response.sources)}
     unknown = [s for j, s in enumerate(sources) if s not in position and np.any(weights[:, j] > 0)]
     if unknown:

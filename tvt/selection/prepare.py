@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from tvt.core.matrix import TransferMatrix
-from tvt.core.mixture_runs import MixtureRuns
+from tvt.core.mixture_runs import MixtureRuns, join
 from tvt.core.pgf import Floats
-from tvt.core.selection import SelectionSpec
+from tvt.core.selection import DEFAULT_KAPPA, SelectionSpec
 from tvt.core.task import resolve_name
 from tvt.errors import InputError
 from tvt.selection.cardinality import solve_with_few_sources
 from tvt.selection.completion import Completed, complete
-from tvt.selection.fit import FitReport, Form, fit_kappa, fit_response, refit_samples
+from tvt.selection.fit import FitReport, Form, fit_response, refit_samples
+from tvt.selection.kappa import Curvature, fit_kappa
 from tvt.selection.request import Request, resolve_request
 from tvt.selection.response import Response, transfer_response
 from tvt.selection.samples import bootstrap_means
@@ -38,6 +40,13 @@ class Prepared:
     notes: tuple[str, ...]
     completed: Completed | None = None
     report: FitReport | None = None
+    curvature: Curvature | None = None
+    """kappa of the log response and how it came about; None for other responses."""
+
+    @property
+    def settled(self) -> SelectionSpec:
+        """The request with kappa settled: what is prepared from it fits nothing anew."""
+        return _with_kappa(self.spec, self.curvature)
 
     def solve(self) -> Solution:
         """Solve with the method that the request needs."""
@@ -52,13 +61,54 @@ class Prepared:
         return full
 
 
-def whole_response(
-    evidence: Evidence, spec: SelectionSpec, form: Form | None = None
-) -> tuple[Response, Completed | None, FitReport | None, tuple[str, ...]]:
-    """The response of the evidence over all its sources, what was completed or fitted for it, and notes."""
+class Whole(NamedTuple):
+    """The response of some evidence over all its sources, what was completed or fitted for it, and notes."""
+
+    response: Response
+    completed: Completed | None
+    report: FitReport | None
+    notes: tuple[str, ...]
+    curvature: Curvature | None
+
+
+def with_runs(evidence: Evidence, runs: MixtureRuns | None) -> Evidence:
+    """The matrix with ``runs`` (scored in its metric) among its evidence.
+
+    Raises:
+        InputError: the runs share no source or no target with the matrix.
+    """
+    if runs is None or not isinstance(evidence, TransferMatrix):
+        return evidence
+    if not {*runs.sources} & {*evidence.sources} or not {*runs.targets} & {*evidence.targets}:
+        raise InputError("the table of mixture runs shares no source or no target with the study; check the column names")
+    return replace(evidence, evidence=join([runs] if evidence.evidence is None else [evidence.evidence, runs]))
+
+
+def curvature(evidence: Evidence, spec: SelectionSpec) -> Curvature | None:
+    """Kappa as given, else fitted on the evidence beside the matrix, else the default; None where no log response is used."""
+    if not isinstance(evidence, TransferMatrix) or spec.response != "log":
+        return None
+    if spec.kappa is not None:
+        return Curvature(value=spec.kappa, origin="given")
+    if evidence.evidence is None:
+        return Curvature(value=DEFAULT_KAPPA, origin="assumed")
+    return fit_kappa(evidence, evidence.evidence, spec.confidence)
+
+
+def settle(evidence: Evidence, spec: SelectionSpec) -> SelectionSpec:
+    """The request with the kappa that this evidence tells, so that it holds on other evidence too."""
+    return _with_kappa(spec, curvature(evidence, spec))
+
+
+def _with_kappa(spec: SelectionSpec, found: Curvature | None) -> SelectionSpec:
+    return spec if found is None else spec.model_copy(update={"kappa": found.value})
+
+
+def whole_response(evidence: Evidence, spec: SelectionSpec, form: Form | None = None) -> Whole:
+    """The response of the evidence over all its sources."""
     if isinstance(evidence, MixtureRuns):
         response, report = fit_response(evidence, spec.seed, form)
-        return response, None, report, evidence.notes
+        return Whole(response, None, report, evidence.notes, None)
     completed = complete(evidence)
     if not completed.sources or not completed.targets:
         raise InputError(f"study {evidence.name}: no cell was measured; nothing can be chosen")
@@ -67,26 +117,30 @@ def whole_response(
         notes.append(
             "the noise is unknown (one run, no counts of questions): intervals leave it out, and any gain counts as credible"
         )
-    kappa = None if spec.response == "linear" else spec.kappa
+    found = curvature(evidence, spec)
+    if found is not None and found.reason is not None:
+        notes.append(f"kappa stays at {found.value:g}, an assumption: {found.reason}")
     response = transfer_response(
-        completed.mean, completed.errors, sources=completed.sources, targets=completed.targets, kappa=kappa
+        completed.mean,
+        completed.errors,
+        sources=completed.sources,
+        targets=completed.targets,
+        kappa=None if found is None else found.value,
     )
-    return response, completed, None, tuple(notes)
+    return Whole(response, completed, None, tuple(notes), found)
 
 
 def prepare(evidence: Evidence, spec: SelectionSpec, runs: MixtureRuns | None = None, form: Form | None = None) -> Prepared:
     """Look names up, build the response and draw samples.
 
+    ``runs`` are mixture runs beside a matrix, in its metric: they join its evidence on kappa.
     ``form`` fixes the member of the fitted family for a table of mixture runs; else out-of-fold error decides.
 
     Raises:
         InputError: unknown names, impossible limits, risk without errors; all faults at once.
     """
-    fitted: tuple[str, ...] = ()
-    if runs is not None and isinstance(evidence, TransferMatrix):
-        spec = spec.model_copy(update={"kappa": fit_kappa(evidence, runs), "response": "log"})
-        fitted = (f"kappa {spec.kappa:.3g} fitted on {len(runs.ids)} mixture runs",)
-    response, completed, report, notes = whole_response(evidence, spec, form)
+    evidence = with_runs(evidence, runs)
+    response, completed, report, notes, found = whole_response(evidence, spec, form)
     tasks = evidence.tasks if isinstance(evidence, TransferMatrix) else ()
     known = tuple(dict.fromkeys((*evidence.sources, *evidence.targets)))
     _refuse_dead_targets(evidence, response, spec)
@@ -111,9 +165,10 @@ def prepare(evidence: Evidence, spec: SelectionSpec, runs: MixtureRuns | None = 
         response=response.take_sources(keep),
         samples=tuple(s.take_sources(keep) for s in samples),
         whole=response,
-        notes=(*notes, *fitted),
+        notes=notes,
         completed=completed,
         report=report,
+        curvature=found,
     )
 
 

@@ -146,5 +146,5 @@ def transfer_response(
         errors=errors,
         residual=np.zeros(n),
         reference=np.full(n, np.nan),
-        label="linear" if kappa is None else f"log, kappa {kappa:g}",
+        label="linear" if kappa is None else f"log, kappa {kappa:.3g}",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from tvt.core.selection import SelectionSpec
 from tvt.errors import InputError
 from tvt.selection.audit import tidy
 from tvt.selection.fit import FOLDS, Form
-from tvt.selection.prepare import Evidence, Prepared, prepare, whole_response
+from tvt.selection.prepare import Evidence, Prepared, prepare, settle, whole_response
 from tvt.selection.response import Response
 from tvt.selection.simple import best_single, limited, proportional, uniform
 
@@ -68,11 +68,13 @@ def stability(evidence: Evidence, spec: SelectionSpec, form: Form | None = None)
         return None
     labels, chosen, promised, kept = [], [], [], []
     sources = evidence.sources
+    # Each fold chooses with the kappa of its own evidence. One run alone can seldom tell kappa, so that of all runs judges.
+    judged = settle(evidence, spec)
     for label, rest, left_out in parts:
         labels.append(label)
         try:
             prepared = prepare(rest, spec, form=form)
-            judge, *_ = whole_response(left_out, spec, form=form)
+            judge, *_ = whole_response(left_out, judged, form=form)
         except InputError:  # the fold alone lacks what the request names
             prepared = None
         solution = prepared.solve() if prepared is not None else None
@@ -111,8 +113,7 @@ def _folds(evidence: Evidence, spec: SelectionSpec) -> list[tuple[str, Evidence,
 
 
 def _rows(runs: MixtureRuns, keep: Any) -> MixtureRuns:
-    ids = tuple(i for i, k in zip(runs.ids, keep, strict=True) if k)
-    return replace(runs, ids=ids, weights=runs.weights[keep], scores=runs.scores[keep])
+    return runs.take([int(k) for k in np.flatnonzero(keep)])
 
 
 def _candidates(prepared: Prepared, selected: Floats) -> list[Floats]:

@@ -1,0 +1,69 @@
+"""What ``tvt select`` and ``tvt predict`` go by: studies, a table of mixture runs, or both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from tvt.cli.options import Metric, Unit, load_matrices, note
+from tvt.errors import InputError
+
+if TYPE_CHECKING:
+    from tvt.selection.prepare import Evidence
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def evidence_options(function: F) -> F:
+    """Decorator: ``--response``, ``--kappa``, ``--runs`` (as ``runs_file``) and ``--lower-is-better``."""
+    decorators = (
+        click.option("--response", type=click.Choice(["log", "linear"]), help="How gain grows with weight.  [default: log]"),
+        click.option(
+            "--kappa",
+            type=float,
+            help="Curvature of the log response.  [default: fitted where the study has mixture or dose runs, else 10]",
+        ),
+        click.option(
+            "--runs",
+            "runs_file",
+            type=click.Path(path_type=Path),
+            help="Table of mixture runs (w:SOURCE, score:TARGET): fits the response.",
+        ),
+        click.option("--lower-is-better", is_flag=True, help="The scores of --runs are losses."),
+    )
+    for decorate in reversed(decorators):
+        function = decorate(function)
+    return function
+
+
+def load_evidence(
+    studies: Sequence[str], metric: Metric, unit: Unit | None, runs_file: Path | None, lower_is_better: bool
+) -> Evidence:
+    """The studies pooled, with the table of mixture runs among their evidence; or the table alone. Notes go to stderr.
+
+    Raises:
+        InputError: neither is given, or any fault of the files.
+    """
+    if not studies and runs_file is None:
+        raise InputError("no STUDY given; name one (tvt studies lists the bundled ones) or give --runs runs.csv")
+    runs = None
+    if runs_file is not None:
+        from tvt.data.mixture_tables import load_mixture_runs
+
+        runs = load_mixture_runs(runs_file, lower_is_better=lower_is_better)
+        for text in runs.notes:
+            note(text)
+    if not studies and runs is not None:
+        return runs
+    from tvt.core.pooling import pool
+    from tvt.selection.prepare import with_runs
+
+    if lower_is_better:
+        raise InputError("--lower-is-better is for a table of losses alone; beside a STUDY, scores are gains")
+    matrix = pool(load_matrices(studies, metric, unit))
+    if len(studies) > 1:
+        note(f"{len(studies)} studies pooled as {len(matrix.runs)} runs; the spread between studies counts as seed noise")
+    return with_runs(matrix, runs)

@@ -1,0 +1,322 @@
+"""The curvature kappa of the log response, fitted on the mixture and dose runs beside a study.
+
+A run with weights w has the gain ``sum_i help_ij phi(w_i) - harm_ij w_i`` on target j, where help and harm are those of the
+single-source runs on the whole budget and ``phi(w) = log(1 + kappa w)/log(1 + kappa)``. kappa is fitted by generalised least
+squares over all runs and targets. Three kinds of noise weigh the residuals:
+
+- the run's own: its item error squared plus the seed variance, estimated from the spread between the study's runs;
+- that of the single-source means, which every prediction inherits. They are errors in variables: help and harm are replaced by
+  their posterior means (:mod:`tvt.selection.signed_parts`, regression calibration), and their posterior variance joins the
+  covariance of the residuals, so that runs on the same sources do not count as independent;
+- what the model leaves out (sources that help or spoil one another, targets that move together in a run): the covariance is
+  scaled up by how much the residuals exceed it, overall, by run and by target; it is never scaled down.
+
+The interval is the set of kappas whose weighted sum of squares is within ``t^2`` scaled variances of the least one
+(quasi-likelihood profile, t with runs - 1 degrees of freedom).
+
+Not corrected: the base model's own error, which all gains of a target share. It is counted within each item error instead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from scipy.linalg import solve_triangular
+from scipy.special import ndtr
+from scipy.stats import t as student
+
+from tvt.core.matrix import TransferMatrix
+from tvt.core.mixture_runs import NOTHING, MixtureRuns
+from tvt.core.pgf import Bools, Floats
+from tvt.core.selection import DEFAULT_KAPPA
+from tvt.errors import InputError
+from tvt.selection.completion import Completed, complete
+from tvt.selection.response import Curve
+from tvt.selection.signed_parts import SignedParts, signed_parts
+
+LOWEST, HIGHEST = 1e-2, 1e4
+"""The range that is searched: below it the response is linear, above it the first hundredth of the budget brings half."""
+NEAR_LINEAR, NEAR_FLAT = 0.3, 300.0
+"""An interval from below the first to above the second says nothing: half the budget would bring anything from 0.53 to 0.88."""
+GRID = np.linspace(np.log(LOWEST), np.log(HIGHEST), 139)
+LEAST_DF = 4
+"""Fewer degrees of freedom between runs than this tell nothing of the seed variance."""
+PRIOR_DF = 4.0
+"""Degrees of freedom with which a target's seed variance is drawn to that of all targets."""
+FAR = 1e9
+"""Standard errors from 0 of a gain without an error."""
+CREDIBLE = 0.01
+"""Share of false positives among the sources taken to help."""
+ROUNDS = 4
+"""How often the weights are computed anew at the kappa found."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curvature:
+    """kappa, and how it came about: given by the user, fitted (with its interval), or the default, an assumption."""
+
+    value: float
+    origin: Literal["given", "fitted", "assumed"]
+    low: float | None = None
+    high: float | None = None
+    confidence: float | None = None
+    """Level of ``low`` to ``high``, which end at ``LOWEST`` and ``HIGHEST`` where the data set no bound."""
+    doses: int = 0
+    mixtures: int = 0
+    """How many dose and mixture runs were looked at."""
+    reason: str | None = None
+    """Why the runs there are could not tell kappa."""
+
+    @property
+    def told(self) -> str:
+        """For people: ``kappa 6.2 (90%: 3.1 to 14), fitted on 8 dose and 14 mixture runs``."""
+        if self.origin != "fitted":
+            return f"kappa {self.value:.3g}"
+        return f"kappa {self.value:.2g} ({self.interval}), fitted on {self.runs_told}"
+
+    @property
+    def interval(self) -> str:
+        """``90%: 3.1 to 14``, or one-sided where one end is open."""
+        assert self.low is not None and self.high is not None and self.confidence is not None  # noqa: S101, PT018
+        if self.low <= LOWEST:
+            bounds = f"up to {self.high:.2g}"
+        elif self.high >= HIGHEST:
+            bounds = f"from {self.low:.2g}"
+        else:
+            bounds = f"{self.low:.2g} to {self.high:.2g}"
+        return f"{self.confidence:.0%}: {bounds}"
+
+    @property
+    def runs_told(self) -> str:
+        """``8 dose and 14 mixture runs``."""
+        kinds = [f"{n} {kind}" for n, kind in ((self.doses, "dose"), (self.mixtures, "mixture")) if n]
+        return " and ".join(kinds) + (" run" if self.doses + self.mixtures == 1 else " runs")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; ``low``, ``high`` and ``confidence`` only where fitted, ``fitted_on`` null elsewhere."""
+        told: dict[str, Any] = {"kappa": self.value, "origin": self.origin, "fitted_on": None}
+        if self.origin == "fitted":
+            told |= {"low": self.low, "high": self.high, "confidence": self.confidence}
+            told["fitted_on"] = {"doses": self.doses, "mixtures": self.mixtures}
+        return told
+
+
+def fit_kappa(matrix: TransferMatrix, runs: MixtureRuns, confidence: float = 0.9) -> Curvature:
+    """Fit kappa on runs with weights, whose scores are gains in the matrix's metric.
+
+    Args:
+        matrix: the study, for what each source brings on the whole budget.
+        runs: mixture and dose runs. Runs on sources that the study has not measured are left out.
+        confidence: level of the interval, two-sided.
+
+    Returns:
+        The fitted curvature; the default one, with the reason, where the runs cannot tell.
+
+    Raises:
+        InputError: the runs share no source or no target with the study.
+    """
+    completed = complete(matrix)
+    if not {*runs.sources} & {*completed.sources} or not {*runs.targets} & {*completed.targets}:
+        raise InputError("the table of mixture runs shares no source or no target with the study; check the column names")
+    problem = _Problem.of(matrix, completed, runs)
+    doses, mixtures = problem.doses, problem.mixtures
+    reason = problem.hopeless()
+    if reason is None:
+        value, low, high = problem.solve(confidence)
+        if low > NEAR_LINEAR or high < NEAR_FLAT:
+            return Curvature(
+                value=value,
+                origin="fitted",
+                low=low,
+                high=high,
+                confidence=confidence,
+                doses=doses,
+                mixtures=mixtures,
+            )
+        reason = f"any kappa from {low:.2g} to {high:.2g} fits"
+    return Curvature(value=DEFAULT_KAPPA, origin="assumed", doses=doses, mixtures=mixtures, reason=reason)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Problem:
+    """Weights (R, S), gains and their variances (R, T) of the runs that can tell something, and the sources' parts (S, T)."""
+
+    weights: Floats
+    gains: Floats
+    variances: Floats
+    parts: SignedParts
+    scores: Floats
+    """The single-source means in units of their errors (S, T), far from 0 where no error is known."""
+    noisy: bool
+    """Whether any error is known; if not, variances are in units of nothing and only the residuals give their scale."""
+    doses: int
+    mixtures: int
+
+    @classmethod
+    def of(cls, matrix: TransferMatrix, completed: Completed, runs: MixtureRuns) -> _Problem:
+        known = [s in completed.sources for s in runs.sources]
+        foreign = (runs.weights[:, ~np.array(known)] > NOTHING).any(axis=1)
+        telling = ~foreign & (runs.doses | runs.mixtures)
+        targets = [t for t in completed.targets if t in runs.targets]
+        columns = [runs.targets.index(t) for t in targets]
+        telling &= np.isfinite(runs.scores[:, columns]).any(axis=1)
+        runs = runs.take([int(k) for k in np.flatnonzero(telling)])
+        weights = np.zeros((len(runs.ids), len(completed.sources)))
+        for i, source in enumerate(completed.sources):
+            if source in runs.sources:
+                weights[:, i] = runs.weights[:, runs.sources.index(source)]
+        own = [completed.targets.index(t) for t in targets]
+        noise, typical = _noise(matrix, targets)
+        errors = np.where(np.isfinite(runs.known_errors[:, columns]), runs.known_errors[:, columns], np.sqrt(typical))
+        # Fewer questions than the study's make a run noisier in proportion; more do not help against the seed.
+        variances = noise * np.maximum(np.divide(errors**2, typical, out=np.ones_like(errors), where=typical > 0), 1.0)
+        noisy = bool(variances.any())
+        mean, deviation = completed.mean[:, own], _mean_errors(matrix, completed, targets, noise)
+        return cls(
+            weights=weights,
+            gains=runs.scores[:, columns],
+            variances=variances if noisy else np.ones_like(variances),
+            parts=signed_parts(mean, deviation),
+            scores=np.where(deviation > 0, mean / np.where(deviation > 0, deviation, 1.0), np.sign(mean) * FAR),
+            noisy=noisy,
+            doses=int(runs.doses.sum()),
+            mixtures=int(runs.mixtures.sum()),
+        )
+
+    def hopeless(self) -> str | None:
+        """Why there is nothing to fit, if so.
+
+        A gain must be bent, and noise has none: at least one source used must credibly help a target scored, by the rule of
+        Benjamini and Hochberg (1995) at 1%. Without it the fit would follow how noise averages out in mixtures.
+        """
+        if not len(self.gains):
+            return "no run is on part of the budget of measured sources"
+        used = (self.weights > NOTHING).T.astype(int) @ np.isfinite(self.gains).astype(int) > 0
+        chances = np.sort(ndtr(-self.scores[used]))
+        if not (chances <= CREDIBLE * np.arange(1, len(chances) + 1) / len(chances)).any():
+            return "no source credibly helps, so there is no gain to bend"
+        return None
+
+    def solve(self, confidence: float) -> tuple[float, float, float]:
+        """Kappa with the ends of its interval."""
+        theta = float(np.log(DEFAULT_KAPPA))
+        for _ in range(ROUNDS):
+            roots = self._roots(theta)
+            squares = self._squares(roots, GRID)
+            theta = _lowest(GRID, squares)
+        least = float(self._squares(roots, np.array([theta]))[0])
+        margin = self._scale(roots, theta) * float(student.ppf(0.5 + confidence / 2, max(len(self.gains) - 1, 1))) ** 2
+        low, high = _within(GRID, squares - least, theta, margin)
+        return float(np.exp(theta)), float(np.exp(low)), float(np.exp(high))
+
+    def _predicted(self, theta: float) -> Floats:
+        bent = Curve.log(float(np.exp(theta)))(self.weights)
+        predicted: Floats = bent @ self.parts.help - self.weights @ self.parts.harm
+        return predicted
+
+    def _roots(self, theta: float) -> list[tuple[Bools, Floats]]:
+        """By target, which runs have it, and the lower Cholesky factor of their residuals' covariance."""
+        bent, plain = Curve.log(float(np.exp(theta)))(self.weights), self.weights
+        found: list[tuple[Bools, Floats]] = []
+        for j in range(self.gains.shape[1]):
+            known: Bools = np.isfinite(self.gains[:, j])
+            b, w = bent[known], plain[known]
+            cross = b @ ((self.parts.help[:, j] * self.parts.harm[:, j])[:, None] * w.T)
+            covariance = b @ (self.parts.help_variance[:, j, None] * b.T) + w @ (self.parts.harm_variance[:, j, None] * w.T)
+            covariance += cross + cross.T + np.diag(self.variances[known, j])
+            # A floor keeps runs whose error happens to be 0 from deciding alone.
+            floor = 1e-9 + 1e-6 * float(np.trace(covariance)) / max(len(covariance), 1)
+            root = np.linalg.cholesky(covariance + floor * np.eye(len(covariance)))
+            found.append((known, root.astype(float)))
+        return found
+
+    def _whitened(self, roots: list[tuple[Bools, Floats]], values: Floats) -> Floats:
+        """Values of shape (G, R, T) decorrelated over the runs, 0 where missing."""
+        white = np.zeros(values.shape)
+        for j, (known, root) in enumerate(roots):
+            if known.any():
+                white[:, known, j] = solve_triangular(root, values[:, known, j].T, lower=True).T
+        return white
+
+    def _squares(self, roots: list[tuple[Bools, Floats]], thetas: Floats) -> Floats:
+        """Weighted sum of squared residuals at each log kappa, (G,)."""
+        rest = np.stack([self.gains - self._predicted(float(theta)) for theta in thetas])
+        squares: Floats = (self._whitened(roots, rest) ** 2).sum(axis=(1, 2))
+        return squares
+
+    def _scale(self, roots: list[tuple[Bools, Floats]], theta: float) -> float:
+        """By how much the residuals' variance exceeds what was reckoned with, where it bears on kappa."""
+        step = 0.05
+        slope = (self._predicted(theta + step) - self._predicted(theta - step)) / (2 * step)
+        slope, rest = self._whitened(roots, np.stack([slope, self.gains - self._predicted(theta)]))
+        known, information = int(np.isfinite(self.gains).sum()), float((slope**2).sum())
+        scales = [float((rest**2).sum()) / max(known - 1, 1)]
+        for axis in (0, 1):
+            groups = (slope * rest).sum(axis=axis)
+            if len(groups) > 1 and information > 0:
+                scales.append(float((groups**2).sum()) / information * len(groups) / (len(groups) - 1))
+        if information > 0:
+            both = (rest != 0).T.astype(float) @ (rest != 0)
+            together = rest.T @ rest / np.maximum(both, 1)
+            scales.append(float((together * (slope.T @ slope)).sum()) / information)
+        return max([1.0] * self.noisy + scales)
+
+
+def _noise(matrix: TransferMatrix, targets: list[str]) -> tuple[Floats, Floats]:
+    """By target: the variance of one run's gain around what its mixture would bring on the same questions, and the mean square
+    of the item errors (0 where unknown), both (T,).
+
+    Runs that answer the same questions share most of their item error, and what they share is no noise here: the response on
+    these questions is what is compared. So the spread between the study's runs counts, item errors only where it is unknown.
+    """
+    columns = [matrix.targets.index(t) for t in targets]
+    values, item = matrix.values[:, :, columns], matrix.item_errors[:, :, columns]
+    count = np.isfinite(values).sum(axis=0)
+    centre = np.nansum(values, axis=0) / np.maximum(count, 1)
+    spread = np.nansum((values - centre) ** 2, axis=(0, 1))
+    freedom = np.maximum(count - 1, 0).sum(axis=0).astype(float)
+    measured = np.isfinite(item).sum(axis=(0, 1))
+    typical = np.nansum(item**2, axis=(0, 1)) / np.maximum(measured, 1)
+    if freedom.sum() < LEAST_DF:
+        return typical, typical
+    overall = spread.sum() / freedom.sum()
+    return (spread + PRIOR_DF * overall) / (freedom + PRIOR_DF), typical
+
+
+def _mean_errors(matrix: TransferMatrix, completed: Completed, targets: list[str], noise: Floats) -> Floats:
+    """Standard errors of the single-source means, (S, T): the noise of one run shared out over the runs; estimated cells keep
+    the error of their estimate.
+    """
+    rows = [matrix.sources.index(s) for s in completed.sources]
+    count = matrix.run_count[np.ix_(rows, [matrix.targets.index(t) for t in targets])]
+    estimate = completed.errors[:, [completed.targets.index(t) for t in targets]]
+    return np.where(count > 0, np.sqrt(noise / np.maximum(count, 1)), np.nan_to_num(estimate))
+
+
+def _lowest(grid: Floats, values: Floats) -> float:
+    """Where the values are least, by a parabola through the best point and its neighbours."""
+    k = int(np.argmin(values))
+    if k in (0, len(grid) - 1):
+        return float(grid[k])
+    left, middle, right = values[k - 1 : k + 2]
+    bend = left - 2 * middle + right
+    return float(grid[k] + (0.5 * (left - right) / bend if bend > 0 else 0.0) * (grid[1] - grid[0]))
+
+
+def _within(grid: Floats, excess: Floats, best: float, margin: float) -> tuple[float, float]:
+    """The ends of the stretch around ``best`` in which ``excess`` stays below ``margin``, between grid points linearly."""
+
+    def end(points: Floats, values: Floats) -> float:
+        over = np.flatnonzero(values > margin)
+        if not over.size:
+            return float(points[-1])
+        k = int(over[0])
+        before, at = (best, 0.0) if k == 0 else (float(points[k - 1]), float(values[k - 1]))
+        return float(before + (points[k] - before) * (margin - at) / (values[k] - at))
+
+    above, below = grid >= best, grid <= best
+    low = end(grid[below][::-1], excess[below][::-1])
+    high = end(grid[above], excess[above])
+    return min(low, best), max(high, best)
