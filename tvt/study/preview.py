@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,10 +24,11 @@ from tvt.evaluate.evaluator import Evaluator
 from tvt.evaluate.merging import merge_adapters
 from tvt.evaluate.results import CellResult
 from tvt.selection.prepare import Prepared
+from tvt.study import mishaps
 from tvt.study.agreement import agreements, judged, predicted_gains, wished_targets
 from tvt.study.plan import Study
 from tvt.study.session import Session
-from tvt.study.store import Store
+from tvt.study.store import CLAIM, Store, attempted
 from tvt.train.record import ADAPTER
 from tvt.train.record import RECORD as TRAINING
 
@@ -152,8 +154,7 @@ class _Merges:
         base, asked = cells, sum(cell.asked for cell in cells.values())
         scores: list[Score] = []
         seeds: dict[str, list[int]] = {}
-        room = Path(tempfile.mkdtemp(dir=self.store.folder, prefix=".preview-"))
-        try:
+        with mishaps.told(self.store.folder, "the preview"), _room(self.store.folder) as room:
             for place, (candidate, seed, adapters) in enumerate(todo, 1):
                 merged = merge_adapters(self.study.recipe.model, adapters, room / "merged")
                 cells = self._ask(merged, place * self._count, total, progress)
@@ -161,8 +162,6 @@ class _Merges:
                 scores += [cell.score(run=_run_name(seed), source=candidate.label, base=base[t]) for t, cell in cells.items()]
                 seeds.setdefault(candidate.label, []).append(seed)
                 asked += sum(cell.asked for cell in cells.values())
-        finally:
-            shutil.rmtree(room, ignore_errors=True)
         told = [cell.score(run="base", source=None) for cell in base.values()]
         return _Found(base=told, scores=scores, seeds={c: tuple(s) for c, s in seeds.items()}, missing=missing, asked=asked)
 
@@ -202,6 +201,21 @@ class _Merges:
     def _ask(self, adapter: Path | None, before: int, total: int, progress: Progress) -> dict[str, CellResult]:
         (cells,) = self._evaluator.evaluate([adapter], self._questions, lambda done, _: progress(before + done, total))
         return cells
+
+
+@contextmanager
+def _room(folder: Path) -> Iterator[Path]:
+    """A folder for merged adapters, removed afterwards; one that a killed preview left is removed before."""
+    for left in folder.glob(".preview-*"):
+        with suppress(OSError), attempted(left / CLAIM) as free:
+            if free:
+                shutil.rmtree(left, ignore_errors=True)
+    room = Path(tempfile.mkdtemp(dir=folder, prefix=".preview-"))
+    try:
+        with attempted(room / CLAIM):
+            yield room
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
 
 
 def _run_name(seed: int) -> str:
