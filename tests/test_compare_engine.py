@@ -65,7 +65,10 @@ def test_a_mixture_that_is_better_is_said_to_be() -> None:
         assert c.pgf.low > 0
         assert c.p_corrected is not None
         assert c.p_corrected < 0.05
-    assert told.verdict[0].startswith("PGF on the mean over 2 targets, 4 seeds: selected beats uniform by +0.")
+    assert told.verdict[0].startswith(
+        f"PGF on the mean over 2 targets, 4 seeds (p corrected for {told.differences_family} comparisons, intervals plain): "
+        "selected beats uniform by +0."
+    )
     assert told.gain("selected", None).verdict == "better"
     assert told.gain("uniform", None).verdict == "no difference shown"
     assert "better than it: selected" in " ".join(told.verdict)

@@ -65,7 +65,7 @@ def compare(
         same=dict(answered.same),
         promise=promise([e for e in entries if e.label not in answered.same], gains, matrix, spec, counting=counting),
         missing=answered.missing(),
-        verdict=sentences(entries, gains, differences, counting),
+        verdict=sentences(entries, gains, differences, counting, family=family),
         questions_shared=questions_shared,
         notes=tuple(_notes(answered, spec, sorted(set(weights) - set(counting)), questions_shared)),
     )

@@ -9,19 +9,27 @@ from tvt.core.comparison import Contrast, Entry, Estimate, Tested
 
 
 def sentences(
-    entries: Sequence[Entry], gains: Sequence[Contrast], differences: Sequence[Contrast], counting: Mapping[str, float]
+    entries: Sequence[Entry],
+    gains: Sequence[Contrast],
+    differences: Sequence[Contrast],
+    counting: Mapping[str, float],
+    *,
+    family: int,
 ) -> tuple[str, ...]:
-    """The verdict on the mean over the counting targets: against each baseline, the highest, and against the base model."""
+    """The verdict on the mean over the counting targets: against each baseline, the highest, and against the base model.
+
+    ``family`` is how many comparisons the p of ``differences`` are corrected for.
+    """
     selected = next(e for e in entries if e.kind == "selected")
     told = ["The selection advises to train on nothing: its figures are the base model's."] if not selected.counts else []
     mean = [c for c in differences if c.target is None]
-    told.append(_against(mean, counting, [e.label for e in entries if e.kind == "random"]))
+    told.append(_against(mean, counting, [e.label for e in entries if e.kind == "random"], family))
     told += filter(None, (_highest(selected, gains), _base([c for c in gains if c.target is None])))
     told += filter(None, (_targets([c for c in differences if c.target is not None], len(counting)),))
     return tuple(told)
 
 
-def _against(mean: Sequence[Contrast], counting: Mapping[str, float], randoms: Sequence[str]) -> str:
+def _against(mean: Sequence[Contrast], counting: Mapping[str, float], randoms: Sequence[str], family: int) -> str:
     """The selected mixture against every baseline."""
     where = next(iter(counting)) if len(counting) == 1 else f"the mean over {len(counting)} targets"
     seeds = {e.seeds for c in mean if (e := c.estimate)}
@@ -37,10 +45,11 @@ def _against(mean: Sequence[Contrast], counting: Mapping[str, float], randoms: S
     ):
         which = [c for c in mean if c.verdict == verdict]
         if which:
-            clauses.append(f"{verb} {_join(_told(which, randoms))}")
+            clauses.append(f"{verb} {'; '.join(_told(which, randoms))}")
     if not clauses:
         return f"{what} on {where}: there is no baseline to compare with."
-    return f"{what} on {where}{runs}: selected {'; '.join(clauses)}."
+    corrected = f" (p corrected for {family} comparisons, intervals plain)" if family > 1 else ""
+    return f"{what} on {where}{runs}{corrected}: selected {'. It '.join(clauses)}."
 
 
 def _told(which: Sequence[Contrast], randoms: Sequence[str]) -> list[str]:
@@ -71,8 +80,8 @@ def _range(names: str, group: Sequence[Contrast]) -> str:
     form = ".3f" if sign < 0 else "+.3f"
     span = f"{values[0]:{form}} to {values[-1]:{form}}"
     if group[0].verdict == "no difference shown":
-        return f"{names} ({span}, corrected p at least {_p(min(_corrected(c) for c in group))})"
-    return f"{names} by {span} (corrected p at most {_p(max(_corrected(c) for c in group))})"
+        return f"{names} ({span}, p at least {_p(min(_corrected(c) for c in group))})"
+    return f"{names} by {span} (p at most {_p(max(_corrected(c) for c in group))})"
 
 
 def _figures(name: str, c: Contrast) -> str:
@@ -80,7 +89,7 @@ def _figures(name: str, c: Contrast) -> str:
     if e is None:
         return name
     p = _corrected(c)
-    told = f"corrected p {'< ' if p < 0.001 else ''}{_p(p)}"
+    told = f"p {'< ' if p < 0.001 else ''}{_p(p)}"
     if c.verdict == "worse":
         return f"{name} by {-e.value:.3f} (95% {-e.high:+.3f} to {-e.low:+.3f}, {told})"
     interval = f"95% {e.low:+.3f} to {e.high:+.3f}, {told}"
