@@ -88,8 +88,10 @@ def test_runs_on_sources_that_were_not_measured_are_left_out() -> None:
     evidence = replace(matrix.evidence, sources=("elsewhere", *matrix.evidence.sources[1:]))
     found = fit_kappa(matrix, evidence)
     assert found.doses == 6  # two of eight doses were on the source renamed
+    strangers = replace(evidence, sources=("a", "b", "c", "d"))
+    assert fit_kappa(matrix, strangers).reason == "no run is on part of the budget of measured sources"
     with pytest.raises(InputError, match="shares no source"):
-        fit_kappa(matrix, replace(evidence, sources=("a", "b", "c", "d")))
+        prepare(matrix, SelectionSpec(), strangers)
 
 
 def test_order_and_names_of_columns_do_not_matter() -> None:
@@ -195,3 +197,15 @@ def test_how_a_fit_is_told(low: float, high: float, told: str) -> None:
         "confidence": 0.9,
         "fitted_on": {"doses": 8, "mixtures": 14},
     }
+
+
+def test_a_target_without_counts_does_not_decide_alone() -> None:
+    """One run, and one target whose item errors are unknown: it counts like the others, not as exact."""
+    matrix = study(3, 10.0, runs=1)
+    assert matrix.evidence is not None
+    errors = matrix.evidence.known_errors.copy()
+    errors[:, 0] = np.nan
+    items = matrix.item_errors.copy()
+    items[:, :, 0] = np.nan
+    holed = replace(matrix, item_errors=items, evidence=replace(matrix.evidence, errors=errors))
+    assert fitted(holed).value == pytest.approx(fitted(matrix).value, rel=0.5)

@@ -12,8 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from kappa_worlds import world
 
+from tvt.core.task import Task
 from tvt.data.studies import load_study
+from tvt.data.study_folder import StudyManifest, write_study
 from tvt.io.mixture_file import load_mixture
 
 
@@ -225,3 +228,80 @@ def test_an_output_that_cannot_be_written_is_no_defect_of_tvt() -> None:
     done = tvt("select", "7b", "--goal", "JG=0.1", "-o", "/dev/null/mixture.yaml")
     assert done.returncode == 2
     assert "check the path" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def evidenced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study folder with dose and mixture runs from a world of kappa 40."""
+    folder = tmp_path_factory.mktemp("evidenced")
+    scores, mixtures = world(0, 40.0)
+    tasks = tuple(Task(name=name) for name in ("s0", "s1", "s2", "s3", "t0", "t1", "t2", "t3", "t4"))
+    write_study(folder, StudyManifest(name="mine", tasks=tasks), scores, mixtures=mixtures)
+    return folder
+
+
+def test_a_study_with_mixture_runs_fits_kappa(evidenced: Path, tmp_path: Path) -> None:
+    path = tmp_path / "mixture.yaml"
+    done = tvt("select", str(evidenced), "-o", str(path), "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    response = told["response"]
+    assert response["form"] == "log"
+    assert response["origin"] == "fitted"
+    assert response["low"] < response["kappa"] < response["high"]
+    assert response["low"] > 10
+    assert response["confidence"] == 0.9
+    assert response["fitted_on"] == {"doses": 8, "mixtures": 10}
+    assert list(told["sensitivity"]["kappa"]) == [f"{response[end]:.6g}" for end in ("low", "high")]
+    provenance = load_mixture(path).provenance
+    assert provenance["curvature"] == {k: v for k, v in response.items() if k != "form"}
+    assert provenance["evidence"]["digest"] == load_study(evidenced).digest()
+    predicted = json.loads(tvt("predict", str(evidenced), "--mixture", str(path), "--json").stdout)
+    assert predicted["response"] == response
+    for target, score in predicted["predictions"][0]["scores"].items():
+        assert score["value"] == pytest.approx(told["predicted"][target]["gain"])
+
+
+@pytest.mark.parametrize("options", [[], ["--explain"], ["--no-stability"]])
+def test_a_fitted_kappa_is_told_as_such(evidenced: Path, options: list[str]) -> None:
+    done = tvt("select", str(evidenced), *options)
+    assert done.returncode == 0, done.stderr
+    shown = " ".join(done.stdout.split())
+    assert "fitted on 8 dose and 10 mixture runs" in shown
+    assert "Kappa is an assumption" not in shown
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_a_kappa_given_wins_over_the_runs(evidenced: Path) -> None:
+    done = tvt("select", str(evidenced), "--kappa", "5", "--json")
+    response = json.loads(done.stdout)["response"]
+    assert response == {"form": "log", "kappa": 5.0, "origin": "given", "fitted_on": None}
+    assert "fitted" not in done.stderr
+
+
+def test_runs_beside_a_study_fit_kappa_in_select_and_predict(evidenced: Path, tmp_path: Path) -> None:
+    """A table of gains in the study's metric counts as the study's own file does."""
+    from dataclasses import replace
+
+    matrix = load_study(evidenced)
+    assert matrix.evidence is not None
+    rows = np.flatnonzero(matrix.evidence.mixtures)
+    runs, mixtures, bare = tmp_path / "runs.csv", tmp_path / "mixtures.csv", tmp_path / "study.csv"
+    head = ",".join(["id", *(f"w:{s}" for s in matrix.sources), *(f"score:{t}" for t in matrix.targets)])
+    lines = [
+        ",".join(map(repr, (int(k), *map(float, (*matrix.evidence.weights[k], *matrix.evidence.scores[k]))))) for k in rows
+    ]
+    runs.write_text("\n".join([head, *lines]) + "\n")
+    cells = ["run,source,target,pgf"]
+    for k, run in enumerate(matrix.runs):
+        for i, source in enumerate(matrix.sources):
+            cells += [f"{run},{source},{t},{float(matrix.values[k, i, j])!r}" for j, t in enumerate(matrix.targets)]
+    bare.write_text("\n".join(cells) + "\n")
+    mixtures.write_text("id,w:s0,w:s1\na,0.5,0.5\n")
+    assert replace(matrix, evidence=None).digest() != matrix.digest()
+    selected = json.loads(tvt("select", str(bare), "--runs", str(runs), "--no-stability", "--json").stdout)["response"]
+    assert selected["fitted_on"] == {"doses": 0, "mixtures": 10}
+    done = tvt("predict", str(bare), "--runs", str(runs), "--mixtures", str(mixtures), "--json")
+    assert json.loads(done.stdout)["response"] == selected
+    assert "fitted on 10 mixture runs" in done.stderr
+    assert tvt("predict", "--mixtures", str(mixtures)).returncode == 2

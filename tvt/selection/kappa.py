@@ -31,7 +31,6 @@ from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture_runs import NOTHING, MixtureRuns
 from tvt.core.pgf import Bools, Floats
 from tvt.core.selection import DEFAULT_KAPPA
-from tvt.errors import InputError
 from tvt.selection.completion import Completed, complete
 from tvt.selection.response import Curve
 from tvt.selection.signed_parts import SignedParts, signed_parts
@@ -113,13 +112,8 @@ def fit_kappa(matrix: TransferMatrix, runs: MixtureRuns, confidence: float = 0.9
 
     Returns:
         The fitted curvature; the default one, with the reason, where the runs cannot tell.
-
-    Raises:
-        InputError: the runs share no source or no target with the study.
     """
     completed = complete(matrix)
-    if not {*runs.sources} & {*completed.sources} or not {*runs.targets} & {*completed.targets}:
-        raise InputError("the table of mixture runs shares no source or no target with the study; check the column names")
     problem = _Problem.of(matrix, completed, runs)
     doses, mixtures = problem.doses, problem.mixtures
     reason = problem.hopeless()
@@ -279,6 +273,8 @@ def _noise(matrix: TransferMatrix, targets: list[str]) -> tuple[Floats, Floats]:
     freedom = np.maximum(count - 1, 0).sum(axis=0).astype(float)
     measured = np.isfinite(item).sum(axis=(0, 1))
     typical = np.nansum(item**2, axis=(0, 1)) / np.maximum(measured, 1)
+    # A target whose error is unknown, beside others whose is not, must not pass for exact.
+    typical = np.where(typical > 0, typical, typical[typical > 0].mean() if typical.any() else 0.0)
     if freedom.sum() < LEAST_DF:
         return typical, typical
     overall = spread.sum() / freedom.sum()
