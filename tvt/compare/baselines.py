@@ -57,8 +57,7 @@ def entries(
         mixture: a selected mixture; one without weights (nothing helps) becomes an entry without counts, the base model.
         budget: examples per entry.
         sizes: how many examples the sources have, beside those that the selection already knew.
-        randoms: how many random mixtures, Dirichlet(1) over the allowed sources.
-        seed: of the random mixtures; the k-th is the same whatever their number and the order of the sources.
+        randoms, seed: how many random mixtures, Dirichlet(1), and their seed; the k-th is the same whatever their number.
 
     Raises:
         InputError: a mixture without a record of its request, one whose sources the study lacks, or one whose sources have too

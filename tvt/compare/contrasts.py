@@ -40,12 +40,8 @@ def contrast(answered: Answered, entry: str, against: str | None, weights: Mappi
         return without("not measured", _why_not(answered, entry, against, list(weights)))
     open_ = {t: w for t, w in weights.items() if answered.gap(t) is not None}
     pgf = _pgf(answered, entry, against, open_, seeds) if open_ else None
-    left_out = [t for t in weights if t not in open_]
-    notes = [f"{len(seeds)} of {len(answered.seeds)} seeds"] if len(seeds) < len(answered.seeds) else []
     # Without the noise between seeds a single one would pass where several do not: no verdict on less than the others have.
     alone = len(seeds) == 1 < len(answered.seeds)
-    notes += ["the noise between seeds is unknown"] if alone else []
-    notes += [f"PGF without {', '.join(left_out)}: base accuracy not below the ceiling"] if left_out else []
     return Contrast(
         entry=entry,
         against=against,
@@ -54,7 +50,7 @@ def contrast(answered: Answered, entry: str, against: str | None, weights: Mappi
         pgf=pgf,
         verdict="not measured" if alone else "no difference shown",
         tested=None if alone else "accuracy" if pgf is None else "pgf",
-        reason="; ".join(notes) or None,
+        reason=_remarks(len(seeds), len(answered.seeds), [t for t in weights if t not in open_]),
     )
 
 
@@ -84,6 +80,14 @@ def _shares(weights: Mapping[str, float]) -> dict[str, float]:
     # In the order of the names, so that not even the last digit depends on the order in which targets are listed.
     total = sum(weights.values())
     return {t: weights[t] / total for t in sorted(weights)}
+
+
+def _remarks(seeds: int, planned: int, no_gap: Sequence[str]) -> str | None:
+    """What the figures leave out."""
+    notes = [f"{seeds} of {planned} seeds"] if seeds < planned else []
+    notes += ["the noise between seeds is unknown"] if seeds == 1 < planned else []
+    notes += [f"PGF without {', '.join(no_gap)}: base accuracy not below the ceiling"] if no_gap else []
+    return "; ".join(notes) or None
 
 
 def _why_not(answered: Answered, entry: str, against: str | None, targets: Sequence[str]) -> str:

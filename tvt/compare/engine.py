@@ -27,27 +27,21 @@ def compare(
 ) -> Comparison:
     """Compare the selected mixture with its baselines on the answers that their runs gave.
 
-    Three families of comparisons are corrected, each by itself: the selected mixture against every baseline, on every counting
-    target and on their weighted mean; every entry against the base model on that mean; and the same on every single target.
-    Equal mixtures are the same runs and count once.
+    Three families are corrected, each by itself: the selected mixture against every baseline, on every counting target and on
+    their weighted mean; every entry against the base model on that mean; and the same on every single target. Equal mixtures
+    count once.
 
     Args:
         measured: answers of the base model and of the runs that are done.
         entries: what was compared, exactly one of them selected.
-        matrix: the study that the mixture was chosen on.
-        spec: what was asked of the selection, see :func:`tvt.compare.baselines.spec_of`.
-        questions_shared: whether the study that the mixture was chosen on asked the same questions.
+        matrix, spec: what the mixture was chosen on and for, see :func:`tvt.compare.baselines.spec_of`.
+        questions_shared: whether that study asked the same questions.
 
     Raises:
         InputError: answers that do not belong together, or no counting target among those measured.
     """
     answered = Answered(measured, entries)
-    weights = counting_targets(matrix, spec)
-    counting = {t: w for t, w in weights.items() if t in measured.targets}
-    if not counting:
-        raise InputError(f"none of the targets that the selection served was measured: {', '.join(weights)}")
-    total = sum(counting.values())
-    counting = {t: w / total for t, w in counting.items()}
+    counting, unmeasured = _counting(matrix, spec, measured)
     gains, gains_family = _gains(answered, counting)
     differences, family = _differences(answered, counting)
     return Comparison(
@@ -67,8 +61,18 @@ def compare(
         missing=answered.missing(),
         verdict=sentences(entries, gains, differences, counting, family=family),
         questions_shared=questions_shared,
-        notes=tuple(_notes(answered, spec, sorted(set(weights) - set(counting)), questions_shared)),
+        notes=tuple(_notes(answered, spec, unmeasured, questions_shared)),
     )
+
+
+def _counting(matrix: TransferMatrix, spec: SelectionSpec, measured: Measured) -> tuple[dict[str, float], list[str]]:
+    """Weights of the counting targets that were measured, summing to 1, and those that were not."""
+    weights = counting_targets(matrix, spec)
+    counting = {t: w for t, w in weights.items() if t in measured.targets}
+    if not counting:
+        raise InputError(f"none of the targets that the selection served was measured: {', '.join(weights)}")
+    total = sum(counting.values())
+    return {t: w / total for t, w in counting.items()}, sorted(set(weights) - set(counting))
 
 
 def counting_targets(matrix: TransferMatrix, spec: SelectionSpec) -> dict[str, float]:

@@ -39,22 +39,13 @@ def promise(
         counting: weights of the targets that the selection served.
     """
     points = _points(entries, gains, matrix, spec, counting)
-    notes = [] if matrix.metric == "pgf" else ["the study's values are no PGF, so only ranks can be compared with it"]
-    labels = {p.label for p in points}
-    rank = _rank(points) if len(points) >= FEWEST and len(labels) > 1 else None
-    if rank is None:
-        notes.append(
-            f"too few predictions to judge ({len(points)} of {len(labels)} mixtures)" if points else "nothing to compare"
-        )
+    in_unit = matrix.metric == "pgf"
+    rank = _rank(points) if len({p.label for p in points}) > 1 else None
     by_target = {
         t: _rank([p for p in points if p.target == t], FEWEST_ENTRIES) for t in dict.fromkeys(p.target for p in points)
     }
-    unranked = [t for t, rho in by_target.items() if rho is None]
-    if unranked and rank is not None:
-        notes.append(f"too few mixtures that differ for a rank within {len(unranked)} of {len(by_target)} targets")
-    enough = rank is not None and matrix.metric == "pgf"
+    enough = rank is not None and in_unit
     line = stats.linregress([p.predicted for p in points], [p.realised for p in points]) if enough else None
-    in_unit = matrix.metric == "pgf"
     return Promise(
         points=tuple(points),
         confidence=spec.confidence,
@@ -65,8 +56,21 @@ def promise(
         covered=float(np.mean([p.inside for p in points])) if enough else None,
         optimism_selected=_optimism(points, selected=True) if in_unit else None,
         optimism_others=_optimism(points, selected=False) if in_unit else None,
-        notes=tuple(notes),
+        notes=tuple(_notes(points, rank, by_target, in_unit)),
     )
+
+
+def _notes(points: Sequence[Point], rank: float | None, by_target: Mapping[str, float | None], in_unit: bool) -> list[str]:
+    """What could not be judged."""
+    notes = [] if in_unit else ["the study's values are no PGF, so only ranks can be compared with it"]
+    if not points:
+        return [*notes, "no prediction can be compared with a result"]
+    unranked = sum(rho is None for rho in by_target.values())
+    if rank is None:
+        notes.append(f"too few predictions to judge them ({len(points)}, of {len({p.label for p in points})} mixtures)")
+    elif unranked:
+        notes.append(f"too few mixtures that differ for a rank within {unranked} of {len(by_target)} targets")
+    return notes
 
 
 def _points(
