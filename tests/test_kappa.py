@@ -158,7 +158,7 @@ def test_selection_prediction_and_sensitivity_use_the_same_kappa() -> None:
     moved = kappa_sensitivity(matrix, SelectionSpec())
     assert list(moved) == [found.low, found.high]
     sentence = explain(mixture, None, moved, found)[-1]
-    assert sentence.startswith(f"Kappa {found.value:.2g} (90%: ")
+    assert sentence.startswith(f"Kappa {found.value:.3g} (90%: ")
     assert "fitted on 8 dose and 10 mixture runs: " in sentence
 
 

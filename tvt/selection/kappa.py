@@ -73,7 +73,7 @@ class Curvature:
         """For people: ``kappa 6.2 (90%: 3.1 to 14), fitted on 8 dose and 14 mixture runs``."""
         if self.origin != "fitted":
             return f"kappa {self.value:.3g}"
-        return f"kappa {self.value:.2g} ({self.interval}), fitted on {self.runs_told}"
+        return f"kappa {self.value:.3g} ({self.interval}), fitted on {self.runs_told}"
 
     @property
     def interval(self) -> str:
