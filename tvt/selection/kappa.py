@@ -8,8 +8,9 @@ squares over all runs and targets. Three kinds of noise weigh the residuals:
 - that of the single-source means, which every prediction inherits. They are errors in variables: help and harm are replaced by
   their posterior means (:mod:`tvt.selection.signed_parts`, regression calibration), and their posterior variance joins the
   covariance of the residuals, so that runs on the same sources do not count as independent;
-- what the model leaves out (sources that help or spoil one another, targets that move together in a run): the covariance is
-  scaled up by how much the residuals exceed it, overall, by run and by target; it is never scaled down.
+- what the model leaves out (sources that help or spoil one another, targets that move together from seed to seed): the
+  covariance is scaled up by how much the residuals exceed it, overall, by run and by target, and by how the targets move
+  together in the study's own runs; it is never scaled down.
 
 The interval is the set of kappas whose weighted sum of squares is within ``t^2`` scaled variances of the least one
 (quasi-likelihood profile, t with runs - 1 degrees of freedom).
@@ -143,6 +144,8 @@ class _Problem:
     parts: SignedParts
     scores: Floats
     """The single-source means in units of their errors (S, T), far from 0 where no error is known."""
+    together: Floats
+    """How targets move together from run to run in the study: correlations (T, T)."""
     noisy: bool
     """Whether any error is known; if not, variances are in units of nothing and only the residuals give their scale."""
     doses: int
@@ -174,6 +177,7 @@ class _Problem:
             variances=variances if noisy else np.ones_like(variances),
             parts=signed_parts(mean, deviation),
             scores=np.where(deviation > 0, mean / np.where(deviation > 0, deviation, 1.0), np.sign(mean) * FAR),
+            together=_together(matrix, targets),
             noisy=noisy,
             doses=int(runs.doses.sum()),
             mixtures=int(runs.mixtures.sum()),
@@ -246,16 +250,20 @@ class _Problem:
         slope = (self._predicted(theta + step) - self._predicted(theta - step)) / (2 * step)
         slope, rest = self._whitened(roots, np.stack([slope, self.gains - self._predicted(theta)]))
         known, information = int(np.isfinite(self.gains).sum()), float((slope**2).sum())
-        scales = [float((rest**2).sum()) / max(known - 1, 1)]
-        for axis in (0, 1):
-            groups = (slope * rest).sum(axis=axis)
-            if len(groups) > 1 and information > 0:
+        overall = max(float(self.noisy), float((rest**2).sum()) / max(known - 1, 1))
+        if information == 0:
+            return overall
+        shared = slope.T @ slope / information
+        both = (rest != 0).T.astype(float) @ (rest != 0)
+        scales = [
+            overall,
+            overall * float((self.together * shared).sum()),
+            float((rest.T @ rest / np.maximum(both, 1) * shared).sum()),
+        ]
+        for groups in ((slope * rest).sum(axis=0), (slope * rest).sum(axis=1)):
+            if len(groups) > 1:
                 scales.append(float((groups**2).sum()) / information * len(groups) / (len(groups) - 1))
-        if information > 0:
-            both = (rest != 0).T.astype(float) @ (rest != 0)
-            together = rest.T @ rest / np.maximum(both, 1)
-            scales.append(float((together * (slope.T @ slope)).sum()) / information)
-        return max([1.0] * self.noisy + scales)
+        return max(scales)
 
 
 def _noise(matrix: TransferMatrix, targets: list[str]) -> tuple[Floats, Floats]:
@@ -279,6 +287,21 @@ def _noise(matrix: TransferMatrix, targets: list[str]) -> tuple[Floats, Floats]:
         return typical, typical
     overall = spread.sum() / freedom.sum()
     return (spread + PRIOR_DF * overall) / (freedom + PRIOR_DF), typical
+
+
+def _together(matrix: TransferMatrix, targets: list[str]) -> Floats:
+    """Correlations of the targets' deviations from their means over the runs, (T, T); none where runs are too few to tell.
+
+    A seed that is good or bad for all targets makes them count as fewer than they are.
+    """
+    values = matrix.values[:, :, [matrix.targets.index(t) for t in targets]]
+    count = np.isfinite(values).sum(axis=0)
+    rest = np.nan_to_num(values - np.nansum(values, axis=0) / np.maximum(count, 1)).reshape(-1, len(targets))
+    size = np.sqrt((rest**2).sum(axis=0))
+    alone = np.eye(len(targets))
+    if np.maximum(count - 1, 0).sum() < LEAST_DF * len(targets):
+        return alone
+    return np.where(alone > 0, 1.0, rest.T @ rest / np.maximum(np.outer(size, size), 1e-12))
 
 
 def _mean_errors(matrix: TransferMatrix, completed: Completed, targets: list[str], noise: Floats) -> Floats:
