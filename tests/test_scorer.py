@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import io
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -162,3 +164,19 @@ def test_broken_images_are_all_named() -> None:
     with pytest.raises(InputError) as error:
         compose(broken, 4)
     assert error.value.faults == tuple(f"t, question {k}: image 1 cannot be read; replace the file" for k in range(2))
+
+
+def test_letters_are_looked_up_while_the_next_batches_are_prepared(loaded: Loaded) -> None:
+    """A tokenizer keeps the padding it was last asked for, so it may serve only one thread at a time."""
+    scorer = Scorer(loaded, OPTIONS)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            prepared = [pool.submit(scorer._inputs, ASKED[:14:3], ()) for _ in range(40)]
+            while not all(future.done() for future in prepared):
+                scorer._letters.clear()
+                scorer.letter_tokens(4)
+    finally:
+        sys.setswitchinterval(before)
+    assert len({future.result()["input_ids"].shape for future in prepared}) == 1

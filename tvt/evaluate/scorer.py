@@ -144,7 +144,8 @@ class Scorer:
             InputError: in neither spelling are they single, distinct tokens.
         """
         if options not in self._letters:
-            spellings = [[self._single(f"{space}{letter}") for letter in LETTERS[:options]] for space in ("", " ")]
+            with self._preparing:
+                spellings = [[self._single(f"{space}{letter}") for letter in LETTERS[:options]] for space in ("", " ")]
             whole: list[list[int]] = []
             for spelling in spellings:
                 ids = [token for token in spelling if token is not None]
