@@ -21,11 +21,12 @@ def world(
     centre: float = 0.1,
     spread: float = 0.12,
     seed_noise: float = 0.015,
+    shared_noise: float = 0.0,
     doses: int = 8,
     mixtures: int = 10,
 ) -> tuple[list[Score], list[MixtureScore]]:
     """Counts on questions that all runs share: four in five answers depend on the question's difficulty, the others on the run.
-    ``kappa`` 0 is a linear world; ``spread`` and ``centre`` 0 one without any effect.
+    ``shared_noise`` moves all targets of a run alike. ``kappa`` 0 is a linear world; ``spread`` and ``centre`` 0 one without any effect.
     """
     rng = np.random.default_rng(seed)
     gains = np.minimum(rng.normal(centre, spread, (sources, targets)), 0.9)
@@ -36,7 +37,7 @@ def world(
     def count(weights: np.ndarray) -> np.ndarray:
         bent = np.log1p(kappa * weights) / np.log1p(kappa) if kappa else weights
         gain = bent @ np.maximum(gains, 0) - weights @ np.maximum(-gains, 0)
-        accuracy = base + gain * (1 - base) + rng.normal(0, seed_noise, targets)
+        accuracy = base + gain * (1 - base) + rng.normal(0, seed_noise, targets) + shared_noise * rng.normal()
         own = np.where(rng.random((questions, targets)) < 0.8, difficulty, rng.random((questions, targets)))
         return (own < accuracy).sum(axis=0)
 

@@ -63,6 +63,16 @@ def test_kappa_is_recovered_within_its_interval_at_the_stated_level(kappa: float
     assert np.median([f.value for f in found]) == pytest.approx(kappa, rel=0.3)
 
 
+def test_seeds_that_move_all_targets_alike_widen_the_interval_enough() -> None:
+    found = [fitted(study(seed, 10.0, shared_noise=0.03)) for seed in range(SEEDS)]
+    told = [(f.low, f.high) for f in found if f.low is not None and f.high is not None]
+    assert len(told) >= SEEDS - 3
+    assert np.mean([low <= 10 <= high for low, high in told]) >= 0.8
+    alone = [fitted(study(seed, 10.0)) for seed in range(SEEDS)]
+    narrow = np.median([np.log(f.high / f.low) for f in alone if f.low is not None and f.high is not None])
+    assert np.median([np.log(high / low) for low, high in told]) > 1.5 * narrow
+
+
 def test_a_linear_world_gives_a_small_kappa() -> None:
     found = [fitted(study(seed, 0.0)) for seed in range(8)]
     assert np.median([f.value for f in found]) < 0.6

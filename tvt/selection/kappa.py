@@ -4,7 +4,8 @@ A run with weights w has the gain ``sum_i help_ij phi(w_i) - harm_ij w_i`` on ta
 single-source runs on the whole budget and ``phi(w) = log(1 + kappa w)/log(1 + kappa)``. kappa is fitted by generalised least
 squares over all runs and targets. Three kinds of noise weigh the residuals:
 
-- the run's own: its item error squared plus the seed variance, estimated from the spread between the study's runs;
+- the run's own: the variance between the study's runs, by target, more where it answered fewer questions; where no seed was
+  repeated, the item error squared;
 - that of the single-source means, which every prediction inherits. They are errors in variables: help and harm are replaced by
   their posterior means (:mod:`tvt.selection.signed_parts`, regression calibration), and their posterior variance joins the
   covariance of the residuals, so that runs on the same sources do not count as independent;
@@ -15,7 +16,9 @@ squares over all runs and targets. Three kinds of noise weigh the residuals:
 The interval is the set of kappas whose weighted sum of squares is within ``t^2`` scaled variances of the least one
 (quasi-likelihood profile, t with runs - 1 degrees of freedom).
 
-Not corrected: the base model's own error, which all gains of a target share. It is counted within each item error instead.
+On simulated studies with known kappa (tests/kappa_worlds.py), 90% intervals held it in 87 to 99 of 100, the fewest where a seed
+moves all targets alike. Not corrected: an error of the base model's accuracy that its own questions do not share with the other
+runs, such as answers drawn at a temperature. All gains of a target would share it, and it pulls kappa down.
 """
 
 from __future__ import annotations
@@ -260,9 +263,8 @@ class _Problem:
             overall * float((self.together * shared).sum()),
             float((rest.T @ rest / np.maximum(both, 1) * shared).sum()),
         ]
-        for groups in ((slope * rest).sum(axis=0), (slope * rest).sum(axis=1)):
-            if len(groups) > 1:
-                scales.append(float((groups**2).sum()) / information * len(groups) / (len(groups) - 1))
+        by_kind = ((slope * rest).sum(axis=0), (slope * rest).sum(axis=1))
+        scales += [float((g**2).sum()) / information * len(g) / (len(g) - 1) for g in by_kind if len(g) > 1]
         return max(scales)
 
 
