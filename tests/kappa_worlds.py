@@ -26,7 +26,9 @@ def world(
     mixtures: int = 10,
 ) -> tuple[list[Score], list[MixtureScore]]:
     """Counts on questions that all runs share: four in five answers depend on the question's difficulty, the others on the run.
-    ``shared_noise`` moves all targets of a run alike. ``kappa`` 0 is a linear world; ``spread`` and ``centre`` 0 one without any effect.
+
+    ``shared_noise`` moves all targets of a run alike. ``kappa`` 0 is a linear world; ``spread`` and ``centre`` 0 one
+    without any effect.
     """
     rng = np.random.default_rng(seed)
     gains = np.minimum(rng.normal(centre, spread, (sources, targets)), 0.9)

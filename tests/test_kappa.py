@@ -24,7 +24,7 @@ from tvt.selection.sensitivity import kappa_sensitivity
 from tvt.selection.signed_parts import signed_parts
 from tvt.selection.stability import stability
 
-SEEDS = 20
+SEEDS = 40
 
 
 def fitted(matrix: TransferMatrix) -> Curvature:
@@ -59,7 +59,7 @@ def test_kappa_is_recovered_within_its_interval_at_the_stated_level(kappa: float
     found = [fitted(study(seed, kappa)) for seed in range(SEEDS)]
     assert all(f.origin == "fitted" for f in found)
     inside = [f.low is not None and f.high is not None and f.low <= kappa <= f.high for f in found]
-    assert np.mean(inside) >= 0.8  # 90% stated; of 20, fewer than 16 would come by chance once in 25 times
+    assert np.mean(inside) >= 0.8  # 90% stated; fewer than 32 of 40 come by chance once in 65 times
     assert np.median([f.value for f in found]) == pytest.approx(kappa, rel=0.3)
 
 
@@ -82,7 +82,7 @@ def test_a_linear_world_gives_a_small_kappa() -> None:
 def test_noise_alone_keeps_the_default() -> None:
     found = [fitted(study(seed, 10.0, centre=0.0, spread=0.0)) for seed in range(SEEDS)]
     kept = [f for f in found if f.origin == "assumed"]
-    assert len(kept) >= SEEDS - 3
+    assert len(kept) >= SEEDS - 4
     assert {f.value for f in kept} == {DEFAULT_KAPPA}
     assert all(f.reason for f in kept)
 
