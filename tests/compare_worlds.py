@@ -115,3 +115,28 @@ def logistic_answers(
     a, b = (rng.random(logits.shape) < 1 / (1 + np.exp(-logits))).astype(float)
     base = (rng.random(questions) < 1 / (1 + np.exp(0.8 - difficulty))).astype(float)
     return a, b, base
+
+
+def logistic_entries(
+    rng: np.random.Generator,
+    seeds: int,
+    questions: int,
+    *,
+    seed_sd: float | np.ndarray = 0.0,
+    common_sd: float = 0.0,
+    item_sd: float = 0.0,
+    shift: float | np.ndarray = 0.0,
+    entries: int = 8,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Answers of the mixtures of a comparison, (entries, seeds, questions), and of the base model, (questions,).
+
+    ``seed_sd`` and ``shift`` may differ by entry; ``common_sd`` is what a seed does to all of them alike. Without a shift the
+    base model answers like any of them.
+    """
+    difficulty = rng.normal(0.3, 1.2, questions)
+    by_seed = rng.normal(0, 1, (entries, seeds)) * np.reshape(seed_sd, (-1, 1)) + rng.normal(0, common_sd, seeds)
+    by_item = rng.normal(0, item_sd, (entries + 1, 1, questions))
+    logits = difficulty + by_item[:-1] + by_seed[:, :, None] + np.reshape(shift, (-1, 1, 1))
+    answers = rng.random((entries, seeds, questions)) < 1 / (1 + np.exp(-logits - rng.normal(0, 0.3, logits.shape)))
+    base = rng.random(questions) < 1 / (1 + np.exp(-difficulty - by_item[-1, 0]))
+    return answers.astype(float), base.astype(float)

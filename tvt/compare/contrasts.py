@@ -9,7 +9,8 @@ import numpy as np
 from scipy import stats
 
 from tvt.compare.answers import Answered
-from tvt.compare.statistics import LEVEL, accuracy_block, estimate, pgf_block
+from tvt.compare.pooling import seed_noise
+from tvt.compare.statistics import LEVEL, SeedVariance, accuracy_block, estimate, pgf_block
 from tvt.core.comparison import Contrast, Estimate, Tested
 from tvt.core.pgf import Floats
 
@@ -57,23 +58,27 @@ def contrast(answered: Answered, entry: str, against: str | None, weights: Mappi
 def _accuracy(
     answered: Answered, entry: str, against: str | None, weights: Mapping[str, float], seeds: Sequence[int]
 ) -> Estimate:
-    return estimate(
-        [
-            accuracy_block(answered.cells(entry, t, seeds), answered.cells(against, t, seeds), w)
-            for t, w in _shares(weights).items()
-        ]
-    )
+    shares = _shares(weights)
+    blocks = [accuracy_block(answered.cells(entry, t, seeds), answered.cells(against, t, seeds), w) for t, w in shares.items()]
+    return estimate(blocks, _noise(answered, entry, against, shares))
 
 
 def _pgf(answered: Answered, entry: str, against: str | None, weights: Mapping[str, float], seeds: Sequence[int]) -> Estimate:
-    return estimate(
-        [
-            pgf_block(
-                answered.cells(entry, t, seeds), answered.cells(against, t, seeds), answered.base[t], answered.gap(t) or 1.0, w
-            )
-            for t, w in _shares(weights).items()
-        ]
-    )
+    shares = _shares(weights)
+    gaps = {t: answered.gap(t) or 1.0 for t in shares}
+    blocks = [
+        pgf_block(answered.cells(entry, t, seeds), answered.cells(against, t, seeds), answered.base[t], gaps[t], w)
+        for t, w in shares.items()
+    ]
+    return estimate(blocks, _noise(answered, entry, against, {t: w / gaps[t] for t, w in shares.items()}))
+
+
+def _noise(answered: Answered, entry: str, against: str | None, factors: Mapping[str, float]) -> SeedVariance | None:
+    """What the comparison as a whole tells of the noise between seeds; the base model has none."""
+    noise = seed_noise(answered, factors)
+    if noise is None:
+        return None
+    return noise.alone if answered.is_base(entry) or answered.is_base(against) else noise.difference
 
 
 def _shares(weights: Mapping[str, float]) -> dict[str, float]:

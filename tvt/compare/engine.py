@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from tvt.compare.answers import Answered
 from tvt.compare.contrasts import contrast, corrected, for_twin
+from tvt.compare.pooling import SeedNoise, seed_noise
 from tvt.compare.promise import promise
 from tvt.compare.verdict import sentences
 from tvt.core.comparison import Comparison, Contrast, Entry, Measured
@@ -27,9 +28,10 @@ def compare(
 ) -> Comparison:
     """Compare the selected mixture with its baselines on the answers that their runs gave.
 
-    Three families are corrected, each by itself: the selected mixture against every baseline, on every counting target and on
-    their weighted mean; every entry against the base model on that mean; and the same on every single target. Equal mixtures
-    count once.
+    Four families are corrected, each by itself: the selected mixture against every baseline on the weighted mean over the
+    counting targets, by which the verdict goes; the same on every single counting target; every entry against the base model
+    on that mean; and the same on every single target. Equal mixtures count once. The noise between seeds is pooled over the
+    entries, which takes it to be of one size for all of them, see :mod:`tvt.compare.pooling`.
 
     Args:
         measured: answers of the base model and of the runs that are done.
@@ -43,7 +45,7 @@ def compare(
     answered = Answered(measured, entries)
     counting, unmeasured = _counting(matrix, spec, measured)
     gains, gains_family = _gains(answered, counting)
-    differences, family = _differences(answered, counting)
+    differences, differences_family = _differences(answered, counting)
     return Comparison(
         entries=tuple(entries),
         targets=measured.targets,
@@ -55,13 +57,13 @@ def compare(
         gains=gains,
         differences=differences,
         gains_family=gains_family,
-        differences_family=family,
+        differences_family=differences_family,
         same=dict(answered.same),
         promise=promise([e for e in entries if e.label not in answered.same], gains, matrix, spec, counting=counting),
         missing=answered.missing(),
-        verdict=sentences(entries, gains, differences, counting, family=family),
+        verdict=sentences(entries, gains, differences, counting, families=differences_family),
         questions_shared=questions_shared,
-        notes=tuple(_notes(answered, spec, unmeasured, questions_shared)),
+        notes=tuple(_notes(answered, spec, counting, unmeasured, questions_shared)),
     )
 
 
@@ -97,41 +99,37 @@ def _gains(answered: Answered, counting: Mapping[str, float]) -> tuple[tuple[Con
     return (*found, *twins), (of_mean, of_single)
 
 
-def _differences(answered: Answered, counting: Mapping[str, float]) -> tuple[tuple[Contrast, ...], int]:
+def _differences(answered: Answered, counting: Mapping[str, float]) -> tuple[tuple[Contrast, ...], tuple[int, int]]:
     """The selected mixture against every baseline."""
     selected = next(e.label for e in answered.entries.values() if e.kind == "selected")
     others = [label for label in answered.entries if label != selected]
     # A baseline with the runs of an earlier baseline is no comparison of its own.
     twins = {a: b for a, b in answered.same.items() if selected not in (a, b)}
-    scopes = [{t: 1.0} for t in counting] + ([dict(counting)] if len(counting) > 1 else [])
     own = [label for label in others if label not in twins]
-    found, count = corrected([contrast(answered, selected, label, scope) for label in own for scope in scopes])
-    found = _with_mean(found, counting)
+    mean, of_mean = corrected([contrast(answered, selected, label, counting) for label in own])
+    # With one counting target, its contrasts are those of the mean, and are tested once.
+    alone = len(counting) == 1
+    single, of_single = (
+        (mean, of_mean)
+        if alone
+        else corrected([contrast(answered, selected, label, {t: 1.0}) for label in own for t in counting])
+    )
+    found = (*single, *(replace(c, target=None) for c in mean))
     copies = [for_twin(c, against=twin) for twin, first in twins.items() for c in found if c.against == first]
     order = {label: i for i, label in enumerate(others)}
-    return tuple(sorted((*found, *copies), key=lambda c: order[str(c.against)])), count
+    return tuple(sorted((*found, *copies), key=lambda c: order[str(c.against)])), (of_mean, of_single)
 
 
-def _with_mean(found: Sequence[Contrast], counting: Mapping[str, float]) -> tuple[Contrast, ...]:
-    """With one counting target, its contrasts are those of the mean too, and were tested once."""
-    if len(counting) > 1:
-        return tuple(found)
-    (only,) = counting
-    return (*found, *(replace(c, target=None) for c in found if c.target == only))
-
-
-def _notes(answered: Answered, spec: SelectionSpec, unmeasured: Sequence[str], shared: bool) -> list[str]:
+def _notes(
+    answered: Answered, spec: SelectionSpec, counting: Mapping[str, float], unmeasured: Sequence[str], shared: bool
+) -> list[str]:
     notes = []
     if shared:
         notes.append(
             "the mixture was chosen on the very questions that it is measured on here, so the selected mixture's figures are "
             "optimistic (those of best single and proportional too)"
         )
-    seeds = len(answered.seeds)
-    if seeds == 1:
-        notes.append("one seed: the noise between seeds is unknown and not in the intervals, which are too narrow for that")
-    elif seeds < 4:
-        notes.append(f"{seeds} seeds tell little of the noise between seeds, so intervals are wide; four or more show far more")
+    notes += _seed_notes(len(answered.seeds), seed_noise(answered, counting))
     if unmeasured:
         notes.append(f"not measured, though the selection served them: {', '.join(unmeasured)}")
     no_gap = [t for t in answered.measured.targets if answered.gap(t) is None]
@@ -140,3 +138,18 @@ def _notes(answered: Answered, spec: SelectionSpec, unmeasured: Sequence[str], s
     if limited(spec):
         notes.append("only the selected mixture keeps to the limits and the caution asked for")
     return notes
+
+
+def _seed_notes(seeds: int, noise: SeedNoise | None) -> list[str]:
+    """What the noise between seeds is known from."""
+    if seeds == 1:
+        return ["one seed: the noise between seeds is unknown and not in the intervals, which are too narrow for that"]
+    few = f"{seeds} seeds tell little of the noise between seeds, so intervals are wide; four or more show far more"
+    if noise is None:
+        return [few] if seeds < 4 else []
+    pooled = (
+        f"the noise between seeds is pooled over {noise.entries} mixtures and {noise.seeds} seeds (randomised complete blocks; "
+        "Cochran and Cox, Experimental Designs, 1957), which takes it to be of one size for all mixtures: tests of a mixture "
+        "with more noise than the others are too bold"
+    )
+    return [f"{seeds} seeds show only large differences; four or more show far more", pooled] if seeds < 4 else [pooled]

@@ -31,6 +31,14 @@ class Block:
     unit: float = 1.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class SeedVariance:
+    """Variance between seeds of what one seed's run tells, residual included, and the degrees of freedom it is known with."""
+
+    variance: float
+    degrees: float
+
+
 def accuracy_block(a: Floats, b: Floats, weight: float = 1.0) -> Block:
     """Differences of accuracy from answers ``a`` and ``b`` (seeds, questions), 1 where right."""
     return Block(cells=a - b, weight=weight)
@@ -47,7 +55,7 @@ def pgf_block(a: Floats, b: Floats, base: Floats, gap: float, weight: float = 1.
     return Block(cells=(difference + ratio * (base - base.mean())) / gap, weight=weight, unit=1 / gap)
 
 
-def estimate(blocks: Sequence[Block]) -> Estimate:
+def estimate(blocks: Sequence[Block], noise: SeedVariance | None = None) -> Estimate:
     """Weighted sum of the blocks' means with its error from seeds and questions.
 
     Method of moments for two crossed random effects without replication. For one block with K seeds, Q questions and mean
@@ -57,11 +65,15 @@ def estimate(blocks: Sequence[Block]) -> Estimate:
     that of the seeds' weighted means, the other components add up. Degrees of freedom by Satterthwaite (Biometrics Bulletin
     1946) over all mean squares in the sum, the raised ones too, which with few seeds errs on the side of caution.
 
+    MS(s) has K - 1 degrees of freedom, so two seeds alone show almost nothing. ``noise`` takes its place where it is given: the
+    same variance, seed component and residual, pooled over all entries of a comparison (:mod:`tvt.compare.pooling`).
+
     Every block also counts one question on which the runs differ, ``(unit / Q)^2`` in the variance, in the spirit of Laplace's
     rule: few questions without a difference claim no zero error. With one seed the questions' variance alone remains.
 
     Args:
         blocks: one or more, with the same number of seeds in the same order.
+        noise: variance of the weighted sum of the blocks' means at one seed, known from more than the blocks. Not for one seed.
 
     Raises:
         ValueError: no block, no seed, or blocks with different numbers of seeds.
@@ -71,7 +83,7 @@ def estimate(blocks: Sequence[Block]) -> Estimate:
         raise ValueError("blocks need the same seeds, at least one")
     seeds = counts.pop()
     value = float(sum(block.weight * block.cells.mean() for block in blocks))
-    variance, df = _one_seed(blocks) if seeds == 1 else _crossed(blocks, seeds)
+    variance, df = _one_seed(blocks) if seeds == 1 else _crossed(blocks, seeds, noise)
     error = float(np.sqrt(variance))
     half = error * float(stats.t.ppf(0.5 + LEVEL / 2, df))
     return Estimate(
@@ -91,26 +103,32 @@ def _one_seed(blocks: Sequence[Block]) -> tuple[float, float]:
     """Variance of the mean from the questions, and its degrees of freedom (Welch's for several blocks)."""
     parts = [(b.weight**2 * _spread(b.cells[0]) / b.cells.shape[1], b.cells.shape[1] - 1) for b in blocks]
     variance = sum(v for v, _ in parts) + _one_more(blocks)
-    return variance, _satterthwaite(variance, parts)
+    return variance, satterthwaite(variance, parts)
 
 
-def _crossed(blocks: Sequence[Block], seeds: int) -> tuple[float, float]:
+def _crossed(blocks: Sequence[Block], seeds: int, noise: SeedVariance | None) -> tuple[float, float]:
     """Variance of the mean from seeds and questions, and its degrees of freedom."""
-    by_seed = np.sum([b.weight * b.cells.mean(axis=1) for b in blocks], axis=0)
+    noise = noise or _own(blocks, seeds)
     question, residual = [], []
     for b in blocks:
         count = b.cells.shape[1]
         by_question = b.cells.mean(axis=0)
         rest = b.cells - by_question - b.cells.mean(axis=1, keepdims=True) + b.cells.mean()
         degrees = (seeds - 1) * (count - 1)
-        noise = float((rest**2).sum()) / degrees if degrees else 0.0
+        mean_square = float((rest**2).sum()) / degrees if degrees else 0.0
         question.append((b.weight**2 * _spread(by_question) / count, count - 1))
-        residual.append((b.weight**2 * noise / (seeds * count), degrees))
+        residual.append((b.weight**2 * mean_square / (seeds * count), degrees))
     least = sum(v for v, _ in residual)
-    seed = max(float(by_seed.var(ddof=1)) / seeds, least)
+    seed = max(noise.variance / seeds, least)
     items = max(sum(v for v, _ in question), least)
     variance = seed + items - least + _one_more(blocks)
-    return variance, _satterthwaite(variance, [(seed, seeds - 1), *question, *residual])
+    return variance, satterthwaite(variance, [(seed, noise.degrees), *question, *residual])
+
+
+def _own(blocks: Sequence[Block], seeds: int) -> SeedVariance:
+    """The variance between seeds that the blocks themselves show."""
+    by_seed = np.sum([b.weight * b.cells.mean(axis=1) for b in blocks], axis=0)
+    return SeedVariance(variance=float(by_seed.var(ddof=1)), degrees=seeds - 1)
 
 
 def _spread(values: Floats) -> float:
@@ -122,7 +140,7 @@ def _one_more(blocks: Sequence[Block]) -> float:
     return float(sum((b.weight * b.unit / b.cells.shape[1]) ** 2 for b in blocks))
 
 
-def _satterthwaite(variance: float, parts: Sequence[tuple[float, int]]) -> float:
+def satterthwaite(variance: float, parts: Sequence[tuple[float, float]]) -> float:
     """Degrees of freedom of a variance summed from ``parts`` (variance, degrees), not below the fewest of a part."""
     known = [(v, df) for v, df in parts if df > 0 and v > 0]
     if not known:

@@ -14,18 +14,18 @@ def sentences(
     differences: Sequence[Contrast],
     counting: Mapping[str, float],
     *,
-    family: int,
+    families: tuple[int, int],
 ) -> tuple[str, ...]:
     """The verdict on the mean over the counting targets: against each baseline, the highest, and against the base model.
 
-    ``family`` is how many comparisons the p of ``differences`` are corrected for.
+    ``families`` is how many comparisons the p of ``differences`` are corrected for, on the mean and on single targets.
     """
     selected = next(e for e in entries if e.kind == "selected")
     told = ["The selection advises to train on nothing: its figures are the base model's."] if not selected.counts else []
     mean = [c for c in differences if c.target is None]
-    told.append(_against(mean, counting, [e.label for e in entries if e.kind == "random"], family))
+    told.append(_against(mean, counting, [e.label for e in entries if e.kind == "random"], families[0]))
     told += filter(None, (_highest(selected, gains), _base([c for c in gains if c.target is None])))
-    told += filter(None, (_targets([c for c in differences if c.target is not None], len(counting)),))
+    told += filter(None, (_targets([c for c in differences if c.target is not None], len(counting), families[1]),))
     return tuple(told)
 
 
@@ -136,13 +136,15 @@ def _base(mean: Sequence[Contrast]) -> str | None:
     return f"Against the base model: {'; '.join(parts)}." if parts else None
 
 
-def _targets(single: Sequence[Contrast], targets: int) -> str | None:
+def _targets(single: Sequence[Contrast], targets: int, family: int) -> str | None:
     """How often single targets tell the selected mixture from a baseline."""
     tested = [c for c in single if c.estimate is not None]
     if targets < 2 or not tested:
         return None
     better, worse = (sum(c.verdict == v for c in tested) for v in ("better", "worse"))
-    return f"By single target, selected is better in {better}, worse in {worse} of {len(tested)} comparisons with baselines."
+    corrected = f" (p corrected for {family}, apart from those on the mean)" if family > 1 else ""
+    told = f"By single target, selected is better in {better}, worse in {worse} of {len(tested)} comparisons with baselines"
+    return f"{told}{corrected}."
 
 
 def _span(of: set[int]) -> str:

@@ -92,7 +92,7 @@ class Contrast:
     tested: Tested | None = None
     """The measure that ``p_corrected`` and ``verdict`` go by: PGF where it exists."""
     p_corrected: float | None = None
-    """Holm's p over the family of comparisons."""
+    """Holm's p over its family of comparisons: those on the mean, or those on single targets."""
     reason: str | None = None
     """Why it was not tested, or what its figures leave out."""
 
@@ -170,11 +170,12 @@ class Comparison:
     gains: tuple[Contrast, ...]
     """Every entry against the base model, on the mean over the counting targets (one family) and on every target (another)."""
     differences: tuple[Contrast, ...]
-    """The selected mixture against each baseline, on every counting target and on their mean: one family."""
+    """The selected mixture against each baseline, on the mean over the counting targets (the family that the verdict goes by)
+    and on every counting target (another)."""
     gains_family: tuple[int, int]
     """How many comparisons the corrections of ``gains`` count: on the mean, and on single targets."""
-    differences_family: int
-    """The same for ``differences``."""
+    differences_family: tuple[int, int]
+    """The same for ``differences``. With one counting target they are one family, and both numbers its size."""
     same: Mapping[str, str]
     """Entries whose counts are those of an earlier entry, with that entry's label."""
     promise: Promise

@@ -109,10 +109,9 @@ def differences_table(comparison: Comparison, *, accuracy: bool = False) -> Grou
             figures = (f"{e.value:+.3f}", f"{e.low:+.3f} to {e.high:+.3f}", together, _p(c.p_corrected))
             table.add_row(str(c.against), *figures, _short(c), style=_COLOURS.get(c.verdict))
     pgf = any(c.tested == "pgf" for c in comparison.differences)
-    pgf = any(c.tested == "pgf" for c in comparison.differences)
     caption = (
-        f"p is two-sided and corrected (Holm) for {comparison.differences_family} comparisons, and so are the intervals of all "
-        f"together (Bonferroni).{' The tests are those of PGF.' if accuracy and pgf else ''}"
+        f"p is two-sided and corrected (Holm) for {comparison.differences_family[0]} comparisons, and so are the intervals of "
+        f"all together (Bonferroni).{' The tests are those of PGF.' if accuracy and pgf else ''}"
     )
     return _titled(f"Selected minus baseline: {measure}, {where}", table, caption)
 
@@ -134,7 +133,8 @@ def single_targets(comparison: Comparison, heads: Mapping[str, str], *, accuracy
     table.add_column("on", overflow="fold")
     for (against, verdict), where in shown.items():
         table.add_row(against, verdict, ", ".join(where), style=_COLOURS[verdict])
-    return [_titled("Single targets where a difference is shown (corrected)", table)]
+    title = f"Single targets where a difference is shown (p corrected for {comparison.differences_family[1]} comparisons)"
+    return [_titled(title, table)]
 
 
 def promise_table(comparison: Comparison) -> Group:
