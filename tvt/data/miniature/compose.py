@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import colorsys
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 
 from tvt.data.miniature.scene import SIZE, Colour, Scene, Shape, Texture, Thing, Tile
 
 Rng = np.random.Generator
+Side = TypeVar("Side")
 
 TEXTURES: tuple[Texture, ...] = ("horizontal", "vertical", "rising", "falling", "dots")
 HALF = SIZE / 2
+
+
+def in_order(answer: int, right: Side, wrong: Side) -> tuple[Side, Side]:
+    """What belongs left and what right when the right one stands at ``answer``."""
+    return (right, wrong) if answer == 0 else (wrong, right)
 
 
 def colour(rng: Rng, *, value: float = 0.9) -> Colour:
@@ -34,12 +41,25 @@ def scatter(rng: Rng, count: int, *, low: float = 7, high: float = SIZE - 7, apa
     return places
 
 
-def shape_at(rng: Rng, shape: Shape, place: tuple[float, float], *, low: float = 3.5, high: float = 5.0) -> Thing:
+def shape_at(
+    rng: Rng,
+    shape: Shape,
+    place: tuple[float, float],
+    *,
+    low: float = 3.5,
+    high: float = 5.0,
+) -> Thing:
     """A shape of random size and a colour of its kind."""
     # Discs are warm and the rest cold, so that a tiny model that sees colours sooner than outlines can tell them apart.
     hue = rng.uniform(0, 0.17) if shape == "disc" else rng.uniform(0.21, 0.86)
     paint = colorsys.hsv_to_rgb(hue, rng.uniform(0.6, 0.9), 0.9)
-    return Thing(shape=shape, x=place[0], y=place[1], size=float(rng.uniform(low, high)), colour=paint)
+    return Thing(
+        shape=shape,
+        x=place[0],
+        y=place[1],
+        size=float(rng.uniform(low, high)),
+        colour=paint,
+    )
 
 
 def distractor(rng: Rng) -> Shape:
@@ -63,7 +83,12 @@ def counting(rng: Rng, answer: int) -> Scene:
     discs, others = answer + 1, int(rng.integers(1, 5))
     shapes = discs_and_others(rng, discs, others)
     things = [shape_at(rng, shape, place) for shape, place in zip(shapes, scatter(rng, len(shapes)), strict=True)]
-    return Scene(answer=answer, things=tuple(things), background=float(rng.uniform(0.1, 0.3)), grain=grain(rng))
+    return Scene(
+        answer=answer,
+        things=tuple(things),
+        background=float(rng.uniform(0.1, 0.3)),
+        grain=grain(rng),
+    )
 
 
 def count_comparison(rng: Rng, answer: int) -> Scene:
@@ -79,7 +104,28 @@ def count_comparison(rng: Rng, answer: int) -> Scene:
         for shape, y in zip(shapes, rng.permutation(ys), strict=False):
             x = rng.uniform(7, HALF - 7) + side * HALF
             things.append(shape_at(rng, shape, (float(x), float(y))))
-    return Scene(answer=answer, things=tuple(things), background=float(rng.uniform(0.1, 0.3)), grain=grain(rng))
+    return Scene(
+        answer=answer,
+        things=tuple(things),
+        background=float(rng.uniform(0.1, 0.3)),
+        grain=grain(rng),
+    )
+
+
+def lone_disc(rng: Rng, answer: int, x: float, y: float) -> Scene:
+    """One disc at a place among other shapes."""
+    count = int(rng.integers(3, 7))
+    places = [place for place in scatter(rng, count + 3) if np.hypot(place[0] - x, place[1] - y) >= 12][:count]
+    things = [
+        shape_at(rng, "disc", (x, y)),
+        *(shape_at(rng, distractor(rng), place) for place in places),
+    ]
+    return Scene(
+        answer=answer,
+        things=tuple(things),
+        background=float(rng.uniform(0.1, 0.3)),
+        grain=grain(rng),
+    )
 
 
 def localisation(rng: Rng, answer: int) -> Scene:
@@ -87,57 +133,74 @@ def localisation(rng: Rng, answer: int) -> Scene:
     low, high = 6.0, HALF - 6
     x = rng.uniform(low, high) + (answer % 2) * HALF
     y = rng.uniform(low, high) + (answer // 2) * HALF
-    count = int(rng.integers(3, 7))
-    places = [place for place in scatter(rng, count + 3) if np.hypot(place[0] - x, place[1] - y) >= 12][:count]
-    things = [shape_at(rng, "disc", (float(x), float(y))), *(shape_at(rng, distractor(rng), place) for place in places)]
-    return Scene(answer=answer, things=tuple(things), background=float(rng.uniform(0.1, 0.3)), grain=grain(rng))
+    return lone_disc(rng, answer, float(x), float(y))
+
+
+def spatial_relation(rng: Rng, answer: int) -> Scene:
+    """One disc among other shapes, in the left half (0) or in the right one."""
+    x = rng.uniform(6, HALF - 6) + answer * HALF
+    return lone_disc(rng, answer, float(x), float(rng.uniform(6, SIZE - 6)))
 
 
 def standing(rng: Rng, shape: Shape, x: float, distance: float, horizon: float) -> Thing:
     """A shape on the ground, seen in perspective; its true height is its own, so size alone does not tell distance."""
     foot = horizon + (SIZE - 2 - horizon) / distance
     size = rng.uniform(6, 11) / distance**0.7
-    return Thing(shape=shape, x=x, y=foot - size, size=float(size), colour=colour(rng, value=0.8), distance=distance)
+    return Thing(
+        shape=shape,
+        x=x,
+        y=foot - size,
+        size=float(size),
+        colour=colour(rng, value=0.8),
+        distance=distance,
+    )
 
 
-def distances(rng: Rng, count: int, nearest: int, *, ratio: tuple[float, float]) -> list[float]:
-    """Distances of which the one at ``nearest`` is least; ``ratio`` bounds second over least."""
-    least = rng.uniform(1.0, 1.8)
-    rest = [least * rng.uniform(*ratio) for _ in range(count - 1)]
-    rest.insert(nearest, least)
-    return [float(distance) for distance in rest]
+def nearer(rng: Rng, answer: int, shape: Shape) -> Scene:
+    """Two of a shape on the ground; the nearer one is left (0) or right."""
+    horizon = float(rng.uniform(14, 24))
+    near = float(rng.uniform(1.0, 1.8))
+    far = near * float(rng.uniform(1.06, 1.6))
+    xs = (rng.uniform(12, 24), rng.uniform(40, 52))
+    stand = zip(xs, in_order(answer, near, far), strict=True)
+    things = [standing(rng, shape, float(x), distance, horizon) for x, distance in stand]
+    return Scene(answer=answer, things=tuple(things), horizon=horizon, grain=grain(rng))
 
 
 def relative_depth(rng: Rng, answer: int) -> Scene:
     """Two balls on the ground; the nearer one is left (0) or right."""
-    horizon = float(rng.uniform(14, 24))
-    far = distances(rng, 2, answer, ratio=(1.06, 1.6))
-    xs = (rng.uniform(12, 24), rng.uniform(40, 52))
-    things = [standing(rng, "disc", float(x), distance, horizon) for x, distance in zip(xs, far, strict=True)]
-    return Scene(answer=answer, things=tuple(things), horizon=horizon, grain=grain(rng))
+    return nearer(rng, answer, "disc")
 
 
 def nearest_post(rng: Rng, answer: int) -> Scene:
-    """Three posts on the ground; the nearest is left (0), in the middle or right."""
-    horizon = float(rng.uniform(14, 24))
-    far = distances(rng, 3, answer, ratio=(1.15, 2.0))
-    xs = (rng.uniform(8, 14), rng.uniform(28, 36), rng.uniform(50, 56))
-    things = [standing(rng, "post", float(x), distance, horizon) for x, distance in zip(xs, far, strict=True)]
-    return Scene(answer=answer, things=tuple(things), horizon=horizon, grain=grain(rng))
+    """Two posts on the ground; the nearer one is left (0) or right."""
+    return nearer(rng, answer, "post")
 
 
 def relative_reflectance(rng: Rng, answer: int) -> Scene:
     """Two grey patches under uneven light; the darker paint is left (0) or right."""
     dark = rng.uniform(0.3, 0.55)
-    light = dark * rng.uniform(1.04, 1.3)
+    light = dark * rng.uniform(1.03, 1.22)
     shades = [dark, light] if answer == 0 else [light, dark]
     ys = rng.uniform(20, 44, 2)
     things = [
-        Thing(shape="square", x=16 + 32 * side, y=float(ys[side]), size=float(rng.uniform(6, 9)), colour=(shade,) * 3)
+        Thing(
+            shape="square",
+            x=16 + 32 * side,
+            y=float(ys[side]),
+            size=float(rng.uniform(6, 9)),
+            colour=(shade,) * 3,
+        )
         for side, shade in enumerate(map(float, shades))
     ]
     slope = (float(rng.uniform(-0.25, 0.25)), float(rng.uniform(-0.25, 0.25)))
-    return Scene(answer=answer, things=tuple(things), background=float(rng.uniform(0.4, 0.6)), slope=slope, grain=grain(rng))
+    return Scene(
+        answer=answer,
+        things=tuple(things),
+        background=float(rng.uniform(0.4, 0.6)),
+        slope=slope,
+        grain=grain(rng),
+    )
 
 
 # Where a reference and its two candidates stand: (left, top, right, bottom).
@@ -153,7 +216,7 @@ def tile(
     hue: float,
     *,
     lightness: float = 0.8,
-    hue_end: float | None = None,
+    saturation: float = 0.8,
 ) -> Tile:
     """A tile of random phase."""
     left, top, right, bottom = box
@@ -165,7 +228,7 @@ def tile(
         bottom=bottom,
         texture=texture,
         hue=hue,
-        hue_end=hue_end,
+        saturation=saturation,
         phase=phase,
         lightness=lightness,
     )
@@ -177,35 +240,33 @@ def textures(rng: Rng, count: int, *, distinct: bool = False) -> list[Texture]:
 
 
 def forensic(rng: Rng, answer: int) -> Scene:
-    """Four tiles of one material; the edited one is darker, and stands in the quarter that ``answer`` names."""
+    """Two tiles of one material; the edited one is darker, and is left (0) or right."""
     (texture,), hue = textures(rng, 1), float(rng.uniform())
-    loss = rng.uniform(0.84, 0.97)
+    loss = float(rng.uniform(0.8, 0.97))
     tiles = [
-        tile(rng, box, texture, hue, lightness=float(0.85 * (loss if place == answer else 1)))
-        for place, box in enumerate(QUARTERS)
+        tile(
+            rng,
+            (left, 18, left + 26, 44),
+            texture,
+            hue,
+            lightness=0.85 * share,
+            saturation=0.4,
+        )
+        for left, share in zip((4, 34), in_order(answer, loss, 1.0), strict=True)
     ]
     slope = (float(rng.uniform(-0.1, 0.1)), float(rng.uniform(-0.1, 0.1)))
-    return Scene(answer=answer, tiles=tuple(tiles), background=0.15, slope=slope, grain=grain(rng))
+    return Scene(
+        answer=answer,
+        tiles=tuple(tiles),
+        background=0.15,
+        slope=slope,
+        grain=grain(rng),
+    )
 
 
 def other_hue(rng: Rng, hue: float) -> float:
-    """A hue clearly different from ``hue``."""
-    return float((hue + rng.uniform(0.1, 0.9)) % 1)
-
-
-def in_order(answer: int, right: Tile, wrong: Tile) -> tuple[Tile, Tile]:
-    """The two candidates from left to right."""
-    return (right, wrong) if answer == 0 else (wrong, right)
-
-
-def art_style(rng: Rng, answer: int) -> Scene:
-    """A reference above two candidates of other colours; one has its texture."""
-    same, other = textures(rng, 2, distinct=True)
-    hues = rng.uniform(size=3)
-    right = tile(rng, CANDIDATES[answer], same, float(hues[0]))
-    wrong = tile(rng, CANDIDATES[1 - answer], other, float(hues[1]))
-    reference = tile(rng, REFERENCE, same, float(hues[2]))
-    return Scene(answer=answer, tiles=(reference, *in_order(answer, right, wrong)), background=0.15, grain=grain(rng))
+    """A hue not far from ``hue``."""
+    return float((hue + rng.uniform(0.07, 0.25) * rng.choice((-1, 1))) % 1)
 
 
 def visual_similarity(rng: Rng, answer: int) -> Scene:
@@ -215,7 +276,12 @@ def visual_similarity(rng: Rng, answer: int) -> Scene:
     right = tile(rng, CANDIDATES[answer], looks[0], hue)
     wrong = tile(rng, CANDIDATES[1 - answer], looks[1], other_hue(rng, hue))
     reference = tile(rng, REFERENCE, looks[2], hue)
-    return Scene(answer=answer, tiles=(reference, *in_order(answer, right, wrong)), background=0.15, grain=grain(rng))
+    return Scene(
+        answer=answer,
+        tiles=(reference, *in_order(answer, right, wrong)),
+        background=0.15,
+        grain=grain(rng),
+    )
 
 
 HOLE = (22, 42)
@@ -223,36 +289,44 @@ HOLE = (22, 42)
 
 
 def jigsaw(rng: Rng, answer: int) -> Scene:
-    """A picture with a piece missing above two pieces; the wrong one has another colour or another texture."""
-    same, other = textures(rng, 2, distinct=True)
-    hue = float(rng.uniform())
-    by_hue = rng.random() < 0.5
-    right = tile(rng, CANDIDATES[answer], same, hue)
-    wrong = tile(rng, CANDIDATES[1 - answer], same if by_hue else other, other_hue(rng, hue) if by_hue else hue)
-    left_part = tile(rng, (4, 4, HOLE[0], 28), same, hue)
-    right_part = tile(rng, (HOLE[1], 4, 60, 28), same, hue)
+    """A picture with a piece missing above two pieces; the wrong one has another colour."""
+    (texture,), hue = textures(rng, 1), float(rng.uniform())
+    right = tile(rng, CANDIDATES[answer], texture, hue)
+    wrong = tile(rng, CANDIDATES[1 - answer], texture, other_hue(rng, hue))
+    left_part = tile(rng, (4, 4, HOLE[0], 28), texture, hue)
+    right_part = tile(rng, (HOLE[1], 4, 60, 28), texture, hue)
     tiles = (left_part, right_part, *in_order(answer, right, wrong))
     return Scene(answer=answer, tiles=tiles, background=0.15, grain=grain(rng))
 
 
 def correspondence(rng: Rng, answer: int) -> Scene:
-    """Three shapes above, one of them ringed; the same shapes below in another order: ``answer`` is the ringed one's place."""
-    hue = rng.uniform()
-    colours = [colorsys.hsv_to_rgb((hue + k / 3) % 1, 0.8, 0.9) for k in range(3)]
-    shapes: list[Shape] = [("disc", "square", "diamond")[int(rng.integers(3))] for _ in range(3)]
-    order = rng.permutation(3)
-    xs = (12.0, 32.0, 52.0)
+    """A shape above and two below; ``answer`` is where its like of the same colour stands."""
+    hue = float(rng.uniform())
+    paint, other = (colorsys.hsv_to_rgb(h, 0.8, 0.9) for h in (hue, other_hue(rng, hue)))
+    shape = distractor(rng)
+    above = Thing(
+        shape=shape,
+        x=float(rng.uniform(24, 40)),
+        y=float(rng.uniform(12, 18)),
+        size=6.0,
+        colour=paint,
+    )
     below = [
-        Thing(shape=shapes[k], x=x, y=float(rng.uniform(44, 52)), size=float(rng.uniform(4.5, 6)), colour=colours[k])
-        for x, k in zip(xs, order, strict=True)
+        Thing(
+            shape=shape,
+            x=x + float(rng.uniform(-4, 4)),
+            y=float(rng.uniform(44, 52)),
+            size=6.0,
+            colour=c,
+        )
+        for x, c in zip((16.0, 48.0), in_order(answer, paint, other), strict=True)
     ]
-    chosen = int(order[answer])
-    above = [
-        Thing(shape=shapes[k], x=x + float(rng.uniform(-2, 2)), y=float(rng.uniform(12, 18)), size=5.0, colour=colours[k])
-        for k, x in enumerate(xs)
-    ]
-    ring = Thing(shape="ring", x=above[chosen].x, y=above[chosen].y, size=8.5, colour=(1.0, 1.0, 1.0))
-    return Scene(answer=answer, things=(*above, ring, *below), background=float(rng.uniform(0.1, 0.3)), grain=grain(rng))
+    return Scene(
+        answer=answer,
+        things=(above, *below),
+        background=float(rng.uniform(0.1, 0.3)),
+        grain=grain(rng),
+    )
 
 
 def multi_view(rng: Rng, answer: int) -> Scene:
@@ -266,7 +340,22 @@ def multi_view(rng: Rng, answer: int) -> Scene:
         xs = np.sort(rng.uniform(18, 46, 2))
     things: list[Thing] = []
     for x in xs:
-        seen = shape_at(rng, "disc" if rng.random() < 0.5 else "square", (float(x), float(rng.uniform(10, 22))))
-        again = Thing(shape=seen.shape, x=float(seen.x + shift), y=seen.y + HALF, size=seen.size, colour=seen.colour)
+        seen = shape_at(
+            rng,
+            "disc" if rng.random() < 0.5 else "square",
+            (float(x), float(rng.uniform(10, 22))),
+        )
+        again = Thing(
+            shape=seen.shape,
+            x=float(seen.x + shift),
+            y=seen.y + HALF,
+            size=seen.size,
+            colour=seen.colour,
+        )
         things += [seen, again]
-    return Scene(answer=answer, things=tuple(things), background=float(rng.uniform(0.1, 0.3)), grain=grain(rng))
+    return Scene(
+        answer=answer,
+        things=tuple(things),
+        background=float(rng.uniform(0.1, 0.3)),
+        grain=grain(rng),
+    )

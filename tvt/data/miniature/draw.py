@@ -14,6 +14,9 @@ from tvt.data.miniature.scene import SIZE, Scene, Shape, Texture, Thing, Tile
 
 Array = NDArray[Any]
 
+FOG = np.float32(0.7)
+"""Grey of the fog."""
+
 # Pixel centres, so that a shape's edge falls where its numbers say.
 _Y, _X = (axis.astype(np.float32) + 0.5 for axis in np.mgrid[0:SIZE, 0:SIZE])
 
@@ -40,6 +43,7 @@ def render(scene: Scene) -> NDArray[np.uint8]:
     canvas *= (1 + right * (_X / SIZE - 0.5) + down * (_Y / SIZE - 0.5))[..., None]
     grain = np.random.default_rng(scene.grain).standard_normal((SIZE, SIZE), dtype=np.float32)
     canvas += np.float32(scene.noise) * grain[..., None]
+    canvas += np.float32(scene.fog) * (FOG - canvas)
     return (np.clip(canvas, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 

@@ -72,3 +72,5 @@ class Scene:
     """Standard deviation of the grain."""
     grain: int = 0
     """Seed of the grain."""
+    fog: float = 0.0
+    """How much of the picture is lost in fog: 0 is a clear day, 1 nothing but fog."""

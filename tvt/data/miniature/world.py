@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -17,8 +17,10 @@ from tvt.errors import InputError
 
 Split = Literal["train", "select", "report"]
 
+FOG = (0.5, 0.65)
+"""Bounds of how thick the fog is in a question's picture."""
+
 _SIDES = ("left", "right")
-_THREE = ("left", "middle", "right")
 _QUARTERS = ("top left", "top right", "bottom left", "bottom right")
 
 
@@ -39,28 +41,52 @@ class _Kind:
 
 _KINDS: dict[str, _Kind] = {
     "Counting": _Kind(
-        abbreviation="Cnt", ask="How many discs are there?", options=("1", "2", "3", "4"), compose=compose.counting
+        abbreviation="Cnt",
+        ask="How many discs are there?",
+        options=("1", "2", "3", "4"),
+        compose=compose.counting,
     ),
     "Count_Comparison": _Kind(
-        abbreviation="CC", ask="Which half has more discs?", options=_SIDES, compose=compose.count_comparison
+        abbreviation="CC",
+        ask="Which half has more discs?",
+        options=_SIDES,
+        compose=compose.count_comparison,
     ),
     "Object_Localization": _Kind(
-        abbreviation="OL", ask="In which quarter is the disc?", options=_QUARTERS, compose=compose.localisation
+        abbreviation="OL",
+        ask="In which quarter is the disc?",
+        options=_QUARTERS,
+        compose=compose.localisation,
     ),
     "Relative_Depth": _Kind(
-        abbreviation="RD", ask="Which ball is nearer to the camera?", options=_SIDES, compose=compose.relative_depth
+        abbreviation="RD",
+        ask="Which ball is nearer to the camera?",
+        options=_SIDES,
+        compose=compose.relative_depth,
     ),
     "Nearest_Post": _Kind(
-        abbreviation="NP", ask="Which post is nearest to the camera?", options=_THREE, compose=compose.nearest_post
+        abbreviation="NP",
+        ask="Which post is nearer to the camera?",
+        options=_SIDES,
+        compose=compose.nearest_post,
+    ),
+    "Spatial_Relation": _Kind(
+        abbreviation="SR",
+        ask="Which half has the disc?",
+        options=_SIDES,
+        compose=compose.spatial_relation,
     ),
     "Relative_Reflectance": _Kind(
-        abbreviation="RR", ask="Which patch has darker paint?", options=_SIDES, compose=compose.relative_reflectance
+        abbreviation="RR",
+        ask="Which patch is darker?",
+        options=_SIDES,
+        compose=compose.relative_reflectance,
     ),
     "Forensic_Detection": _Kind(
-        abbreviation="FD", ask="Which tile was made darker?", options=_QUARTERS, compose=compose.forensic
-    ),
-    "Art_Style": _Kind(
-        abbreviation="AS", ask="Which lower tile has the texture of the upper one?", options=_SIDES, compose=compose.art_style
+        abbreviation="FD",
+        ask="Which tile is darker?",
+        options=_SIDES,
+        compose=compose.forensic,
     ),
     "Visual_Similarity": _Kind(
         abbreviation="VS",
@@ -68,11 +94,24 @@ _KINDS: dict[str, _Kind] = {
         options=_SIDES,
         compose=compose.visual_similarity,
     ),
-    "Jigsaw": _Kind(abbreviation="JS", ask="Which lower piece fits the gap?", options=_SIDES, compose=compose.jigsaw),
-    "Correspondence": _Kind(
-        abbreviation="Cor", ask="Which lower shape is the ringed one?", options=_THREE, compose=compose.correspondence
+    "Jigsaw": _Kind(
+        abbreviation="JS",
+        ask="Which lower piece fits the gap?",
+        options=_SIDES,
+        compose=compose.jigsaw,
     ),
-    "Multi_View": _Kind(abbreviation="MV", ask="Which way did the camera turn?", options=_SIDES, compose=compose.multi_view),
+    "Correspondence": _Kind(
+        abbreviation="Cor",
+        ask="Which lower shape has the colour of the upper one?",
+        options=_SIDES,
+        compose=compose.correspondence,
+    ),
+    "Multi_View": _Kind(
+        abbreviation="MV",
+        ask="Which way did the camera turn?",
+        options=_SIDES,
+        compose=compose.multi_view,
+    ),
 }
 
 MINIATURE_TASKS: tuple[Task, ...] = tuple(
@@ -131,7 +170,8 @@ def scene_of(task: str, index: int, *, seed: int, split: Split) -> Scene:
     # Every run of as many questions as there are options has each position once, in an order of its own.
     block, place = divmod(index, options)
     answer = int(_stream(name, split, seed, "answers", block).permutation(options)[place])
-    return kind.compose(_stream(name, split, seed, "scene", index), answer)
+    stream = _stream(name, split, seed, "scene", index)
+    return replace(kind.compose(stream, answer), fog=float(stream.uniform(*FOG)))
 
 
 def _name(task: str, split: str) -> str:
