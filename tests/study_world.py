@@ -7,6 +7,7 @@ import json
 import resource
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +26,7 @@ from tvt.data.question_files import write_jsonl, write_parquet
 
 TASKS = ("Alpha", "Beta", "Gamma")
 ROWS, QUESTIONS = 16, 10
+PYTHON = sys.executable
 QUICK = {**ENVIRONMENT, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 Values = dict[str, Any]
 

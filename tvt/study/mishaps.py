@@ -11,7 +11,8 @@ from pathlib import Path
 from tvt.errors import InputError, ProcessDiedError, TvtError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_FULL_TEXTS = ("No space left", "File too large", "quota exceeded")
+# The last two are torch.save's way to say that a write failed.
+_FULL_TEXTS = ("No space left", "File too large", "quota exceeded", "iostream error", "PytorchStreamWriter failed")
 _LITTLE = 2**20
 
 

@@ -18,6 +18,7 @@ from tvt.study.local import Event, do_locally
 from tvt.study.plan import BASE_RUN, Study, load_study_plan
 from tvt.study.store import Status, Store, exclusively
 from tvt.study.views import write_views
+from tvt.train.base import base_digest
 
 RECIPE = "recipe.yaml"
 
@@ -60,11 +61,15 @@ class Session:
         Raises:
             InputError: something that would stop every run; what is done is kept.
         """
-        with exclusively(self.store.folder / ".views"):
-            save_recipe(self.study.recipe, self.store.folder)
-        if retry:
-            for task in tasks:
-                self.store.forgive(task.run_id)
+        with mishaps.told(self.store.folder, self.study.recipe.name):
+            with exclusively(self.store.folder / ".views"):
+                save_recipe(self.study.recipe, self.store.folder)
+            if retry:
+                for task in tasks:
+                    self.store.forgive(task.run_id)
+            self._do_missing(tasks, workers, tell)
+
+    def _do_missing(self, tasks: Sequence[Task], workers: int, tell: Callable[[Event], None]) -> None:
         status = self.status(tasks)
         todo = [task for task in tasks if status[task.run_id] not in ("done", "failed")]
 
@@ -73,11 +78,10 @@ class Session:
                 write_views(self.study, self.store)
             tell(event)
 
-        with mishaps.told(self.store.folder, self.study.recipe.name):
-            try:
-                do_locally(make_job(self.study, self.store.folder, todo), workers, heard)
-            finally:
-                write_views(self.study, self.store)
+        try:
+            do_locally(make_job(self.study, self.store.folder, todo), workers, heard)
+        finally:
+            write_views(self.study, self.store)
 
 
 def open_session(recipe: Recipe, folder: Path, progress: Callable[[str], object] = str) -> Session:
@@ -128,10 +132,15 @@ def changes(session: Session) -> Changes:
     if not path.is_file():
         return Changes(remade=(), rescored=())
     before, now = _results(load_recipe(path)), _results(study.recipe)
-    fields = [name for name in now if before.get(name) != now[name]]
-    told = {name: f"{name}: {before.get(name)} before, {now[name]} now" for name in fields}
     known = [spec["identity"] for spec in store.known().values()]
     models = {identity.get("model", identity.get("base"))["model_name_or_path"] for identity in known}
+    earlier = base_digest(str(before["model.model_name_or_path"]))
+    if study.base is not None and (
+        study.base == earlier or (earlier is None and study.base in models)
+    ):  # it lies elsewhere now
+        before["model.model_name_or_path"] = study.recipe.model.model_name_or_path
+    fields = [name for name in now if before.get(name) != now[name]]
+    told = {name: f"{name}: {before.get(name)} before, {now[name]} now" for name in fields}
     rows = {(source, found) for identity in known for source, found in identity.get("data", {}).items()}
     remade = [line for name, line in told.items() if not name.startswith("evaluation.")]
     if study.base is not None and models and study.base not in models and "model.model_name_or_path" not in told:
