@@ -33,7 +33,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         *("kl", "prior"),
     ),
     "Care": ("protect", "hard", "harm_penalty", "protect_z", "risk", "cvar", "confidence", "anyway", "seed"),
-    "Output": ("in_sentences", "frontier_kind", "plots", "stability", "output", "as_json"),
+    "Output": ("in_sentences", "preview", "frontier_kind", "plots", "stability", "output", "as_json"),
 }
 
 
@@ -44,7 +44,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 @click.option("--target", "targets", multiple=True, metavar="TARGET[=WEIGHT]", help="Count only these targets. Repeatable.")
 @click.option("--without-direct", is_flag=True, help="Leave out the targets' own training data.")
 @click.option("--exclude", multiple=True, metavar="SOURCE", help="Do not use this source. Repeatable.")
-@click.option("--budget", type=click.IntRange(min=1), help="Training examples to share out.  [default: 10000]")
+@click.option("--budget", type=click.IntRange(min=1), help="Training examples to share out.  [default: the study's, or 10000]")
 @click.option("--size", "sizes", multiple=True, metavar="SOURCE=N", help="Examples that a source has. Repeatable.")
 @click.option("--sizes", "sizes_file", type=FILE, help="YAML file of source: number of examples.")
 @click.option("--max-epochs", type=float, help="How often an example may be used.  [default: 1]")
@@ -68,6 +68,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 @click.option("--frontier", "frontier_kind", type=click.Choice(["risk", "harm"]), help="Also gain against risk or worst harm.")
 @click.option("--plots", type=FILE, metavar="DIR", help="Folder for the frontier's plot (SVG and PNG).")
 @click.option("--explain", "in_sentences", is_flag=True, help="Tell the answer in sentences.")
+@click.option("--preview", is_flag=True, help="Rank mixtures by merged adapters of a study of tvt study run; changes nothing.")
 @click.option("--stability/--no-stability", default=True, help="Leave each run out in turn, and move kappa.  [default: on]")
 @click.option("-o", "--output", type=FILE, help="Write mixture.yaml with its provenance.")
 @json_option
@@ -88,7 +89,15 @@ def command(
     Weights are shares of the budget, gains are PGF: the part of the gap to a perfect score that is closed.
     """
     spec = _spec(options)
-    _run(load_evidence(studies, metric, unit, runs_file, lower_is_better), spec, options)
+    if options["preview"]:
+        from tvt.cli.preview import open_previewed
+
+        options["preview"] = open_previewed(studies)
+    evidence = load_evidence(studies, metric, unit, runs_file, lower_is_better)
+    budget = getattr(evidence, "budget", None)
+    if options["budget"] is None and budget is not None:
+        spec = spec.model_copy(update={"budget": budget})
+    _run(evidence, spec, options)
 
 
 def _spec(options: dict[str, Any]) -> SelectionSpec:
@@ -158,6 +167,7 @@ def _run(evidence: Evidence, spec: SelectionSpec, options: dict[str, Any]) -> No
 
 def _told(prepared: Prepared, answer: Mixture, options: dict[str, Any]) -> SelectionTold:
     """The answer with the further looks that were asked for."""
+    from tvt.cli.preview import preview_selection
     from tvt.report.selection_told import SelectionTold
     from tvt.selection.frontier import frontier
     from tvt.selection.sensitivity import kappa_sensitivity
@@ -174,6 +184,7 @@ def _told(prepared: Prepared, answer: Mixture, options: dict[str, Any]) -> Selec
         curvature=prepared.curvature,
         frontier=frontier(evidence, prepared.settled, kind) if kind else (),
         frontier_kind=kind or "harm",
+        preview=preview_selection(options["preview"], prepared, answer) if options["preview"] else None,
         short=getattr(evidence, "short", str),
     )
 
@@ -195,5 +206,10 @@ def _show(told: SelectionTold, options: dict[str, Any]) -> None:
             console.print(part)
     if told.frontier:
         console.print(frontier_table(told))
+    if told.preview:
+        from tvt.report.preview_tables import preview_report
+
+        for part in preview_report(told.preview, told.short):
+            console.print(part)
     if options["output"]:
         console.print(f"Wrote {options['output']}", markup=False, highlight=False)

@@ -44,6 +44,8 @@ class TransferMatrix:
     """The base model's name."""
     parameters: float | None = None
     """The base model's number of parameters, in billions (orders the scale trend)."""
+    budget: int | None = None
+    """Training examples of a run, where known."""
     evidence: MixtureRuns | None = None
     """Gains of runs on mixtures and doses beside the single-source runs: they tell how gain grows with weight."""
 

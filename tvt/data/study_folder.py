@@ -7,7 +7,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -45,6 +45,8 @@ class StudyManifest(BaseModel):
     """The base model."""
     parameters: Annotated[float, Field(gt=0)] | None = None
     """The base model's parameters, in billions."""
+    budget: Annotated[int, Field(ge=1)] | None = None
+    """Training examples of a run; the default budget of mixtures selected on this study."""
     counts: Literal["measured", "inferred"] = "measured"
     """Whether the counts were measured, or inferred from published figures."""
     provenance: str | None = None
@@ -98,7 +100,7 @@ class StudyFolder:
 
     def matrix(self) -> TransferMatrix:
         """The PGF matrix of the study."""
-        return TransferMatrix.from_scores(
+        matrix = TransferMatrix.from_scores(
             self.scores,
             masked=self.masked,
             tasks=self.manifest.tasks,
@@ -107,6 +109,7 @@ class StudyFolder:
             parameters=self.manifest.parameters,
             mixtures=self.mixtures,
         )
+        return replace(matrix, budget=self.manifest.budget)
 
 
 def read_manifest(folder: Path) -> StudyManifest:

@@ -41,6 +41,7 @@ def write_views(study: Study, store: Store) -> None:
             name=study.recipe.name,
             model=study.recipe.model.model_name_or_path,
             parameters=parameters(study.recipe.model.model_name_or_path),
+            budget=study.recipe.budget,
             tasks=_tasks(study),
         )
         write_study(
