@@ -1,16 +1,14 @@
-"""A preview in the terminal and as JSON: the candidates by merged objective, and how far to trust it. Fits 80 columns."""
+"""A preview in the terminal: the candidates by merged objective, and how far to trust it. Fits 80 columns."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
-from typing import Any
 
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tvt.core.preview import Agreement, Candidate, Gain, Preview, Previewed
+from tvt.core.preview import Agreement, Candidate, Gain, Preview
 from tvt.report.table_style import TABLE
 
 MISSING = "–"
@@ -98,41 +96,6 @@ def agreement_sentences(preview: Preview) -> list[str]:
         nearer = "merging" if merged.error < predicted.error else "the prediction"
         told.append(f"On single gains {nearer} is nearer: {merged.error:.3f} off merged, {predicted.error:.3f} off predicted.")
     return told
-
-
-def preview_json(preview: Preview) -> dict[str, Any]:
-    """The key ``preview`` of ``tvt select --json``; what is not known is null."""
-    return {
-        "about": preview.notes[0] if preview.notes else "",
-        "objective": preview.objective,
-        "targets": list(preview.targets),
-        "counting": dict(preview.counting),
-        "selected": preview.selected,
-        "candidates": [_candidate_json(p) for p in preview.candidates],
-        "agreement": [asdict(a) for a in preview.agreement],
-        "trained_error": preview.trained_error,
-        "questions_asked": preview.asked,
-        "notes": list(preview.notes),
-    }
-
-
-def _candidate_json(p: Previewed) -> dict[str, Any]:
-    def gains(of: Mapping[str, Gain]) -> dict[str, Any]:
-        return {t: {"gain": g.value, "error": g.error} for t, g in of.items()}
-
-    return {
-        "mixture": p.candidate.label,
-        "about": p.candidate.about,
-        "weights": p.candidate.weights,
-        "counts": dict(p.candidate.counts),
-        "objective": {figure: p.objective.get(figure) for figure in ("merged", "predicted", "linear", "trained")},
-        "merged": gains(p.merged),
-        "predicted": gains(p.predicted),
-        "linear": dict(p.linear),
-        "trained": gains(p.trained),
-        "seeds": {"merged": list(p.merged_seeds), "trained": list(p.trained_seeds)},
-        "missing": p.missing,
-    }
 
 
 def _listed(preview: Preview, short: Callable[[str], str]) -> str:

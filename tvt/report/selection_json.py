@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tvt.core.mixture import FailedSelection, Prediction
+from tvt.report.preview_json import preview_json
 from tvt.report.selection_told import SelectionTold
 from tvt.selection.fit import FitReport
 from tvt.selection.kappa import Curvature
@@ -40,6 +41,8 @@ def selection_json(told: SelectionTold) -> dict[str, Any]:
         answer["sensitivity"] = {"kappa": {f"{kappa:.6g}": weights for kappa, weights in told.sensitivity.items()}}
     if told.frontier:
         answer["frontier"] = [point.to_json() for point in told.frontier]
+    if told.preview is not None:
+        answer["preview"] = preview_json(told.preview)
     if told.fit is not None:
         answer["fit"] = fit_json(told.fit)
     return answer

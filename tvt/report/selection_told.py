@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from tvt.core.mixture import Mixture
+from tvt.core.preview import Preview
 from tvt.core.selection import SelectionSpec
 from tvt.selection.fit import FitReport
 from tvt.selection.frontier import FrontierPoint, Kind
@@ -27,5 +28,7 @@ class SelectionTold:
     """kappa of the log response and how it came about."""
     frontier: tuple[FrontierPoint, ...] = ()
     frontier_kind: Kind = "harm"
+    preview: Preview | None = None
+    """What merged adapters score for this and other mixtures."""
     short: Callable[[str], str] = str
     """A task's abbreviation, where the study knows one."""
