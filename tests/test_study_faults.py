@@ -18,6 +18,7 @@ from study_world import QUICK, Tvt, World, done, specs, wait_for, workers
 
 from tvt.data.question_files import write_jsonl
 from tvt.study.store import Store
+from tvt.study.tidy import KEPT_LOGS, tidy
 
 
 @pytest.fixture(scope="module")
@@ -247,3 +248,44 @@ def test_a_killed_command_takes_its_workers_along(first: Path, world: World, tvt
         wait_for(lambda: study_world.members(process.pid) == [process.pid] or not study_world.members(process.pid))
     done(tvt("study", "run", world.recipe, "-o", study, "--workers", "2"))
     same(study, first)
+
+
+def test_an_interrupted_command_ends_its_workers_and_goes_on_later(first: Path, world: World, tvt: Tvt, tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    process = tvt.start("study", "run", world.recipe, "-o", study, "--workers", "2")
+    wait_for(lambda: list(study.glob("runs/*/checkpoints")), process)
+    os.killpg(process.pid, signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert stderr.endswith("tvt: interrupted\n")
+    assert "defect" not in stderr
+    wait_for(lambda: not study_world.members(process.pid))
+    assert list(study.glob("logs/.job-*")) == []
+    done(tvt("study", "run", world.recipe, "-o", study, "--workers", "2"))
+    same(study, first)
+
+
+def test_only_what_dead_processes_left_is_removed(study: Path) -> None:
+    dead, living = run_of(study, "Alpha"), run_of(study, "Beta")
+    for run in (dead, living):
+        (run / ".scores.json.abc.tmp").touch()
+        (run / ".adapter.unfinished").mkdir()
+        (run / ".adapter.unfinished" / "adapter_config.json").touch()
+    answers = next(study.glob("answers/*/"))
+    (answers / ".chunk-000002.jsonl.abc.tmp").touch()
+    for number in range(KEPT_LOGS + 5):
+        path = study / "logs" / f"worker-machine-{number}-0.log"
+        path.touch()
+        os.utime(path, (number, number))
+    (study / "logs" / ".job-machine-1.json").touch()
+    before = sorted(path for path in study.rglob("*") if path.is_file())
+    with Store(study).claim(living.name):
+        tidy(study)
+    gone = {str(path.relative_to(study)) for path in before if not path.exists()}
+    assert gone == {
+        f"runs/{dead.name}/.scores.json.abc.tmp",
+        f"runs/{dead.name}/.adapter.unfinished/adapter_config.json",
+        f"answers/{answers.name}/.chunk-000002.jsonl.abc.tmp",
+        "logs/.job-machine-1.json",
+        *(f"logs/worker-machine-{number}-0.log" for number in range(5)),
+    }

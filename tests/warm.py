@@ -41,6 +41,7 @@ limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 told = dict(argv=sys.argv[1:], env=dict(os.environ), cwd=os.getcwd(), handles=handles, limits=limits)
 stream.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", handles))])
 stream.sendall(json.dumps(told).encode() + b"\\n")
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # the fork gets it too, and decides
 told = stream.recv(16)
 status = int(told) if told else 9
 if os.WIFSIGNALED(status):

@@ -36,7 +36,8 @@ class StudyProgress:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._bars.stop()
+        if self._console.is_terminal:
+            self._bars.stop()
 
     def __call__(self, event: Mapping[str, Any]) -> None:
         """Show one event of :func:`tvt.study.local.do_locally`."""

@@ -23,6 +23,7 @@ from tvt.io.adapter_file import verify_adapter
 from tvt.study import mishaps
 from tvt.study.jobs import Job, Task, Where
 from tvt.study.store import Cell, Finished, Store, exclusively
+from tvt.study.tidy import clear
 from tvt.train import Progress, train
 from tvt.train.checkpoints import remove_other_layouts, steps_done
 from tvt.train.record import ADAPTER, CHECKPOINTS, RUN
@@ -61,6 +62,7 @@ class Executor:
                 return "held"
             if self.store.status(task.run_id, task.keys) in ("done", "failed"):
                 return "nothing"
+            clear(self.store.run_folder(task.run_id))
             try:
                 with mishaps.told(self.job.folder, task.run.name):
                     self.store.begin(task.run_id, task.run, task.identity)

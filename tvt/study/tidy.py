@@ -11,14 +11,19 @@ KEPT_LOGS = 40
 _LEFT = (".*.tmp", ".*.unfinished", ".job-*.json")
 
 
+def clear(folder: Path) -> None:
+    """Remove unfinished files and folders from a folder of which the caller holds the lock."""
+    for pattern in _LEFT:
+        _remove(folder, pattern)
+
+
 def tidy(study: Path) -> None:
     """Remove unfinished files and folders of processes that are gone, and the oldest logs."""
     for lock in (study / ".views", study / "data" / ".lock", *study.glob("answers/*/.lock"), *study.glob(f"runs/*/{CLAIM}")):
         if lock.exists():
             with attempted(lock) as free:
                 if free:
-                    for pattern in _LEFT:
-                        _remove(lock.parent, pattern)
+                    clear(lock.parent)
     logs = study / "logs"
     for job in logs.glob(".job-*.json"):
         with attempted(job) as free:
