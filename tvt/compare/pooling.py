@@ -44,7 +44,9 @@ def pooled(values: Floats) -> SeedNoise | None:
     ``[MS(b) + (E - 1) MS(e)] / E``: the variance within mixtures, averaged over them. MS(b) counts as at least MS(e). A seed
     that moves all mixtures together is one observation, however many mixtures repeat it, so the degrees of freedom of one
     mixture alone are Satterthwaite's over both mean squares: K - 1 where such a common effect is all there is, and never more
-    than the (E - 1)(K - 1) of MS(e).
+    than the (E - 1)(K - 1) of MS(e). Two seeds may by chance hide a common effect: where it is nearly all of the noise between
+    seeds, simulated tests at 5% against the base model rejected a true null in 7 to 15% of the cases (7 to 13% unpooled).
+    Differences of two mixtures are free of it.
     """
     entries, seeds = values.shape
     if entries < 2 or seeds < 2:
