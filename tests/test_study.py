@@ -300,7 +300,7 @@ def test_a_diverging_run_masks_its_cells_and_the_rest_goes_on(blind: World, tvt:
     recipe = study_world.write_recipe(blind.folder, "two.yaml", targets=["Alpha", "Beta"])
     told = done(tvt("study", "run", recipe, "-o", study, "--workers", "1"))
     assert "FAILED 3/3  Beta, seed 0: step 1: the loss is nan; nothing was changed by it; lower training.learn" in told.stderr
-    assert "2 runs done, 1 runs failed" in told.stdout
+    assert "2 runs done, 1 run failed" in told.stdout
     masked = [row for row in rows_of(study) if row["source"] == "Beta"]
     assert [(row["target"], row["correct"]) for row in masked] == [("Alpha", ""), ("Beta", "")]
     assert all(row["reason"].startswith("step 1: the loss is nan") for row in masked)
@@ -333,7 +333,7 @@ def test_all_runs_failed(blind: World, tvt: Tvt, tmp_path: Path) -> None:
     recipe = study_world.write_recipe(blind.folder, "one.yaml", sources=["Beta"], targets=["Alpha"])
     told = tvt("study", "run", recipe, "-o", tmp_path / "s")
     assert told.returncode == 6
-    assert "tvt: all 1 runs failed, the first because: step 1: the loss is nan" in told.stderr
+    assert "tvt: the only run failed: step 1: the loss is nan" in told.stderr
     assert [row["source"] for row in rows_of(tmp_path / "s")] == ["base", "Beta"]
 
 

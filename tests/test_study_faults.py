@@ -176,7 +176,7 @@ def test_changed_rows_and_questions_are_told(study: Path, world: World, tvt: Tvt
     told = done(tvt("study", "plan", copy.recipe, "-o", study))
     assert "note: changed since the last run: the training rows of Alpha: runs are made anew" in told.stderr
     assert "note: changed since the last run: the questions of Gamma: adapters stay and are scored anew" in told.stderr
-    assert "1 runs to train, 12 examples, 50 questions to ask" in told.stdout
+    assert "1 run to train, 12 examples, 50 questions to ask" in told.stdout
 
 
 def test_a_damaged_record_names_its_file_and_the_step(study: Path, first: Path, world: World, tvt: Tvt) -> None:
@@ -213,7 +213,7 @@ def test_a_run_that_takes_its_process_down_is_failed_and_the_rest_goes_on(
     assert f"Alpha, seed 0: {reason}; runs/{run}/worker.log may say more; try again with --retry-failed" in stderr
     assert (folder / "worker.log").is_file()
     assert 3 <= len(killed) <= 5
-    assert "1 runs failed" in stdout
+    assert "1 run failed" in stdout
     assert "2 runs done" in stdout
     assert f"seed_0,Alpha,Gamma,,,,{chr(34) if ',' in reason else ''}{reason}" in (study / "scores.csv").read_text()
     told = done(tvt("study", "run", world.recipe, "-o", study, "--retry-failed", *slow))
@@ -225,7 +225,7 @@ def test_a_run_that_takes_its_process_down_is_failed_and_the_rest_goes_on(
 def test_a_smaller_batch_after_a_kill_in_training(first: Path, world: World, tvt: Tvt, tmp_path: Path) -> None:
     """As the message for want of memory advises: it changes no result, but no checkpoint fits it."""
     study = tmp_path / "study"
-    more = ("--set", "training.num_train_epochs=10")
+    more = ("--set", "training.num_train_epochs=3")
     process = tvt.start("study", "run", world.recipe, "-o", study, "--workers", "1", *more)
     wait_for(lambda: list(study.glob("runs/*/checkpoints/checkpoint-*/checkpoint.json")), process)
     os.killpg(process.pid, signal.SIGKILL)

@@ -108,7 +108,8 @@ def do_runs(session: Session, tasks: list[Task], workers: int | None, *, retry: 
     failed = [task for task in tasks if session.store.status(task.run_id, task.keys) == "failed"]
     trained = [task for task in tasks if not task.run.is_base]
     if trained and len(failed) == len(trained):
-        raise TrainingError(f"all {len(failed)} runs failed, the first because: {session.store.failure(failed[0].run_id)}")
+        which = f"all {len(failed)} runs failed, the first because" if len(failed) > 1 else "the only run failed"
+        raise TrainingError(f"{which}: {session.store.failure(failed[0].run_id)}")
 
 
 def _open(path: Path, output: Path | None, overrides: tuple[str, ...]) -> Session:
@@ -131,8 +132,10 @@ def _open(path: Path, output: Path | None, overrides: tuple[str, ...]) -> Sessio
 def _summary(session: Session, tasks: list[Task]) -> str:
     from collections import Counter
 
+    from tvt.report.study_tables import runs
+
     counted = Counter(session.status(tasks).values())
-    return ", ".join(f"{count} runs {status}" for status, count in counted.items())
+    return ", ".join(f"{runs(count)} {status}" for status, count in counted.items())
 
 
 def _show(session: Session, tasks: list[Task], as_json: bool) -> None:

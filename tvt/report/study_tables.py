@@ -79,9 +79,14 @@ def size(count: float) -> str:
     return f"{count:.1f} TB"
 
 
+def runs(count: int) -> str:
+    """How many runs."""
+    return f"{count:,} run{'' if count == 1 else 's'}"
+
+
 def cost_sentence(estimate: Any, workers: int) -> str:
     """What is still to do and what it will take."""
-    todo = f"{estimate.training_runs} runs to train, {estimate.examples:,} examples, {estimate.questions:,} questions to ask"
+    todo = f"{runs(estimate.training_runs)} to train, {estimate.examples:,} examples, {estimate.questions:,} questions to ask"
     if estimate.seconds is None:
         return f"{todo}. The model's size is not known, so there is no estimate of time before the first run is done."
     guess = "a rough guess from the model's size, for a data centre GPU"
