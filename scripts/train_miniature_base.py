@@ -193,6 +193,7 @@ def card(found: dict[str, float], clear: dict[str, float], parameters: int, args
             f"`scripts/train_miniature_base.py` (seed {args.seed}, {args.stop} steps of {args.batch} questions, one",
             "CPU thread). It knows the prompts of tvt's miniature world and nothing else. It was trained without",
             "fog; the questions' pictures lie in fog, so that finetuning has room and tasks have something to share.",
+            "In fog it says A too often (part of what any finetuning adds is undoing that), and its counting is at chance.",
             "",
             f"Accuracy on {args.report:,} questions a task of the `report` split (seed {args.seed}), and on the same questions",
             f"without fog; one standard error is at most {100 * 0.5 / math.sqrt(args.report):.1f} points:",
