@@ -299,6 +299,7 @@ def test_tables_and_json(study: Session) -> None:
     assert "not a promise" in " ".join(text.split())
     told = preview_json(found)
     json.dumps(told, allow_nan=False)
+    assert any("dilutes" in note for note in told["notes"])
     assert "not a promise" in told["about"]
     assert told["candidates"][0]["merged"].keys() == {"Beta", "Gamma"}
 

@@ -3,6 +3,9 @@
 The merge for a seed sums that seed's single-source adapters, so its change of the base model is the weighted mean of theirs.
 Training on the mixture gives another change: sources meet in the same steps. What the merge says is therefore a measurement of
 something near, and :class:`tvt.core.preview.Agreement` says how near it came wherever a mixture was trained as well.
+
+Help usually grows less than in proportion to a source's examples, while its share of the merge is in proportion: merges of many
+sources tend to understate them.
 """
 
 from __future__ import annotations
@@ -292,6 +295,11 @@ def _gains(study: Study, base: Sequence[Score], scores: Sequence[Score]) -> dict
 
 def _notes(study: Study, prepared: Prepared, order: Sequence[Previewed]) -> Iterator[str]:
     yield LOOK
+    if any(p.candidate.single for p in order) and any(not p.candidate.single for p in order):
+        yield (
+            "a merge dilutes what each source adds, and one source alone is not diluted: mixtures of several sources tend to "
+            "look worse beside it than they train"
+        )
     if len(study.recipe.seeds) == 1:
         yield "one seed: the errors leave out the noise between seeds, which is unknown"
     incomplete = [p for p in order if p.missing is not None]
