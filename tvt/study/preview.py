@@ -70,9 +70,6 @@ def preview(
         InputError: a target that is none of the study's, adapters that cannot be merged, or none that is there at all.
     """
     targets = wished_targets(prepared)
-    unknown = [t for t in targets if t not in session.study.targets]
-    if unknown:
-        raise InputError(*(f"target {t} is none of the study {session.store.folder}; it cannot be previewed" for t in unknown))
     found = _Merges(session, targets).score(candidates, progress)
     runs = {c.label: list(trained_scores(session, c, targets)) for c in candidates}
     previewed = _previewed(session.study, prepared, targets=targets, candidates=candidates, found=found, runs=runs)
@@ -145,6 +142,9 @@ class _Merges:
 
     def __init__(self, session: Session, targets: Sequence[str]) -> None:
         self.study, self.store = session.study, session.store
+        unknown = [t for t in targets if t not in self.study.targets]
+        if unknown:
+            raise InputError(*(f"target {t} is none of the study {self.store.folder}; it cannot be previewed" for t in unknown))
         recipe = self.study.recipe
         self._evaluator = Evaluator(recipe.model, recipe.evaluation, self.store.answers)
         self._questions = {t: tuple(read(locate(self.study.targets[t], "evaluation"), t)) for t in targets}
