@@ -179,6 +179,14 @@ def test_changed_rows_and_questions_are_told(study: Path, world: World, tvt: Tvt
     assert "1 run to train, 12 examples, 50 questions to ask" in told.stdout
 
 
+def test_leftovers_go_also_where_nothing_is_to_do(study: Path, first: Path, world: World, tvt: Tvt) -> None:
+    """A command that was killed after its last run, before its end."""
+    (study / "logs" / ".job-machine-1.json").touch()
+    (study / ".scores.csv.abc.tmp").touch()
+    done(tvt("study", "run", world.recipe, "-o", study))
+    same(study, first)
+
+
 def test_a_damaged_record_names_its_file_and_the_step(study: Path, first: Path, world: World, tvt: Tvt) -> None:
     path = run_of(study, "Beta") / "scores.json"
     path.write_bytes(path.read_bytes()[:100])

@@ -56,6 +56,8 @@ def do_locally(job: Job, workers: int, tell: Callable[[Event], None]) -> None:
         InputError: something stopped a worker that would stop all runs; what is done is kept.
         TvtError: a worker ended with a defect.
     """
+    with exclusively(job.folder / "logs" / ".lock"):
+        tidy(job.folder)
     if job.tasks:
         _Pool(job, min(workers, len(job.tasks)), tell).run()
 
@@ -108,7 +110,6 @@ class _Pool:
     def _told(self) -> Iterator[None]:
         """Keep the job's file while workers need it; the lock tells others that it is no leftover."""
         with exclusively(self._job_file.parent / ".lock"):
-            tidy(self._job.folder)
             atomic.write_text(self._job_file, self._job.dump())
             lock = os.open(self._job_file, os.O_RDONLY)
             fcntl.flock(lock, fcntl.LOCK_EX)
