@@ -113,7 +113,7 @@ def test_json_has_every_figure_and_no_nan() -> None:
     comparison = told(of)
     answer = without_nan(comparison_json(comparison))
     assert isinstance(answer, dict)
-    assert answer["schema"] == 2
+    assert answer["schema"] == 1
     assert tuple(answer["differences_family"]) == comparison.differences_family
     assert answer["verdict"]["uniform"] == comparison.difference("uniform", None).verdict
     (mean,) = [d for d in answer["differences"] if d["against"] == "uniform" and d["target"] is None]

@@ -13,7 +13,7 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
     """The object of ``tvt compare --json``. What is not known is null, never NaN."""
     mean = {c.against: c.verdict for c in comparison.differences if c.target is None}
     answer = {
-        "schema": 2,
+        "schema": 1,
         "verdict": mean,
         "sentences": list(comparison.verdict),
         "entries": [e.model_dump() for e in comparison.entries],
