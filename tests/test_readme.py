@@ -65,7 +65,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for task in load_study("qwen2.5-vl-7b").sources:
         write_jsonl(questions(task, 40), path / "data" / f"{task}.jsonl")
     write_jsonl(questions("Jigsaw", 20, start=1000), path / "val.jsonl")
+    write_jsonl(questions("Jigsaw", 20, start=2000), path / "test.jsonl")
+    write_jsonl(questions("Counting", 20, start=1000), path / "counting-val.jsonl")
     (path / "recipe.yaml").write_text(RECIPE)
+    (path / "study.yaml").write_text(STUDY)
+    (path / "tasks").mkdir()
+    for name, text in MANIFESTS.items():
+        (path / "tasks" / f"{name}.yaml").write_text(text)
     return path
 
 
@@ -77,6 +83,20 @@ targets: [Jigsaw]
 training: {per_device_train_batch_size: 16}
 """
 
+STUDY = """\
+name: readme-study
+model: {model_name_or_path: base, dtype: float32}
+manifests: [tasks]
+sources: [Jigsaw, Counting]
+targets: [Jigsaw, Counting]
+budget: 32
+training: {per_device_train_batch_size: 16}
+"""
+MANIFESTS = {
+    "Jigsaw": next(text for language, text in BLOCKS if language == "yaml"),
+    "Counting": "name: Counting\ntraining: {path: ../data/Counting.jsonl}\nevaluation: {path: ../counting-val.jsonl}\n",
+}
+
 
 def questions(task: str, count: int, start: int = 0) -> list[Question]:
     return [
@@ -85,14 +105,14 @@ def questions(task: str, count: int, start: int = 0) -> list[Question]:
             task=task,
             prompt=f"Picture {k} of {task}: is it light? (A) yes (B) no",
             options=("yes", "no"),
-            answer="AB"[k % 2],
+            answer="AB"[k // 2 % 2],  # not what the picture shows: no model, however lucky its start, gets all of them right
             images=(tiny_models.picture(k % 2, 28),),
         )
         for k in range(start, start + count)
     ]
 
 
-@pytest.mark.parametrize("line", commands())
+@pytest.mark.parametrize("line", commands(), ids=lambda line: line.partition("#")[0].strip()[:90])
 def test_every_command_runs(line: str, folder: Path) -> None:
     done = run(line, folder)
     assert done.returncode == 0, done.stderr
