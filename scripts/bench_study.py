@@ -3,7 +3,7 @@
     python scripts/bench_study.py [--tasks 8] [--seeds 2] [--rows 320] [--questions 100]
 
 The loop is what one writes without tvt: for each task and seed a TRL script, then a script that loads the adapter and asks
-every question with ``generate``; told beside it is the same loop with scoring in batches. All on the miniature's model and tasks,
+every question with ``generate``; told beside it is the same loop with scoring in batches. All on the miniature,
 whole commands, process start-up included, one after the other on the same machine.
 """
 
