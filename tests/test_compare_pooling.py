@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tvt.compare.answers import Answered
-from tvt.compare.contrasts import contrast, holm
+from tvt.compare.contrasts import contrast
 from tvt.compare.engine import compare
 from tvt.compare.pooling import layout, pooled, seed_noise
 from tvt.compare.statistics import Block, SeedVariance, estimate
 from tvt.core.comparison import Entry, Estimate, Measured
+from tvt.core.correction import holm
 from tvt.core.selection import SelectionSpec
 
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from tvt.compare.contrasts import holm
 from tvt.compare.statistics import Block, accuracy_block, estimate, pgf_block
+from tvt.core.correction import holm
 from tvt.core.pgf import item_standard_error, perfection_gap_factor
 
 

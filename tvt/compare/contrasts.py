@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
 from scipy import stats
 
 from tvt.compare.answers import Answered
 from tvt.compare.pooling import seed_noise
 from tvt.compare.statistics import LEVEL, SeedVariance, accuracy_block, estimate, pgf_block
 from tvt.core.comparison import Contrast, Estimate, Tested
-from tvt.core.pgf import Floats
+from tvt.core.correction import holm
 
 
 def contrast(answered: Answered, entry: str, against: str | None, weights: Mapping[str, float]) -> Contrast:
@@ -131,16 +130,6 @@ def corrected(contrasts: Sequence[Contrast]) -> tuple[tuple[Contrast, ...], int]
 
 def _p(of: Contrast) -> float:
     return 1.0 if of.estimate is None else of.estimate.p
-
-
-def holm(p: Sequence[float]) -> list[float]:
-    """Holm's step-down corrected p-values, in the order given."""
-    values: Floats = np.asarray(p, dtype=float)
-    order = np.argsort(values, kind="stable")
-    steps = np.maximum.accumulate(values[order] * np.arange(values.size, 0, -1))
-    out = np.empty(values.size)
-    out[order] = np.minimum(steps, 1.0)
-    return [float(v) for v in out]
 
 
 def _together(of: Estimate | None, count: int) -> Estimate | None:

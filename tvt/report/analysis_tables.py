@@ -22,6 +22,7 @@ from tvt.transfer.cliques import Cliques
 from tvt.transfer.groups import Grouping
 from tvt.transfer.noise import Noise, sign_unstable
 from tvt.transfer.personas import KINDS, Personas
+from tvt.transfer.standing import Standing
 
 MISSING = "–"
 MOST_ROWS = 40
@@ -129,7 +130,7 @@ def groups_table(grouping: Grouping) -> Group:
     return _titled(f"Mean PGF by {grouping.by} (cells), from row to column{missing}", table)
 
 
-def noise_table(of: Noise, matrix: TransferMatrix) -> Group:
+def noise_table(of: Noise, standing: Standing | None, matrix: TransferMatrix) -> Group:
     """How far the matrix can be trusted."""
     table = _table(header=False)
     table.add_column("", overflow="fold")
@@ -148,10 +149,22 @@ def noise_table(of: Noise, matrix: TransferMatrix) -> Group:
         ("standard error from questions, median", _number(of.item_se_median), ""),
         ("share of error from questions", _percent(of.item_share), "at most; rest: between runs"),
         ("missing cells", str(of.missing), f"of {total}"),
+        *_standing_rows(standing),
     ]
     for row in rows:
         table.add_row(*row)
     return _titled("Noise", table)
+
+
+def _standing_rows(of: Standing | None) -> list[tuple[str, str, str]]:
+    """How many transfers are more than noise."""
+    if of is None:
+        return []
+    apart = len(of.helps) + len(of.harms)
+    return [
+        ("transfers that stand out of it", str(apart), f"of {of.tested}: {len(of.helps)} help, {len(of.harms)} harm"),
+        ("own gains that stand out of it", str(len(of.own)), f"of {of.own_tested} (t tests, Holm, 5%)"),
+    ]
 
 
 def personas_table(found: Personas) -> Group:
@@ -216,7 +229,7 @@ def _print_study(study: StudyAnalysis, console: Console, errors: bool) -> None:
         aggregates_table(study),
         cliques_table(study),
         *map(groups_table, study.groups),
-        noise_table(study.noise, matrix),
+        noise_table(study.noise, study.standing, matrix),
     ):
         console.print()
         console.print(table)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
 
@@ -27,6 +27,7 @@ from tvt.transfer.groups import Grouping, groupings
 from tvt.transfer.noise import Noise, between_studies, noise
 from tvt.transfer.personas import ALPHA, KINDS, Personas, personas
 from tvt.transfer.ranks import least_p
+from tvt.transfer.standing import Standing, standing
 
 SCHEMA = 1
 SIGNS: Mapping[str, int] = {"positive": 1, "negative": -1}
@@ -44,6 +45,8 @@ class StudyAnalysis:
     cliques: Mapping[str, Cliques]
     """``positive``, ``negative``, and the same with ``_every_seed``, ``_test``, and ``_threshold`` where one was given."""
     noise: Noise
+    standing: Standing | None
+    """Transfers that stand out of the noise; ``None`` where the noise is not known."""
     groups: tuple[Grouping, ...]
 
 
@@ -179,6 +182,7 @@ def _study(name: str, matrix: TransferMatrix, alpha: float, threshold: float | N
         malleability=malleability(matrix, with_self=with_self),
         cliques=cliques,
         noise=noise(matrix),
+        standing=standing(matrix),
         groups=groupings(matrix, with_self=with_self),
     )
 
@@ -241,6 +245,7 @@ def _study_json(study: StudyAnalysis) -> dict[str, Any]:
         "malleability": _aggregate_json(study.malleability),
         "cliques": {word: [list(c) for c in cliques.members] for word, cliques in study.cliques.items()},
         "noise": _noise_json(study.noise),
+        "stand_out": _standing_json(study.standing),
         "groups": {g.by: _grouping_json(g) for g in study.groups},
     }
 
@@ -289,6 +294,10 @@ def _noise_json(of: Noise) -> dict[str, Any]:
         "se_items_median": known(of.item_se_median),
         "item_share": known(of.item_share),
     }
+
+
+def _standing_json(of: Standing | None) -> dict[str, Any] | None:
+    return None if of is None else {**asdict(of), "helps": list(map(list, of.helps)), "harms": list(map(list, of.harms))}
 
 
 def _grouping_json(of: Grouping) -> dict[str, Any]:
