@@ -11,11 +11,13 @@ import yaml
 from mixing_rows import picture
 
 from tvt.core.question import Question
+from tvt.core.recipe import Recipe
 from tvt.data.miniature import MINIATURE_TASKS, generate
 from tvt.data.question_files import read_questions, write_jsonl, write_parquet
 from tvt.data.task_questions import as_file, choose, identify, locate, read
 from tvt.data.tasks import QuestionData, bundled_root, find_manifests, load_manifest, read_folder
 from tvt.errors import InputError
+from tvt.study.plan import load_study_plan
 
 
 def rows(count: int = 4) -> list[Question]:
@@ -129,3 +131,20 @@ def test_bad_rows_are_found_by_their_digest(tmp_path: Path) -> None:
 def test_the_stream_is_lazy() -> None:
     data = QuestionData(dataset="tvt/miniature", config="Jigsaw", split="select", questions=10**9)
     assert len(list(islice(read(data, "Jigsaw"), 3))) == 3
+
+
+def test_training_rows_that_are_scored_are_refused(tmp_path: Path) -> None:
+    write_parquet(rows(6), tmp_path / "train.parquet")
+    write_jsonl(rows(6)[4:], tmp_path / "val.jsonl")
+    manifest(tmp_path, training={"path": "train.parquet"}, evaluation={"path": "val.jsonl"})
+    recipe = Recipe.model_validate(
+        {
+            "name": "shared",
+            "model": {"model_name_or_path": "any"},
+            "manifests": [str(tmp_path / "mine.yaml")],
+            "sources": ["mine"],
+            "targets": ["mine"],
+        }
+    )
+    with pytest.raises(InputError, match=r"the same question as .*val.jsonl:1, which is scored \(2 rows of mine are\)"):
+        load_study_plan(recipe)

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from tvt.core.question import Question
 from tvt.core.task import resolve_name
-from tvt.data.question_checks import scan
+from tvt.data.question_checks import EvaluationSet, scan
 from tvt.data.question_files import open_questions, read_questions, write_parquet
 from tvt.data.tasks import MINIATURE, QuestionData, TaskManifest
 from tvt.errors import InputError
@@ -75,18 +75,30 @@ def read(data: QuestionData, task: str) -> Iterator[Question]:
         raise _from_hub(data, task)
 
 
-def identify(data: QuestionData, task: str) -> str:
+def identify(data: QuestionData, task: str, forbidden: EvaluationSet | None = None) -> str:
     """Digest of what the questions are, images included: the same rows have the same, in whatever file they lie.
 
+    Args:
+        data: where they are.
+        task: whose they are.
+        forbidden: questions that must not be among them.
+
     Raises:
-        InputError: not there, or faulty; every fault, one line each.
+        InputError: not there, faulty, or shared with ``forbidden``; every fault, one line each.
     """
     told: dict[str, Any]
     if data.path is not None:
         source = open_questions(Path(data.path))
         if not source.rows:
             raise InputError(f"{data.path}: no questions of {task}; fill the file or name another one in the manifest")
-        told = {"content": scan(source).digest, "questions": data.questions}
+        found = scan(source, forbidden)
+        if found.shared:
+            first = found.shared[0]
+            raise InputError(
+                f"{source.where(first.row)}: the same question as {first.where}, which is scored ({len(found.shared)} rows of "
+                f"{task} are); remove them from the training rows"
+            )
+        told = {"content": found.digest, "questions": data.questions}
     elif data.dataset == MINIATURE:
         told = {"miniature": _MINIATURE_VERSION, "task": data.config, "split": _split(data), "questions": data.questions}
     else:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tvt.core.recipe import Recipe
 from tvt.core.run import Part, Run
 from tvt.data.mix_plan import LAYOUT
+from tvt.data.question_checks import EvaluationSet
 from tvt.data.task_questions import choose, count, identify, locate
-from tvt.data.tasks import TaskManifest, find_manifests
+from tvt.data.tasks import QuestionData, TaskManifest, find_manifests
 from tvt.errors import InputError
 from tvt.evaluate.identity import SCORER_VERSION
 from tvt.io import digest
@@ -87,16 +90,20 @@ def load_study_plan(recipe: Recipe, progress: Callable[[str], object] = str) -> 
         progress: told which task's rows are read.
 
     Raises:
-        InputError: unknown tasks, missing files, bad rows: every fault, one line each.
+        InputError: unknown tasks, missing files, bad rows, training rows that are also scored: every fault, one line each.
     """
     manifests = find_manifests(recipe.manifests)
     faults: list[str] = []
     sources = _gather(lambda: choose(recipe.sources, manifests, "sources"), faults)
     targets = _gather(lambda: choose(recipe.targets, manifests, "targets"), faults)
     training: dict[str, str] = {}
+    scored = _scored(targets.values())
     for name, manifest in sources.items():
         progress(name)
-        _gather(lambda m=manifest: training.update({m.name: identify(locate(m, "training"), m.name)}), faults)  # type: ignore[misc]
+        _gather(
+            lambda m=manifest: training.update({m.name: identify(locate(m, "training"), m.name, scored)}),  # type: ignore[misc]
+            faults,
+        )
     questions: dict[tuple[str, Part], str] = {}
     sizes: dict[tuple[str, Part], int] = {}
     for name, manifest in targets.items():
@@ -114,6 +121,18 @@ def load_study_plan(recipe: Recipe, progress: Callable[[str], object] = str) -> 
         sizes=sizes,
         base=base_digest(recipe.model.model_name_or_path),
     )
+
+
+def _scored(targets: Iterable[TaskManifest]) -> EvaluationSet:
+    """The questions in files that are scored on, and hence not trained on; drawn ones share none with training rows."""
+    found = EvaluationSet()
+    for manifest in targets:
+        for part in _parts(manifest):
+            data: QuestionData | None = getattr(manifest, part)
+            if data is not None and data.path is not None:
+                with suppress(InputError):  # faults are told where the questions are identified
+                    found.add(Path(data.path))
+    return found
 
 
 def _question_digests(manifest: TaskManifest, recipe: Recipe) -> dict[tuple[str, Part], str]:
