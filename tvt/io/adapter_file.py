@@ -72,6 +72,7 @@ def write_record(folder: Path, expected: Shapes, **more: Any) -> Adapter:
         InputError: the files do not hold the very tensors that were trained.
     """
     shapes = check_weights(folder / WEIGHTS, expected)
+    (folder / WEIGHTS).chmod(0o644)  # safetensors lets nobody else read it; on a shared disk others score it
     config = _config(folder)
     if isinstance(config.get("target_modules"), list):
         config["target_modules"].sort()  # PEFT writes a set; the same adapter shall have the same bytes

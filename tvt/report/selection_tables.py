@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from rich import box
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -14,6 +12,7 @@ from rich.text import Text
 from tvt.core.mixture import Mixture, Prediction
 from tvt.core.selection import SelectionSpec
 from tvt.report.selection_told import SelectionTold
+from tvt.report.table_style import TABLE
 from tvt.selection.explain import explain, kappa_sentences
 from tvt.selection.fit import FitReport
 from tvt.selection.stability import STRATEGIES, Stability
@@ -44,7 +43,7 @@ def selection_report(told: SelectionTold) -> list[RenderableType]:
 
 def weights_table(mixture: Mixture, stability: Stability | None) -> Table:
     """Weights and counts, largest first, with their range when one run is left out."""
-    table = Table(title=f"Mixture of {mixture.budget:,} examples", **_STYLE)
+    table = Table(title=f"Mixture of {mixture.budget:,} examples", **TABLE)
     table.add_column("source", overflow="fold")
     for name in ("weight", "examples"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -72,7 +71,7 @@ def _ranges(stability: Stability | None) -> dict[str, str]:
 def gains_table(predicted: dict[str, Prediction], spec: SelectionSpec, mixture: Mixture | None = None) -> Table:
     """Predicted gains with intervals: targets asked for first, then the rest from best to worst."""
     scored = any(p.value is not None for p in predicted.values())
-    table = Table(title=f"Predicted gain ({spec.confidence:.0%} interval)", **_STYLE)
+    table = Table(title=f"Predicted gain ({spec.confidence:.0%} interval)", **TABLE)
     table.add_column("target", overflow="fold")
     table.add_column("gain", justify="right", no_wrap=True)
     table.add_column("interval", justify="right", no_wrap=True)
@@ -95,7 +94,7 @@ def gains_table(predicted: dict[str, Prediction], spec: SelectionSpec, mixture: 
 
 def predictions_table(ids: Sequence[str], predictions: Sequence[dict[str, Prediction]], most: int = 40) -> Table:
     """Several mixtures: one row each with the mean prediction and its best and worst target."""
-    table = Table(title=f"Predictions for {len(ids)} mixtures", caption="--json gives every target", **_STYLE)
+    table = Table(title=f"Predictions for {len(ids)} mixtures", caption="--json gives every target", **TABLE)
     table.add_column("mixture", overflow="fold")
     for name in ("mean", "lowest", "highest"):
         table.add_column(name, justify="right", overflow="fold")
@@ -111,7 +110,7 @@ def predictions_table(ids: Sequence[str], predictions: Sequence[dict[str, Predic
 
 def prices_table(mixture: Mixture) -> Table:
     """Binding constraints and what relaxing them would bring."""
-    table = Table(title="What binds", **_STYLE)
+    table = Table(title="What binds", **TABLE)
     table.add_column("constraint", overflow="fold")
     table.add_column("objective per 0.01 relaxed", justify="right", no_wrap=True)
     for name, price in list(mixture.prices.items())[:10]:
@@ -121,7 +120,7 @@ def prices_table(mixture: Mixture) -> Table:
 
 def trust_table(stability: Stability) -> Table:
     """Strategies chosen without a run and scored on it."""
-    table = Table(title=f"Chosen without a run, scored on it ({len(stability.folds)} times)", **_STYLE)
+    table = Table(title=f"Chosen without a run, scored on it ({len(stability.folds)} times)", **TABLE)
     table.add_column("mixture")
     for name in ("promised", "kept", "worst", "best"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -137,7 +136,7 @@ def trust_table(stability: Stability) -> Table:
 
 def fit_table(report: FitReport) -> Table:
     """Out-of-fold quality of a fitted response beside the linear fit's."""
-    table = Table(title=f"Fit on {report.runs} runs: out-of-fold rank correlation", **_STYLE)
+    table = Table(title=f"Fit on {report.runs} runs: out-of-fold rank correlation", **TABLE)
     table.add_column("target", overflow="fold")
     for name in ("fitted", "linear", "RMSE"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -150,7 +149,7 @@ def fit_table(report: FitReport) -> Table:
 def frontier_table(told: SelectionTold) -> Table:
     """The frontier, one mixture a row."""
     points, kind, short = told.frontier, told.frontier_kind, told.short
-    table = Table(title="Frontier: gain against " + ("risk" if kind == "risk" else "the worst harm"), **_STYLE)
+    table = Table(title="Frontier: gain against " + ("risk" if kind == "risk" else "the worst harm"), **TABLE)
     table.add_column("risk" if kind == "risk" else "least gain", justify="right", no_wrap=True)
     table.add_column("gain", justify="right", no_wrap=True)
     table.add_column("± error", justify="right", no_wrap=True)
@@ -192,12 +191,3 @@ def _footer(mixture: Mixture) -> Text:
         f"{solver.name} {solver.status} in {solver.seconds:.2f} s.",
         style="dim",
     )
-
-
-_STYLE: dict[str, Any] = {
-    "box": box.SIMPLE_HEAD,
-    "title_justify": "left",
-    "title_style": "bold",
-    "pad_edge": False,
-    "caption_justify": "left",
-}
