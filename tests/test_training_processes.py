@@ -69,6 +69,12 @@ def test_zero3_through_the_command(alone: TrainingRecord, model: Path, rows: Pat
     verify_adapter(record.adapter)
 
 
+def test_zero1(alone: TrainingRecord, model: Path, rows: Path, tmp_path: Path) -> None:
+    record = train(asked(model, 2, 1), rows, tmp_path / "run", seed=1)
+    assert record.num_processes == 2
+    assert farthest(weights(record), weights(alone)) < 1e-4
+
+
 def test_zero2_resumed(alone: TrainingRecord, model: Path, rows: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     with pytest.raises(StopError):
