@@ -93,6 +93,8 @@ def command(
         from tvt.cli.preview import open_previewed
 
         options["preview"] = open_previewed(studies)
+    if studies and runs_file and (options["kappa"] or options["response"] == "linear"):
+        note("--runs beside a STUDY fits kappa, and there is nothing to fit with --kappa or --response linear")
     evidence = load_evidence(studies, metric, unit, runs_file, lower_is_better)
     budget = getattr(evidence, "budget", None)
     if options["budget"] is None and budget is not None:
