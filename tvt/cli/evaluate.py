@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +9,10 @@ import click
 
 from tvt.cli.data_options import manifests_option
 from tvt.cli.options import echo_json, json_option, note
+from tvt.cli.progress_bar import progress_bar
 from tvt.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tvt.core.question import Question
     from tvt.evaluate.results import CellResult
 
@@ -27,7 +22,6 @@ Examples:
   tvt evaluate a b c --model base --questions Counting=c.jsonl --questions Depth=d.jsonl --json
   tvt evaluate a --model tvt/miniature --dtype float32 --tasks all --manifests miniature
 """
-BAR_AFTER_SECONDS = 2.0
 
 
 @click.command(epilog=EPILOG)
@@ -105,7 +99,7 @@ def command(
 
     model, settings = _settings(options)
     evaluator = Evaluator(model, settings, output, manner=extract)
-    with _bar() as progress:
+    with progress_bar("scoring") as progress:
         results = evaluator.evaluate(who, questions, progress)
     rows = list(zip(["base" if path is None else str(path) for path in who], results, strict=True))
     from tvt.report.evaluation_tables import accuracy_table, warnings
@@ -220,25 +214,3 @@ def _told(who: list[Path | None], results: list[dict[str, CellResult]]) -> list[
         }
         for path, cells in zip(who, results, strict=True)
     ]
-
-
-@contextmanager
-def _bar() -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on stderr, where a person is watching and once it has taken a while."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bars = Progress(*columns, console=Console(stderr=True), transient=True)
-    task = bars.add_task("scoring", total=None)
-    started = time.monotonic()
-
-    def show(done: int, total: int) -> None:
-        bars.update(task, completed=done, total=total)
-        if not bars.live.is_started and sys.stderr.isatty() and time.monotonic() - started > BAR_AFTER_SECONDS:
-            bars.start()
-
-    try:
-        yield show
-    finally:
-        bars.stop()

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tvt.cli.progress_bar import progress_bar
 from tvt.errors import InputError, MissingPackageError
 
 if TYPE_CHECKING:
@@ -17,8 +15,6 @@ if TYPE_CHECKING:
     from tvt.core.preview import Preview
     from tvt.selection.prepare import Prepared
     from tvt.study.session import Session
-
-BAR_AFTER_SECONDS = 2.0
 
 
 def open_previewed(studies: Sequence[str]) -> Session:
@@ -59,27 +55,5 @@ def preview_selection(session: Session, prepared: Prepared, answer: Mixture) -> 
     found = candidates(matrix, answer, prepared, study.recipe.budget, sizes)
     found = distinct((*found, *trained_candidates(study, session.store)))
     first = found[0].label if found and found[0].label == "selected" else None
-    with _bar() as progress:
+    with progress_bar("merged adapters") as progress:
         return preview(session, found, prepared, progress=progress, selected=first)
-
-
-@contextmanager
-def _bar() -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on stderr, where a person is watching and once it has taken a while."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("merged adapters"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bars = Progress(*columns, console=Console(stderr=True), transient=True)
-    task = bars.add_task("merged adapters", total=None)
-    started = time.monotonic()
-
-    def show(done: int, total: int) -> None:
-        bars.update(task, completed=done, total=total)
-        if not bars.live.is_started and sys.stderr.isatty() and time.monotonic() - started > BAR_AFTER_SECONDS:
-            bars.start()
-
-    try:
-        yield show
-    finally:
-        bars.stop()

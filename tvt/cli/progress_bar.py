@@ -1,0 +1,32 @@
+"""A progress bar for commands that count one thing."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+AFTER_SECONDS = 2.0
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on stderr, where a person is watching and once it has taken a while."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bars = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = bars.add_task(what, total=None)
+    started = time.monotonic()
+
+    def show(done: int, total: int) -> None:
+        bars.update(task, completed=done, total=total)
+        if not bars.live.is_started and sys.stderr.isatty() and time.monotonic() - started > AFTER_SECONDS:
+            bars.start()
+
+    try:
+        yield show
+    finally:
+        bars.stop()
