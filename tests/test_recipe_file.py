@@ -101,6 +101,23 @@ def test_batch_that_cannot_be_divided_is_refused() -> None:
         load_recipe(EXAMPLE, ["runtime.num_processes=3"])
 
 
+def test_doses_without_the_study_itself_are_refused() -> None:
+    with pytest.raises(InputError, match="doses: 1 is missing; the study itself is at the full budget"):
+        load_recipe(EXAMPLE, ["doses=[0.25, 0.5]"])
+
+
+def test_paths_start_at_the_recipe_and_the_miniature_has_a_name(tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "tasks").mkdir()
+    path = tmp_path / "recipe.yaml"
+    path.write_text("name: x\nmodel: {model_name_or_path: base}\nmanifests: [tasks, miniature]\nsources: [A]\ntargets: [A]\n")
+    found = load_recipe(path)
+    assert found.model.model_name_or_path == str(tmp_path / "base")
+    assert found.manifests == (str(tmp_path / "tasks"), "miniature")
+    bundled = Path(load_recipe(path, ["model.model_name_or_path=tvt/miniature"]).model.model_name_or_path)
+    assert (bundled / "model.safetensors").is_file()
+
+
 @pytest.mark.parametrize("stage", [1, 2, 3])
 def test_deepspeed_configurations(stage: int) -> None:
     config = json.loads((EXAMPLE.parent / "deepspeed" / f"zero{stage}.json").read_text())

@@ -40,24 +40,35 @@ def data_options(kinds: str, names: str) -> Callable[[F], F]:
     return decorate
 
 
-def source_paths(data: tuple[str, ...]) -> dict[str, str]:
-    """``SOURCE=PATH`` options as a mapping.
+def named_paths(option: str, form: str, given: Sequence[str], example: str) -> dict[str, str]:
+    """Options of the form ``NAME=PATH`` as a mapping.
+
+    Args:
+        option: how it is called, for messages.
+        form: what stands on both sides, e.g. ``SOURCE=PATH``.
+        given: as they were written.
+        example: one that is right.
 
     Raises:
-        InputError: an option of another form, or a source given twice.
+        InputError: options of another form, or a name given twice; every fault, one line each.
     """
     faults: list[str] = []
     pairs: dict[str, str] = {}
-    for item in data:
-        source, separator, path = item.partition("=")
-        if not (separator and source and path):
-            faults.append(f"--data {item}: not SOURCE=PATH; write e.g. --data Jigsaw=data/jigsaw.jsonl")
-        elif source in pairs:
-            faults.append(f"--data {source}: given twice; keep one")
-        pairs[source] = path
+    for item in given:
+        name, separator, path = item.partition("=")
+        if not (separator and name and path):
+            faults.append(f"{option} {item}: not {form}; write e.g. {option} {example}")
+        elif name in pairs:
+            faults.append(f"{option} {name}: given twice; keep one")
+        pairs.setdefault(name, path)
     if faults:
         raise InputError(*faults)
     return pairs
+
+
+def source_paths(data: Sequence[str]) -> dict[str, str]:
+    """``--data SOURCE=PATH`` options as a mapping; see :func:`named_paths`."""
+    return named_paths("--data", "SOURCE=PATH", data, "Jigsaw=data/jigsaw.jsonl")
 
 
 manifests_option = click.option(

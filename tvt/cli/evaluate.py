@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tvt.cli.data_options import manifests_option
+from tvt.cli.data_options import manifests_option, named_paths
 from tvt.cli.options import echo_json, json_option, note
 from tvt.cli.progress_bar import progress_bar
 from tvt.errors import InputError
@@ -155,18 +155,11 @@ def _questions(given: tuple[str, ...], limit: int | None) -> dict[str, list[Ques
 
     faults: list[str] = []
     found: dict[str, list[Question]] = {}
-    for item in given:
-        task, separator, path = item.partition("=")
-        if not (separator and task and path):
-            faults.append(f"--questions {item}: not TASK=PATH; write e.g. --questions Jigsaw=data/jigsaw.parquet")
-        elif task in found:
-            faults.append(f"--questions {task}: given twice; keep one")
-        else:
-            found[task] = []
-            try:
-                found[task] = list(islice(read_questions(Path(path)), limit))
-            except InputError as error:
-                faults += error.faults
+    for task, path in named_paths("--questions", "TASK=PATH", given, "Jigsaw=data/jigsaw.parquet").items():
+        try:
+            found[task] = list(islice(read_questions(Path(path)), limit))
+        except InputError as error:
+            faults += error.faults
     if faults:
         raise InputError(*faults)
     return found

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from tvt.cli.options import echo_json, json_option, note
-from tvt.errors import TrainingError, needs_train_extra
+from tvt.errors import MissingPackageError, TrainingError
 
 if TYPE_CHECKING:
     from tvt.study.jobs import Task
@@ -91,6 +92,7 @@ def do_runs(session: Session, tasks: list[Task], workers: int | None, *, retry: 
     """Do what is missing of ``tasks`` and show it on stderr.
 
     Raises:
+        MissingPackageError: there is something to do, and the train extra is not installed.
         TrainingError: every run failed.
     """
     from rich.console import Console
@@ -100,9 +102,9 @@ def do_runs(session: Session, tasks: list[Task], workers: int | None, *, retry: 
 
     before = session.status(tasks)
     todo = [t for t in tasks if before[t.run_id] != "done" and (retry or before[t.run_id] != "failed")]
-    with needs_train_extra():
-        import tvt.evaluate.evaluator
-        import tvt.train.launch  # noqa: F401 - is the extra installed?
+    missing = [name for name in ("torch", "transformers", "trl", "peft") if find_spec(name) is None]
+    if todo and missing:  # before anything is written
+        raise MissingPackageError(f"training and scoring need {', '.join(missing)}; pip install 'tvt[train]'")
     with StudyProgress(len(todo), Console(stderr=True)) as progress:
         session.do(tasks, workers or default_workers(session.study.recipe), progress, retry=retry)
     failed = [task for task in tasks if session.store.status(task.run_id, task.keys) == "failed"]

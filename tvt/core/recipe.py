@@ -112,7 +112,7 @@ class Recipe(_Part):
     seeds: tuple[int, ...] = runtime((0, 1), min_length=1)
     """One run per source and seed; the seed decides the rows, their order and the adapter's start."""
     doses: tuple[FiniteFloat, ...] = runtime((1.0,), min_length=1)
-    """Fractions of the budget, for the dose-response."""
+    """Fractions of the budget, for the dose-response; 1, the study itself, is among them."""
     lora: LoraSettings = LoraSettings()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -128,6 +128,8 @@ class Recipe(_Part):
         faults += [
             f"doses: {dose:g} is not in (0, 1]; a dose is a fraction of the budget" for dose in self.doses if not 0 < dose <= 1
         ]
+        if 1.0 not in self.doses:
+            faults.append("doses: 1 is missing; the study itself is at the full budget, doses are further runs at less")
         per_pass = self.training.per_device_train_batch_size * self.runtime.num_processes
         if self.training.global_batch_size % per_pass:
             faults.append(

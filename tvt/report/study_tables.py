@@ -63,11 +63,9 @@ def failures_table(failures: Mapping[str, str]) -> Table:
 
 def duration(seconds: float) -> str:
     """Seconds for people: 45 s, 12 min, 3.4 h, 5.2 days."""
-    if seconds < 1:
-        return "under 1 s"
     for size, unit, below in ((1.0, "s", 90.0), (60.0, "min", 90.0), (3600.0, "h", 48.0)):
         if seconds / size < below:
-            value = seconds / size
+            value = max(seconds, 1.0) / size
             return f"{value:.0f} {unit}" if unit != "h" or value >= 10 else f"{value:.1f} {unit}"
     return f"{seconds / 86400:.1f} days"
 
