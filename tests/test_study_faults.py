@@ -261,16 +261,25 @@ def test_a_killed_command_takes_its_workers_along(first: Path, world: World, tvt
 def test_an_interrupted_command_ends_its_workers_and_goes_on_later(first: Path, world: World, tvt: Tvt, tmp_path: Path) -> None:
     study = tmp_path / "study"
     process = tvt.start("study", "run", world.recipe, "-o", study, "--workers", "2")
-    wait_for(lambda: list(study.glob("runs/*/checkpoints")), process)
+    wait_for(lambda: list(study.glob("runs/*/mixed")), process)  # the training is still to come
     os.killpg(process.pid, signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, stderr
     assert stderr.endswith("tvt: interrupted\n")
     assert "defect" not in stderr
     wait_for(lambda: not study_world.members(process.pid))
     assert list(study.glob("logs/.job-*")) == []
     done(tvt("study", "run", world.recipe, "-o", study, "--workers", "2"))
     same(study, first)
+
+
+def test_an_interrupt_that_a_worker_hears_first_is_one(world: World, tvt: Tvt, tmp_path: Path) -> None:
+    process = tvt.start("study", "run", world.recipe, "-o", tmp_path / "study", "--workers", "1")
+    wait_for(lambda: specs(tmp_path / "study"), process)
+    os.kill(workers(process.pid)[0], signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert stderr.endswith("tvt: interrupted\n")
 
 
 def test_only_what_dead_processes_left_is_removed(study: Path) -> None:

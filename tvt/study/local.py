@@ -26,7 +26,7 @@ from tvt.io import atomic
 from tvt.study.jobs import Job
 from tvt.study.store import Store, exclusively
 from tvt.study.tidy import tidy
-from tvt.study.worker import DIED, ERRORS
+from tvt.study.worker import DIED, ERRORS, INTERRUPTED
 from tvt.train.devices import visible_gpus
 
 TRIES = 3
@@ -183,6 +183,8 @@ class _Pool:
         if code == 0:
             self._tell({"kind": "idle", "slot": slot.number})
             return
+        if code in (INTERRUPTED, -signal.SIGINT):  # Ctrl-C goes to all processes; whichever hears it, the command is meant
+            raise KeyboardInterrupt
         if code == 1:
             raise TvtError(f"a worker ended with a defect of tvt; its traceback is in {slot.log}")
         if slot.at is None:

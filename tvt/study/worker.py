@@ -16,6 +16,8 @@ from tvt.study.jobs import Job, Task
 ERRORS: dict[str, type[TvtError]] = {"InputError": InputError, "MissingPackageError": MissingPackageError}
 DIED = 75
 """Exit code of a worker whose training processes were killed: worth another try."""
+INTERRUPTED = 130
+"""Exit code of a worker that heard Ctrl-C."""
 _POLL_SECONDS = 0.5
 
 
@@ -68,6 +70,8 @@ def main() -> int:
     tell = Teller(int(sys.argv[2]))
     try:
         work(Job.load(Path(sys.argv[1]).read_text(encoding="utf-8")), tell)
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except ProcessDiedError as error:
         print(error, file=sys.stderr, flush=True)
         return DIED
