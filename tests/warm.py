@@ -151,6 +151,8 @@ def _become(told: dict[str, Any], given: list[int], peer: int) -> int:
 
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    # Tests that run in the background of a shell ignore Ctrl-C, and so would all that they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.setpgid(0, os.getpgid(peer))
     ctypes.CDLL(None).prctl(1, 0)
     high = [os.dup2(handle, 500 + k) for k, handle in enumerate(given)]
