@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from tvt.data.csv_table import Faults
-from tvt.data.question_batches import SCHEMA, Rows, image_lists
+from tvt.data.question_batches import OPTIONAL, REQUIRED, SCHEMA, Rows, image_lists
 from tvt.errors import InputError, suggest
 
 BATCH_BYTES = 8 * 2**20
@@ -99,9 +99,9 @@ class JsonlQuestions:
             self.fault(faults, row, f"no JSON ({getattr(error, 'msg', None) or 'nested too deeply'}); one object a line")
             return None
         if not isinstance(record, dict):
-            self.fault(faults, row, f"no JSON object; each line needs {', '.join(SCHEMA.names)}")
+            self.fault(faults, row, f"no JSON object; each line needs {', '.join(REQUIRED)}")
             return None
-        record.setdefault("images", [])
+        record = {**dict.fromkeys(OPTIONAL), "images": [], **record}
         wrong = _wrong(record)
         for what in wrong:
             self.fault(faults, row, what)
@@ -158,8 +158,10 @@ def _wrong(record: dict[str, Any]) -> list[str]:
     for name in SCHEMA.names:
         if name not in record:
             near = suggest(name, [str(key) for key in record if key not in SCHEMA.names])
-            faults.append(f"no '{name}'{near}; each line needs {', '.join(SCHEMA.names)}")
-        elif name in _TEXTS:
+            faults.append(f"no '{name}'{near}; each line needs {', '.join(REQUIRED)}")
+        elif name in OPTIONAL and record[name] is None:
+            continue
+        elif name in _TEXTS or name in OPTIONAL:
             if not _is_text(record[name]):
                 faults.append(f"'{name}' is no text; write it as a JSON string")
         elif not isinstance(record[name], list) or not all(map(_is_text, record[name])):
@@ -173,5 +175,9 @@ def _is_text(value: object) -> bool:
 
 
 def _batch(records: list[dict[str, Any]]) -> pa.RecordBatch:
-    columns = [pa.array([record[field.name] for record in records], field.type) for field in list(SCHEMA)[:-1]]
-    return pa.RecordBatch.from_arrays([*columns, image_lists([record["images"] for record in records])], schema=SCHEMA)
+    columns = [
+        image_lists(values) if field.name == "images" else pa.array(values, field.type)
+        for field in SCHEMA
+        for values in [[record[field.name] for record in records]]
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)

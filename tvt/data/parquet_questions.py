@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tvt.data.csv_table import Faults
-from tvt.data.question_batches import IMAGES, SCHEMA, Rows, flat_images, list_lengths, lists_of
+from tvt.data.question_batches import IMAGES, OPTIONAL, REQUIRED, SCHEMA, Rows, flat_images, list_lengths, lists_of
 from tvt.errors import InputError, suggest
 
 BATCH_BYTES = 8 * 2**20
@@ -49,8 +49,10 @@ class ParquetQuestions:
         faults = []
         for field in SCHEMA:
             if field.name not in self._schema.names:
+                if field.name in OPTIONAL:
+                    continue
                 near = suggest(field.name, self._schema.names)
-                faults.append(f"{self.path}: no column '{field.name}'{near}; needed: {', '.join(SCHEMA.names)}")
+                faults.append(f"{self.path}: no column '{field.name}'{near}; needed: {', '.join(REQUIRED)}")
             elif not _fits(self._schema.field(field.name).type, field.type):
                 found = self._schema.field(field.name).type
                 faults.append(f"{self.path}: column '{field.name}' is {found}; it must be {field.type}")
@@ -81,7 +83,8 @@ class ParquetQuestions:
     def _group(self, file: pq.ParquetFile, group: int, wanted: Rows | None) -> Iterator[tuple[Rows, pa.RecordBatch]]:
         """The batches of one row group; reading ends with the last row wanted."""
         start = int(self._starts[group])
-        for batch in file.iter_batches(self._batch_rows, row_groups=[group], columns=SCHEMA.names):
+        names = [name for name in SCHEMA.names if name in self._schema.names]
+        for batch in file.iter_batches(self._batch_rows, row_groups=[group], columns=names):
             numbers = np.arange(start, start + batch.num_rows, dtype=np.int64)
             start += batch.num_rows
             if wanted is not None:
@@ -122,6 +125,9 @@ def _canonical(batch: pa.RecordBatch) -> pa.RecordBatch:
     """The batch in our schema, without the images' paths."""
     columns = []
     for field in SCHEMA:
+        if field.name not in batch.schema.names:
+            columns.append(pa.nulls(batch.num_rows, field.type))
+            continue
         column = batch.column(field.name)
         if field.type == IMAGES:
             column = lists_of(list_lengths(column), flat_images(column).cast(pa.binary()))

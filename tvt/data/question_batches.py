@@ -35,6 +35,8 @@ SCHEMA = with_features(
             ("options", pa.list_(pa.string())),
             ("answer", pa.string()),
             ("images", IMAGES),
+            ("question", pa.string()),
+            ("provenance", pa.string()),
         ]
     ),
     {
@@ -42,8 +44,12 @@ SCHEMA = with_features(
         "options": {"feature": _STRING, "_type": "List"},
         "answer": _STRING,
         "images": IMAGES_FEATURE,
+        **dict.fromkeys(("question", "provenance"), _STRING),
     },
 )
+OPTIONAL = ("question", "provenance")
+"""Columns that a file may lack; they are null then."""
+REQUIRED = tuple(name for name in SCHEMA.names if name not in OPTIONAL)
 
 
 def batch_of(questions: Sequence[Question]) -> pa.RecordBatch:
@@ -56,6 +62,8 @@ def batch_of(questions: Sequence[Question]) -> pa.RecordBatch:
             pa.array([list(q.options) for q in questions], pa.list_(pa.string())),
             pa.array([q.answer for q in questions], pa.string()),
             image_lists([q.images for q in questions]),
+            pa.array([q.question for q in questions], pa.string()),
+            pa.array([q.provenance for q in questions], pa.string()),
         ],
         schema=SCHEMA,
     )
@@ -71,6 +79,8 @@ def questions_of(batch: pa.RecordBatch) -> Iterator[Question]:
             options=tuple(row["options"]),
             answer=row["answer"],
             images=tuple(image["bytes"] for image in row["images"]),
+            question=row["question"],
+            provenance=row["provenance"],
         )
 
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tvt.core.question import LETTERS
+from tvt.core.question import answer_fault
 from tvt.data.csv_table import Faults
 from tvt.data.image_bytes import image_fault
 from tvt.data.question_batches import Rows, flat_images, list_lengths, value_lengths
@@ -152,12 +152,10 @@ def _row_faults(batch: pa.RecordBatch) -> Iterator[tuple[int, str]]:
         empty = pc.equal(pc.binary_length(batch.column(name)).fill_null(0), 0)
         for row in np.flatnonzero(empty.to_numpy(zero_copy_only=False)):
             yield int(row), f"'{name}' is empty; fill it in"
-    counts = list_lengths(batch.column("options"))
-    letters = pc.index_in(batch.column("answer"), pa.array(list(LETTERS))).fill_null(len(LETTERS))
-    for row in np.flatnonzero(letters.to_numpy(zero_copy_only=False) >= np.minimum(counts, len(LETTERS))):
-        answer, count = str(batch.column("answer")[int(row)].as_py())[:20], int(counts[row])
-        named = f"one of {', '.join(LETTERS[:count])}" if count else "of no option: the list is empty"
-        yield int(row), f"answer '{answer}' is not {named}; give the right option's letter"
+    counts = list_lengths(batch.column("options")).tolist()
+    for place, answer in enumerate(batch.column("answer").to_pylist()):
+        if answer and (what := answer_fault(answer, counts[place])) is not None:
+            yield place, f"answer '{answer[:20]}' is {what}"
     owners = np.repeat(np.arange(batch.num_rows), list_lengths(batch.column("images")))
     for row, image in zip(owners.tolist(), flat_images(batch.column("images")), strict=True):
         data = image.as_py()
@@ -209,6 +207,8 @@ class _Content:
     def add(self, batch: pa.RecordBatch) -> None:
         for name in _TEXTS:
             self._values(name, batch.column(name))
+        if batch.column("question").null_count < batch.num_rows:  # templates may show it
+            self._values("question", batch.column("question").fill_null(""))
         for name, flat in (
             ("options", pc.list_flatten(batch.column("options"))),
             ("images", flat_images(batch.column("images"))),

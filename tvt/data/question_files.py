@@ -1,8 +1,9 @@
 """Questions on disk: JSON Lines with image files beside them, or parquet with the images inside.
 
-Both hold the columns ``id, task, prompt, options, answer, images``. In JSON Lines an image is a path relative to the file, not
-leaving the file's folder; in parquet it is a struct of ``bytes`` and ``path``, as ``datasets`` writes its Image feature.
-Files are read in batches of bounded size, and any rows can be asked for without reading what lies between row groups.
+Both hold the columns ``id, task, prompt, options, answer, images``, and may have ``question`` and ``provenance``. In JSON Lines
+an image is a path relative to the file, not leaving the file's folder; in parquet it is a struct of ``bytes`` and ``path``, as
+``datasets`` writes its Image feature. Files are read in batches of bounded size, and any rows can be asked for without reading
+what lies between row groups.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from tvt.core.question import Question
 from tvt.data.csv_table import Faults
 from tvt.data.jsonl_questions import JsonlQuestions
 from tvt.data.parquet_questions import ParquetQuestions
-from tvt.data.question_batches import SCHEMA, Rows, batch_of, questions_of
+from tvt.data.question_batches import OPTIONAL, SCHEMA, Rows, batch_of, questions_of
 from tvt.errors import InputError
 from tvt.io.staging import new_file
 
@@ -168,6 +169,7 @@ def write_jsonl(questions: Iterable[Question], path: Path) -> int:
                 "options": list(question.options),
                 "answer": question.answer,
                 "images": names,
+                **{name: text for name in OPTIONAL if (text := getattr(question, name)) is not None},
             }
             stream.write(json.dumps(record, ensure_ascii=False) + "\n")
             count += 1

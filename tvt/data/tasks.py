@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -24,7 +24,7 @@ class _Value(BaseModel):
 
 
 class QuestionData(_Value):
-    """Where questions are: a file or folder (``path``), the miniature world, or a dataset on the hub (``dataset``)."""
+    """Where questions are: a file or folder (``path``), the miniature world, or a dataset of the hub (``dataset``)."""
 
     path: str | None = None
     """File or folder of questions in tvt's format (.jsonl, .parquet), relative to the manifest."""
@@ -36,6 +36,16 @@ class QuestionData(_Value):
     """Split that is used; for the miniature ``train``, ``select`` or ``report``."""
     questions: Annotated[int, Field(ge=1)] | None = None
     """How many questions there are; for the miniature, how many are drawn."""
+    revision: str | None = None
+    """Commit of the dataset on the hub; pin it."""
+    folder: str | None = None
+    """A local copy of the dataset in the hub's layout, read by the same code; where it lies changes nothing."""
+    format: Literal["questions", "blink", "vsi-bench"] = "questions"
+    """What the dataset's columns are: tvt's own (``id, prompt, options, answer, images``), BLINK's or VSI-Bench's."""
+    where: dict[str, str] = {}
+    """Only rows with these values, by column, e.g. ``{question_type: object_counting}``."""
+    frames: Annotated[int, Field(ge=1)] | None = None
+    """Of a video: how many frames are shown, evenly spaced."""
 
     @model_validator(mode="after")
     def _one_place(self) -> QuestionData:
@@ -44,6 +54,32 @@ class QuestionData(_Value):
         if self.dataset == MINIATURE and not (self.config and self.questions):
             raise ValueError(f"{MINIATURE} needs config (the task) and questions (how many)")
         return self
+
+
+class SourceFile(_Value):
+    """A file that a builder reads."""
+
+    path: str
+    """Relative to the source's folder; ``*`` stands for any name."""
+    sha256: str | None = None
+    """Its digest, where somebody who has the file told it; a build with another one is refused."""
+
+
+class TrainingSource(_Value):
+    """Raw data from which training rows are built."""
+
+    name: str
+    url: str
+    licence: str
+    """As its makers state it; ``not stated`` where they don't."""
+    revision: str
+    """Version, release or commit that the builder was written for."""
+    files: tuple[SourceFile, ...]
+    layout: str
+    """What ``tvt data build --layout`` calls it, where a task can be built from several."""
+    substitute: bool = False
+    """Whether it stands in for the source that BLINK itself was made from."""
+    note: str | None = None
 
 
 class TaskManifest(_Value):
@@ -61,6 +97,22 @@ class TaskManifest(_Value):
     """Number of answer options of a question."""
     ceiling: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Best accuracy thought possible, a fraction."""
+    human: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Accuracy of people, where the benchmark reports it: a lower ceiling, on request."""
+    metric: Literal["accuracy", "mra"] = "accuracy"
+    """How an answer is scored: right or wrong, or, for numbers, by mean relative accuracy."""
+    benchmark: str | None = None
+    """The benchmark whose aggregate it counts in, e.g. ``BLINK``."""
+    aggregate: str | None = None
+    """Tasks of a benchmark with the same value are averaged before they count in its aggregate, as one."""
+    left_out: str | None = None
+    """Why the paper's study leaves it out."""
+    builder: str | None = None
+    """What makes its training rows from raw data: ``tvt data build``."""
+    builder_version: int | None = None
+    """Version of the builder that the task's figures speak of."""
+    sources: tuple[TrainingSource, ...] = ()
+    """Raw data that the builder reads: one of them is enough."""
     classification_source: str | None = None
     """Who says what ``level`` and ``granularity`` say, or why they are left out."""
     training: QuestionData | None = None

@@ -49,7 +49,7 @@ def check_weights(path: Path, expected: Shapes | None = None) -> dict[str, tuple
     Raises:
         InputError: truncated, empty, not finite, or not what was expected; every fault, one line each.
     """
-    header, start = _header(path)
+    header, start = read_header(path)
     shapes = {name: tuple(int(size) for size in entry["shape"]) for name, entry in header.items()}
     faults = [] if shapes else [f"{path}: holds no tensor at all; train the adapter anew"]
     if expected is not None:
@@ -73,7 +73,7 @@ def write_record(folder: Path, expected: Shapes, **more: Any) -> Adapter:
     """
     shapes = check_weights(folder / WEIGHTS, expected)
     (folder / WEIGHTS).chmod(0o644)  # safetensors lets nobody else read it; on a shared disk others score it
-    config = _config(folder)
+    config = read_config(folder)
     if isinstance(config.get("target_modules"), list):
         config["target_modules"].sort()  # PEFT writes a set; the same adapter shall have the same bytes
     atomic.write_text(folder / CONFIG, json.dumps(config, indent=2, sort_keys=True) + "\n")
@@ -105,7 +105,7 @@ def verify_adapter(folder: Path) -> Adapter:
     if faults:
         raise InputError(*faults)
     shapes = check_weights(folder / WEIGHTS, expected)
-    config = _config(folder)
+    config = read_config(folder)
     if _identity(files, config) != told:
         raise InputError(f"{folder / RECORD}: its digest does not belong to these files; train the adapter anew")
     return Adapter(folder=folder, digest=told, tensors=shapes, base=str(config.get("base_model_name_or_path")))
@@ -140,7 +140,12 @@ def _identity(files: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     return digest.of_value({"weights": files[WEIGHTS]["sha256"], "config": told})
 
 
-def _config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> dict[str, Any]:
+    """An adapter's configuration, as PEFT wrote it.
+
+    Raises:
+        InputError: missing or damaged.
+    """
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -150,8 +155,12 @@ def _config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _header(path: Path) -> tuple[dict[str, Any], int]:
-    """The tensors a safetensors file claims to hold, once its size agrees, and where their bytes begin."""
+def read_header(path: Path) -> tuple[dict[str, Any], int]:
+    """The tensors a safetensors file claims to hold, once its size agrees, and where their bytes begin.
+
+    Raises:
+        InputError: unreadable, damaged, or not as long as its tensors need.
+    """
     try:
         size = path.stat().st_size
         with path.open("rb") as stream:
