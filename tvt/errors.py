@@ -69,7 +69,21 @@ def suggest(name: str, known: Sequence[str]) -> str:
 @contextmanager
 def needs_train_extra() -> Iterator[None]:
     """Say which extra to install when torch, transformers or peft is not there."""
+    with _needs("scoring", "train"):
+        yield
+
+
+@contextmanager
+def needs_data_extra() -> Iterator[None]:
+    """Say which extra to install when datasets, av or imagehash is not there."""
+    with _needs("reading this data", "data"):
+        yield
+
+
+@contextmanager
+def _needs(what: str, extra: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise MissingPackageError(f"{error.name} is not installed, and scoring needs it; pip install 'tvt[train]'") from error
+        message = f"{error.name} is not installed, and {what} needs it; pip install 'tvt[{extra}]'"
+        raise MissingPackageError(message) from error
