@@ -1,0 +1,144 @@
+"""Reading the raw files of a source: nothing in them is trusted, and whatever is wrong is said with the file and the next step."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import stat
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageOps
+
+from tvt.errors import InputError
+
+MAX_BYTES = 2**30
+"""Larger files are refused, unless the reader says otherwise: no index or image of a source is that large."""
+MAX_PIXELS = 200_000_000
+"""Larger images are refused: a few bytes can claim to be more pixels than there is memory."""
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
+"""What image files are called, in lower case."""
+
+_AGAIN = "get the file again from the source, or remove what belongs to it"
+
+
+def inside(source: Path, relative: str) -> Path:
+    """The path of a file that an index of the source names, which must lie in the source's folder, links followed.
+
+    Raises:
+        InputError: it is absolute or leads out of the folder.
+    """
+    if relative and "\0" not in relative and not relative.startswith(("/", "\\")):
+        path, root = os.path.realpath(source / relative), os.path.realpath(source)
+        if path == root or path.startswith(os.path.join(root, "")):
+            return source / relative
+    raise InputError(f"{source}: '{relative[:200]}' leads out of this folder; mend the index that names it")
+
+
+def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
+    """The bytes of a regular file.
+
+    Raises:
+        InputError: missing, unreadable, no regular file, or larger than ``limit``.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # without waiting: it might be a pipe
+        with open(handle, "rb") as stream:
+            found = os.fstat(handle)
+            if not stat.S_ISREG(found.st_mode):
+                raise InputError(f"{path}: is no regular file; {_AGAIN}")
+            if found.st_size > limit:
+                raise InputError(f"{path}: {found.st_size} bytes, more than {limit}; {_AGAIN}")
+            return stream.read()
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; {_AGAIN}") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: {getattr(error, 'strerror', None) or error}; check the path and its permissions") from error
+
+
+def read_text(path: Path, limit: int = MAX_BYTES) -> str:
+    """The text of a file in UTF-8.
+
+    Raises:
+        InputError: as :func:`read_bytes`, or not UTF-8.
+    """
+    data = read_bytes(path, limit)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{path}:{line}: not UTF-8; {_AGAIN}") from error
+
+
+def read_json(path: Path, limit: int = MAX_BYTES) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        InputError: as :func:`read_text`, or no JSON.
+    """
+    try:
+        return json.loads(read_text(path, limit))
+    except (ValueError, RecursionError) as error:
+        why = f"line {error.lineno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else "nested too deeply"
+        raise InputError(f"{path}: damaged JSON ({why}); {_AGAIN}") from error
+
+
+def read_image(path: Path, longest: int | None = None) -> Image.Image:
+    """An image as a viewer shows it: turned as its EXIF says, RGB, what is transparent on white.
+
+    Args:
+        path: the file.
+        longest: a larger image is scaled so that its longer side has this many pixels.
+
+    Raises:
+        InputError: missing, damaged, or larger than ``MAX_PIXELS``.
+    """
+    data = io.BytesIO(read_bytes(path))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of large images and odd EXIF; what matters raises
+            with Image.open(data) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise InputError(f"{path}: {image.width} x {image.height} pixels, more than {MAX_PIXELS}; {_AGAIN}")
+                if longest is not None:
+                    image.draft("RGB", (2 * longest, 2 * longest))  # a JPEG is decoded no finer than needed
+                image.load()
+                turned = ImageOps.exif_transpose(image)
+    except InputError:
+        raise
+    except Exception as error:  # Pillow's decoders raise anything on bytes made to hurt
+        raise InputError(f"{path}: no image, or a damaged one; {_AGAIN}") from error
+    return _shrunk(_rgb(turned), longest)
+
+
+def image_files(folder: Path) -> list[str]:
+    """Names of the image files that lie in a folder, in their order; hidden ones are left out.
+
+    Raises:
+        InputError: there is no such folder, or it cannot be read.
+    """
+    try:
+        names: Sequence[str] = os.listdir(folder)
+    except OSError as error:
+        raise InputError(f"{folder}: {error.strerror or error}; this folder of images is needed") from error
+    return sorted(name for name in names if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."))
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB":
+        return image
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    return image.convert("RGB")
+
+
+def _shrunk(image: Image.Image, longest: int | None) -> Image.Image:
+    if longest is None or max(image.size) <= longest:
+        return image
+    scale = longest / max(image.size)
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.LANCZOS)
