@@ -1,4 +1,4 @@
-"""Training for real, on tiny models of three families: what it learns, what it refuses, how it goes on."""
+"""Training for real, on tiny models of four families: what it learns, what it refuses, how it goes on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Vision-language models of some 100,000 parameters, built on the spot: the real code of three families, in a second each."""
+"""Vision-language models of some 100,000 parameters, built on the spot: the real code of four families, in a second each."""
 
 from __future__ import annotations
 
@@ -68,10 +68,8 @@ def qwen(folder: Path, seed: int = 0) -> Path:
     """A tiny Qwen2.5-VL."""
     import torch
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
-    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
     words = tokenizer(QWEN_TOKENS)
-    ids = words.get_vocab()
     torch.manual_seed(seed)
     config = Qwen2_5_VLConfig(
         text_config=text_settings(
@@ -89,24 +87,64 @@ def qwen(folder: Path, seed: int = 0) -> Path:
             "window_size": 56,
             "fullatt_block_indexes": [1],
         },
-        image_token_id=ids["<|image_pad|>"],
-        video_token_id=ids["<|video_pad|>"],
-        vision_start_token_id=ids["<|vision_start|>"],
-        vision_end_token_id=ids["<|vision_end|>"],
-        bos_token_id=ids["<|endoftext|>"],
-        eos_token_id=ids["<|im_end|>"],
-        pad_token_id=ids["<|endoftext|>"],
-        tie_word_embeddings=False,
+        **_qwen_marks(words),
     )
-    model = Qwen2_5_VLForConditionalGeneration(config)
+    return _finish_qwen(Qwen2_5_VLForConditionalGeneration(config), words, folder, "Qwen2_5_VL")
+
+
+def qwen3(folder: Path, seed: int = 0) -> Path:
+    """A tiny Qwen3-VL."""
+    import torch
+    from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+
+    words = tokenizer(QWEN_TOKENS)
+    rope = {"rope_type": "default", "mrope_section": [4, 2, 2], "mrope_interleaved": True, "rope_theta": 10000.0}
+    torch.manual_seed(seed)
+    config = Qwen3VLConfig(
+        text_config=text_settings(len(words), head_dim=16, rope_parameters=rope),
+        vision_config={
+            "depth": 2,
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_heads": 2,
+            "out_hidden_size": 64,
+            "patch_size": 14,
+            "spatial_merge_size": 2,
+            "temporal_patch_size": 2,
+            "num_position_embeddings": 64,
+            "deepstack_visual_indexes": [0],
+        },
+        **_qwen_marks(words),
+    )
+    return _finish_qwen(Qwen3VLForConditionalGeneration(config), words, folder, "Qwen3VL")
+
+
+def _qwen_marks(words: Any) -> dict[str, Any]:
+    ids = words.get_vocab()
+    return {
+        "image_token_id": ids["<|image_pad|>"],
+        "video_token_id": ids["<|video_pad|>"],
+        "vision_start_token_id": ids["<|vision_start|>"],
+        "vision_end_token_id": ids["<|vision_end|>"],
+        "bos_token_id": ids["<|endoftext|>"],
+        "eos_token_id": ids["<|im_end|>"],
+        "pad_token_id": ids["<|endoftext|>"],
+        "tie_word_embeddings": False,
+    }
+
+
+def _finish_qwen(model: Any, words: Any, folder: Path, name: str) -> Path:
+    """Save a model and the files of its processor, which cannot be made whole where torchvision is missing."""
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
     model.save_pretrained(folder)
     words.chat_template = _TURNS.format(image="<|vision_start|><|image_pad|><|vision_end|>")
     words.save_pretrained(folder)
     (folder / "chat_template.jinja").write_text(words.chat_template)
-    images = Qwen2VLImageProcessorPil(min_pixels=28 * 28, max_pixels=112 * 112)
-    images.save_pretrained(folder)
-    (folder / "processor_config.json").write_text(json.dumps({"processor_class": "Qwen2_5_VLProcessor"}))
-    (folder / "video_preprocessor_config.json").write_text(json.dumps({"video_processor_type": "Qwen2VLVideoProcessor"}))
+    Qwen2VLImageProcessorPil(min_pixels=28 * 28, max_pixels=112 * 112).save_pretrained(folder)
+    (folder / "processor_config.json").write_text(json.dumps({"processor_class": f"{name}Processor"}))
+    video = name.replace("2_5_", "2")
+    (folder / "video_preprocessor_config.json").write_text(json.dumps({"video_processor_type": f"{video}VideoProcessor"}))
     return folder
 
 
@@ -175,7 +213,7 @@ def idefics(folder: Path, seed: int = 0) -> Path:
     return _finish(Idefics3ForConditionalGeneration(config), processor, folder)
 
 
-FAMILIES = {"qwen": qwen, "llava": llava, "idefics": idefics}
+FAMILIES = {"qwen": qwen, "qwen3": qwen3, "llava": llava, "idefics": idefics}
 
 
 def picture(kind: int, size: int = 56) -> bytes:
