@@ -1,4 +1,4 @@
-"""Reading the raw files of a source: nothing in them is trusted, and whatever is wrong is said with the file and the next step."""
+"""Reading the raw files of a source: nothing in them is trusted; what is wrong is said with the file and the next step."""
 
 from __future__ import annotations
 
