@@ -133,3 +133,22 @@ def test_a_score_without_counts_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no counts"):
         write_study(tmp_path, StudyManifest(name="n", tasks=(Task(name="Plain"),)), [bare])
     assert not list(tmp_path.iterdir())
+
+
+def test_people_as_the_ceiling(tmp_path: Path) -> None:
+    manifest = StudyManifest(name="s", tasks=(Task(name="a", human=0.9), Task(name="b")))
+    scores = [
+        Score(run="r", source=source, target=target, accuracy=correct / 100, correct=correct, total=100)
+        for source, target, correct in ((None, "a", 50), (None, "b", 50), ("a", "a", 70), ("a", "b", 70))
+    ]
+    write_study(tmp_path / "s", manifest, scores)
+    plain, human = (load_study(tmp_path / "s", ceiling=ceiling) for ceiling in ("task", "human"))
+    assert plain.mean[0].tolist() == pytest.approx([0.4, 0.4])
+    assert human.mean[0].tolist() == pytest.approx([0.5, 0.4])  # no accuracy of people is known for b
+
+
+def test_people_as_the_ceiling_need_a_known_accuracy(tmp_path: Path) -> None:
+    manifest = StudyManifest(name="s", tasks=(Task(name="a"),))
+    write_study(tmp_path / "s", manifest, [score("r", None, "a", 5), score("r", "a", "a", 6)])
+    with pytest.raises(InputError, match="no task's accuracy of people is known"):
+        load_study(tmp_path / "s", ceiling="human")

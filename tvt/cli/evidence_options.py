@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from tvt.cli.options import Metric, Unit, load_matrices, note
+from tvt.cli.options import Ceiling, Metric, Unit, load_matrices, note
 from tvt.errors import InputError
 
 if TYPE_CHECKING:
@@ -40,7 +40,13 @@ def evidence_options(function: F) -> F:
 
 
 def load_evidence(
-    studies: Sequence[str], metric: Metric, unit: Unit | None, runs_file: Path | None, lower_is_better: bool
+    studies: Sequence[str],
+    *,
+    metric: Metric,
+    unit: Unit | None,
+    ceiling: Ceiling,
+    runs_file: Path | None,
+    lower_is_better: bool,
 ) -> Evidence:
     """The studies pooled, with the table of mixture runs among their evidence; or the table alone. Notes go to stderr.
 
@@ -63,7 +69,7 @@ def load_evidence(
 
     if lower_is_better:
         raise InputError("--lower-is-better is for a table of losses alone; beside a STUDY, scores are gains")
-    matrix = pool(load_matrices(studies, metric, unit))
+    matrix = pool(load_matrices(studies, metric, unit, ceiling))
     if len(studies) > 1:
         note(f"{len(studies)} studies pooled as {len(matrix.runs)} runs; the spread between studies counts as seed noise")
     return with_runs(matrix, runs)

@@ -19,16 +19,24 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 Metric = Literal["pgf", "gain"]
 Unit = Literal["fraction", "percent"]
+Ceiling = Literal["task", "human"]
 
 
 def study_arguments(*, required: bool = True) -> Callable[[F], F]:
-    """Decorator: ``STUDY...`` with ``--metric`` and ``--unit``, passed as ``studies``, ``metric`` and ``unit``.
+    """Decorator: ``STUDY...`` with ``--metric``, ``--unit`` and ``--ceiling``, passed as ``studies``, ``metric`` and so on.
 
     Args:
         required: whether at least one study must be named.
     """
 
     def decorate(function: F) -> F:
+        function = click.option(
+            "--ceiling",
+            type=click.Choice(["task", "human"]),
+            default="task",
+            show_default=True,
+            help="What counts as a perfect score: what each task states (1 as a rule), or what people reach.",
+        )(function)
         function = click.option(
             "--unit",
             type=click.Choice(["fraction", "percent"]),
@@ -71,7 +79,9 @@ class SectionedCommand(click.Command):
                     formatter.write_dl(rows)
 
 
-def load_matrices(studies: Sequence[str], metric: Metric = "pgf", unit: Unit | None = None) -> list[TransferMatrix]:
+def load_matrices(
+    studies: Sequence[str], metric: Metric = "pgf", unit: Unit | None = None, ceiling: Ceiling = "task"
+) -> list[TransferMatrix]:
     """Load every study named: a bundled name, a study folder or a CSV.
 
     Raises:
@@ -83,7 +93,7 @@ def load_matrices(studies: Sequence[str], metric: Metric = "pgf", unit: Unit | N
     faults: list[str] = []
     for study in studies:
         try:
-            matrices.append(load_study(study, metric=metric, unit=unit))
+            matrices.append(load_study(study, metric=metric, unit=unit, ceiling=ceiling))
         except InputError as error:
             faults += error.faults
     if faults:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tvt.cli.evidence_options import evidence_options, load_evidence
-from tvt.cli.options import Metric, Unit, echo_json, json_option, note, study_arguments
+from tvt.cli.options import Ceiling, Metric, Unit, echo_json, json_option, note, study_arguments
 from tvt.cli.spec_options import build_spec
 from tvt.errors import InputError
 
@@ -35,6 +35,7 @@ def command(
     studies: tuple[str, ...],
     metric: Metric,
     unit: Unit | None,
+    ceiling: Ceiling,
     runs_file: Path | None,
     lower_is_better: bool,
     mixture_file: Path | None,
@@ -50,7 +51,9 @@ def command(
     if (mixture_file is None) == (mixtures_file is None):
         raise InputError("give one of --mixture FILE.yaml and --mixtures FILE.csv")
     spec = build_spec(**options)
-    evidence = load_evidence(studies, metric, unit, runs_file, lower_is_better)
+    evidence = load_evidence(
+        studies, metric=metric, unit=unit, ceiling=ceiling, runs_file=runs_file, lower_is_better=lower_is_better
+    )
     ids, weights, sources = _mixtures(evidence, mixture_file, mixtures_file)
     from tvt.selection.predict import predict
     from tvt.selection.prepare import curvature

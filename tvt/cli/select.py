@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tvt.cli.evidence_options import evidence_options, load_evidence
-from tvt.cli.options import Metric, SectionedCommand, Unit, echo_json, json_option, note, study_arguments
+from tvt.cli.options import Ceiling, Metric, SectionedCommand, Unit, echo_json, json_option, note, study_arguments
 from tvt.cli.spec_options import build_spec, gather, parse_pairs, parse_targets, read_prior, read_sizes
 from tvt.errors import InfeasibleError, InputError, SolverError
 
@@ -26,7 +26,7 @@ Examples:
 """
 FILE = click.Path(path_type=Path)
 SECTIONS: dict[str, tuple[str, ...]] = {
-    "What to choose from": ("metric", "unit", "runs_file", "lower_is_better", "response", "kappa"),
+    "What to choose from": ("metric", "unit", "ceiling", "runs_file", "lower_is_better", "response", "kappa"),
     "What to aim for": ("objective", "goals", "targets", "without_direct", "exclude"),
     "Budget and limits": (
         *("budget", "sizes", "sizes_file", "max_epochs", "caps", "floors", "constraints", "max_sources", "min_weight"),
@@ -77,6 +77,7 @@ def command(
     studies: tuple[str, ...],
     metric: Metric,
     unit: Unit | None,
+    ceiling: Ceiling,
     runs_file: Path | None,
     lower_is_better: bool,
     **options: Any,
@@ -95,7 +96,9 @@ def command(
         options["preview"] = open_previewed(studies)
     if studies and runs_file and (options["kappa"] or options["response"] == "linear"):
         note("--runs beside a STUDY fits kappa, and there is nothing to fit with --kappa or --response linear")
-    evidence = load_evidence(studies, metric, unit, runs_file, lower_is_better)
+    evidence = load_evidence(
+        studies, metric=metric, unit=unit, ceiling=ceiling, runs_file=runs_file, lower_is_better=lower_is_better
+    )
     budget = getattr(evidence, "budget", None)
     if options["budget"] is None and budget is not None:
         spec = spec.model_copy(update={"budget": budget})

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from tvt.errors import suggest
+
+Ceiling = Literal["task", "human"]
+"""What counts as a perfect score: what the task states (1 as a rule), or what people reach."""
 
 
 class Task(BaseModel):
@@ -27,6 +30,12 @@ class Task(BaseModel):
     """Number of answer options of a question."""
     ceiling: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Best accuracy thought possible, a fraction."""
+    human: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Accuracy of people, where the benchmark reports it; a lower ceiling on request."""
+
+    def under(self, ceiling: Ceiling) -> Task:
+        """The task with the ceiling of that kind; where no accuracy of people is known, its own stays."""
+        return self if ceiling == "task" or self.human is None else self.model_copy(update={"ceiling": self.human})
 
     @property
     def short(self) -> str:

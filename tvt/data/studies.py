@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from tvt.core.matrix import TransferMatrix
+from tvt.core.task import Ceiling
 from tvt.data.csv_study import Metric, load_csv_study
 from tvt.data.study_folder import STUDY_FILE, load_study_folder
 from tvt.data.tasks import bundled_root
 from tvt.data.units import Unit
 from tvt.errors import InputError, suggest
 
-__all__ = ["bundled_folder", "bundled_root", "bundled_studies", "load_study"]
+__all__ = ["bundled_folder", "bundled_root", "bundled_studies", "find_study", "load_study"]
 
 
 def bundled_studies() -> tuple[str, ...]:
@@ -26,7 +27,9 @@ def bundled_folder(name: str) -> Path:
     return bundled_root() / "studies" / name
 
 
-def load_study(reference: str | Path, *, metric: Metric = "pgf", unit: Unit | None = None) -> TransferMatrix:
+def load_study(
+    reference: str | Path, *, metric: Metric = "pgf", unit: Unit | None = None, ceiling: Ceiling = "task"
+) -> TransferMatrix:
     """Load the transfer matrix that ``reference`` means.
 
     Args:
@@ -34,25 +37,35 @@ def load_study(reference: str | Path, *, metric: Metric = "pgf", unit: Unit | No
             :func:`tvt.data.csv_study.load_csv_study`). A bundled name goes before a path; write ``./NAME`` for the path.
         metric: ``pgf``, or ``gain`` for a CSV of values that are no PGF.
         unit: ``fraction`` or ``percent`` of a CSV's values; ``None`` infers it where that is clear.
+        ceiling: what counts as a perfect score: what the tasks state, or what people reach.
 
     Raises:
         InputError: nothing is found (with the nearest name), or what is found is faulty, every fault on a line of its own.
     """
-    path = _find(reference)
-    if path.name == STUDY_FILE:
-        path = path.parent
+    path = find_study(reference)
     if not path.is_dir():
+        if ceiling != "task":
+            raise InputError(f"{path}: a CSV does not tell its tasks' ceilings; use a study folder for --ceiling {ceiling}")
         return load_csv_study(path, metric=metric, unit=unit)
     if not (path / STUDY_FILE).is_file():
         raise InputError(f"{path}: a directory without {STUDY_FILE}; name a study folder or a CSV file")
     if metric != "pgf" or unit is not None:
         option = "--metric" if metric != "pgf" else "--unit"
         raise InputError(f"{path}: holds counts, from which PGF is computed; drop {option}")
-    return load_study_folder(path)
+    return load_study_folder(path, ceiling)
+
+
+def find_study(reference: str | Path) -> Path:
+    """The folder, or the CSV file, of the study that ``reference`` means.
+
+    Raises:
+        InputError: nothing is found, with the nearest name.
+    """
+    path = _find(reference)
+    return path.parent if path.name == STUDY_FILE else path
 
 
 def _find(reference: str | Path) -> Path:
-    """The folder or file of a study."""
     text, names = str(reference), bundled_studies()
     if isinstance(reference, str) and text in names:
         return bundled_folder(text)

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from tvt.core.matrix import TransferMatrix
 from tvt.core.scores import BASE, MaskedScore, MixtureScore, Score
-from tvt.core.task import Task
+from tvt.core.task import Ceiling, Task
 from tvt.data.csv_study import refuse_if_empty
 from tvt.data.csv_table import Faults, Table, read_table
 from tvt.data.mixture_scores import MIXTURES_FILE, mixture_scores_csv, read_mixture_scores
@@ -98,12 +98,12 @@ class StudyFolder:
     masked: tuple[MaskedScore, ...]
     mixtures: tuple[MixtureScore, ...] = ()
 
-    def matrix(self) -> TransferMatrix:
+    def matrix(self, ceiling: Ceiling = "task") -> TransferMatrix:
         """The PGF matrix of the study."""
         matrix = TransferMatrix.from_scores(
             self.scores,
             masked=self.masked,
-            tasks=self.manifest.tasks,
+            tasks=[task.under(ceiling) for task in self.manifest.tasks],
             name=self.manifest.name,
             model=self.manifest.model,
             parameters=self.manifest.parameters,
@@ -177,9 +177,12 @@ def _read_counts(path: Path, manifest: StudyManifest) -> Scores:
     return found
 
 
-def load_study_folder(folder: Path) -> TransferMatrix:
+def load_study_folder(folder: Path, ceiling: Ceiling = "task") -> TransferMatrix:
     """Read a study folder as its PGF matrix; raises InputError as :func:`read_study`, and where no cell is left."""
-    matrix = read_study(folder).matrix()
+    study = read_study(folder)
+    if ceiling == "human" and all(task.human is None for task in study.manifest.tasks):
+        raise InputError(f"{folder}: no task's accuracy of people is known; drop --ceiling human, or give it in the manifests")
+    matrix = study.matrix(ceiling)
     refuse_if_empty(matrix, str(folder))
     return matrix
 
