@@ -7,12 +7,13 @@ import json
 import os
 import stat
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageOps
 
+from tvt.data.csv_table import Faults
 from tvt.errors import InputError
 
 MAX_BYTES = 2**30
@@ -73,17 +74,45 @@ def read_text(path: Path, limit: int = MAX_BYTES) -> str:
         raise InputError(f"{path}:{line}: not UTF-8; {_AGAIN}") from error
 
 
-def read_json(path: Path, limit: int = MAX_BYTES) -> Any:
+def read_json(path: Path, limit: int = MAX_BYTES, object_hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
     """What a JSON file holds.
+
+    Args:
+        path: the file.
+        limit: bytes; a larger file is refused.
+        object_hook: what stands for each object, as in :func:`json.loads`; it can drop what nobody needs while it is read.
 
     Raises:
         InputError: as :func:`read_text`, or no JSON.
     """
     try:
-        return json.loads(read_text(path, limit))
+        return json.loads(read_text(path, limit), object_hook=object_hook)
     except (ValueError, RecursionError) as error:
         why = f"line {error.lineno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else "nested too deeply"
         raise InputError(f"{path}: damaged JSON ({why}); {_AGAIN}") from error
+
+
+def read_json_lines(path: Path, limit: int = MAX_BYTES) -> list[tuple[int, dict[str, Any]]]:
+    """The objects of a JSON Lines file, each with the number of its line; empty lines are left out.
+
+    Raises:
+        InputError: as :func:`read_text`, or lines that are no JSON object; every fault, one line each.
+    """
+    faults = Faults(path)
+    found: list[tuple[int, dict[str, Any]]] = []
+    for number, line in enumerate(read_text(path, limit).split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            record = None
+        if isinstance(record, dict):
+            found.append((number, record))
+        else:
+            faults.add(number, f"not one JSON object; {_AGAIN}")
+    faults.check()
+    return found
 
 
 def read_image(path: Path, longest: int | None = None) -> Image.Image:
