@@ -107,6 +107,10 @@ class Recipe(_Part):
     """Tasks to score on."""
     manifests: tuple[str, ...] = runtime(())
     """Folders or files with task manifests of your own, beside the bundled ones."""
+    datasets: dict[str, str] = runtime({})
+    """Folders of local copies by the dataset's name on the hub, e.g. ``BLINK-Benchmark/BLINK: /data/BLINK``."""
+    data_dir: str | None = runtime(None)
+    """Folder of training rows: a task whose manifest has none takes ``Task.parquet``, ``Task.jsonl`` or ``Task/`` there."""
     budget: Annotated[int, Field(ge=1)] = results(1000)
     """Training examples of a run."""
     seeds: tuple[int, ...] = runtime((0, 1), min_length=1)

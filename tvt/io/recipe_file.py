@@ -51,6 +51,9 @@ def placed(recipe: Recipe, near: Path) -> Recipe:
     model = recipe.model.model_name_or_path
     told["model"]["model_name_or_path"] = _near(near, model_path(model))
     told["manifests"] = [_near(near, item) for item in recipe.manifests]
+    told["datasets"] = {name: _near(near, folder) for name, folder in recipe.datasets.items()}
+    if recipe.data_dir is not None:
+        told["data_dir"] = _near(near, recipe.data_dir)
     if recipe.runtime.deepspeed is not None:
         told["runtime"]["deepspeed"] = _near(near, recipe.runtime.deepspeed)
     return Recipe.model_validate(told)

@@ -11,6 +11,7 @@ from typing import Any
 from tvt.core.recipe import Recipe
 from tvt.core.run import Part, Run
 from tvt.data.mix_plan import LAYOUT
+from tvt.data.placing import placed
 from tvt.data.question_checks import EvaluationSet
 from tvt.data.task_questions import choose, count, identify, locate
 from tvt.data.tasks import QuestionData, TaskManifest, find_manifests
@@ -92,7 +93,7 @@ def load_study_plan(recipe: Recipe, progress: Callable[[str], object] = str) -> 
     Raises:
         InputError: unknown tasks, missing files, bad rows, training rows that are also scored: every fault, one line each.
     """
-    manifests = find_manifests(recipe.manifests)
+    manifests = placed(find_manifests(recipe.manifests), datasets=recipe.datasets, data_dir=recipe.data_dir)
     faults: list[str] = []
     sources = _gather(lambda: choose(recipe.sources, manifests, "sources"), faults)
     targets = _gather(lambda: choose(recipe.targets, manifests, "targets"), faults)

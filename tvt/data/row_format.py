@@ -1,0 +1,109 @@
+"""How the rows of a dataset become questions: what a format of :mod:`tvt.data.row_formats` says and does."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from tvt.core.question import Question
+from tvt.data.tasks import QuestionData
+
+HubRow = Mapping[str, Any]
+"""A row by column; an image is a mapping of ``bytes`` and ``path``, as it was stored."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UncheckedQuestion:
+    """A question as a row tells it, its answer not held against its options yet; the fields of :class:`Question`."""
+
+    id: str
+    task: str
+    prompt: str
+    options: tuple[str, ...]
+    answer: str
+    images: tuple[bytes, ...] = ()
+    question: str | None = None
+    provenance: str | None = None
+
+    def checked(self) -> Question:
+        """As a question.
+
+        Raises:
+            ValueError: the answer is none of the options, or no number.
+        """
+        return Question(**{field.name: getattr(self, field.name) for field in fields(self)})
+
+
+class RowFormat(ABC):
+    """What a dataset's columns are."""
+
+    version: int = 1
+    """Raised whenever the same rows would give other questions."""
+    materialise: bool = True
+    """Whether the questions are written to a file once; not, where many share large images, as frames of one video."""
+    needed: tuple[str, ...]
+    """Columns without which nothing can be read."""
+
+    @abstractmethod
+    def question(self, row: HubRow, data: QuestionData) -> UncheckedQuestion:
+        """The question of a row.
+
+        Args:
+            row: the row.
+            data: where it comes from, and how it is to be shown.
+
+        Raises:
+            ValueError: what is wrong with the row, and what to do.
+        """
+
+    def hidden(self, row: HubRow) -> bool:
+        """Whether the row's answer is kept secret."""
+        return False
+
+    def content(self, row: HubRow, data: QuestionData) -> Any:
+        """What decides the question beside the row's columns, e.g. the digest of its video, as a plain value."""
+        return None
+
+
+def text_of(row: HubRow, column: str) -> str:
+    """A text, or a number as text; empty where there is none."""
+    value = row[column]
+    if value is None:
+        return ""
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        return str(value)
+    raise ValueError(f"'{column}' is {_kind(value)}; it must be text")
+
+
+def texts_of(row: HubRow, column: str) -> tuple[str, ...]:
+    """A list of texts; empty where there is none."""
+    value = row[column]
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError(f"'{column}' is {_kind(value)}; it must be a list of texts")
+    return tuple(value)
+
+
+def numbered_images(columns: Collection[str]) -> list[str]:
+    """The columns ``image_1``, ``image_2``, ..., in the order of their numbers."""
+    found = [name for name in columns if name.startswith("image_") and name.removeprefix("image_").isdecimal()]
+    return sorted(found, key=lambda name: int(name.removeprefix("image_")))
+
+
+def image_of(value: Any, column: str) -> bytes:
+    """The bytes of an image as they were stored, from the row or from the file that it names."""
+    if isinstance(value, Mapping):
+        if value.get("bytes"):
+            return bytes(value["bytes"])
+        path = value.get("path")
+        if path and Path(path).is_file():
+            return Path(path).read_bytes()
+    raise ValueError(f"'{column}' holds no image; it must have the image's bytes")
+
+
+def _kind(value: Any) -> str:
+    return "a list" if isinstance(value, list) else f"a {type(value).__name__}"
