@@ -144,7 +144,7 @@ def read_image(path: Path, longest: int | None = None) -> Image.Image:
 
 
 def image_files(folder: Path) -> list[str]:
-    """Names of the image files that lie in a folder, in their order; hidden ones are left out.
+    """Names of the image files that lie in a folder, in their order; left out are hidden ones, and names that are no UTF-8.
 
     Raises:
         InputError: there is no such folder, or it cannot be read.
@@ -153,7 +153,12 @@ def image_files(folder: Path) -> list[str]:
         names: Sequence[str] = os.listdir(folder)
     except OSError as error:
         raise InputError(f"{folder}: {error.strerror or error}; this folder of images is needed") from error
-    return sorted(name for name in names if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."))
+    return sorted(name for name in names if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".") and _told(name))
+
+
+def _told(name: str) -> bool:
+    """Whether a file's name can be written down: others come from archives that were unpacked with the wrong encoding."""
+    return not any("\ud800" <= mark <= "\udfff" for mark in name)
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -1,0 +1,211 @@
+"""Art style from folders of paintings by style: WikiArt, and ArtBench-10, which stands in for it.
+
+A question shows a painting for reference and two more, of which one shares its style.
+
+Layouts. WikiArt, as refined by ArtGAN (read in cs-chan/ArtGAN, ``WikiArt Dataset/README.md``; file names as ArtEmis and others
+quote them): ``Abstract_Expressionism/aaron-siskind_chicago-1951.jpg``, 27 styles. ArtBench-10, 256 x 256, with its split (read
+in liaopeiyuan/artbench, ``README.md``; file names as users of it quote them), 10 styles:
+``train/art_nouveau/leon-bakst_elisium-1906.jpg``. What stands before the first underscore of a file's name is the artist.
+
+What makes it fair:
+
+* the three paintings are of three artists, so that a known hand tells nothing;
+* styles that grew out of each other (``KINDRED``) are never set against each other;
+* every style is the right one as often as it is the wrong one, as far as its paintings go: a model cannot prefer a style;
+* a painting that lies in the folders of two styles is left out.
+
+Question and prompt are BLINK's own (quoted in EvalScope's page of BLINK except for the names of the styles; with the names used
+here the prompt has the length that the page gives).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+
+import numpy as np
+
+from tvt.data.builders.contract import Draft, UnfitError, Unit, prompt_of
+from tvt.data.builders.raw_files import image_files, read_image
+from tvt.errors import InputError
+
+LONGEST = 1024
+"""Larger paintings are scaled down to so many pixels: scans of WikiArt have many thousand."""
+MIN_SIDE = 128
+"""Smaller images show no brush."""
+SHARE = 3
+"""Of so many paintings of a style one is kept for being the wrong one."""
+
+QUESTION = "Which image shares the same style as the reference image?"
+TASK = (
+    "Some most common art painting styles include Realism, Impressionism, Expressionism, Pop Art, and Cubism. "
+    "Given the following images of art paintings, use the first image as the reference image, and determine which one of the "
+    "second or the third image shares the same style as the reference image?"
+)
+OPTIONS = ("the second image", "the third image")
+
+KINDRED: tuple[frozenset[str], ...] = tuple(
+    frozenset(styles.split())
+    for styles in (
+        "abstract_expressionism action_painting color_field_painting minimalism",
+        "analytical_cubism cubism synthetic_cubism",
+        "contemporary_realism new_realism realism romanticism",
+        "early_renaissance high_renaissance northern_renaissance mannerism_late_renaissance renaissance",
+        "baroque rococo",
+        "impressionism post_impressionism pointillism",
+        "expressionism fauvism post_impressionism",
+        "art_nouveau art_nouveau_modern symbolism",
+    )
+)
+"""Groups of styles, in lower case, that people would not tell apart without fail. Ours, not the sources'."""
+
+
+@dataclass(frozen=True)
+class Painting:
+    """A file, as its name tells."""
+
+    path: str
+    """Relative to the source."""
+    style: str
+    artist: str
+
+
+class _Paintings:
+    task = "Art_Style"
+    version = 1
+    options = 2
+    root = ""
+    """Folder of the source in which the styles' folders lie."""
+
+    def units(self, source: Path) -> Iterator[Unit]:
+        """Triples of paintings, as many as the styles give; which they are depends on the files' names alone.
+
+        Raises:
+            InputError: there are fewer than two styles, or a folder cannot be read.
+        """
+        styles = _styles(source, self.root)
+        pairs = {style: paintings[len(paintings) // SHARE :] for style, paintings in styles.items()}
+        others = {style: _Supply(paintings[: len(paintings) // SHARE]) for style, paintings in styles.items()}
+        for style in sorted(styles):
+            rivals = cycle([other for other in _shuffled(others, style) if not kindred(style, other)])
+            for reference, right in _pairs(pairs[style]):
+                wrong = _wrong(rivals, others, {reference.artist, right.artist})
+                if wrong is not None:
+                    yield Unit(
+                        key=reference.path,
+                        images=(reference.path, right.path, wrong.path),
+                        stratum=style,
+                        data={"artists": [reference.artist, right.artist, wrong.artist], "styles": [style, wrong.style]},
+                    )
+
+    def draft(self, source: Path, unit: Unit, answer: int, rng: np.random.Generator) -> Draft:
+        """The reference and two paintings, the one of its style at ``answer``.
+
+        Raises:
+            UnfitError: a painting is too small, or two are the same.
+            InputError: an image is missing or damaged.
+        """
+        reference, right, wrong = unit.images
+        order = (reference, right, wrong) if answer == 0 else (reference, wrong, right)
+        images = tuple(read_image(source / name, LONGEST) for name in order)
+        if min(min(image.size) for image in images) < MIN_SIDE:
+            raise UnfitError("a painting is too small")
+        if len({image.tobytes() for image in images}) < len(images):
+            raise UnfitError("two of the paintings are the same")
+        style, other = unit.data["styles"]
+        return Draft(
+            images=images,
+            question=QUESTION,
+            options=OPTIONS,
+            answer=answer,
+            provenance={"shown": list(order), "style": style, "other_style": other, "artists": unit.data["artists"]},
+            prompt=prompt_of(TASK, OPTIONS),
+        )
+
+
+class WikiArt(_Paintings):
+    """The paintings of WikiArt.org, in one folder a style."""
+
+    layout = "wikiart"
+    expects: Sequence[str] = ("*/*_*.jpg",)
+
+
+class ArtBench(_Paintings):
+    """ArtBench-10's training paintings; those for testing stay untouched, for whoever measures on them."""
+
+    layout = "artbench"
+    root = "train"
+    expects: Sequence[str] = ("train",)
+
+
+def kindred(style: str, other: str) -> bool:
+    """Whether two styles are too near each other to be told apart without fail; a style is its own kin."""
+    pair = {style.lower(), other.lower()}
+    return len(pair) == 1 or any(pair <= group for group in KINDRED)
+
+
+class _Supply:
+    """The paintings of a style that may be the wrong one, one after the other, and from the first again."""
+
+    def __init__(self, paintings: Sequence[Painting]) -> None:
+        self._paintings = paintings
+        self._next = 0
+
+    def take(self, artists: set[str]) -> Painting | None:
+        for step in range(len(self._paintings)):
+            painting = self._paintings[(self._next + step) % len(self._paintings)]
+            if painting.artist not in artists:
+                self._next += step + 1
+                return painting
+        return None
+
+
+def _wrong(rivals: Iterator[str], others: Mapping[str, _Supply], artists: set[str]) -> Painting | None:
+    """The next rival style's next painting by another artist."""
+    for _, style in zip(range(len(others)), rivals, strict=False):
+        painting = others[style].take(artists)
+        if painting is not None:
+            return painting
+    return None
+
+
+def _pairs(paintings: Sequence[Painting]) -> Iterator[tuple[Painting, Painting]]:
+    """Pairs of paintings by two artists, each painting in one at most."""
+    left = list(paintings)
+    while left:
+        first = left.pop()
+        at = next((k for k in range(len(left) - 1, -1, -1) if left[k].artist != first.artist), None)
+        if at is not None:
+            yield first, left.pop(at)
+
+
+def _styles(source: Path, root: str) -> dict[str, list[Painting]]:
+    """The paintings of each style, shuffled by their names; what lies in two styles' folders is left out."""
+    base = source / root
+    try:
+        folders = sorted(path.name for path in base.iterdir() if path.is_dir() and not path.name.startswith("."))
+    except OSError as error:
+        raise InputError(f"{base}: {error.strerror or error}; unpack the paintings there, in one folder a style") from error
+    names = {style: image_files(base / style) for style in folders}
+    times = Counter(name for files in names.values() for name in set(files))
+    styles = {
+        style: [
+            Painting((Path(root) / style / name).as_posix(), style, name.partition("_")[0])
+            for name in _shuffled(files)
+            if "_" in name and times[name] == 1
+        ]
+        for style, files in names.items()
+    }
+    styles = {style: paintings for style, paintings in styles.items() if len(paintings) >= SHARE}
+    if not any(not kindred(style, other) for style in styles for other in styles):
+        raise InputError(f"{base}: no two styles to set against each other; unpack the paintings there, in one folder a style")
+    return styles
+
+
+def _shuffled(names: Iterator[str] | Sequence[str] | Mapping[str, object], salt: str = "") -> list[str]:
+    """Names in an order that depends on them alone, and on ``salt``."""
+    return sorted(names, key=lambda name: hashlib.sha256(f"{salt}/{name}".encode()).digest())
