@@ -89,7 +89,7 @@ def rows_of_sources(mixture: Mixture, given: dict[str, str], data_dir: Path, man
         InputError: sources without rows, or names that are no sources; every fault, one line each.
     """
     from tvt.data.tasks import find_manifests
-    from tvt.report.exports.plan import file_name
+    from tvt.io.names import file_name
 
     known = find_manifests(manifests) if manifests else {}
     faults = [

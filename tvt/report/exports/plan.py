@@ -10,6 +10,7 @@ from typing import Any
 
 from tvt.core.mixture import Mixture
 from tvt.errors import InputError, suggest
+from tvt.io.names import file_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,11 +100,6 @@ def _shared_paths(parts: list[Part]) -> list[str]:
         if other != part.source:
             faults.append(f"{part.path}: stands for both {other} and {part.source}; give each its own with --data SOURCE=PATH")
     return faults
-
-
-def file_name(source: str) -> str:
-    """A source's name with everything replaced that a shell, a glob or a trainer's syntax could read otherwise."""
-    return re.sub(r"[^\w.-]+", "_", source)
 
 
 def _count_rows(path: Path) -> int | None:
