@@ -252,7 +252,7 @@ def test_unclear_headers(faults, header: str, message: str) -> None:
 
 
 def test_impossible_counts(faults) -> None:
-    text = "source,target,correct,total,both_correct\nbase,x,5,10,\na,x,11,10,\nb,x,5,0,\nc,x,1.5,10,\nd,x,5,10,6\ne,x,5,,\n"
+    text = "source,target,correct,total,both_correct\nbase,x,5,10,\na,x,11,10,\nb,x,5,0,\nc,x,half,10,\nd,x,5,10,6\ne,x,5,,\n"
     assert [f.split(":")[1] for f in faults(text)] == ["3", "4", "5", "6", "7"]
 
 

@@ -78,7 +78,9 @@ def test_unknown_task_names_get_the_nearest(folder: Path) -> None:
     [
         ("r0,Mine,Jigsaw,1,2\n", 4, "line 3 already"),
         ("r0,Jigsaw,Jigsaw,7,5\n", 4, "not within 0 and total 5"),
-        ("r0,Jigsaw,Jigsaw,0.5,5\n", 4, "not a whole number"),
+        ("r0,Jigsaw,Jigsaw,half,5\n", 4, "not a number"),
+        ("r0,Jigsaw,Jigsaw,1,5.5\n", 4, "not a whole number"),
+        ("r0,Jigsaw,Jigsaw,5.5,5\n", 4, "not within 0 and total 5"),
         ("r0,Jigsaw,Jigsaw,,\n", 4, "no counts and no reason"),
         ("r0,Jigsaw,Mine,1,2\n", 4, "no base row for target 'Mine'"),
         (",Jigsaw,Jigsaw,1,2\n", 4, "no run"),

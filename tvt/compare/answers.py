@@ -68,7 +68,7 @@ class Answered:
         return {k for k in self.seeds if all(self._find(str(entry), k, t) is not None for t in targets)}
 
     def cells(self, entry: str | None, target: str, seeds: Sequence[int]) -> Floats:
-        """Answers (seeds, questions), 1 where right."""
+        """What answers are worth, (seeds, questions): 1 where right."""
         if self.is_base(entry):
             return np.broadcast_to(self.base[target], (len(seeds), self.base[target].size))
         return np.stack([np.asarray(self._find(str(entry), k, target), dtype=float) for k in seeds])

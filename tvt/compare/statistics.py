@@ -40,15 +40,15 @@ class SeedVariance:
 
 
 def accuracy_block(a: Floats, b: Floats, weight: float = 1.0) -> Block:
-    """Differences of accuracy from answers ``a`` and ``b`` (seeds, questions), 1 where right."""
+    """Differences of accuracy from answers ``a`` and ``b`` (seeds, questions), 1 where right, credits in [0, 1] otherwise."""
     return Block(cells=a - b, weight=weight)
 
 
 def pgf_block(a: Floats, b: Floats, base: Floats, gap: float, weight: float = 1.0) -> Block:
     """Differences of PGF, ``(a - b) / gap``, from answers (seeds, questions) and the base model's answers (questions,).
 
-    The gap stands on the same questions, so it has an error too. By the delta method a base answer that is right where the mean
-    is ``m`` moves the ratio R by ``R (base - m) / gap``; the cells carry that term, whose mean is 0.
+    The gap stands on the same questions, so it has an error too. By the delta method a base answer that is worth ``base`` where
+    the mean is ``m`` moves the ratio R by ``R (base - m) / gap``; the cells carry that term, whose mean is 0.
     """
     difference = a - b
     ratio = float(difference.mean()) / gap

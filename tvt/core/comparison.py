@@ -11,8 +11,8 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 Kind = Literal["selected", "uniform", "random", "proportional", "best_single", "direct"]
-Answers = npt.NDArray[np.bool_]
-"""Whether each question of a target was answered correctly, in the order of its questions."""
+Answers = npt.NDArray[np.float64]
+"""What each question's answer is worth, in [0, 1]: 1 where right, 0 where wrong; in the order of the target's questions."""
 
 
 class Entry(BaseModel):

@@ -52,12 +52,16 @@ def item_standard_error(
     ``-(1 - PGF)/g`` in ``b``, so its variance is ``(va + (1 - PGF)^2 vb - 2 (1 - PGF) cov) / g^2``
     with binomial ``va``, ``vb``.
 
+    Where answers earn credits between 0 and 1, the error is an upper bound: a credit c has ``c^2 <= c``, so its variance is at
+    most ``a (1 - a)``, that of a right or wrong answer with the same mean; the covariance is exact. (Both as variances of the
+    questions asked, with the divisor ``total``.)
+
     Args:
         after, base, ceiling: accuracies as fractions; they broadcast.
         total: number of questions.
-        both_correct: number of questions right both before and after, NaN where unknown. It gives the covariance of the two
-            accuracies, which are measured on the same questions. Unknown counts as independent, which overstates the error
-            as long as right answers before and after go together.
+        both_correct: number of questions right both before and after, or the sum of the products of both credits; NaN where
+            unknown. It gives the covariance of the two accuracies, which are measured on the same questions. Unknown counts as
+            independent, which overstates the error as long as right answers before and after go together.
     """
     after, base, ceiling, total = np.broadcast_arrays(*(np.asarray(x, dtype=float) for x in (after, base, ceiling, total)))
     joint = np.full(after.shape, np.nan) if both_correct is None else np.asarray(both_correct, dtype=float) / total

@@ -1,9 +1,15 @@
-"""Scores: how many questions each run answered correctly on each target. A matrix is a view of them."""
+"""Scores: how many questions each run answered correctly on each target. A matrix is a view of them.
+
+An answer may be worth something between 0 and 1, e.g. a number that comes near: counts of right answers are then sums of
+credits, decimal numbers. Whole ones are integers.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+from tvt.core.credit import Tally
 
 BASE = "base"
 """The source name of a base row: the model before any finetuning."""
@@ -14,17 +20,18 @@ class Score:
     """One evaluation: a run's accuracy on one target.
 
     ``source`` is what the run was finetuned on, ``None`` for the base model. ``run`` names the repetition (the seed).
-    ``correct`` and ``total`` are counts of questions and are both ``None`` where only an accuracy is known.
-    ``both_correct`` counts the questions right both before and after finetuning; it makes the paired item error exact.
+    ``correct`` (a sum of credits) and ``total`` are counts of questions and are both ``None`` where only an accuracy is known.
+    ``both_correct`` counts the questions right both before and after finetuning (the sum of the products of both credits); it
+    makes the paired item error exact.
     """
 
     run: str
     source: str | None
     target: str
     accuracy: float
-    correct: int | None = None
+    correct: Tally | None = None
     total: int | None = None
-    both_correct: int | None = None
+    both_correct: Tally | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,11 +55,11 @@ class MixtureScore:
     run: str
     weights: Mapping[str, float]
     target: str
-    correct: int
+    correct: Tally
     total: int
-    both_correct: int | None = None
+    both_correct: Tally | None = None
 
     @property
     def accuracy(self) -> float:
-        """Share of right answers."""
+        """Share of right answers, or mean credit."""
         return self.correct / self.total

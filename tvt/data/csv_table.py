@@ -110,6 +110,17 @@ def integer(text: str) -> int | str | None:
     return f"'{text[:40]}' is not a whole number; give the count of questions"
 
 
+def tally(text: str) -> int | float | str | None:
+    """A count of right answers or a sum of credits, ``None`` for a missing one, or what is wrong with the cell."""
+    whole = integer(text)
+    if not isinstance(whole, str):
+        return whole
+    value = number(text)
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else value
+    return f"'{text[:40]}' is not a number; give the count of right answers, or the sum of their credits"
+
+
 def _text(path: Path) -> str:
     """The file's text."""
     try:

@@ -2,6 +2,7 @@
 
 One row is one evaluation: ``mixture,run,target,correct,total``, optionally ``both_correct``, and ``w:<source>`` for the weights
 (shares of the study's budget; an empty cell is 0). Weights summing to 1 make a mixture, one weight below 1 makes a dose.
+``correct`` may be a sum of credits.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from tvt.core.credit import Tally
 from tvt.core.scores import MixtureScore, Score
-from tvt.data.csv_table import Faults, Row, Table, integer, number, read_table
+from tvt.data.csv_table import Faults, Row, Table, integer, number, read_table, tally
 from tvt.errors import suggest
 
 MIXTURES_FILE = "mixtures.csv"
@@ -170,16 +172,15 @@ class _Rows:
                 row.line, f"mixture '{mixture}' has other weights on line {line}; mend them or rename one of the two"
             )
 
-    def _counts(self, row: Row) -> tuple[int, int, int | None] | None:
-        texts = [row.cells[self.at[name]] for name in ("correct", "total")]
-        correct, total = (integer(text) for text in texts)
-        both = integer(row.cells[self.at[_BOTH]]) if _BOTH in self.at else None
+    def _counts(self, row: Row) -> tuple[Tally, int, Tally | None] | None:
+        correct, total = tally(row.cells[self.at["correct"]]), integer(row.cells[self.at["total"]])
+        both = tally(row.cells[self.at[_BOTH]]) if _BOTH in self.at else None
         wrong = [f"{name}: {v}" for name, v in (("correct", correct), ("total", total), (_BOTH, both)) if isinstance(v, str)]
         for fault in wrong:
             self.faults.add(row.line, fault)
         if wrong or isinstance(both, str):
             return None
-        if not isinstance(correct, int) or not isinstance(total, int):
+        if not isinstance(correct, int | float) or not isinstance(total, int):
             self.faults.add(row.line, "no counts; give correct and total, or remove the row")
         elif total < 1:
             self.faults.add(row.line, f"total {total} is not positive; give the number of questions")

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
+from tvt.core.credit import Tally
 from tvt.core.scores import BASE, MaskedScore, Score
-from tvt.data.csv_table import Faults, Row, Table, integer, number
+from tvt.data.csv_table import Faults, Row, Table, integer, number, tally
 from tvt.data.units import Unit, accuracy_unit
 from tvt.errors import suggest
 
@@ -145,9 +146,9 @@ class _Measured(TypedDict):
     """The measured part of a Score."""
 
     accuracy: float
-    correct: int | None
+    correct: Tally | None
     total: int | None
-    both_correct: int | None
+    both_correct: Tally | None
 
 
 _Measure = Callable[[Row], "_Measured | list[str] | None"]
@@ -160,21 +161,21 @@ def _counts(columns: Columns) -> _Measure:
     def measure(row: Row) -> _Measured | list[str] | None:
         assert columns.correct is not None  # noqa: S101 - the caller looked
         assert columns.total is not None  # noqa: S101
-        correct, total = integer(row.cells[columns.correct]), integer(row.cells[columns.total])
-        both = None if columns.both_correct is None else integer(row.cells[columns.both_correct])
+        correct, total = tally(row.cells[columns.correct]), integer(row.cells[columns.total])
+        both = None if columns.both_correct is None else tally(row.cells[columns.both_correct])
         wrong = [value for value in (correct, total, both) if isinstance(value, str)]
         if wrong:
             return wrong
         if correct is None and both is None:
             return None  # a total alone measures nothing
-        if not isinstance(correct, int) or not isinstance(total, int):
+        if not isinstance(correct, int | float) or not isinstance(total, int):
             return ["correct and total belong together; give both or neither"]
         faults = _check_total(total)
         if not faults and not 0 <= correct <= total:
             faults.append(f"correct {correct} is not within 0 and total {total}; check the counts")
-        if isinstance(both, int):
-            faults += _check_both(both, correct)
-        joint = both if isinstance(both, int) else None
+        joint = both if isinstance(both, int | float) else None
+        if joint is not None:
+            faults += _check_both(joint, correct)
         return faults or _Measured(accuracy=correct / total, correct=correct, total=total, both_correct=joint)
 
     return measure
@@ -207,7 +208,7 @@ def _check_total(total: int) -> list[str]:
     return [] if total >= 1 else [f"total {total} is not positive; give the number of questions"]
 
 
-def _check_both(both: int, correct: int) -> list[str]:
+def _check_both(both: Tally, correct: Tally) -> list[str]:
     return [] if 0 <= both <= correct else [f"both_correct {both} is not within 0 and correct {correct}; check the counts"]
 
 

@@ -1,5 +1,5 @@
 """tvt's own study format: a folder with ``study.yaml`` (what the study is) and ``scores.csv`` (what was counted), and
-``mixtures.csv`` where runs on mixtures or doses were counted too.
+``mixtures.csv`` where runs on mixtures or doses were counted too. Counts of right answers may be sums of credits.
 """
 
 from __future__ import annotations

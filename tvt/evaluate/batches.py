@@ -15,7 +15,8 @@ _LETTERS_PER_TOKEN = 3
 
 
 def compose(questions: Sequence[Question], batch_size: int) -> list[list[int]]:
-    """Indices in batches of questions with equally many images and of similar size, the largest first.
+    """Indices in batches of questions with equally many images and of similar size, the largest first; those that are answered
+    by a number, and hence by generating, apart from the others and after them.
 
     The composition depends on these questions alone, not on which of them are done already, so that an evaluation which goes
     on after an interruption pads as the uninterrupted one did. Equal image counts keep text-only questions apart, which many
@@ -25,12 +26,13 @@ def compose(questions: Sequence[Question], batch_size: int) -> list[list[int]]:
         InputError: images that cannot be read, one line each.
     """
     sizes = _sizes(questions)
-    order = sorted(range(len(questions)), key=lambda k: (-len(questions[k].images), -sizes[k], k))
+    order = sorted(range(len(questions)), key=lambda k: (questions[k].numeric, -len(questions[k].images), -sizes[k], k))
     batches: list[list[int]] = []
     for k in order:
         batch = batches[-1] if batches else None
         fits = (
             batch is not None
+            and questions[batch[0]].numeric == questions[k].numeric
             and len(questions[batch[0]].images) == len(questions[k].images)
             and len(batch) < batch_size
             and (len(batch) + 1) * sizes[batch[0]] <= TOKENS_PER_QUESTION * batch_size
@@ -47,12 +49,15 @@ def _sizes(questions: Sequence[Question]) -> list[int]:
     with needs_train_extra():
         from PIL import Image
     sizes, faults = [], []
+    known: dict[bytes, int] = {}  # the questions about a video share its frames
     for question in questions:
         size = len(question.prompt) // _LETTERS_PER_TOKEN
         for place, data in enumerate(question.images):
             try:
-                with Image.open(io.BytesIO(data)) as image:
-                    size += image.width * image.height // _PIXELS_PER_TOKEN
+                if data not in known:
+                    with Image.open(io.BytesIO(data)) as image:
+                        known[data] = image.width * image.height // _PIXELS_PER_TOKEN
+                size += known[data]
             except (OSError, ValueError, Image.DecompressionBombError):
                 faults.append(f"{question.task}, question {question.id}: image {place + 1} cannot be read; replace the file")
         sizes.append(size)

@@ -15,7 +15,7 @@ from tvt.evaluate.batches import compose
 from tvt.evaluate.extraction import Manner
 from tvt.evaluate.identity import CheckedAdapter, check_adapter, item_digest, model_identity, run_identity
 from tvt.evaluate.loading import Loaded, attached, load_base
-from tvt.evaluate.results import CellResult, judge
+from tvt.evaluate.results import CellResult, ItemResult, judge
 from tvt.evaluate.scorer import Outcome, Scorer
 from tvt.evaluate.store import AnswerStore, Row, plain
 
@@ -37,7 +37,7 @@ class Evaluator:
         model: the base model.
         settings: how to score.
         folder: where answers are kept; share it between evaluations, also of other models.
-        manner: how a letter is read from a generated answer; changing it asks nothing anew.
+        manner: how a letter or a number is read from a generated answer; changing it asks nothing anew.
         flush_seconds: answers are on disk after so many seconds at the latest,
         flush_items: or after so many questions.
     """
@@ -100,6 +100,7 @@ class Evaluator:
     def _compose(self, questions: Mapping[str, Sequence[Question]]) -> None:
         """Digests and batches of every task's questions, the same for all adapters."""
         faults = []
+        images: dict[bytes, str] = {}
         for task, asked in questions.items():
             items = list(asked)[: self.settings.questions]
             if not items:
@@ -109,7 +110,8 @@ class Evaluator:
                 double = next(name for name in ids if ids.count(name) > 1)
                 faults.append(f"{task}: two questions have the id '{double}'; give each its own")
             if items:
-                self._composed[task] = (items, [item_digest(item) for item in items], compose(items, self.settings.batch_size))
+                digests = [item_digest(item, self.settings, images) for item in items]
+                self._composed[task] = (items, digests, compose(items, self.settings.batch_size))
         self._composed = {task: self._composed[task] for task in questions if task in self._composed}
         if faults:
             raise InputError(*faults)
@@ -224,8 +226,8 @@ def _check_all(adapters: Sequence[Path | None]) -> list[CheckedAdapter | None]:
     return checked
 
 
-def _row(item: Any) -> dict[str, Any]:
-    return {
+def _row(item: ItemResult) -> dict[str, Any]:
+    told = {
         "id": item.id,
         "item": item.item,
         **plain(item.outcome),
@@ -233,3 +235,4 @@ def _row(item: Any) -> dict[str, Any]:
         "answer": item.answer,
         "correct": item.correct,
     }
+    return {**told, "credit": item.credit} if item.numeric else told

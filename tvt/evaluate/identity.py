@@ -54,10 +54,23 @@ def check_adapter(folder: Path) -> CheckedAdapter:
     return CheckedAdapter(name=str(folder), folder=folder, digest=found)
 
 
-def item_digest(question: Question) -> str:
-    """sha256 of what the model is shown: prompt, option letters and images. The right answer is no part of it."""
-    images = [hashlib.sha256(image).hexdigest() for image in question.images]
-    return digest.of_value({"prompt": question.prompt, "letters": question.letters, "images": images})
+def item_digest(question: Question, settings: EvaluationConfig, images: dict[bytes, str]) -> str:
+    """sha256 of what the model is shown: prompt, option letters and images. The right answer is no part of it.
+
+    Args:
+        question: what is asked.
+        settings: how. Where letters are scored, an answer by a number is generated all the same, and depends on how long it may
+            be.
+        images: digests of the images so far, which are added to: questions may share them.
+    """
+    told: dict[str, Any] = {"prompt": question.prompt, "letters": question.letters}
+    for image in question.images:
+        if image not in images:
+            images[image] = hashlib.sha256(image).hexdigest()
+    told["images"] = [images[image] for image in question.images]
+    if question.numeric and settings.mode == "options":
+        told["max_new_tokens"] = settings.max_new_tokens
+    return digest.of_value(told)
 
 
 def run_identity(model: ModelConfig, base: dict[str, Any], settings: EvaluationConfig, adapter: str | None) -> dict[str, Any]:

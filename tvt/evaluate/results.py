@@ -5,12 +5,17 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+from tvt.core.credit import Tally, mean_relative_accuracy, tally
 from tvt.core.question import Question
 from tvt.core.scores import Score
 from tvt.evaluate.extraction import EXTRACTORS, Manner
+from tvt.evaluate.numbers import READERS
 from tvt.evaluate.scorer import Outcome
+
+Metric = Literal["accuracy", "mra", "accuracy and mra"]
+"""How a cell's answers are scored: right or wrong, by mean relative accuracy, or some so and some so."""
 
 COLLAPSE_SHARE = 0.9
 """One letter given to more than this share of the questions ..."""
@@ -21,8 +26,11 @@ COLLAPSE_EXCESS = 0.2
 _Z = 1.959963984540054
 
 
-def wilson_interval(correct: int, total: int) -> tuple[float, float]:
-    """Wilson's 95% interval of a share: sensible also for few questions and near 0 and 1."""
+def wilson_interval(correct: float, total: int) -> tuple[float, float]:
+    """Wilson's 95% interval of a share: sensible also for few questions and near 0 and 1.
+
+    For a sum of credits it is wider than need be: a credit in [0, 1] varies at most as much as right or wrong does.
+    """
     share, spread = correct / total, _Z * _Z / total
     middle = (share + spread / 2) / (1 + spread)
     half = _Z / (1 + spread) * math.sqrt(share * (1 - share) / total + spread / (4 * total))
@@ -38,12 +46,22 @@ class ItemResult:
     """Digest of the question as it was asked."""
     outcome: Outcome
     predicted: str | None
-    """``None`` where no letter could be read from the answer; that counts as wrong."""
+    """A letter or a number; ``None`` where none could be read from the answer, which earns nothing."""
     answer: str
+    numeric: bool = False
+    """Whether it is answered by a number."""
+
+    @property
+    def credit(self) -> float:
+        """What the answer is worth, in [0, 1]: 0 or 1 for a letter, the mean relative accuracy of a number."""
+        if self.numeric:
+            return mean_relative_accuracy(None if self.predicted is None else float(self.predicted), float(self.answer))
+        return float(self.predicted == self.answer)
 
     @property
     def correct(self) -> bool:
-        return self.predicted == self.answer
+        """Whether it earns the whole credit."""
+        return self.credit == 1
 
     @property
     def tied(self) -> bool:
@@ -53,12 +71,22 @@ class ItemResult:
 
 
 def judge(question: Question, item: str, outcome: Outcome, manner: Manner) -> ItemResult:
-    """Say which letter an outcome names."""
-    if outcome.scores is not None:
-        predicted: str | None = question.letters[outcome.scores.index(max(outcome.scores))]
+    """Say which letter or number an outcome names."""
+    if question.numeric:
+        number = READERS[manner](outcome.raw or "")
+        predicted: str | None = None if number is None else repr(number).removesuffix(".0")
+    elif outcome.scores is not None:
+        predicted = question.letters[outcome.scores.index(max(outcome.scores))]
     else:
         predicted = EXTRACTORS[manner](outcome.raw or "", question.options)
-    return ItemResult(id=question.id, item=item, outcome=outcome, predicted=predicted, answer=question.answer)
+    return ItemResult(
+        id=question.id,
+        item=item,
+        outcome=outcome,
+        predicted=predicted,
+        answer=question.answer,
+        numeric=question.numeric,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,11 +109,19 @@ class CellResult:
         return len(self.items)
 
     @property
-    def correct(self) -> int:
-        return sum(item.correct for item in self.items)
+    def metric(self) -> Metric:
+        """How its answers are scored."""
+        numeric = sum(item.numeric for item in self.items)
+        return "accuracy" if not numeric else "mra" if numeric == self.total else "accuracy and mra"
+
+    @property
+    def correct(self) -> Tally:
+        """Sum of the credits: how many are right where answers are right or wrong."""
+        return tally(item.credit for item in self.items)
 
     @property
     def accuracy(self) -> float:
+        """Mean credit."""
         return self.correct / self.total
 
     @property
@@ -94,8 +130,13 @@ class CellResult:
         return wilson_interval(self.correct, self.total)
 
     @property
+    def generated(self) -> bool:
+        """Whether answers were read from text, so that some may name nothing."""
+        return any(item.outcome.raw is not None for item in self.items)
+
+    @property
     def unparsed(self) -> int:
-        """Questions whose answer names no letter."""
+        """Questions whose answer names no letter, or no number where one was asked for."""
         return sum(item.predicted is None for item in self.items)
 
     @property
@@ -105,7 +146,12 @@ class CellResult:
     @property
     def letters(self) -> dict[str, int]:
         """How often each letter was predicted, in the alphabet's order."""
-        return dict(sorted(Counter(item.predicted for item in self.items if item.predicted).items()))
+        return dict(sorted(Counter(item.predicted for item in self.choices if item.predicted).items()))
+
+    @property
+    def choices(self) -> tuple[ItemResult, ...]:
+        """The questions with options."""
+        return tuple(item for item in self.items if not item.numeric)
 
     @property
     def letter_mass(self) -> float | None:
@@ -120,18 +166,20 @@ class CellResult:
         if not letters:
             return None
         letter = max(letters, key=lambda found: letters[found])
-        share, right = letters[letter] / self.total, sum(item.answer == letter for item in self.items) / self.total
+        share = letters[letter] / len(self.choices)
+        right = sum(item.answer == letter for item in self.choices) / len(self.choices)
         return letter if share > COLLAPSE_SHARE and share - right > COLLAPSE_EXCESS else None
 
-    def both_correct(self, base: CellResult) -> int:
-        """How many questions this and the base model got right; both must have been asked the same ones.
+    def both_correct(self, base: CellResult) -> Tally:
+        """Sum of the products of this one's credits and the base model's: how many questions both got right where answers are
+        right or wrong. Both must have been asked the same ones.
 
         Raises:
             ValueError: other questions.
         """
         if [(item.id, item.item) for item in self.items] != [(item.id, item.item) for item in base.items]:
             raise ValueError(f"{self.target}: the base model was asked other questions")
-        return sum(mine.correct and theirs.correct for mine, theirs in zip(self.items, base.items, strict=True))
+        return tally(mine.credit * theirs.credit for mine, theirs in zip(self.items, base.items, strict=True))
 
     def score(self, *, run: str, source: str | None, base: CellResult | None = None) -> Score:
         """This cell as a score of a study.
@@ -155,6 +203,7 @@ class CellResult:
         """Plain values for JSON."""
         low, high = self.interval
         told: dict[str, Any] = {
+            **({} if self.metric == "accuracy" else {"metric": self.metric}),
             "correct": self.correct,
             "total": self.total,
             "accuracy": self.accuracy,

@@ -1,4 +1,4 @@
-"""A model's answers to multiple-choice questions: scores of the option letters, or text generated greedily."""
+"""A model's answers: scores of the option letters, or text generated greedily, which answers by a number always are."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Outcome:
     scores: tuple[float, ...] | None = None
     """Log-probability of each option's letter as the next token; their sum may be far below 1. For mode *options*."""
     raw: str | None = None
-    """The generated answer as it is. For mode *generate*."""
+    """The generated answer as it is. For mode *generate*, and for answers by a number."""
 
 
 class Scorer:
@@ -63,7 +63,7 @@ class Scorer:
 
         Args:
             model: the base model, or it with an adapter on.
-            batches: questions with equally many images, and their digests.
+            batches: questions with equally many images, all or none of them answered by a number, and their digests.
         """
         with ThreadPoolExecutor(1) as pool:
             waiting: deque[Future[Any]] = deque()
@@ -80,7 +80,8 @@ class Scorer:
         """One pass, or two smaller ones where memory does not suffice."""
         with needs_train_extra():
             import torch
-        act = self._options if self.settings.mode == "options" else self._generate
+        letters = self.settings.mode == "options" and not questions[0].numeric
+        act = self._options if letters else self._generate
         try:
             with torch.inference_mode():
                 return act(model, inputs.to(self.device), questions)
