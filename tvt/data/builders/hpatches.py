@@ -43,7 +43,7 @@ PROMPT = (
     "circle. Which point on the second image corresponds to the point in the first image? Select from the following options."
 )
 
-Homography = NDArray[np.float64]
+Homography = NDArray[np.floating[Any]]
 
 _SEQUENCE = re.compile(r"[iv]_\w+")
 _MOST_BYTES = 2**16
