@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from tvt.cli.options import Metric, Unit, echo_json, json_option, load_matrices, note, study_arguments
+from tvt.cli.options import Ceiling, Metric, Unit, echo_json, json_option, load_matrices, note, study_arguments
+
+if TYPE_CHECKING:
+    from tvt.transfer.adapter_similarity import AdapterSimilarity
 
 EPILOG = """\b
 Example:
@@ -21,7 +26,12 @@ Example:
     "--plots",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Also write heatmap, transfer graph, persona plot and scale trend as SVG and PNG.",
+    help="Also write heatmap, transfer graph, persona plot, scale trend, doses and adapters as SVG and PNG.",
+)
+@click.option(
+    "--adapters",
+    is_flag=True,
+    help="Also compare the weights that the sources' runs changed: needs study folders that tvt study run made.",
 )
 @click.option("--errors", is_flag=True, help="Also print the standard errors: from the runs, and from the questions.")
 @click.option("--threshold", type=float, metavar="PGF", help="Also look for cliques whose mean PGF exceeds this magnitude.")
@@ -34,8 +44,10 @@ def command(
     studies: tuple[str, ...],
     metric: Metric,
     unit: Unit | None,
+    ceiling: Ceiling,
     as_json: bool,
     plots: Path | None,
+    adapters: bool,
     errors: bool,
     threshold: float | None,
     alpha: float,
@@ -44,11 +56,14 @@ def command(
     """Say who helps whom in one or more transfer studies.
 
     PGF with standard errors, transferability and malleability, cliques, personas over all studies given, groups of tasks,
-    and how far the figures can be trusted. STUDY is a bundled name (tvt studies lists them), a study folder or a CSV.
+    and how far the figures can be trusted; how transfer grows with the dose, where a study has runs on doses. STUDY is a
+    bundled name (tvt studies lists them), a study folder or a CSV.
     """
     from tvt.transfer.analysis import analyze
 
-    analysis = analyze(load_matrices(studies, metric, unit), alpha=alpha, threshold=threshold, with_self=with_self)
+    matrices = load_matrices(studies, metric, unit, ceiling)
+    alike = _compare_adapters(studies) if adapters else None
+    analysis = analyze(matrices, alpha=alpha, threshold=threshold, with_self=with_self, adapters=alike)
     if plots is not None:
         from tvt.report.plots import write_plots
 
@@ -62,3 +77,23 @@ def command(
     from tvt.report.analysis_tables import print_analysis
 
     print_analysis(analysis, Console(markup=False, highlight=False, emoji=False), errors=errors)
+
+
+def _compare_adapters(studies: Sequence[str]) -> list[AdapterSimilarity]:
+    """How alike every study's adapters are; raises InputError with the faults of all studies."""
+    from tvt.cli.progress_bar import progress_bar
+    from tvt.data.studies import find_study
+    from tvt.errors import InputError
+    from tvt.study.adapters import study_adapters
+
+    found: list[AdapterSimilarity] = []
+    faults: list[str] = []
+    for study in studies:
+        try:
+            with progress_bar("modules compared") as show:
+                found.append(study_adapters(find_study(study), show))
+        except InputError as error:
+            faults += error.faults
+    if faults:
+        raise InputError(*dict.fromkeys(faults))
+    return found

@@ -1,23 +1,25 @@
-"""The plots of ``tvt analyze``: heatmap, transfer graph, personas and scale trend, as SVG and PNG."""
+"""The plots of ``tvt analyze``, as SVG and PNG."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from tvt.errors import InputError
+from tvt.report.adapter_plot import adapter_figure
+from tvt.report.dose_plot import dose_figure
 from tvt.report.graph_plot import graph_figure
 from tvt.report.heatmap import heatmap_figure
 from tvt.report.persona_plot import persona_figure
 from tvt.report.style import draw
 from tvt.report.trend_plot import trend_figure
-from tvt.transfer.analysis import Analysis
+from tvt.transfer.analysis import Analysis, StudyAnalysis
 
 
 def write_plots(analysis: Analysis, folder: Path) -> list[Path]:
     """Write all plots that the analysis has the figures for.
 
-    Per study ``heatmap-NAME`` and ``graph-NAME``; over the studies ``personas``, and ``scale-trend`` where there are at least
-    two.
+    Per study ``heatmap-NAME`` and ``graph-NAME``, ``doses-NAME`` where it has doses, ``adapters-NAME`` where these were asked
+    for; over the studies ``personas``, and ``scale-trend`` where there are at least two.
 
     Args:
         analysis: what to draw.
@@ -37,7 +39,19 @@ def write_plots(analysis: Analysis, folder: Path) -> list[Path]:
     for study in analysis.studies:
         paths += draw(lambda study=study: heatmap_figure(study), folder, f"heatmap-{study.name}")  # type: ignore[misc]
         paths += draw(lambda study=study: graph_figure(study, analysis.threshold), folder, f"graph-{study.name}")  # type: ignore[misc]
+        paths += _of_runs(study, folder)
     paths += draw(lambda: persona_figure(analysis), folder, "personas")
     if len(analysis.studies) > 1:
         paths += draw(lambda: trend_figure(analysis), folder, "scale-trend")
+    return paths
+
+
+def _of_runs(study: StudyAnalysis, folder: Path) -> list[Path]:
+    """What only a study with runs of its own has."""
+    doses, adapters = study.doses, study.adapters
+    paths = []
+    if doses is not None:
+        paths += draw(lambda: dose_figure(study.name, doses), folder, f"doses-{study.name}")
+    if adapters is not None:
+        paths += draw(lambda: adapter_figure(study.name, adapters, study.matrix), folder, f"adapters-{study.name}")
     return paths

@@ -34,11 +34,11 @@ def persona_sentences(found: Personas) -> Iterator[str]:
 
 def trend_sentence(analysis: Analysis) -> str | None:
     """How mean transferability goes with model size, where there are several sizes."""
-    points = [t for t in analysis.trend if t.sign == "positive" and np.isfinite(t.mean)]
+    points = [t for t in analysis.trend if t.sign == "positive" and np.isfinite(t.transferability.value)]
     sizes = [t.parameters for t in points if t.parameters is not None]
     if len(sizes) < len(points) or len(set(sizes)) < 2:
         return None
-    told = ", ".join(f"{t.mean:.3f} at {t.parameters:g}B" for t in points)
+    told = ", ".join(f"{t.transferability.value:.3f} at {t.parameters:g}B" for t in points)
     rhos = [rho for rho, _ in analysis.agreement.values() if np.isfinite(rho)]
     agreement = f" Rank correlation between the studies' matrices: {_range(rhos)}." if rhos else ""
     return f"Mean positive transferability by model size: {told}.{agreement}"

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtrit
 
 from tvt.core.matrix import TransferMatrix
 from tvt.core.pgf import Floats
 from tvt.errors import InputError
-from tvt.transfer.aggregates import (
-    Aggregate,
-    aggregate,
-    jackknife_error,
-    leave_one_out,
-    malleability,
-    run_mean,
-    transferability,
-)
+from tvt.transfer.adapter_similarity import AdapterSimilarity, beside_pgf
+from tvt.transfer.aggregates import Aggregate, aggregate, leave_one_out, malleability, run_mean, transferability
 from tvt.transfer.cliques import Cliques, cliques_by_test, every_run_cliques, mean_cliques
+from tvt.transfer.dose_trend import DoseTrend, dose_trend
 from tvt.transfer.groups import Grouping, groupings
+from tvt.transfer.intervals import Interval, interval_json, known, run_interval
 from tvt.transfer.noise import Noise, between_studies, noise
 from tvt.transfer.personas import ALPHA, KINDS, Personas, personas
 from tvt.transfer.ranks import least_p
@@ -48,22 +42,23 @@ class StudyAnalysis:
     standing: Standing | None
     """Transfers that stand out of the noise; ``None`` where the noise is not known."""
     groups: tuple[Grouping, ...]
+    doses: DoseTrend | None
+    """``None`` where the study has no runs on doses."""
+    adapters: AdapterSimilarity | None = None
+    """``None`` where it was not asked for."""
 
 
 @dataclass(frozen=True)
 class TrendPoint:
-    """Mean transferability of a study's sources, with a 95% interval from its runs."""
+    """Mean transferability of a study's sources, and mean malleability of its targets."""
 
     study: str
     parameters: float | None
     """Billions, where known."""
     sign: str
     """``positive`` or ``negative``."""
-    mean: float
-    error: float
-    """Jackknife over the runs; NaN with one run."""
-    low: float
-    high: float
+    transferability: Interval
+    malleability: Interval
 
 
 @dataclass(frozen=True)
@@ -105,7 +100,8 @@ class Analysis:
             },
             "trend": [
                 {"study": t.study, "parameters": t.parameters, "sign": t.sign}
-                | {"mean": known(t.mean), "se": known(t.error), "low": known(t.low), "high": known(t.high)}
+                | interval_json(t.transferability)
+                | {"malleability": interval_json(t.malleability)}
                 for t in self.trend
             ],
             "agreement": [
@@ -116,7 +112,12 @@ class Analysis:
 
 
 def analyze(
-    matrices: Sequence[TransferMatrix], *, alpha: float = ALPHA, threshold: float | None = None, with_self: bool = False
+    matrices: Sequence[TransferMatrix],
+    *,
+    alpha: float = ALPHA,
+    threshold: float | None = None,
+    with_self: bool = False,
+    adapters: Sequence[AdapterSimilarity] | None = None,
 ) -> Analysis:
     """Analyse one or more studies.
 
@@ -125,6 +126,7 @@ def analyze(
         alpha: level of the persona tests and of the cliques by test, between 0 and 1.
         threshold: also look for cliques whose mean PGF exceeds this magnitude.
         with_self: whether self-transfer counts in aggregates, personas and groups.
+        adapters: how alike each study's adapters are, where that shall be told too.
 
     Raises:
         InputError: no study, or an option out of range.
@@ -140,6 +142,9 @@ def analyze(
         raise InputError(*faults)
     names = unique_names([m.name for m in matrices])
     studies = tuple(_study(n, m, alpha, threshold, with_self) for n, m in zip(names, matrices, strict=True))
+    if adapters is not None:
+        pairs = zip(studies, adapters, strict=True)
+        studies = tuple(replace(study, adapters=beside_pgf(alike, study.matrix)) for study, alike in pairs)
     return Analysis(
         studies=studies,
         personas=personas(matrices, alpha=alpha, with_self=with_self),
@@ -162,11 +167,6 @@ def unique_names(names: Sequence[str]) -> list[str]:
     return found
 
 
-def known(value: float) -> float | None:
-    """The value as JSON takes it: ``None`` for NaN."""
-    return float(value) if np.isfinite(value) else None
-
-
 def _study(name: str, matrix: TransferMatrix, alpha: float, threshold: float | None, with_self: bool) -> StudyAnalysis:
     cliques: dict[str, Cliques] = {}
     for word, sign in SIGNS.items():
@@ -184,6 +184,7 @@ def _study(name: str, matrix: TransferMatrix, alpha: float, threshold: float | N
         noise=noise(matrix),
         standing=standing(matrix),
         groups=groupings(matrix, with_self=with_self),
+        doses=dose_trend(matrix),
     )
 
 
@@ -196,18 +197,21 @@ def _trend(studies: Sequence[StudyAnalysis], with_self: bool) -> tuple[TrendPoin
 
 
 def _trend_point(study: StudyAnalysis, word: str, with_self: bool) -> TrendPoint:
-    """Jackknife over runs, with Student's t of K - 1 degrees of freedom."""
     matrix = study.matrix
     values = matrix.values if with_self else np.where(matrix.self_cells, np.nan, matrix.values)
-    mean = _mean_over_sources(aggregate(run_mean(values), SIGNS[word]))
-    others = aggregate(leave_one_out(values), SIGNS[word])
-    error = float(jackknife_error(np.array([_mean_over_sources(of) for of in others])))
-    half = float(stdtrit(len(matrix.runs) - 1, 0.975)) * error if np.isfinite(error) else float("nan")
-    return TrendPoint(study.name, matrix.parameters, word, mean, error, mean - half, mean + half)
+    sides = (_mean_aggregate(cube, SIGNS[word]) for cube in (values, np.swapaxes(values, 1, 2)))
+    return TrendPoint(study.name, matrix.parameters, word, *sides)
 
 
-def _mean_over_sources(values: Floats) -> float:
-    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+def _mean_aggregate(values: Floats, sign: int) -> Interval:
+    """Mean of an aggregate over the tasks of one side, from (runs, tasks, cells)."""
+    whole, others = (_mean_over_tasks(aggregate(of, sign)) for of in (run_mean(values)[None], leave_one_out(values)))
+    return run_interval(float(whole[0]), others)
+
+
+def _mean_over_tasks(values: Floats) -> Floats:
+    """Mean over the last axis without NaN, and NaN where nothing is left."""
+    return run_mean(values.T)
 
 
 def _study_notes(study: StudyAnalysis, alpha: float) -> list[str]:
@@ -219,6 +223,7 @@ def _study_notes(study: StudyAnalysis, alpha: float) -> list[str]:
             f"{study.name}: with {len(matrix.runs)} runs the one-sided p of a clique's edge cannot go below "
             f"{least_p(len(matrix.runs)):.4g}, so no clique passes the test at alpha {alpha:g}"
         )
+    found += [f"{study.name}: no adapter of {reason}" for reason in (study.adapters.missing if study.adapters else ())]
     if study.noise.missing:
         found.append(f"{study.name}: {_cells(study.noise.missing)} missing and left out, never counted as 0")
     if not all(cliques.complete for cliques in study.cliques.values()):
@@ -246,7 +251,9 @@ def _study_json(study: StudyAnalysis) -> dict[str, Any]:
         "cliques": {word: [list(c) for c in cliques.members] for word, cliques in study.cliques.items()},
         "noise": _noise_json(study.noise),
         "stand_out": _standing_json(study.standing),
-        "groups": {g.by: _grouping_json(g) for g in study.groups},
+        "groups": {g.by: g.to_json() for g in study.groups},
+        "doses": None if study.doses is None else study.doses.to_json(),
+        "adapters": None if study.adapters is None else study.adapters.to_json(),
     }
 
 
@@ -298,10 +305,3 @@ def _noise_json(of: Noise) -> dict[str, Any]:
 
 def _standing_json(of: Standing | None) -> dict[str, Any] | None:
     return None if of is None else {**asdict(of), "helps": list(map(list, of.helps)), "harms": list(map(list, of.harms))}
-
-
-def _grouping_json(of: Grouping) -> dict[str, Any]:
-    cells: dict[str, dict[str, Any]] = {}
-    for (source, target), cell in of.cells.items():
-        cells.setdefault(source, {})[target] = {"mean": cell.mean, "cells": cell.cells}
-    return {"mean": cells, "ungrouped": list(of.ungrouped)}

@@ -1,0 +1,48 @@
+"""An estimate with its 95% interval from the runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import stdtrit
+
+from tvt.core.pgf import Floats
+from tvt.transfer.aggregates import jackknife_error
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure with what the spread between the runs says of it; NaN where that is not known (one run, say)."""
+
+    value: float
+    error: float
+    """Standard error: jackknife over the runs."""
+    low: float
+    """Of the 95% interval: Student's t with one degree of freedom less than there are runs."""
+    high: float
+
+
+UNKNOWN = Interval(float("nan"), float("nan"), float("nan"), float("nan"))
+
+
+def run_interval(value: float, left_out: Floats) -> Interval:
+    """The interval of an estimate.
+
+    Args:
+        value: the estimate from all runs.
+        left_out: the same with one run left out each, (runs,); empty with fewer than two runs.
+    """
+    error = float(jackknife_error(left_out))
+    half = float(stdtrit(len(left_out) - 1, 0.975)) * error if np.isfinite(error) else float("nan")
+    return Interval(value, error, value - half, value + half)
+
+
+def known(value: float) -> float | None:
+    """The value as JSON takes it: ``None`` for NaN."""
+    return float(value) if np.isfinite(value) else None
+
+
+def interval_json(of: Interval) -> dict[str, float | None]:
+    """The figures of an interval as JSON takes them."""
+    return {"mean": known(of.value), "se": known(of.error), "low": known(of.low), "high": known(of.high)}
