@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tvt.core.question import Question
+from tvt.data.row_format import UncheckedQuestion
 
 Rows = npt.NDArray[np.int64]
 """Numbers of rows, from 0."""
@@ -52,7 +53,7 @@ OPTIONAL = ("question", "provenance")
 REQUIRED = tuple(name for name in SCHEMA.names if name not in OPTIONAL)
 
 
-def batch_of(questions: Sequence[Question]) -> pa.RecordBatch:
+def batch_of(questions: Sequence[Question | UncheckedQuestion]) -> pa.RecordBatch:
     """Questions as a batch."""
     return pa.RecordBatch.from_arrays(
         [

@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -30,7 +30,24 @@ GROUP_ROWS = 500
 GROUP_BYTES = 16 * 2**20
 KINDS = (".jsonl", ".parquet")
 
-Part = JsonlQuestions | ParquetQuestions
+
+class Part(Protocol):
+    """What questions are read from: a file, as a rule."""
+
+    path: Path
+    rows: int
+
+    def where(self, row: int) -> str:
+        """What a row is called in messages."""
+        ...
+
+    def fault(self, faults: Faults, row: int, what: str) -> None:
+        """Note what is wrong with a row."""
+        ...
+
+    def batches(self, rows: Rows | None = None, faults: Faults | None = None) -> Iterator[tuple[Rows, pa.RecordBatch]]:
+        """See :meth:`QuestionSource.batches`."""
+        ...
 
 
 class QuestionSource:

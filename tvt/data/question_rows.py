@@ -1,4 +1,4 @@
-"""Rows of a dataset in tvt's own columns: ``id, prompt, options, answer``; images in ``images``, or ``image_1``, ``image_2``, ..."""
+"""Rows in tvt's own columns: ``id, prompt, options, answer``, and images in ``images`` or in ``image_1``, ``image_2``, ..."""
 
 from __future__ import annotations
 

@@ -9,6 +9,8 @@ from typing import Any, Literal, get_args
 
 from tvt.core.question import Question
 from tvt.core.task import resolve_name
+from tvt.data.hub_questions import count_rows, is_stored, read_rows, rows_identity, stored_questions
+from tvt.data.hub_rows import commit_of, local_folder
 from tvt.data.question_checks import EvaluationSet, scan
 from tvt.data.question_files import open_questions, read_questions, write_parquet
 from tvt.data.tasks import MINIATURE, QuestionData, TaskManifest
@@ -59,11 +61,12 @@ def locate(manifest: TaskManifest, part: Part) -> QuestionData:
 
 
 def read(data: QuestionData, task: str) -> Iterator[Question]:
-    """Yield the questions, under the name ``task``.
+    """Yield the questions of ``task``.
 
     Raises:
         InputError: not there, or faulty.
     """
+    data = as_stored(data)
     if data.path is not None:
         yield from islice(read_questions(Path(data.path)), data.questions)
     elif data.dataset == MINIATURE:
@@ -72,7 +75,28 @@ def read(data: QuestionData, task: str) -> Iterator[Question]:
         split = _split(data)
         yield from generate(str(data.config), data.questions or 0, seed=0, split=split)
     else:
-        raise _from_hub(data, task)
+        yield from islice(read_rows(data, task), data.questions)
+
+
+def as_stored(data: QuestionData) -> QuestionData:
+    """The same questions as a file, where they are one or are kept as one: those of a dataset are written into the cache once.
+
+    Raises:
+        InputError: the dataset cannot be had, or faulty; every fault, one line each.
+    """
+    if data.path is not None or data.dataset == MINIATURE or not is_stored(data):
+        return data
+    return QuestionData(path=str(stored_questions(data)), questions=data.questions)
+
+
+def pinned(data: QuestionData) -> QuestionData:
+    """The same with absolute paths and the commit that a dataset of the hub is at now, for other processes."""
+    if data.path is not None:
+        return data.model_copy(update={"path": str(Path(data.path).absolute())})
+    if data.dataset == MINIATURE:
+        return data
+    folder = local_folder(data)
+    return data.model_copy(update={"revision": commit_of(data)} if folder is None else {"folder": str(folder.absolute())})
 
 
 def identify(data: QuestionData, task: str, forbidden: EvaluationSet | None = None) -> str:
@@ -87,6 +111,7 @@ def identify(data: QuestionData, task: str, forbidden: EvaluationSet | None = No
         InputError: not there, faulty, or shared with ``forbidden``; every fault, one line each.
     """
     told: dict[str, Any]
+    data = as_stored(data)
     if data.path is not None:
         source = open_questions(Path(data.path))
         if not source.rows:
@@ -102,7 +127,7 @@ def identify(data: QuestionData, task: str, forbidden: EvaluationSet | None = No
     elif data.dataset == MINIATURE:
         told = {"miniature": _MINIATURE_VERSION, "task": data.config, "split": _split(data), "questions": data.questions}
     else:
-        raise _from_hub(data, task)
+        told = {"content": rows_identity(data), "questions": data.questions}
     return digest.of_value(told)
 
 
@@ -112,9 +137,10 @@ def count(data: QuestionData) -> int:
     Raises:
         InputError: not there.
     """
-    if data.path is None:
+    data = as_stored(data)
+    if data.dataset == MINIATURE:
         return data.questions or 0
-    rows = open_questions(Path(data.path)).rows
+    rows = count_rows(data) if data.path is None else open_questions(Path(data.path)).rows
     return rows if data.questions is None else min(rows, data.questions)
 
 
@@ -124,6 +150,7 @@ def as_file(data: QuestionData, task: str, folder: Path) -> Path:
     Raises:
         InputError: not there, or faulty.
     """
+    data = as_stored(data)
     if data.path is not None and data.questions is None:
         return Path(data.path)
     path = folder / f"{digest.of_value([task, identify(data, task)])[:16]}.parquet"
@@ -138,10 +165,3 @@ def _split(data: QuestionData) -> Literal["train", "select", "report"]:
         if data.split == split:
             return split
     raise InputError(f"{MINIATURE}: split '{data.split}' is none of train, select, report; name one of them")
-
-
-def _from_hub(data: QuestionData, task: str) -> InputError:
-    return InputError(
-        f"{task}: {data.dataset} is a dataset on the hub; save its questions as .jsonl or .parquet and name the file as "
-        "'path:' in a manifest of yours (see README, Mixing, training, scoring)"
-    )

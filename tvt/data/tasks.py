@@ -99,6 +99,8 @@ class TaskManifest(_Value):
     """Best accuracy thought possible, a fraction."""
     human: Annotated[float, Field(gt=0, le=1)] | None = None
     """Accuracy of people, where the benchmark reports it: a lower ceiling, on request."""
+    images: Annotated[int, Field(ge=1)] | None = None
+    """Images that a question shows, as a rule: for estimates of cost."""
     metric: Literal["accuracy", "mra"] = "accuracy"
     """How an answer is scored: right or wrong, or, for numbers, by mean relative accuracy."""
     benchmark: str | None = None
@@ -121,6 +123,12 @@ class TaskManifest(_Value):
     """The questions it is scored on, and on which mixtures are selected."""
     report: QuestionData | None = None
     """Questions kept back for comparing mixtures after they were selected; without them ``evaluation`` serves for both."""
+
+    @property
+    def shown(self) -> int:
+        """Images, or frames of a video, that a question shows, for estimates of cost; 1 where that is not told."""
+        frames = self.evaluation.frames if self.evaluation is not None else None
+        return self.images or frames or 1
 
     def task(self) -> Task:
         """The task as the analysis needs it."""
@@ -147,12 +155,16 @@ def load_manifest(path: Path) -> TaskManifest:
         manifest = TaskManifest.model_validate(data)
     except ValidationError as error:
         raise input_error(error, TaskManifest, str(path)) from error
-    placed = {
-        part: data.model_copy(update={"path": str(path.parent / data.path)})
-        for part in ("training", "evaluation", "report")
-        if (data := getattr(manifest, part)) is not None and data.path is not None
-    }
-    return manifest.model_copy(update=placed)
+    parts = {part: data for part in ("training", "evaluation", "report") if (data := getattr(manifest, part)) is not None}
+    return manifest.model_copy(update={part: _near(data, path.parent) for part, data in parts.items()})
+
+
+def _near(data: QuestionData, folder: Path) -> QuestionData:
+    """The data with its paths starting at a folder, the manifest's; ``dataset`` may be one too."""
+    told = {name: str(folder / value) for name in ("path", "folder") if (value := getattr(data, name)) is not None}
+    if data.dataset is not None and data.folder is None and (folder / data.dataset).is_dir():
+        told["dataset"] = str(folder / data.dataset)
+    return data.model_copy(update=told)
 
 
 @cache

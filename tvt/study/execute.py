@@ -20,9 +20,10 @@ from tvt.errors import InputError, ProcessDiedError, TrainingError
 from tvt.evaluate.evaluator import Evaluator
 from tvt.evaluate.results import CellResult
 from tvt.io.adapter_file import verify_adapter
+from tvt.io.lock import exclusively
 from tvt.study import mishaps
 from tvt.study.jobs import Job, Task, Where
-from tvt.study.store import Cell, Finished, Store, exclusively
+from tvt.study.store import Cell, Finished, Store
 from tvt.study.tidy import clear
 from tvt.train import Progress, train
 from tvt.train.checkpoints import remove_other_layouts, steps_done

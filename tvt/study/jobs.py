@@ -10,6 +10,7 @@ from typing import Any
 
 from tvt.core.recipe import Recipe
 from tvt.core.run import Part, Run
+from tvt.data.task_questions import pinned
 from tvt.data.tasks import QuestionData
 from tvt.study.plan import Study
 
@@ -92,11 +93,11 @@ def make_job(study: Study, folder: Path, tasks: Sequence[Task]) -> Job:
         recipe=study.recipe,
         folder=folder.absolute(),
         tasks=tuple(tasks),
-        rows={name: _absolute(study.sources[name].training) for name in sorted(sources)},
-        questions={(t, p): _absolute(getattr(study.targets[t], p)) for t, p in sorted(parts)},
+        rows={name: _pinned(study.sources[name].training) for name in sorted(sources)},
+        questions={(t, p): _pinned(getattr(study.targets[t], p)) for t, p in sorted(parts)},
     )
 
 
-def _absolute(data: QuestionData | None) -> QuestionData:
+def _pinned(data: QuestionData | None) -> QuestionData:
     assert data is not None  # noqa: S101 - loading the study found it there
-    return data if data.path is None else data.model_copy(update={"path": str(Path(data.path).absolute())})
+    return pinned(data)

@@ -23,8 +23,9 @@ from typing import Any
 from tvt.core.recipe import Recipe
 from tvt.errors import InputError, TvtError
 from tvt.io import atomic
+from tvt.io.lock import exclusively
 from tvt.study.jobs import Job
-from tvt.study.store import Store, exclusively
+from tvt.study.store import Store
 from tvt.study.tidy import tidy
 from tvt.study.worker import DIED, ERRORS, INTERRUPTED
 from tvt.train.devices import visible_gpus

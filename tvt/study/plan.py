@@ -13,7 +13,7 @@ from tvt.core.run import Part, Run
 from tvt.data.mix_plan import LAYOUT
 from tvt.data.placing import placed
 from tvt.data.question_checks import EvaluationSet
-from tvt.data.task_questions import choose, count, identify, locate
+from tvt.data.task_questions import as_stored, choose, count, identify, locate
 from tvt.data.tasks import QuestionData, TaskManifest, find_manifests
 from tvt.errors import InputError
 from tvt.evaluate.identity import SCORER_VERSION
@@ -125,14 +125,16 @@ def load_study_plan(recipe: Recipe, progress: Callable[[str], object] = str) -> 
 
 
 def _scored(targets: Iterable[TaskManifest]) -> EvaluationSet:
-    """The questions in files that are scored on, and hence not trained on; drawn ones share none with training rows."""
+    """The questions that are scored on and can be files, and hence not trained on; drawn ones share none with training rows."""
     found = EvaluationSet()
     for manifest in targets:
         for part in _parts(manifest):
             data: QuestionData | None = getattr(manifest, part)
-            if data is not None and data.path is not None:
+            if data is not None:
                 with suppress(InputError):  # faults are told where the questions are identified
-                    found.add(Path(data.path))
+                    data = as_stored(data)
+                    if data.path is not None:
+                        found.add(Path(data.path))
     return found
 
 

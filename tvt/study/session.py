@@ -11,12 +11,13 @@ from tvt.core.recipe import Recipe, identity
 from tvt.core.run import Part, Run
 from tvt.errors import InputError
 from tvt.io import atomic, strict_yaml
+from tvt.io.lock import exclusively
 from tvt.io.recipe_file import load_recipe
 from tvt.study import mishaps
 from tvt.study.jobs import Task, Where, make_job, make_task
 from tvt.study.local import Event, do_locally
 from tvt.study.plan import BASE_RUN, Study, load_study_plan
-from tvt.study.store import Status, Store, exclusively
+from tvt.study.store import Status, Store
 from tvt.study.views import write_views
 from tvt.train.base import base_digest
 

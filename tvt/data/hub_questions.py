@@ -1,0 +1,240 @@
+"""Questions of a dataset of the hub, or of a local copy of it.
+
+Where its format says so, a part of a dataset (configuration and split) is written once as a file of questions, checked row by
+row, into tvt's cache; everything after that reads a file. Others are read anew each time, as the miniature is drawn.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tvt.core.question import Question
+from tvt.data.csv_table import Faults
+from tvt.data.hub_rows import HubRows, content_of, label, local_folder, open_rows
+from tvt.data.question_batches import SCHEMA, Rows, batch_of
+from tvt.data.question_checks import scan
+from tvt.data.question_files import GROUP_BYTES, GROUP_ROWS, QuestionSource
+from tvt.data.row_format import HubRow, RowFormat, UncheckedQuestion
+from tvt.data.row_formats import format_of
+from tvt.data.tasks import QuestionData
+from tvt.errors import InputError
+from tvt.io import atomic, digest
+from tvt.io.cache import cache_folder
+from tvt.io.lock import exclusively
+from tvt.io.staging import new_file
+
+_VERSION = 1
+"""Raised whenever files in the cache would be written otherwise."""
+_UNKNOWN_ROWS = 2**40
+"""Rows of a part of a dataset before it was read."""
+
+
+class Shown(NamedTuple):
+    """What a question shows; also of those whose answers are hidden."""
+
+    id: str
+    prompt: str
+    images: tuple[bytes, ...]
+
+
+def is_stored(data: QuestionData) -> bool:
+    """Whether the questions of a dataset are kept as a file."""
+    return format_of(data).materialise
+
+
+def stored_questions(data: QuestionData) -> Path:
+    """The questions as a parquet file in tvt's cache, written there unless the very same rows were before.
+
+    Raises:
+        InputError: the dataset cannot be had, its answers are hidden, or rows are faulty; every fault, one line each.
+    """
+    seen = _seen(data)
+    if seen is not None and (known := _remembered(seen)) is not None:
+        return known
+    key = digest.of_value({**_request(data), **content_of(data)})
+    folder = cache_folder() / "datasets" / _name(str(data.dataset).strip("/"))
+    path = folder / f"{_name(data.config or 'default')}-{_name(data.split)}-{key[:16]}.parquet"
+    if not path.is_file():
+        with exclusively(folder / ".lock"):
+            if not path.is_file():
+                _store(data, path)
+    if seen is not None:
+        atomic.write_text(seen, str(path.relative_to(cache_folder())))
+    return path
+
+
+def read_rows(data: QuestionData, task: str) -> Iterator[Question]:
+    """Yield the questions of a task straight from the rows of a dataset.
+
+    Raises:
+        InputError: the dataset cannot be had, or a row is faulty.
+    """
+    form = format_of(data)
+    for number, row in _numbered(data, form):
+        try:
+            yield form.question(row, data).checked()
+        except ValueError as error:
+            raise InputError(f"{task}: {label(data)}: row {number}: {error}") from error
+
+
+def shown(data: QuestionData) -> Iterator[Shown]:
+    """Yield what the questions show, hidden answers or not: for finding duplicates.
+
+    Raises:
+        InputError: the dataset cannot be had, or a row is faulty.
+    """
+    form = format_of(data)
+    rows = open_rows(data)
+    rows.check(form.needed)
+    for number, row in enumerate(rows):
+        try:
+            found = form.question(row, data)
+        except ValueError as error:
+            raise InputError(f"{label(data)}: row {number}: {error}") from error
+        yield Shown(found.id, found.prompt, found.images)
+
+
+def rows_identity(data: QuestionData) -> str:
+    """Digest of all that decides the questions of a dataset which is not stored.
+
+    Raises:
+        InputError: the dataset cannot be had, or what a row needs is missing; every fault, one line each.
+    """
+    form, faults, found = format_of(data), Faults(Path(label(data))), hashlib.sha256()
+    for number, row in _numbered(data, form):
+        try:
+            told = {"row": _plain(dict(row)), "content": form.content(row, data)}
+            found.update(digest.of_value(told).encode())
+        except ValueError as error:
+            faults.add(None, f"row {number}: {error}")
+    faults.check()
+    return digest.of_value({"rows": found.hexdigest(), "format": data.format, "version": form.version, "frames": data.frames})
+
+
+def count_rows(data: QuestionData) -> int:
+    """How many rows a dataset has."""
+    return sum(1 for _ in _numbered(data, format_of(data)))
+
+
+class _Part:
+    """The rows of a dataset as the part of a :class:`QuestionSource`; every batch that was read is also handed on."""
+
+    rows = _UNKNOWN_ROWS
+
+    def __init__(self, data: QuestionData, hand_on: Callable[[pa.RecordBatch], object]) -> None:
+        self.path = Path(label(data))
+        self._data = data
+        self._form = format_of(data)
+        self._hand_on = hand_on
+
+    def where(self, row: int) -> str:
+        """Dataset and row, counted among those that ``where`` asks for."""
+        return f"{self.path}: row {row}"
+
+    def fault(self, faults: Faults, row: int, what: str) -> None:
+        """Note what is wrong with a row."""
+        faults.add(None, f"row {row}: {what}")
+
+    def batches(self, _rows: Rows | None = None, faults: Faults | None = None) -> Iterator[tuple[Rows, pa.RecordBatch]]:
+        """See :meth:`QuestionSource.batches`; all rows, whatever is asked for."""
+        numbers: list[int] = []
+        group: list[UncheckedQuestion] = []
+        size = 0
+        for number, row in _numbered(self._data, self._form):
+            try:
+                found = self._form.question(row, self._data)
+            except ValueError as error:
+                if faults is None:
+                    raise InputError(f"{self.where(number)}: {error}") from error
+                self.fault(faults, number, str(error))
+                continue
+            numbers.append(number)
+            group.append(found)
+            size += sum(map(len, found.images))
+            if len(group) >= GROUP_ROWS or size >= GROUP_BYTES:
+                yield self._batch(numbers, group)
+                numbers, group, size = [], [], 0
+        if group:
+            yield self._batch(numbers, group)
+
+    def _batch(self, numbers: list[int], group: list[UncheckedQuestion]) -> tuple[Rows, pa.RecordBatch]:
+        batch = batch_of(group)
+        self._hand_on(batch)
+        return np.array(numbers, np.int64), batch
+
+
+def _store(data: QuestionData, path: Path) -> None:
+    """Check all rows and write them, wholly or not at all."""
+    with new_file(path) as temporary:
+        with pq.ParquetWriter(temporary, SCHEMA, compression="zstd", use_dictionary=["task"]) as writer:
+            part = _Part(data, writer.write_batch)
+            found = scan(QuestionSource(part.path, [part]))
+        if not found.rows:
+            raise InputError(f"{label(data)}: no rows; check 'split:' and 'where:'")
+
+
+def _numbered(data: QuestionData, form: RowFormat) -> Iterator[tuple[int, HubRow]]:
+    """The rows with their numbers.
+
+    Raises:
+        InputError: columns are missing, or answers are hidden.
+    """
+    rows: HubRows = open_rows(data)
+    rows.check(form.needed)
+    for number, row in enumerate(rows):
+        if form.hidden(row):
+            raise InputError(
+                f"{label(data)}: its answers are hidden (row {number}), so nothing can be scored; take another split"
+            )
+        yield number, row
+
+
+def _request(data: QuestionData) -> dict[str, Any]:
+    """What was asked for, as plain values for a digest."""
+    told = data.model_dump(mode="json", include={"dataset", "config", "split", "format", "where"})
+    return {**told, "version": [_VERSION, format_of(data).version]}
+
+
+def _seen(data: QuestionData) -> Path | None:
+    """The note on which file a local copy's files gave, named by their sizes and times; ``None`` for the hub.
+
+    With it, neither ``datasets`` is loaded nor gigabytes are read to find what is stored.
+    """
+    folder = local_folder(data)
+    if folder is None or not folder.is_dir():
+        return None
+    states = [(path, path.stat()) for path in sorted(folder.rglob("*")) if path.is_file()]
+    stamps = [[str(path.relative_to(folder)), s.st_size, s.st_mtime_ns, s.st_ino] for path, s in states]
+    told = {**_request(data), "folder": str(folder.resolve()), "files": stamps}
+    return cache_folder() / "seen" / digest.of_value(told)[:32]
+
+
+def _remembered(seen: Path) -> Path | None:
+    try:
+        found = cache_folder() / seen.read_text(encoding="utf-8")
+    except OSError:
+        return None
+    return found if found.is_file() else None
+
+
+def _name(text: str) -> str:
+    return re.sub(r"[^\w.-]+", "--", text)
+
+
+def _plain(value: Any) -> Any:
+    """A row's value with bytes as their digest, and times and the like as text."""
+    if isinstance(value, bytes):
+        return hashlib.sha256(value).hexdigest()
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
