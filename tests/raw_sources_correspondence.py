@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy import ndimage
+from scipy.spatial import ConvexHull
+from scipy.spatial.transform import Rotation
 
 Matrix = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
@@ -185,3 +187,100 @@ def _tool(rng: np.random.Generator, path: Path) -> list[tuple[float, float]]:
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path)
     return [((float(x) + 0.5) / size[0], (float(y) + 0.5) / size[1]) for x, y in places]
+
+
+FRAMES = 16
+"""Frames of a drawn video; the camera turns 5 degrees from one to the next."""
+SHOT = (240, 320)
+
+
+def make_wild6d(folder: Path, n: int = 12) -> Path:
+    """``n`` videos of posts on a table; the camera goes counter-clockwise in those of even number, and clockwise in the others.
+
+    Bottles lie at the top and have camera poses in ``metadata``; laptops and mugs lie in ``test_set``, with the object's poses
+    as converted from the pickles.
+    """
+    rng = np.random.default_rng(17)
+    for index in range(n):
+        category = ORBITS[index % len(ORBITS)]
+        part = "" if category == "bottle" else "test_set/"
+        thing, sequence = f"{index:04d}", "1"
+        place = folder / f"{part}{category}/{thing}/{sequence}"
+        (place / "images").mkdir(parents=True)
+        start, step = rng.uniform(0, 360), 5.0 if index % 2 == 0 else -5.0
+        turned = float(rng.uniform(0, 360))
+        posts = _posts(rng)
+        cameras = [_camera(start + step * frame, 0.5 + 0.02 * math.sin(frame), 0.3) for frame in range(FRAMES)]
+        for frame, camera in enumerate(cameras):
+            _photo(camera, posts).save(place / f"images/{frame}.jpg", quality=90)
+        metadata: dict[str, Any] = {
+            "K": [300.0, 0, 0, 0, 300.0, 0, SHOT[0] / 2, SHOT[1] / 2, 1],
+            "w": SHOT[0],
+            "h": SHOT[1],
+            "fps": 30,
+        }
+        if category == "bottle":
+            metadata["poses"] = [_record3d(camera) for camera in cameras]
+        else:
+            name = folder / f"test_set/pkl_annotations/{category}/{category}-{thing}-{sequence}.json"
+            name.parent.mkdir(parents=True, exist_ok=True)
+            name.write_text(json.dumps({"annotations": [_annotation(camera, turned) for camera in cameras]}))
+        (place / "metadata").write_text(json.dumps(metadata))
+    return folder
+
+
+Camera = tuple[Matrix, Matrix]
+"""A camera in the world (y up): its axes x right, y down, z forward as columns, and its place."""
+
+
+def _camera(turn: float, reach: float, height: float) -> Camera:
+    """A camera that looks at the origin from ``turn`` degrees, counter-clockwise seen from above: from +z towards +x."""
+    place = np.array([reach * math.sin(math.radians(turn)), height, reach * math.cos(math.radians(turn))])
+    forward = -place / np.linalg.norm(place)
+    right = np.cross(forward, [0.0, 1.0, 0.0])
+    right /= np.linalg.norm(right)
+    return np.stack([right, np.cross(forward, right), forward], axis=1), place
+
+
+def _record3d(camera: Camera) -> list[float]:
+    """As Record3D writes it: axes x right, y up, z backward; quaternion x, y, z, w, then the place."""
+    axes, place = camera
+    return [*Rotation.from_matrix(axes @ np.diag([1.0, -1.0, -1.0])).as_quat().tolist(), *place.tolist()]
+
+
+def _annotation(camera: Camera, turned: float) -> dict[str, Any]:
+    """The pose, in the camera, of an object at the origin that is turned about the world's y axis."""
+    axes, place = camera
+    own = Rotation.from_euler("y", turned, degrees=True).as_matrix()
+    return {"rotation": (axes.T @ own).tolist(), "translation": (-axes.T @ place).tolist(), "size": [0.1, 0.2, 0.1]}
+
+
+def _posts(rng: np.random.Generator) -> list[tuple[Matrix, tuple[int, int, int]]]:
+    """Upright boxes of all colours around one at the origin: eight corners each."""
+    posts = []
+    for k in range(7):
+        x, z = (0.0, 0.0) if k == 0 else rng.uniform(-0.22, 0.22, 2)
+        half, tall = rng.uniform(0.015, 0.03), rng.uniform(0.05, 0.14)
+        ends = [(x + a * half, b * tall, z + c * half) for a in (-1, 1) for b in (0, 1) for c in (-1, 1)]
+        posts.append((np.array(ends), tuple(int(value) for value in rng.integers(30, 256, 3))))
+    return posts
+
+
+def _photo(camera: Camera, posts: list[tuple[Matrix, tuple[int, int, int]]]) -> Image.Image:
+    """What the camera sees: a chequered table and the posts, the far ones first."""
+    axes, place = camera
+    width, height = SHOT
+    ys, xs = np.mgrid[:height, :width]
+    rays = np.stack([(xs - width / 2) / 300, (ys - height / 2) / 300, np.ones(xs.shape)], axis=-1) @ axes.T
+    down = np.where(rays[..., 1] < -1e-6, -place[1] / rays[..., 1], np.inf)
+    ground = place[[0, 2]] + down[..., None] * rays[..., [0, 2]]
+    squares = np.where(
+        np.isfinite(ground).all(axis=-1), np.floor(np.nan_to_num(ground, posinf=0, neginf=0) / 0.06).sum(axis=-1) % 2, 2
+    )
+    image = Image.fromarray(np.array([190, 150, 225], dtype=np.uint8)[squares.astype(int)]).convert("RGB")
+    pen = ImageDraw.Draw(image)
+    for ends, paint in sorted(posts, key=lambda post: -float(np.linalg.norm(post[0].mean(axis=0) - place))):
+        seen = (ends - place) @ axes
+        flat = seen[:, :2] / seen[:, 2:] * 300 + np.array([width / 2, height / 2])
+        pen.polygon([tuple(point) for point in flat[ConvexHull(flat).vertices]], fill=paint, outline="black")
+    return image

@@ -1,0 +1,232 @@
+"""Multi-view_Reasoning from Wild6D (Fu and Wang, NeurIPS 2022): videos of a camera that goes round an object on a table.
+
+Layout: ``<category>/<object>/<sequence>/images/<frame>.jpg`` with ``<frame>-depth.png`` and ``<frame>-mask.png``, and
+``<category>/<object>/<sequence>/metadata``, a JSON file without a suffix (``K`` by columns, ``w``, ``h``, ``fps``); the test
+set is the same below ``test_set/``. Seen in the authors' ``evaluate_pose_ucsd.py`` and in two public loaders.
+
+The camera's motion is read from one of two files, the first that is there:
+
+1. ``metadata`` itself, key ``poses``: for each frame qx, qy, qz, qw, x, y, z, the camera in the world. Wild6D's metadata has
+   the form (name, ``K`` by columns) of the capture app Record3D's, and is read here as loaders of Record3D read it: the k-th
+   pose is of ``k.jpg``; the camera looks along its -z axis; the world is ARKit's, y away from the ground. Whether the released
+   ``metadata`` kept the poses is not verified.
+2. ``test_set/pkl_annotations/<category>/<category>-<object>-<sequence>.json``, converted by the user from the pickle of the
+   same name, which tvt does not open: ``{"annotations": [{"rotation": 3 x 3, "translation": 3}, ...]}``, the object in the
+   camera (x right, y down, z forward), the k-th of frame k, as in the authors' evaluation. The object's y axis is up. Objects
+   that look the same from all sides (bottle, bowl, can) are left out: their annotated turn about that axis is arbitrary.
+
+The wording is BLINK's, as quoted in public code and records of runs on it. Its left is clockwise as seen from above, which is
+also what it is for a camera that faces the object and steps to its left. The scene is static, so that a video played backwards
+is as good: frames are shown in the order that gives the answer that is wanted.
+
+Fairness: from one frame to the other the camera turns by ``TURN`` degrees without going back, at about one height and distance,
+not from below nor from nearly straight above, and looks at the object all the time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tvt.data.builders.contract import Draft, UnfitError, Unit
+from tvt.data.builders.correspondence import load_view
+from tvt.data.builders.orbit import NoCentreError, Orbit, Vectors, meeting_point, off_centre, orbit, rotations
+from tvt.data.builders.raw_files import image_files, inside, read_json
+from tvt.errors import InputError
+
+CATEGORIES = ("bottle", "bowl", "camera", "can", "laptop", "mug")
+ROUND = ("bottle", "bowl", "can")
+PARTS = ("", "test_set/")
+OPTIONS = ("left", "right")
+QUESTION = (
+    "The images are frames from a video. The video is shooting a static scene. The camera is either moving clockwise (left) or "
+    "counter-clockwise (right) around the object. The first image is from the beginning of the video and the second image is "
+    "from the end. Is the camera moving left or right when shooting the video?"
+)
+CHOICES = "Select from the following options."
+TURN = (15.0, 60.0)
+"""Degrees round the object between the two frames."""
+BACK = 0.1
+"""Share of the turn by which the camera may go back on its way."""
+ELEVATION = (-10.0, 60.0)
+CLIMB = 15.0
+"""Degrees of elevation between the two frames, at most; and at most half the turn."""
+NEARER = 1.4
+"""How many times as far from the object one frame may be taken as the other."""
+ASTRAY = 0.25
+"""How far off the object the camera may look, as a share of its distance (root mean square over the frames)."""
+
+_FRAME = re.compile(r"(\d{1,6})\.jpg")
+_NAME = re.compile(r"[\w.-]+")
+_FEWEST = 10
+_POSE = 7
+_AGAIN = "get the file again, or remove the sequence"
+
+
+@dataclass(frozen=True)
+class Wild6D:
+    """Builder of Multi-view_Reasoning from Wild6D."""
+
+    task = "Multi-view_Reasoning"
+    layout = "wild6d"
+    version = 1
+    options = 2
+    expects = ("*/*/*/metadata", "*/*/*/images/*.jpg")
+
+    def units(self, source: Path) -> Iterable[Unit]:
+        """Every sequence; categories are the strata. A sequence counts as one image: no two rows show the same one."""
+        for part in PARTS:
+            for category in CATEGORIES:
+                for metadata in sorted((source / part / category).glob("*/*/metadata")):
+                    sequence, thing = metadata.parent, metadata.parent.parent
+                    if _NAME.fullmatch(sequence.name) and _NAME.fullmatch(thing.name) and (sequence / "images").is_dir():
+                        key = f"{part}{category}/{thing.name}/{sequence.name}"
+                        names = [category, thing.name, sequence.name]
+                        yield Unit(key=key, images=(key,), stratum=category, data={"names": names})
+
+    def draft(self, source: Path, unit: Unit, answer: int, rng: np.random.Generator) -> Draft:
+        """The question of two frames of a sequence, shown in the order that makes ``answer`` right.
+
+        Raises:
+            UnfitError: no camera poses, or no two frames that are fair.
+            InputError: poses or a frame are damaged.
+        """
+        motion = _motion(source, unit)
+        frames = _frames(source, unit.key, len(motion.orbit.turn))
+        path = motion.orbit.taken(frames)
+        start, end = _pick(path, rng)
+        turn = float(path.turn[end] - path.turn[start])
+        backwards = (turn > 0) != (OPTIONS[answer] == "right")
+        shown = (end, start) if backwards else (start, end)
+        files = [f"{unit.key}/images/{frames[k]}.jpg" for k in shown]
+        listed = "\n".join(f"({letter}) {option}" for letter, option in zip("AB", OPTIONS, strict=True))
+        return Draft(
+            images=tuple(load_view(source, file).image for file in files),
+            question=QUESTION,
+            options=OPTIONS,
+            answer=answer,
+            prompt=f"{QUESTION} {CHOICES}\n{listed}",
+            provenance={
+                "sequence": unit.key,
+                "poses": motion.origin,
+                "frames": [frames[k] for k in shown],
+                "backwards": backwards,
+                "counter_clockwise_degrees": round(-turn if backwards else turn, 3),
+                "elevation_degrees": [round(float(path.elevation[k]), 3) for k in shown],
+                "distance": [round(float(path.distance[k]), 5) for k in shown],
+            },
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Motion:
+    """The camera's places around the object, for each frame, and the file that they are from."""
+
+    orbit: Orbit
+    origin: str
+
+
+def _motion(source: Path, unit: Unit) -> _Motion:
+    path = inside(source, f"{unit.key}/metadata")
+    poses = _field(path, read_json(path), "poses")
+    if poses is not None:
+        return _Motion(orbit=from_camera_poses(path, poses), origin=f"{unit.key}/metadata")
+    name = f"test_set/pkl_annotations/{unit.data['names'][0]}/{'-'.join(unit.data['names'])}.json"
+    converted = inside(source, name)
+    if not (unit.key.startswith("test_set/") and converted.is_file()):
+        raise UnfitError("no camera poses")
+    if unit.data["names"][0] in ROUND:
+        raise UnfitError("its only poses are those of an object that looks the same from all sides")
+    return _Motion(orbit=from_object_poses(converted, _field(converted, read_json(converted), "annotations")), origin=name)
+
+
+def from_camera_poses(path: Path, poses: Any) -> Orbit:
+    """The orbit of cameras given in the world, which looks along y upwards; the object is what they look at.
+
+    Args:
+        path: of the file, for messages.
+        poses: rows qx, qy, qz, qw, x, y, z, one a frame.
+
+    Raises:
+        UnfitError: the cameras do not look at one place.
+        InputError: not such rows.
+    """
+    rows = _numbers(path, poses, (_POSE,), "seven numbers")
+    if (np.linalg.norm(rows[:, :4], axis=1) < 0.5).any():
+        raise InputError(f"{path}: a pose has no rotation (its quaternion is near 0); {_AGAIN}")
+    places, sights = rows[:, 4:], -rotations(rows[:, :4])[:, :, 2]
+    try:
+        centre = meeting_point(places, sights)
+    except NoCentreError as error:
+        raise UnfitError("the camera does not look at one object from several sides") from error
+    if off_centre(places, sights, centre) > ASTRAY:
+        raise UnfitError("the camera does not keep looking at one object")
+    return orbit(places, centre, np.array([0.0, 1.0, 0.0]))
+
+
+def from_object_poses(path: Path, annotations: Any) -> Orbit:
+    """The orbit of cameras around an object given in the camera's frame, whose own y axis is up.
+
+    Args:
+        path: of the file, for messages.
+        annotations: ``rotation`` and ``translation``, one a frame; a point p of the object lies at R p + t.
+
+    Raises:
+        InputError: not such poses.
+    """
+    if not isinstance(annotations, list) or not all(isinstance(row, dict) for row in annotations):
+        raise InputError(f"{path}: 'annotations' is no list of poses; convert the pickle again")
+    turned = _numbers(path, [row.get("rotation") for row in annotations], (3, 3), "a rotation, 3 x 3")
+    moved = _numbers(path, [row.get("translation") for row in annotations], (3,), "a translation of three numbers")
+    if not np.allclose(turned @ np.swapaxes(turned, 1, 2), np.eye(3), atol=0.01) or (np.linalg.det(turned) < 0).any():
+        raise InputError(f"{path}: a 'rotation' is none (not orthogonal); convert the pickle again")
+    places = -np.einsum("nji,nj->ni", turned, moved)  # the camera's centre in the object's frame: R p + t = 0
+    return orbit(places, np.zeros(3), np.array([0.0, 1.0, 0.0]))
+
+
+def _field(path: Path, data: Any, name: str) -> Any:
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: no JSON object; {_AGAIN}")
+    return data.get(name)
+
+
+def _numbers(path: Path, values: Any, shape: tuple[int, ...], what: str) -> Vectors:
+    """A list of arrays of one shape as one array of finite numbers."""
+    try:
+        found = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: not every frame has {what}; {_AGAIN}") from error
+    if found.ndim != 1 + len(shape) or found.shape[1:] != shape or not np.isfinite(found).all():
+        raise InputError(f"{path}: not every frame has {what}; {_AGAIN}")
+    return found
+
+
+def _frames(source: Path, key: str, poses: int) -> list[int]:
+    """Numbers of the frames that have an image and a pose, in the order of the video."""
+    names = image_files(inside(source, f"{key}/images"))
+    found = sorted(int(match.group(1)) for name in names if (match := _FRAME.fullmatch(name)))
+    return [frame for frame in found if frame < poses]
+
+
+def _pick(path: Orbit, rng: np.random.Generator) -> tuple[int, int]:
+    """Two frames between which the camera turns clearly and steadily: positions, the earlier first."""
+    count = len(path.turn)
+    if count < _FEWEST:
+        raise UnfitError("too few frames with poses")
+    level = (path.elevation >= ELEVATION[0]) & (path.elevation <= ELEVATION[1])
+    travelled = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(path.turn)))])
+    for start in rng.permutation(np.flatnonzero(level)).tolist():
+        turn = np.abs(path.turn - path.turn[start])
+        climb = np.abs(path.elevation - path.elevation[start])
+        nearer = np.maximum(path.distance / path.distance[start], path.distance[start] / path.distance)
+        back = (travelled - travelled[start] - turn) / 2
+        fair = level & (np.arange(count) > start) & (turn >= TURN[0]) & (turn <= TURN[1])
+        fair &= (climb <= np.minimum(CLIMB, turn / 2)) & (nearer <= NEARER) & (back <= BACK * turn)
+        if fair.any():
+            return start, int(rng.choice(np.flatnonzero(fair)))
+    raise UnfitError("the camera does not turn clearly and steadily around the object")
