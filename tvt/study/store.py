@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from tvt.core.credit import Tally
 from tvt.core.run import Part, Run
 from tvt.errors import InputError
 from tvt.io import atomic
@@ -40,9 +41,10 @@ class Cell:
 
     key: str
     """Digest of the questions and of how they were asked."""
-    correct: int
+    correct: Tally
+    """Sum of credits; an integer where answers are right or wrong."""
     total: int
-    both_correct: int | None
+    both_correct: Tally | None
     unparsed: int
     collapsed: str | None
     answers: str
@@ -185,18 +187,6 @@ def attempted(path: Path) -> Iterator[bool]:
             yield False
             return
         yield True
-    finally:
-        os.close(handle)
-
-
-@contextmanager
-def exclusively(path: Path) -> Iterator[None]:
-    """Wait for a lock file and hold it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
     finally:
         os.close(handle)
 

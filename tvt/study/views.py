@@ -16,6 +16,7 @@ from urllib.parse import quote
 import numpy as np
 
 from tvt.core.comparison import Answers, Entry, Measured
+from tvt.core.credit import tally
 from tvt.core.run import Run, set_name
 from tvt.core.scores import MaskedScore, MixtureScore, Score
 from tvt.core.task import Task
@@ -23,8 +24,9 @@ from tvt.data.mixture_scores import MIXTURES_FILE
 from tvt.data.study_folder import StudyManifest, write_study
 from tvt.errors import InputError
 from tvt.io import digest
+from tvt.io.lock import exclusively
 from tvt.study.plan import BASE_RUN, Study
-from tvt.study.store import Store, exclusively
+from tvt.study.store import Store
 
 Row = Score | MaskedScore
 
@@ -174,7 +176,7 @@ def measured(study: Study, store: Store, entries: Sequence[Entry], targets: Sequ
 
 
 def _answers(study: Study, store: Store, run: Run, targets: Sequence[str]) -> dict[str, Answers] | str:
-    """Right or wrong, by target; or why it is not known."""
+    """What each answer is worth, by target; or why it is not known."""
     run_id = study.run_id(run)
     cells = store.finished(run_id).cells
     found: dict[str, Answers] = {}
@@ -186,9 +188,9 @@ def _answers(study: Study, store: Store, run: Run, targets: Sequence[str]) -> di
         path = store.answers / cell.answers / f"{quote(set_name(target, part), safe=' -_')}.items.jsonl"
         try:
             items = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-            found[target] = np.array([bool(item["correct"]) for item in items], dtype=np.bool_)
-        except (OSError, ValueError, KeyError) as error:
+            found[target] = np.array([item.get("credit", item["correct"]) for item in items], dtype=np.float64)
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}: missing or damaged; delete {store.run_folder(run_id)} and run again") from error
-        if len(items) != cell.total or int(found[target].sum()) != cell.correct:
+        if len(items) != cell.total or tally(found[target].tolist()) != cell.correct:
             raise InputError(f"{path}: is not what the run's record says; delete {store.run_folder(run_id)} and run again")
     return found
