@@ -142,7 +142,7 @@ def test_images_are_not_shared_unless_allowed(tmp_path: Path) -> None:
     build(request(raw, 4), tmp_path / "out")
     shown = Counter(image for row in rows_of(tmp_path / "out" / "Jigsaw.parquet") for image in row.images)
     assert max(shown.values()) == 1
-    with pytest.raises(InputError, match=r"12 rows.*12 units give \d .* in more than 1 row;.*--reuse 2"):
+    with pytest.raises(InputError, match=r"12 rows.*12 units give at most \d .* in more than 1 row;.*--reuse 2"):
         build(request(raw, 12), tmp_path / "strict")
     build(request(raw, 12, reuse=2), tmp_path / "free")
     shown = Counter(image for row in rows_of(tmp_path / "free" / "Jigsaw.parquet") for image in row.images)
@@ -154,7 +154,9 @@ def test_fixed_answers_are_balanced_or_refused(tmp_path: Path) -> None:
     raw = write_index(tmp_path / "raw", skewed)
     build(request(raw, 12), tmp_path / "out")
     assert Counter(row.answer for row in rows_of(tmp_path / "out" / "Jigsaw.parquet")) == {"A": 6, "B": 6}
-    with pytest.raises(InputError, match=r"46 units give 1[23] .*answers are fixed, 40 : 6, and all are used equally often"):
+    with pytest.raises(
+        InputError, match=r"46 units give at most 1[23] .*answers are fixed, 40 : 6, and all are used equally often"
+    ):
         build(request(raw, 20), tmp_path / "refused")
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +9,7 @@ import click
 
 from tvt.cli.data_options import data_options, manifests_option, rows_of_sources, source_paths
 from tvt.cli.options import echo_json, json_option, note
+from tvt.cli.progress_bar import progress_bars
 from tvt.errors import InputError
 
 if TYPE_CHECKING:
@@ -92,7 +90,7 @@ def command(
 
     chosen = load_mixture(mixture)
     paths = rows_of_sources(chosen, source_paths(data), data_dir, manifests)
-    with _progress() as progress:
+    with progress_bars() as progress:
         plan = _plan(chosen, paths, check=preview is None, progress=progress, **options)
         if preview is None and output is not None:
             from tvt.data.mixed_dataset import write_mix
@@ -156,26 +154,3 @@ def _print(*parts: Any) -> None:
     console = Console(highlight=False)
     for part in parts:
         console.print(part)
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """A progress bar on stderr where a person is watching, nothing otherwise."""
-    if not sys.stderr.isatty():
-        from tvt.data.mix_plan import silent
-
-        yield silent
-        return
-    from rich.console import Console
-    from rich.progress import Progress as Bars
-    from rich.progress import TaskID
-
-    tasks: dict[str, TaskID] = {}
-    with Bars(console=Console(stderr=True), transient=True) as bars:
-
-        def show(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done)
-
-        yield show

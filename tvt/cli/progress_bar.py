@@ -1,4 +1,4 @@
-"""A progress bar for commands that count one thing."""
+"""Progress bars for commands that count one thing, or several one after the other."""
 
 from __future__ import annotations
 
@@ -30,3 +30,29 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
         yield show
     finally:
         bars.stop()
+
+
+@contextmanager
+def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for each thing that is counted, named when it is; a total of 0 is one that nobody knows. On stderr, where a person
+    is watching.
+    """
+    if not sys.stderr.isatty():
+        yield _silent
+        return
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+    tasks: dict[str, TaskID] = {}
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total or None)
+            bars.update(tasks[what], completed=done, total=total or None)
+
+        yield show
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    """Shows nothing."""

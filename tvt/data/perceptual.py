@@ -36,6 +36,22 @@ class Look:
     """Perceptual hash; ``None`` where the image is flat."""
 
 
+@dataclass(frozen=True, slots=True)
+class Match:
+    """An image that was found again."""
+
+    name: str
+    bits: int
+    """In how many bits the hashes differ."""
+    same: bool
+    """Whether its pixels are equal."""
+
+    @property
+    def told(self) -> str:
+        """What another image does, seen from it."""
+        return f"shows {self.name}" if self.same else f"looks like {self.name} ({self.bits} of 64 bits differ)"
+
+
 def look_at(image: Image.Image) -> Look:
     """Digest and hash of a decoded image.
 
@@ -113,18 +129,18 @@ class Gallery:
             self._hashes.append(look.hash)
             self._names.append(name)
 
-    def find(self, look: Look, near: int = NEAR) -> tuple[str, int] | None:
-        """The name of the image that is the same or looks most alike, and the bits in which their hashes differ."""
+    def find(self, look: Look, near: int = NEAR) -> Match | None:
+        """The image that is the same, or the one that looks most alike with at most ``near`` bits apart."""
         same = self._exact.get(look.exact)
         if same is not None:
-            return same, 0
+            return Match(same, 0, same=True)
         if look.hash is None or not self._hashes:
             return None
         if len(self._array) != len(self._hashes):
             self._array = np.array(self._hashes, np.uint64)
         apart = popcount(self._array ^ np.uint64(look.hash))
         best = int(np.argmin(apart))
-        return (self._names[best], int(apart[best])) if apart[best] <= near else None
+        return Match(self._names[best], int(apart[best]), same=False) if apart[best] <= near else None
 
     @property
     def digest(self) -> str:

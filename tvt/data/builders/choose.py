@@ -181,7 +181,7 @@ def shortage_error(stock: Stock, amounts: Amounts, unfit: frozenset[str] = froze
     """Say how many rows are possible, and which ``--reuse`` would give what was asked for."""
     most = possible(stock, amounts, unfit)
     asked = f"{amounts.rows:,} rows" + f" and {amounts.validation:,} for validation" * bool(amounts.validation)
-    have = f"{most.rows:,}" + f" and {most.validation:,}" * bool(amounts.validation)
+    have = "at most " * (not unfit) + f"{most.rows:,}" + f" and {most.validation:,}" * bool(amounts.validation)
     left_out = f" ({len(unfit):,} of them unfit)" if unfit else ""
     steps = [f"ask for -n {most.rows}" + f" --validation {most.validation}" * bool(amounts.validation)] if most.rows else []
     larger = _reuse_for(stock, amounts, unfit)

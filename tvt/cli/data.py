@@ -1,0 +1,220 @@
+"""``tvt data``: training rows of a task: build them from raw data, check them, look at them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tvt.cli.data_options import manifests_option, named_paths
+from tvt.cli.options import echo_json, json_option
+from tvt.cli.progress_bar import progress_bars
+from tvt.errors import InputError
+
+if TYPE_CHECKING:
+    from tvt.data.tasks import TaskManifest
+
+EPILOG = """\b
+Examples:
+  tvt data build Jigsaw --source raw/coco -n 1000 --layout coco -o data
+  tvt data check data/Jigsaw.parquet --against Jigsaw
+  tvt data preview data/Jigsaw.parquet -o jigsaw.png
+"""
+PATH = click.Path(path_type=Path)
+COUNT = click.IntRange(min=1)
+
+dataset_option = click.option(
+    "--dataset",
+    "datasets",
+    multiple=True,
+    metavar="NAME=DIR",
+    help="A local copy of a dataset of the hub, e.g. BLINK-Benchmark/BLINK=blink. Repeatable.",
+)
+
+
+@click.group(epilog=EPILOG)
+def command() -> None:
+    """Build a task's training rows from the raw data of its original source, check them, look at them.
+
+    tvt tasks show TASK says where the raw data of a task comes from and which files are needed.
+    """
+
+
+@command.command(epilog=EPILOG)
+@click.argument("task")
+@click.option("--source", type=PATH, metavar="DIR", required=True, help="Folder of the raw data.")
+@click.option("-n", "--rows", type=COUNT, metavar="N", required=True, help="Training rows to build.")
+@click.option("--seed", type=click.IntRange(min=0), metavar="S", default=0, show_default=True, help="Seed of what is drawn.")
+@click.option("--layout", metavar="NAME", help="Which raw data it is.  [default: the source that BLINK was made from]")
+@click.option("--validation", type=COUNT, metavar="M", help="Also so many rows that share no image with them.")
+@click.option("--reuse", type=COUNT, metavar="K", default=1, show_default=True, help="In how many rows an image may be shown.")
+@click.option(
+    "--exclude",
+    multiple=True,
+    metavar="PATH|TASK",
+    help="Questions whose images must not be shown, the same or nearly: files, or all that a task is scored on. Repeatable.",
+)
+@click.option("-o", "--output", type=PATH, metavar="DIR", default=Path("data"), show_default=True, help="Folder to write to.")
+@dataset_option
+@manifests_option
+@json_option
+def build(
+    *,
+    task: str,
+    source: Path,
+    output: Path,
+    exclude: tuple[str, ...],
+    datasets: tuple[str, ...],
+    manifests: tuple[str, ...],
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Write TASK.parquet, ready for tvt mix and tvt train, and TASK.build.json, which says what it was built from.
+
+    The same request writes the same bytes; more rows begin with the rows of fewer. No image is in two rows (see --reuse), right
+    answers stand at each letter equally often, and units of which no fair question can be made are counted by reason.
+    """
+    known = _known(manifests, datasets)
+    with progress_bars() as progress:
+        request = _request(task, source, exclude, known, progress, **options)
+        from tvt.data.builders.build import build as write
+
+        built = write(request, output, progress)
+    if as_json:
+        echo_json({**built.record, "paths": [str(path) for path in built.paths]})
+        return
+    from tvt.report.data_tables import build_lines
+
+    for line in build_lines(built.record):
+        click.echo(line)
+    click.echo(f"wrote {', '.join(map(str, built.paths))}", err=True)
+
+
+@command.command(epilog=EPILOG)
+@click.argument("files", nargs=-1, required=True, type=PATH, metavar="FILE...")
+@click.option(
+    "--against",
+    multiple=True,
+    metavar="PATH|TASK",
+    help="Evaluation sets to keep clear of: files, or all that a task is scored on (of BLINK: val and test). Repeatable.",
+)
+@click.option("--at-least", type=COUNT, metavar="N", default=1, show_default=True, help="Rows that a file must have.")
+@click.option(
+    "--near",
+    type=click.IntRange(min=0, max=31),
+    metavar="BITS",
+    default=8,
+    show_default=True,
+    help="How many of the 64 bits of two images' perceptual hashes differ at most in near duplicates.",
+)
+@dataset_option
+@manifests_option
+@json_option
+@click.pass_context
+def check(
+    ctx: click.Context,
+    *,
+    files: tuple[Path, ...],
+    against: tuple[str, ...],
+    at_least: int,
+    near: int,
+    datasets: tuple[str, ...],
+    manifests: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Say all that is wrong with files of training rows; exit code 2 where anything is.
+
+    Faults: unreadable rows, missing or broken images, answers that lean to a letter (chi-square, p < 0.001), questions asked
+    twice, images of evaluation sets (the same or nearly), wrong numbers of options, no licence, too few rows. Images that
+    several rows show are warnings.
+    """
+    from tvt.data.dataset_check import Standards, check_dataset
+    from tvt.data.evaluation_images import gallery_of
+
+    known = _known(manifests, datasets)
+    with progress_bars() as progress:
+        gallery = gallery_of(against, known, progress)
+        standards = Standards(manifests=known, against=gallery, at_least=at_least, near=near)
+        reports = [check_dataset(path, standards, progress) for path in files]
+    from tvt.report.data_tables import check_line, check_record, check_table
+
+    if as_json:
+        compared = {"images": len(gallery), "near_bits": near}
+        echo_json({"schema": 1, "against": compared, "files": [check_record(report) for report in reports]})
+    else:
+        from rich.console import Console
+
+        for report in reports:
+            if report.findings:
+                Console(highlight=False).print(check_table(report))
+            click.echo(check_line(report))
+    if any(report.faults for report in reports):
+        ctx.exit(2)
+
+
+@command.command(epilog=EPILOG)
+@click.argument("file", type=PATH)
+@click.option("-o", "--output", type=PATH, metavar="PNG", help="The sheet.  [default: FILE.sheet.png]")
+@click.option("--rows", type=COUNT, metavar="N", default=12, show_default=True, help="Questions to show.")
+@click.option("--columns", type=click.IntRange(1, 6), metavar="N", default=3, show_default=True, help="Side by side.")
+@click.option("--seed", type=click.IntRange(min=0), metavar="S", help="Draw the questions; without it the first are shown.")
+def preview(*, file: Path, output: Path | None, rows: int, columns: int, seed: int | None) -> None:
+    """Draw a contact sheet: the images of some questions, what is asked, the options, the right one marked."""
+    import numpy as np
+
+    from tvt.data.question_files import open_questions
+    from tvt.io import atomic
+    from tvt.report.contact_sheet import as_png, contact_sheet
+
+    source = open_questions(file)
+    if not source.rows:
+        raise InputError(f"{file}: no questions; build some with tvt data build")
+    shown = min(rows, source.rows)
+    order = np.arange(source.rows) if seed is None else np.random.default_rng(seed).permutation(source.rows)
+    questions = list(source.questions(sorted(int(row) for row in order[:shown])))
+    tasks = ", ".join(dict.fromkeys(question.task for question in questions))
+    sheet = output or file.parent / f"{file.stem}.sheet.png"
+    which = "first" if seed is None else "drawn"
+    atomic.write_bytes(sheet, as_png(contact_sheet(questions, f"{tasks}: {shown} of {source.rows:,} rows ({which})", columns)))
+    click.echo(f"wrote {sheet}", err=True)
+
+
+def _known(manifests: tuple[str, ...], datasets: tuple[str, ...]) -> dict[str, TaskManifest]:
+    """All manifests, with local copies of datasets put in."""
+    from tvt.data.placing import placed
+    from tvt.data.tasks import find_manifests
+
+    copies = named_paths("--dataset", "NAME=DIR", datasets, "BLINK-Benchmark/BLINK=blink")
+    return placed(find_manifests(manifests), datasets=copies)
+
+
+def _request(
+    task: str,
+    source: Path,
+    exclude: tuple[str, ...],
+    known: dict[str, TaskManifest],
+    progress: Any,
+    **options: Any,
+) -> Any:
+    """The request, with every name resolved and the excluded images looked at."""
+    from tvt.core.task import resolve_name
+    from tvt.data.builders.build import BuildRequest
+    from tvt.data.builders.choose import Amounts
+    from tvt.data.builders.registry import find_builder
+    from tvt.data.builders.sources import source_of
+    from tvt.data.evaluation_images import gallery_of
+
+    try:
+        name = resolve_name(task, [manifest.task() for manifest in known.values()], list(known))
+    except KeyError as error:
+        raise InputError(f"{error.args[0]}; see tvt tasks") from error
+    builder = find_builder(name, options["layout"])
+    return BuildRequest(
+        builder=builder,
+        folder=source,
+        source=source_of(known[name], builder.layout),
+        amounts=Amounts(rows=options["rows"], validation=options["validation"] or 0, reuse=options["reuse"]),
+        seed=options["seed"],
+        excluded=gallery_of(exclude, known, progress),
+    )

@@ -1,0 +1,239 @@
+"""Is a file of training rows fit to train on? Everything that is wrong with it, and what is merely worth knowing, apart.
+
+Faults: rows that cannot be read, images that are missing or broken, answers that lean to a letter, questions asked twice,
+images of evaluation sets (the same or nearly), another number of options than the task's, provenance without a licence, too
+few rows. Warnings: images that other rows show too or nearly so, and rows that do not say where they come from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tvt.core.question import LETTERS
+from tvt.data.builders.sources import Progress, silent
+from tvt.data.csv_table import Faults
+from tvt.data.perceptual import NEAR, Gallery, Look, look_at_bytes, near_pairs_within
+from tvt.data.question_checks import scan
+from tvt.data.question_files import QuestionSource, open_questions
+from tvt.data.tasks import TaskManifest
+from tvt.errors import InputError
+
+ALPHA = 0.001
+"""Answers lean to a letter where equal shares would give such counts, or worse ones, with a probability below this."""
+LEAST_EXPECTED = 5
+"""A chi-square test needs so many answers expected of each letter; of fewer rows nothing is said."""
+
+
+@dataclass(frozen=True, order=True)
+class Finding:
+    """One thing that was found."""
+
+    kind: str
+    """A few words, the same for all findings of a kind."""
+    message: str
+    """What and where, with the next step where there is one."""
+    fault: bool = True
+    """Whether the file should not be trained on as it is; otherwise it is worth knowing."""
+
+
+@dataclass(frozen=True)
+class DatasetReport:
+    """What was found in one file."""
+
+    path: Path
+    rows: int
+    answers: Mapping[str, int]
+    """How often each letter is right."""
+    findings: tuple[Finding, ...]
+
+    @property
+    def faults(self) -> tuple[Finding, ...]:
+        """What should be mended."""
+        return tuple(finding for finding in self.findings if finding.fault)
+
+    @property
+    def warnings(self) -> tuple[Finding, ...]:
+        """What is worth knowing."""
+        return tuple(finding for finding in self.findings if not finding.fault)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standards:
+    """What rows are held against."""
+
+    manifests: Mapping[str, TaskManifest] = field(default_factory=dict)
+    against: Gallery = field(default_factory=Gallery)
+    """Images of evaluation sets."""
+    at_least: int = 1
+    """Rows that a file must have."""
+    near: int = NEAR
+    """Bits in which the hashes of near duplicates differ at most."""
+
+
+def check_dataset(path: Path, standards: Standards, progress: Progress = silent) -> DatasetReport:
+    """Read a file or folder of questions and say all that is wrong with it.
+
+    Raises:
+        InputError: nothing there that could be read.
+        MissingPackageError: the data extra is not installed.
+    """
+    source = open_questions(path)
+    findings: list[Finding] = []
+    try:
+        scan(source)
+    except InputError as error:
+        findings += [Finding("unreadable", fault) for fault in error.faults]
+    rows = _Rows(source, standards)
+    try:
+        for row in _read(source):
+            rows.add(row)
+            progress(f"checking {path.name}", row.number + 1, source.rows)
+    except InputError as error:  # what cannot be read any further was found by the scan too
+        findings += [Finding("unreadable", fault) for fault in error.faults]
+    findings += rows.findings()
+    return DatasetReport(path, source.rows, dict(sorted(rows.letters.items())), tuple(dict.fromkeys(findings)))
+
+
+@dataclass(frozen=True)
+class _Row:
+    number: int
+    task: str
+    prompt: str
+    options: int
+    answer: str
+    images: list[bytes]
+    provenance: str | None
+
+
+def _read(source: QuestionSource) -> Iterator[_Row]:
+    told_by_scan = [Faults(part.path) for part in source.parts]
+    for numbers, batch in source.batches(faults=told_by_scan):
+        for number, row in zip(numbers.tolist(), batch.to_pylist(), strict=True):
+            images = [image["bytes"] for image in row["images"] or () if image and image["bytes"]]
+            options = len(row["options"] or ())
+            yield _Row(number, row["task"] or "", row["prompt"] or "", options, row["answer"] or "", images, row["provenance"])
+
+
+class _Rows:
+    """What is remembered of the rows, and what follows from it."""
+
+    def __init__(self, source: QuestionSource, standards: Standards) -> None:
+        self._source, self._standards = source, standards
+        self.letters: Counter[str] = Counter()
+        self._found: list[Finding] = []
+        self._by_options: defaultdict[tuple[str, int], Counter[str]] = defaultdict(Counter)
+        self._questions: dict[bytes, int] = {}
+        self._shown: dict[bytes, int] = {}
+        self._hashes: list[int] = []
+        self._owners: list[int] = []
+        self._silent = 0
+
+    def add(self, row: _Row) -> None:
+        """Look at one row."""
+        if row.options:
+            self.letters[row.answer] += 1
+            self._by_options[row.task, row.options][row.answer] += 1
+        manifest = self._standards.manifests.get(row.task)
+        if manifest is not None and manifest.options not in (None, row.options):
+            self._note("options", row.number, f"{row.options} options, but {row.task} has {manifest.options}; mend or drop it")
+        looks = [look for data in row.images if (look := _look(data)) is not None]
+        self._add_question(row, looks)
+        for look in looks:
+            self._add_image(row.number, look)
+        self._add_provenance(row)
+
+    def findings(self) -> list[Finding]:
+        """All that was found, in the order of kinds."""
+        found = [*self._found, *self._lean(), *self._near()]
+        if self._source.rows < self._standards.at_least:
+            few = f"{self._source.rows} rows, fewer than {self._standards.at_least}; build more"
+            found.append(Finding("too few rows", f"{self._source.path}: {few}"))
+        if self._silent:
+            told = f"{self._source.path}: {self._silent} rows do not say where they come from (no provenance)"
+            found.append(Finding("no provenance", told, fault=False))
+        return found
+
+    def _note(self, kind: str, row: int, what: str, *, fault: bool = True) -> None:
+        self._found.append(Finding(kind, f"{self._source.where(row)}: {what}", fault))
+
+    def _add_question(self, row: _Row, looks: list[Look]) -> None:
+        whole = b"".join(look.exact for look in looks) + b"\0" + " ".join(row.prompt.split()).encode()
+        first = self._questions.setdefault(hashlib.blake2b(whole, digest_size=16).digest(), row.number)
+        if first != row.number:
+            self._note("question asked twice", row.number, f"asks what {self._place(first)} asks; drop one")
+
+    def _add_image(self, row: int, look: Look) -> None:
+        seen = self._standards.against.find(look, self._standards.near)
+        if seen is not None:
+            self._note("evaluation image", row, f"{seen.told}; drop the row, or build with --exclude")
+        first = self._shown.setdefault(look.exact, row)
+        if first != row:
+            self._note("image shown twice", row, f"shows an image that {self._place(first)} shows", fault=False)
+        elif look.hash is not None:
+            self._hashes.append(look.hash)
+            self._owners.append(row)
+
+    def _add_provenance(self, row: _Row) -> None:
+        if row.provenance is None:
+            self._silent += 1
+            return
+        told = _json(row.provenance)
+        if told is None:
+            self._note("provenance", row.number, "provenance is no JSON object; write it as one")
+        elif not told.get("licence"):
+            self._note("licence", row.number, "its provenance states no licence; add 'licence', or 'not stated'")
+
+    def _lean(self) -> Iterator[Finding]:
+        """Tasks whose right answers lean to a letter, by Pearson's chi-square test against equal shares."""
+        from scipy.stats import chisquare
+
+        for (task, options), letters in sorted(self._by_options.items()):
+            counts = [letters[letter] for letter in LETTERS[:options]]
+            if options < 2 or sum(counts) < LEAST_EXPECTED * options:
+                continue
+            p = float(chisquare(counts).pvalue)
+            if p < ALPHA:
+                told = ", ".join(f"{letter} {count}" for letter, count in zip(LETTERS, counts, strict=False))
+                yield Finding(
+                    "unbalanced answers",
+                    f"{self._source.path}: {task}: right answers are {told} (p = {p:.1g} for equal shares); balance them",
+                )
+
+    def _near(self) -> Iterator[Finding]:
+        """Rows whose images look alike; of two rows one finding."""
+        pairs: dict[tuple[int, int], int] = {}
+        for first, second, apart in near_pairs_within(np.array(self._hashes, np.uint64), self._standards.near):
+            rows = self._owners[first], self._owners[second]
+            if rows[0] != rows[1]:
+                pairs[rows] = min(apart, pairs.get(rows, apart))
+        for (first, second), apart in sorted(pairs.items()):
+            what = f"an image looks like one of {self._place(first)} ({apart} of 64 bits differ)"
+            yield Finding("image nearly shown twice", f"{self._source.where(second)}: {what}", fault=False)
+
+    def _place(self, row: int) -> str:
+        """A row in the words of a message about another of the same file."""
+        where = self._source.where(row).removeprefix(str(self._source.path)).lstrip(": ")
+        return f"line {where}" if where.isdecimal() else where
+
+
+def _look(data: bytes) -> Look | None:
+    try:
+        return look_at_bytes(data)
+    except ValueError:  # the scan has told of it
+        return None
+
+
+def _json(text: str) -> dict[str, Any] | None:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None

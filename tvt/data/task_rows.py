@@ -1,0 +1,65 @@
+"""What there is of a task here: its training rows, and what could build them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tvt.data.builders.registry import layouts_of
+from tvt.data.placing import placed
+from tvt.data.question_files import open_questions
+from tvt.data.tasks import MINIATURE, QuestionData, TaskManifest
+from tvt.io.names import file_name
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowsHere:
+    """The training rows of a task."""
+
+    where: str | None
+    """File or dataset; ``None`` where there are none."""
+    rows: int | None
+    """How many, where that can be told without fetching anything."""
+    layouts: tuple[str, ...]
+    """Raw data from which they can be built."""
+
+
+def rows_here(manifest: TaskManifest, data_dir: Path) -> RowsHere:
+    """Look for a task's training rows: what its manifest says, else what lies in the folder.
+
+    Raises:
+        InputError: a file that is no file of questions.
+    """
+    folder = str(data_dir) if data_dir.is_dir() else None
+    training = placed({manifest.name: manifest}, data_dir=folder)[manifest.name].training
+    layouts = layouts_of(manifest.name) if manifest.builder is not None else ()
+    return RowsHere(where=_where(training), rows=_count(training), layouts=layouts)
+
+
+def build_commands(manifest: TaskManifest, data_dir: Path, rows: int = 1000) -> list[str]:
+    """The commands that build a task's rows, the first from BLINK's own source, and check and show them."""
+    layouts = layouts_of(manifest.name) if manifest.builder is not None else ()
+    if not layouts:
+        return []
+    chosen = [f" --layout {layout}" * (number > 0) for number, layout in enumerate(layouts)]
+    path = data_dir / f"{file_name(manifest.name)}.parquet"
+    return [
+        *(f"tvt data build {manifest.name} --source DIR -n {rows}{layout} -o {data_dir}" for layout in chosen),
+        f"tvt data check {path} --against {manifest.name}",
+        f"tvt data preview {path}",
+    ]
+
+
+def _where(training: QuestionData | None) -> str | None:
+    if training is None:
+        return None
+    return training.path or (f"{training.dataset}" if training.dataset != MINIATURE else "drawn on the spot")
+
+
+def _count(training: QuestionData | None) -> int | None:
+    if training is None or training.path is None:
+        return training.questions if training is not None else None
+    if not Path(training.path).exists():
+        return None
+    found = open_questions(Path(training.path)).rows
+    return found if training.questions is None else min(found, training.questions)
