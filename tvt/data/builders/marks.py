@@ -56,7 +56,7 @@ def circle_points(image: Image.Image, marks: Sequence[Mark], colour: Colour = RE
     radius = ring_radius(image.size)
     pixels = np.asarray(image, dtype=np.float32).copy()
     half = max(1.0, radius / 8)
-    for paint, width in ((WHITE, half + max(1.0, radius / 12)), (colour, half)):
+    for paint, width in ((WHITE, half + max(1.5, radius / 10)), (colour, half)):
         for mark in marks:
             _ring(pixels, mark, radius, width, paint)
     marked = Image.fromarray(np.rint(pixels).astype(np.uint8))
