@@ -8,9 +8,10 @@ from tvt.data.blink_rows import BlinkRows
 from tvt.data.question_rows import QuestionRows
 from tvt.data.row_format import RowFormat
 from tvt.data.tasks import QuestionData
+from tvt.data.vsi_rows import VsiRows
 from tvt.errors import InputError
 
-FORMATS: Mapping[str, RowFormat] = {"questions": QuestionRows(), "blink": BlinkRows()}
+FORMATS: Mapping[str, RowFormat] = {"questions": QuestionRows(), "blink": BlinkRows(), "vsi-bench": VsiRows()}
 
 
 def format_of(data: QuestionData) -> RowFormat:
