@@ -24,7 +24,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import cycle
+from itertools import cycle, zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +74,9 @@ class Painting:
     artist: str
 
 
+_Pair = tuple[Painting, Painting]
+
+
 class _Paintings:
     task = "Art_Style"
     version = 1
@@ -88,19 +91,22 @@ class _Paintings:
             InputError: there are fewer than two styles, or a folder cannot be read.
         """
         styles = _styles(source, self.root)
-        pairs = {style: paintings[len(paintings) // SHARE :] for style, paintings in styles.items()}
         others = {style: _Supply(paintings[: len(paintings) // SHARE]) for style, paintings in styles.items()}
-        for style in sorted(styles):
-            rivals = cycle([other for other in _shuffled(others, style) if not kindred(style, other)])
-            for reference, right in _pairs(pairs[style]):
-                wrong = _wrong(rivals, others, {reference.artist, right.artist})
-                if wrong is not None:
-                    yield Unit(
-                        key=reference.path,
-                        images=(reference.path, right.path, wrong.path),
-                        stratum=style,
-                        data={"artists": [reference.artist, right.artist, wrong.artist], "styles": [style, wrong.style]},
-                    )
+        rivals = {
+            style: cycle([other for other in _shuffled(others, style) if not kindred(style, other)]) for style in sorted(styles)
+        }
+        pairs = {style: _pairs(styles[style][len(styles[style]) // SHARE :]) for style in rivals}
+        # Styles in turn, so that the first units of all of them have wrong paintings of their own.
+        for style, pair in _in_turn(pairs):
+            wrong = _wrong(rivals[style], others, {painting.artist for painting in pair})
+            if wrong is not None:
+                shown = (*pair, wrong)
+                yield Unit(
+                    key=pair[0].path,
+                    images=tuple(painting.path for painting in shown),
+                    stratum=style,
+                    data={"artists": [painting.artist for painting in shown], "styles": [style, wrong.style]},
+                )
 
     def draft(self, source: Path, unit: Unit, answer: int, rng: np.random.Generator) -> Draft:
         """The reference and two paintings, the one of its style at ``answer``.
@@ -149,18 +155,20 @@ def kindred(style: str, other: str) -> bool:
 
 
 class _Supply:
-    """The paintings of a style that may be the wrong one, one after the other, and from the first again."""
+    """The paintings of a style that may be the wrong one: none is taken again before all are, as far as the artists allow."""
 
     def __init__(self, paintings: Sequence[Painting]) -> None:
         self._paintings = paintings
-        self._next = 0
+        self._left = list(paintings)
 
     def take(self, artists: set[str]) -> Painting | None:
-        for step in range(len(self._paintings)):
-            painting = self._paintings[(self._next + step) % len(self._paintings)]
-            if painting.artist not in artists:
-                self._next += step + 1
-                return painting
+        """The next painting by none of these artists."""
+        for _ in range(2):
+            at = next((k for k, painting in enumerate(self._left) if painting.artist not in artists), None)
+            if at is not None:
+                return self._left.pop(at)
+            left = set(self._left)
+            self._left += [painting for painting in self._paintings if painting not in left]
         return None
 
 
@@ -173,7 +181,13 @@ def _wrong(rivals: Iterator[str], others: Mapping[str, _Supply], artists: set[st
     return None
 
 
-def _pairs(paintings: Sequence[Painting]) -> Iterator[tuple[Painting, Painting]]:
+def _in_turn(pairs: Mapping[str, Iterator[_Pair]]) -> Iterator[tuple[str, _Pair]]:
+    """One pair of each style, then a second one of each, as long as there are any."""
+    for turn in zip_longest(*pairs.values()):
+        yield from ((style, pair) for style, pair in zip(pairs, turn, strict=True) if pair is not None)
+
+
+def _pairs(paintings: Sequence[Painting]) -> Iterator[_Pair]:
     """Pairs of paintings by two artists, each painting in one at most."""
     left = list(paintings)
     while left:

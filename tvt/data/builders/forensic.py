@@ -143,9 +143,14 @@ def made_alike(image: Image.Image, side: int) -> Image.Image:
     left, top = (image.width - short) // 2, (image.height - short) // 2
     square = image.crop((left, top, left + short, top + short)).resize((side, side), Image.Resampling.LANCZOS)
     stream = io.BytesIO()
-    Image.frombytes("RGB", square.size, square.tobytes()).save(stream, "JPEG", quality=QUALITY)
+    _bare(square).save(stream, "JPEG", quality=QUALITY)
     with Image.open(stream) as compressed:
-        return compressed.convert("RGB")
+        return _bare(compressed)
+
+
+def _bare(image: Image.Image) -> Image.Image:
+    """The pixels alone, without what a file says beside them."""
+    return Image.frombytes("RGB", image.size, image.convert("RGB").tobytes())
 
 
 def _grey(image: Image.Image) -> bool:
