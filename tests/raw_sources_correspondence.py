@@ -191,7 +191,8 @@ def _tool(rng: np.random.Generator, path: Path) -> list[tuple[float, float]]:
 
 FRAMES = 16
 """Frames of a drawn video; the camera turns 5 degrees from one to the next."""
-SHOT = (240, 320)
+SHOT = (180, 240)
+FOCAL = 225.0
 
 
 def make_wild6d(folder: Path, n: int = 12) -> Path:
@@ -214,7 +215,7 @@ def make_wild6d(folder: Path, n: int = 12) -> Path:
         for frame, camera in enumerate(cameras):
             _photo(camera, posts).save(place / f"images/{frame}.jpg", quality=90)
         metadata: dict[str, Any] = {
-            "K": [300.0, 0, 0, 0, 300.0, 0, SHOT[0] / 2, SHOT[1] / 2, 1],
+            "K": [FOCAL, 0, 0, 0, FOCAL, 0, SHOT[0] / 2, SHOT[1] / 2, 1],
             "w": SHOT[0],
             "h": SHOT[1],
             "fps": 30,
@@ -270,17 +271,17 @@ def _photo(camera: Camera, posts: list[tuple[Matrix, tuple[int, int, int]]]) -> 
     """What the camera sees: a chequered table and the posts, the far ones first."""
     axes, place = camera
     width, height = SHOT
-    ys, xs = np.mgrid[:height, :width]
-    rays = np.stack([(xs - width / 2) / 300, (ys - height / 2) / 300, np.ones(xs.shape)], axis=-1) @ axes.T
-    down = np.where(rays[..., 1] < -1e-6, -place[1] / rays[..., 1], np.inf)
-    ground = place[[0, 2]] + down[..., None] * rays[..., [0, 2]]
-    squares = np.where(
-        np.isfinite(ground).all(axis=-1), np.floor(np.nan_to_num(ground, posinf=0, neginf=0) / 0.06).sum(axis=-1) % 2, 2
+    ys, xs = np.mgrid[:height, :width].astype(np.float32)
+    rays = np.stack([(xs - width / 2) / FOCAL, (ys - height / 2) / FOCAL, np.ones_like(xs)], axis=-1) @ axes.T.astype(
+        np.float32
     )
+    down = place[1] / np.maximum(-rays[..., 1], 0.02)
+    squares = sum(np.floor((place[axis] + down * rays[..., axis]) / 0.06) for axis in (0, 2)) % 2
+    squares[rays[..., 1] > -0.02] = 2  # above the horizon
     image = Image.fromarray(np.array([190, 150, 225], dtype=np.uint8)[squares.astype(int)]).convert("RGB")
     pen = ImageDraw.Draw(image)
     for ends, paint in sorted(posts, key=lambda post: -float(np.linalg.norm(post[0].mean(axis=0) - place))):
         seen = (ends - place) @ axes
-        flat = seen[:, :2] / seen[:, 2:] * 300 + np.array([width / 2, height / 2])
+        flat = seen[:, :2] / seen[:, 2:] * FOCAL + np.array([width / 2, height / 2])
         pen.polygon([tuple(point) for point in flat[ConvexHull(flat).vertices]], fill=paint, outline="black")
     return image
