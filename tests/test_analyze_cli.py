@@ -66,10 +66,20 @@ def test_json_contract():
         assert all({"positive", "negative"} <= set(v) for v in study["transferability"].values())
         assert set(study["malleability"]) == set(study["targets"])
         assert {"positive", "negative", "positive_every_seed", "negative_every_seed"} <= set(study["cliques"])
+        assert study["doses"] is study["adapters"] is None
+        for grouping in study["groups"].values():
+            assert {"mean", "members", "tasks", "ungrouped"} == set(grouping)
+            cells = [cell for row in grouping["mean"].values() for cell in row.values()]
+            assert all({"mean", "se", "low", "high", "cells", "se_items"} == set(cell) for cell in cells)
     assert len(found["studies"]["qwen2.5-vl-32b"]["cliques"]["positive"][0]) == 9
     assert set(found["personas"]) == {"donor", "pirate", "sponge", "sieve"}
     assert found["personas"]["donor"] == {"Semantic_Correspondence": pytest.approx(2**-12)}
     assert len(found["personas_all"]["donor"]) == 13
+    assert len(found["trend"]) == 6
+    for point in found["trend"]:
+        assert {"study", "parameters", "sign", "mean", "se", "low", "high", "malleability"} == set(point)
+        assert point["low"] < point["mean"] < point["high"]
+        assert point["malleability"]["low"] < point["malleability"]["mean"] < point["malleability"]["high"]
 
 
 def test_json_figures_are_the_matrix():
@@ -120,6 +130,8 @@ def test_tables_tell_the_facts():
     assert "positive mean 9 AS CN FC JG RD RR SR VC VS" in flat
     assert "cells whose sign flips between runs 32 of 169" in flat
     assert "cannot go below 0.0625" in flat
+    assert "Mean PGF by level ± standard error (cells), from row to column" in flat
+    assert "Mean malleability (95% interval from the runs)" in flat
 
 
 def test_headline_counts_what_is_measured(rectangular):

@@ -142,11 +142,12 @@ def inner_products(updates: Updates) -> Floats:
     shapes = {(u.b.shape[0], u.a.shape[1]) for u in kept}
     if len(shapes) > 1:
         raise ValueError(f"updates of one weight have shapes {', '.join(map(str, sorted(shapes)))}")
-    below = np.concatenate([u.a for u in kept])
-    beside = np.concatenate([u.scale * u.b for u in kept], axis=1)
+    below, beside = np.concatenate([u.a for u in kept]), np.concatenate([u.b for u in kept], axis=1)
     whole = (beside.T @ beside) * (below @ below.T)
     starts = np.cumsum([0, *(len(u.a) for u in kept[:-1])])
-    found[np.ix_(there, there)] = np.add.reduceat(np.add.reduceat(whole, starts, axis=0), starts, axis=1)
+    scales = np.array([u.scale for u in kept])
+    summed = np.add.reduceat(np.add.reduceat(whole, starts, axis=0), starts, axis=1)
+    found[np.ix_(there, there)] = scales[:, None] * scales * summed
     return found
 
 
