@@ -51,6 +51,8 @@ def digests(recipe: Recipe) -> tuple[str, str]:
         "runtime.report_to=[wandb]",
         "evaluation.batch_size=3",
         "targets=[Jigsaw]",
+        "datasets={BLINK-Benchmark/BLINK: elsewhere}",
+        "data_dir=rows",
     ],
 )
 def test_runtime_fields_name_no_new_run(change: str) -> None:
@@ -91,6 +93,12 @@ def test_all_faults_at_once(tmp_path: Path) -> None:
         assert told in text, text
 
 
+def test_the_prompt_changes_scores_and_not_training() -> None:
+    before, after = (digests(load_recipe(EXAMPLE, change)) for change in ((), ("evaluation.prompt=letter",)))
+    assert (before[0] == after[0], before[1] == after[1]) == (True, False)
+    assert "prompt" not in load_recipe(EXAMPLE).evaluation_identity(), "as it was before there were other prompts"
+
+
 def test_override_is_yaml_and_may_make_a_part() -> None:
     changed = override_recipe(load_recipe(EXAMPLE), ["training.learning_rate=1e-3", "seeds=[3, 4]", "runtime.deepspeed=x.json"])
     assert (changed.training.learning_rate, changed.seeds, changed.runtime.deepspeed) == (1e-3, (3, 4), "x.json")
@@ -114,6 +122,13 @@ def test_paths_start_at_the_recipe_and_the_miniature_has_a_name(tmp_path: Path) 
     found = load_recipe(path)
     assert found.model.model_name_or_path == str(tmp_path / "base")
     assert found.manifests == (str(tmp_path / "tasks"), "miniature")
+    for name in ("copy", "rows", "letter"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "ask.jinja").write_text("{{ prompt }}")
+    found = load_recipe(path, ["datasets={a/b: copy, c/d: /else}", "data_dir=rows", "evaluation.prompt=ask.jinja"])
+    assert found.datasets == {"a/b": str(tmp_path / "copy"), "c/d": "/else"}
+    assert (found.data_dir, found.evaluation.prompt) == (str(tmp_path / "rows"), str(tmp_path / "ask.jinja"))
+    assert load_recipe(path, ["evaluation.prompt=letter"]).evaluation.prompt == "letter"
     bundled = Path(load_recipe(path, ["model.model_name_or_path=tvt/miniature"]).model.model_name_or_path)
     assert (bundled / "model.safetensors").is_file()
 

@@ -37,6 +37,13 @@ Examples:
 )
 @click.option("--tasks", metavar="all|TASK,...", help="Tasks by their manifests: all of --manifests, or the named ones.")
 @manifests_option
+@click.option(
+    "--dataset",
+    "datasets",
+    multiple=True,
+    metavar="NAME=DIR",
+    help="With --tasks: the folder of a local copy of a hub dataset, e.g. BLINK-Benchmark/BLINK=/data/BLINK. Repeatable.",
+)
 @click.option("--report", is_flag=True, help="With --tasks: the questions kept back for reports, where a manifest has some.")
 @click.option(
     "--mode",
@@ -44,6 +51,14 @@ Examples:
     default="options",
     show_default=True,
     help="Score the option letters in one pass, or let the model answer and read the letter.",
+)
+@click.option(
+    "--prompt",
+    default="dataset",
+    show_default=True,
+    metavar="PROMPT",
+    help="How questions are put: dataset (images, then the row's prompt, as in training), official (as BLINK's code asks), "
+    "letter (with a note that asks for the letter alone), or the file of a jinja2 template.",
 )
 @click.option("--max-new-tokens", type=click.IntRange(min=1), default=16, show_default=True, help="With --mode generate.")
 @click.option(
@@ -106,7 +121,7 @@ def command(
 
     doubts = warnings(rows)
     if as_json:
-        told = {"schema": 1, "model": options["model"], "mode": settings.mode, "extraction": extract}
+        told = {"schema": 1, "model": options["model"], "mode": settings.mode, "prompt": settings.prompt, "extraction": extract}
         echo_json({**told, "results": _told(who, results), "warnings": doubts})
     else:
         from rich.console import Console
@@ -141,6 +156,7 @@ def _settings(options: dict[str, Any]) -> tuple[Any, Any]:
     settings = EvaluationConfig(
         mode=options["mode"],
         max_new_tokens=options["max_new_tokens"],
+        prompt=options["prompt"],
         batch_size=options["batch_size"],
         questions=options["limit"],
     )
@@ -170,15 +186,17 @@ def _of_tasks(options: dict[str, Any]) -> dict[str, list[Question]]:
     from itertools import islice
 
     from tvt.core.run import Part
+    from tvt.data.placing import placed
     from tvt.data.task_questions import choose, locate, read
     from tvt.data.tasks import find_manifests
 
     wanted, references = options["tasks"], options["manifests"]
     if not wanted:
-        if references or options["report"]:
-            raise InputError("--manifests and --report are for --tasks; add --tasks all")
+        if references or options["report"] or options["datasets"]:
+            raise InputError("--manifests, --dataset and --report are for --tasks; add --tasks all")
         return {}
-    known = find_manifests(references)
+    copies = named_paths("--dataset", "NAME=DIR", options["datasets"], "BLINK-Benchmark/BLINK=/data/BLINK")
+    known = placed(find_manifests(references), datasets=copies)
     own = find_manifests(references, bundled=False)
     names = list(own or known) if wanted == "all" else [name.strip() for name in wanted.split(",") if name.strip()]
     found: dict[str, list[Question]] = {}

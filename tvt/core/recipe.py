@@ -13,6 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 RESULTS: dict[str, Any] = {"effect": "results"}
 RUNTIME: dict[str, Any] = {"effect": "runtime"}
 
+PROMPTS = ("dataset", "official", "letter")
+"""The profiles by which questions are put, beside templates."""
+
 
 def results(default: Any = ..., **limits: Any) -> Any:
     """A field that changes results."""
@@ -80,6 +83,9 @@ class EvaluationConfig(_Part):
     """*options*: score the option letters in one forward pass. *generate*: let the model answer and extract the letter."""
     max_new_tokens: int = results(16, ge=1)
     """For *generate*."""
+    prompt: str = results("dataset", min_length=1)
+    """How questions are put: *dataset* (images, then the row's own prompt, as in training), *official* (as BLINK's code asks),
+    *letter* (with a note that asks for the letter alone), or the file of a jinja2 template."""
     batch_size: int = runtime(16, ge=1)
     questions: int | None = results(None, ge=1)
     """At most so many questions of each target; default: all."""
@@ -154,8 +160,9 @@ class Recipe(_Part):
         return {part: identity(getattr(self, part)) for part in ("model", "lora", "training")}
 
     def evaluation_identity(self) -> dict[str, Any]:
-        """What decides a score, beside the adapter and the questions."""
-        return identity(self.evaluation)
+        """What decides a score, beside the adapter and the questions; the prompt where it is not the dataset's own."""
+        told = identity(self.evaluation)
+        return {name: value for name, value in told.items() if (name, value) != ("prompt", PROMPTS[0])}
 
 
 def identity(part: BaseModel) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from tvt.evaluate.batches import compose
 from tvt.evaluate.extraction import Manner
 from tvt.evaluate.identity import CheckedAdapter, check_adapter, item_digest, model_identity, run_identity
 from tvt.evaluate.loading import Loaded, attached, load_base
+from tvt.evaluate.prompts import read_profile
 from tvt.evaluate.results import CellResult, ItemResult, judge
 from tvt.evaluate.scorer import Outcome, Scorer
 from tvt.evaluate.store import AnswerStore, Row, plain
@@ -40,6 +41,9 @@ class Evaluator:
         manner: how a letter or a number is read from a generated answer; changing it asks nothing anew.
         flush_seconds: answers are on disk after so many seconds at the latest,
         flush_items: or after so many questions.
+
+    Raises:
+        InputError: the settings' prompt cannot be used.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class Evaluator:
         self.settings = settings
         self.folder = folder
         self.manner = manner
+        self._profile = read_profile(settings.prompt)
         self._flush_seconds, self._flush_items = flush_seconds, flush_items
         self._base: dict[str, Any] | None = None
         self._loaded: Loaded | None = None
@@ -110,8 +115,11 @@ class Evaluator:
                 double = next(name for name in ids if ids.count(name) > 1)
                 faults.append(f"{task}: two questions have the id '{double}'; give each its own")
             if items:
-                digests = [item_digest(item, self.settings, images) for item in items]
-                self._composed[task] = (items, digests, compose(items, self.settings.batch_size))
+                try:
+                    digests = [item_digest(item, self.settings, self._profile, images) for item in items]
+                    self._composed[task] = (items, digests, compose(items, self.settings.batch_size))
+                except InputError as error:
+                    faults += error.faults
         self._composed = {task: self._composed[task] for task in questions if task in self._composed}
         if faults:
             raise InputError(*faults)
@@ -120,7 +128,7 @@ class Evaluator:
         """Where the answers of an adapter are kept."""
         if self._base is None:
             self._base = model_identity(self.model, self.folder / "model-digests.json")
-        identity = run_identity(self.model, self._base, self.settings, adapter.digest if adapter else None)
+        identity = run_identity(self.model, self._base, self.settings, self._profile, adapter.digest if adapter else None)
         about = {"model": self.model.model_name_or_path, "adapter": adapter.name if adapter else None}
         return AnswerStore(self.folder, identity, about)
 
@@ -203,7 +211,7 @@ class Evaluator:
     def _scorer_ready(self) -> tuple[Scorer, Loaded]:
         if self._scorer is None or self._loaded is None:
             self._loaded = load_base(self.model)
-            self._scorer = Scorer(self._loaded, self.settings)
+            self._scorer = Scorer(self._loaded, self.settings, self._profile)
         return self._scorer, self._loaded
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig, identity
 from tvt.errors import InputError, needs_train_extra
+from tvt.evaluate.prompts import Profile
 from tvt.io import atomic, digest
 from tvt.io.adapter_file import CONFIG, RECORD, WEIGHTS, check_weights, verify_adapter
 
@@ -54,16 +55,17 @@ def check_adapter(folder: Path) -> CheckedAdapter:
     return CheckedAdapter(name=str(folder), folder=folder, digest=found)
 
 
-def item_digest(question: Question, settings: EvaluationConfig, images: dict[bytes, str]) -> str:
+def item_digest(question: Question, settings: EvaluationConfig, profile: Profile, images: dict[bytes, str]) -> str:
     """sha256 of what the model is shown: prompt, option letters and images. The right answer is no part of it.
 
     Args:
         question: what is asked.
         settings: how. Where letters are scored, an answer by a number is generated all the same, and depends on how long it may
             be.
+        profile: how it is put.
         images: digests of the images so far, which are added to: questions may share them.
     """
-    told: dict[str, Any] = {"prompt": question.prompt, "letters": question.letters}
+    told: dict[str, Any] = {"prompt": profile.shown(question), "letters": question.letters}
     for image in question.images:
         if image not in images:
             images[image] = hashlib.sha256(image).hexdigest()
@@ -73,17 +75,20 @@ def item_digest(question: Question, settings: EvaluationConfig, images: dict[byt
     return digest.of_value(told)
 
 
-def run_identity(model: ModelConfig, base: dict[str, Any], settings: EvaluationConfig, adapter: str | None) -> dict[str, Any]:
+def run_identity(
+    model: ModelConfig, base: dict[str, Any], settings: EvaluationConfig, profile: Profile, adapter: str | None
+) -> dict[str, Any]:
     """What decides the answer to a question: plain values for a digest.
 
     Args:
         model: the base model; where it lies is no part of it, since ``base`` says what it is.
         base: from :func:`model_identity`.
         settings: how to score.
+        profile: how questions are put.
         adapter: the adapter's digest, ``None`` for the base model alone.
     """
     loading = {name: value for name, value in identity(model).items() if name not in ("model_name_or_path", "freeze_vision")}
-    scoring: dict[str, Any] = {"mode": settings.mode}
+    scoring: dict[str, Any] = {"mode": settings.mode, **profile.identity}
     if settings.mode == "generate":
         scoring |= {"max_new_tokens": settings.max_new_tokens, "decoding": "greedy"}
     return {"scorer": SCORER_VERSION, "base": base, "loading": loading, "scoring": scoring, "adapter": adapter}

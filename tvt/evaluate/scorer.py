@@ -15,6 +15,7 @@ from tvt.core.question import LETTERS, Question
 from tvt.core.recipe import EvaluationConfig
 from tvt.errors import InputError, needs_train_extra
 from tvt.evaluate.loading import Loaded
+from tvt.evaluate.prompts import Profile, read_profile
 
 PREPARED_BYTES = 512 * 2**20
 """Prepared inputs kept for the next adapter: the same questions are asked of each."""
@@ -42,12 +43,17 @@ class Scorer:
     Args:
         loaded: base model and processor.
         settings: mode and generation settings.
+        profile: how questions are put; default: as the settings say.
+
+    Raises:
+        InputError: the model has no chat template, or the settings' prompt cannot be used.
     """
 
-    def __init__(self, loaded: Loaded, settings: EvaluationConfig) -> None:
+    def __init__(self, loaded: Loaded, settings: EvaluationConfig, profile: Profile | None = None) -> None:
         self.processor = loaded.processor
         self.device = loaded.device
         self.settings = settings
+        self._profile = profile or read_profile(settings.prompt)
         self.tokenizer = getattr(loaded.processor, "tokenizer", loaded.processor)
         if not getattr(loaded.processor, "chat_template", None) and not getattr(self.tokenizer, "chat_template", None):
             raise InputError("the model has no chat template; tvt needs an instruction-tuned model")
@@ -180,7 +186,7 @@ class Scorer:
         return inputs
 
     def prepare(self, questions: Sequence[Question]) -> Any:
-        """Left-padded model inputs on the CPU: images first, then the prompt, then the start of the answer."""
+        """Left-padded model inputs on the CPU: what the profile makes of each question, then the start of the answer."""
         told = [self._told(question) for question in questions]
         pictures = [[_decode(question, place) for place in range(len(question.images))] for question in questions]
         bos = self.tokenizer.bos_token
@@ -195,10 +201,8 @@ class Scorer:
         )
 
     def _told(self, question: Question) -> str:
-        content: list[dict[str, str]] = [{"type": "image"} for _ in question.images]
-        content.append({"type": "text", "text": question.prompt})
         told: str = self.processor.apply_chat_template(
-            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+            [{"role": "user", "content": self._profile.content(question)}], tokenize=False, add_generation_prompt=True
         )
         return told
 
