@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from compare_worlds import world
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 from scipy import stats
 
 from tvt.compare.engine import compare
@@ -26,6 +28,7 @@ from tvt.data.study_folder import StudyManifest, read_study, write_study
 from tvt.errors import InputError
 from tvt.evaluate.results import CellResult, judge, wilson_interval
 from tvt.evaluate.scorer import Outcome
+from tvt.report.evaluation_tables import accuracy_table, warnings
 
 TENTHS = st.integers(0, 10).map(lambda k: k / 10)
 PAIRS = st.lists(st.tuples(TENTHS, TENTHS), min_size=2, max_size=40)
@@ -214,3 +217,32 @@ def test_intervals_of_credits_hold_what_they_promise(measure: str) -> None:
         block = accuracy_block(one, other) if measure == "accuracy" else pgf_block(one, other, base, 1 - float(base.mean()))
         wrong += estimate([block]).p < 0.05
     assert wrong / trials < 0.08
+
+
+def printed(rows: list[tuple[str, dict[str, CellResult]]], width: int) -> str:
+    console = Console(width=width, record=True, file=io.StringIO(), highlight=False)
+    console.print(accuracy_table(rows, unparsed=False))
+    return console.export_text()
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_table_says_which_rows_are_mra(width: int) -> None:
+    numbers = cell(*[("3", "4", ())] * 9, ("no idea", "4", ()))
+    letters = cell(*[("A", "A", ("x", "y"))] * 10)
+    told = printed([("base", {"Size": numbers, "Depth": letters})], width)
+    assert "accuracy, of numbers mean relative accuracy (MRA), 95% interval" in told
+    size, depth = (next(line for line in told.splitlines() if line.strip().startswith(task)) for task in ("Size", "Depth"))
+    assert size.split()[2:4] == ["MRA", "54.0"]
+    assert "10.0%" in size
+    assert depth.split()[2] == "100.0"
+    assert depth.split()[-1] == "A:10"
+    assert "10% of the answers name no number and count as wrong" in warnings([("base", {"Size": numbers})])[0]
+
+
+def test_the_table_of_letters_alone_is_as_before() -> None:
+    letters = judge(question("A", ("x", "y")), "d", Outcome(scores=(-0.1, -3.0)), "careful")
+    found = CellResult(adapter=None, digest=None, key="k", target="Depth", items=(letters,), asked=0)
+    told = printed([("base", {"Depth": found})], 80)
+    assert "accuracy, 95% interval" in told
+    assert "MRA" not in told
+    assert "unparsed" not in told

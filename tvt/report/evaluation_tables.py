@@ -1,18 +1,21 @@
-"""Evaluations in the terminal: accuracy of each adapter on each task with its interval, and what should make one look twice."""
+"""Evaluations in the terminal: accuracy (of answers by a number: MRA) of each adapter on each task with its interval, and what
+should make one look twice.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from tvt.evaluate.results import CellResult
+from tvt.report.table_style import TABLE
 
 Rows = Sequence[tuple[str, Mapping[str, CellResult]]]
 """Each adapter's name with its cells by task."""
 
+MARKS = {"accuracy": "", "mra": "MRA ", "accuracy and mra": "partly MRA "}
 UNPARSED_SHARE = 0.02
 TIED_SHARE = 0.02
 LETTER_MASS = 0.5
@@ -21,11 +24,18 @@ LETTER_MASS = 0.5
 def accuracy_table(rows: Rows, *, unparsed: bool) -> Table:
     """Accuracy in percent with Wilson's 95% interval; a row is an adapter on a task, tasks in blocks.
 
+    Where answers are numbers, the value is a mean relative accuracy and marked so (MRA); its interval is wider than need be,
+    since it takes credits for right or wrong.
+
     Args:
         rows: adapters with their cells.
-        unparsed: whether answers were read from text, so that some may name no letter.
+        unparsed: whether answers were read from text, so that some may name nothing; those by a number always are.
     """
-    table = Table(title="accuracy, 95% interval", box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    every = [cell for _, cells in rows for cell in cells.values()]
+    graded = any(cell.metric != "accuracy" for cell in every)
+    unparsed = unparsed or any(cell.generated for cell in every)
+    title = f"accuracy{', of numbers mean relative accuracy (MRA)' if graded else ''}, 95% interval"
+    table = Table(title=title, **TABLE, padding=(0, 1, 0, 0))
     table.add_column("task", overflow="fold")
     table.add_column("adapter", overflow="fold")
     for name in ("accuracy", "interval", "questions", *(("unparsed",) if unparsed else ()), "letters"):
@@ -37,7 +47,7 @@ def accuracy_table(rows: Rows, *, unparsed: bool) -> Table:
             table.add_row(
                 Text(task if place == 0 else ""),
                 Text(name),
-                f"{100 * cell.accuracy:.1f}",
+                f"{MARKS[cell.metric]}{100 * cell.accuracy:.1f}",
                 f"{100 * low:.1f} – {100 * high:.1f}",
                 f"{cell.total:,}",
                 *([f"{cell.unparsed / cell.total:.1%}"] if unparsed else []),
@@ -56,11 +66,12 @@ def _doubts(cell: CellResult) -> list[str]:
     """What is odd about a cell."""
     told = []
     if cell.collapsed:
-        share = cell.letters[cell.collapsed] / cell.total
+        share = cell.letters[cell.collapsed] / len(cell.choices)
         told.append(f"answers {cell.collapsed} to {share:.0%} of the questions; this looks like collapse to one letter")
     if cell.unparsed > UNPARSED_SHARE * cell.total:
+        what = {"accuracy": "letter", "mra": "number"}.get(cell.metric, "letter or number")
         told.append(
-            f"{cell.unparsed / cell.total:.0%} of the answers name no letter and count as wrong; read some in the items file"
+            f"{cell.unparsed / cell.total:.0%} of the answers name no {what} and count as wrong; read some in the items file"
         )
     if cell.tied > TIED_SHARE * cell.total:
         told.append(
