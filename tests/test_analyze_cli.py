@@ -185,11 +185,11 @@ def test_plots_of_two_studies(tmp_path, rectangular):
     folder = tmp_path / "new" / "plots"
     out = run(rectangular, "qwen2.5-vl-3b", "--plots", folder)
     names = {"heatmap-rectangular", "heatmap-qwen2.5-vl-3b", "graph-rectangular", "graph-qwen2.5-vl-3b"}
-    names |= {"personas", "scale-trend"}
+    names |= {"groups-qwen2.5-vl-3b", "personas", "scale-trend"}
     assert {path.name for path in folder.iterdir()} == {f"{n}.{suffix}" for n in names for suffix in ("svg", "png")}
     assert all(path.read_bytes().startswith(PNG) for path in folder.glob("*.png"))
     assert all(b"<svg" in path.read_bytes()[:1000] for path in folder.glob("*.svg"))
-    assert len([line for line in out.stderr.splitlines() if line.startswith("note: wrote ")]) == 12
+    assert len([line for line in out.stderr.splitlines() if line.startswith("note: wrote ")]) == 14
 
 
 def test_plots_are_reproducible(tmp_path, rectangular):

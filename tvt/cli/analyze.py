@@ -26,7 +26,7 @@ Example:
     "--plots",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Also write heatmap, transfer graph, persona plot, scale trend, doses and adapters as SVG and PNG.",
+    help="Also write heatmap, transfer graph, personas, scale trend, groups, doses and adapters as SVG and PNG.",
 )
 @click.option(
     "--adapters",

@@ -8,6 +8,7 @@ from tvt.errors import InputError
 from tvt.report.adapter_plot import adapter_figure
 from tvt.report.dose_plot import dose_figure
 from tvt.report.graph_plot import graph_figure
+from tvt.report.group_plot import groups_figure
 from tvt.report.heatmap import heatmap_figure
 from tvt.report.persona_plot import persona_figure
 from tvt.report.style import draw
@@ -18,8 +19,9 @@ from tvt.transfer.analysis import Analysis, StudyAnalysis
 def write_plots(analysis: Analysis, folder: Path) -> list[Path]:
     """Write all plots that the analysis has the figures for.
 
-    Per study ``heatmap-NAME`` and ``graph-NAME``, ``doses-NAME`` where it has doses, ``adapters-NAME`` where these were asked
-    for; over the studies ``personas``, and ``scale-trend`` where there are at least two.
+    Per study ``heatmap-NAME`` and ``graph-NAME``, ``groups-NAME`` where tasks have a level or granularity, ``doses-NAME`` where
+    it has doses, ``adapters-NAME`` where these were asked for; over the studies ``personas``, and ``scale-trend`` where there
+    are at least two.
 
     Args:
         analysis: what to draw.
@@ -39,17 +41,19 @@ def write_plots(analysis: Analysis, folder: Path) -> list[Path]:
     for study in analysis.studies:
         paths += draw(lambda study=study: heatmap_figure(study), folder, f"heatmap-{study.name}")  # type: ignore[misc]
         paths += draw(lambda study=study: graph_figure(study, analysis.threshold), folder, f"graph-{study.name}")  # type: ignore[misc]
-        paths += _of_runs(study, folder)
+        paths += _further(study, folder)
     paths += draw(lambda: persona_figure(analysis), folder, "personas")
     if len(analysis.studies) > 1:
         paths += draw(lambda: trend_figure(analysis), folder, "scale-trend")
     return paths
 
 
-def _of_runs(study: StudyAnalysis, folder: Path) -> list[Path]:
-    """What only a study with runs of its own has."""
+def _further(study: StudyAnalysis, folder: Path) -> list[Path]:
+    """What not every study has."""
     doses, adapters = study.doses, study.adapters
     paths = []
+    if study.groups:
+        paths += draw(lambda: groups_figure(study), folder, f"groups-{study.name}")
     if doses is not None:
         paths += draw(lambda: dose_figure(study.name, doses), folder, f"doses-{study.name}")
     if adapters is not None:
