@@ -17,6 +17,8 @@ Manner = Literal["careful", "official", "lmms-eval"]
 Extractor = Callable[[str, Sequence[str]], str | None]
 
 _OFFICIAL_LETTERS = "ABCDE"
+_FOLDED_LETTERS = "\u0130\u0131\u017f\u212a"
+"""Letters that Python's ``re`` finds for ``[A-Z]`` where case does not count: dotted and dotless I, long s, the kelvin sign."""
 
 _MARKS = re.compile(r"[*_`$]|\\(?:text|mathrm|mathbf|textbf)\b")
 _BOXED = re.compile(r"\\boxed\s*\{+\s*\(?([A-Za-z])\)?\s*\}+")
@@ -39,7 +41,11 @@ def official(answer: str, options: Sequence[str]) -> str | None:
     """As BLINK's official code reads an answer before it asks a language model, which is ``None`` here.
 
     The whole answer is a letter or a letter in brackets; or exactly one of ``(A)``, ``(B)``, ... stands as a word of its own in
-    the last paragraph, or else in the whole answer.
+    the last paragraph, or else in the whole answer. The whole answer may be any of ``A`` to ``E``, whatever options there are.
+
+    Source: ``analyze_answer`` in zeyofu/BLINK_Benchmark, eval/test_benchmark.py, read at commit 0cca9a3. There all other
+    answers go to gpt-3.5-turbo (eval/multiple_choice.py). tvt asks no other model: they are unparsed and count as wrong, so
+    that accuracies are lower than with that step by at most the unparsed share.
     """
     if len(answer) == 1 and answer in _OFFICIAL_LETTERS:
         return answer
@@ -58,12 +64,15 @@ def lmms_eval(answer: str, _options: Sequence[str]) -> str | None:
     """As lmms-eval reads BLINK answers: the very first letter after opening brackets, whatever word it begins.
 
     So ``Answer: B`` gives ``A`` and ``**B**`` gives nothing. The letter may be none of the options; then it is simply wrong.
+
+    Source: ``_extract_answer_letter`` in EvolvingLMMs-Lab/lmms-eval, lmms_eval/tasks/blink/utils.py, read at commit 205d72d.
+    Its pattern ignores case, and so takes four characters beyond ASCII for letters; where it finds nothing, that is wrong too.
     """
     rest = answer.strip()
     while rest and (rest[0] == "(" or rest[0].isspace()):
         rest = rest[1:]
     first = rest[:1]
-    return first.upper() if first.isascii() and first.isalpha() else None
+    return first.upper() if (first.isascii() and first.isalpha()) or (first and first in _FOLDED_LETTERS) else None
 
 
 def careful(answer: str, options: Sequence[str]) -> str | None:
