@@ -549,18 +549,38 @@ def names(folder: Path, counts: dict[str, int], artists: int = 40) -> None:
 
 
 def test_no_style_is_wrong_more_often_than_right(tmp_path: Path) -> None:
-    """However many paintings of it there are, as units are taken from the styles in turn."""
-    names(tmp_path, {"Baroque": 900, "Cubism": 120, "Pop_Art": 240, "Ukiyo_e": 90})
+    """However many paintings of it there are, and whoever its kin are: units are taken from the styles in turn."""
+    counts = {
+        "Baroque": 900,
+        "Rococo": 150,
+        "Cubism": 180,
+        "Pop_Art": 240,
+        "Fauvism": 120,
+        "Expressionism": 600,
+        "Ukiyo_e": 150,
+    }
+    names(tmp_path, counts)
     units = list(art.WikiArt().units(tmp_path))
-    turns: dict[str, list[Unit]] = {}
-    for unit in units:
-        turns.setdefault(unit.stratum, []).append(unit)
-    taken = [unit for style in turns for unit in turns[style][:24]]
+    turns = {style: [unit for unit in units if unit.stratum == style] for style in counts}
+    taken = [unit for style in turns for unit in turns[style][-36:]]
     right = Counter(unit.stratum for unit in taken)
     wrong = Counter(style_of(unit.images[2]) for unit in taken)
-    assert right == dict.fromkeys(("Baroque", "Cubism", "Pop_Art", "Ukiyo_e"), 24)
-    assert max(wrong.values()) - min(wrong.values()) <= 4
-    assert len({unit.images[2] for unit in taken}) == len(taken), "as long as there are others, no painting is wrong twice"
+    assert right == dict.fromkeys(counts, 36)
+    assert all(abs(wrong[style] - 36) <= 4 for style in counts), wrong
+    for style, paintings in counts.items():
+        times = Counter(unit.images[2] for unit in units if style_of(unit.images[2]) == style)
+        assert max(times.values()) - min(times.values()) <= 2
+        assert len(times) == min(paintings // 3, sum(times.values())), "none is taken again before all are"
+
+
+def test_shares_of_rivals_are_balanced() -> None:
+    styles = [style.title() for style in sorted(set().union(*art.KINDRED))]
+    shares = art.rival_shares(styles)
+    for style in styles:
+        assert sum(shares[style].values()) == pytest.approx(1)
+        assert sum(shares[other].get(style, 0) for other in styles) == pytest.approx(1)
+        assert set(shares[style]) == {other for other in styles if not art.kindred(style, other)}
+    assert art.rival_shares(["Cubism", "Analytical_Cubism"]) == {"Cubism": {}, "Analytical_Cubism": {}}
 
 
 def test_kin_are_never_set_against_each_other(tmp_path: Path) -> None:

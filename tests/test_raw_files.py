@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -122,7 +124,18 @@ def test_damaged_images_are_named(tmp_path: Path, kind: str, keep: float) -> Non
 def test_images_of_too_many_pixels_are_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("RGB", (30, 20)).save(tmp_path / "bomb.png")
     monkeypatch.setattr(raw_files, "MAX_PIXELS", 599)
-    with pytest.raises(InputError, match="30 x 20 pixels, more than 599"):
+    with pytest.raises(InputError, match="an image of more than 599 pixels; scale it down"):
+        read_image(tmp_path / "bomb.png")
+
+
+def test_images_that_pillow_refuses_for_their_size_are_named_so(tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    Image.new("1", (16, 16)).save(stream, "PNG")
+    data = bytearray(stream.getvalue())
+    data[16:24] = struct.pack(">II", 20_000, 20_000)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    (tmp_path / "bomb.png").write_bytes(data)
+    with pytest.raises(InputError, match="an image of more than 170,000,000 pixels"):
         read_image(tmp_path / "bomb.png")
 
 

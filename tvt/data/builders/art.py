@@ -24,7 +24,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import cycle, zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +62,8 @@ KINDRED: tuple[frozenset[str], ...] = tuple(
 )
 """Groups of styles, in lower case, that people would not tell apart without fail. Ours, not the sources'."""
 
+_SCALINGS = 100
+
 
 @dataclass(frozen=True)
 class Painting:
@@ -72,9 +73,6 @@ class Painting:
     """Relative to the source."""
     style: str
     artist: str
-
-
-_Pair = tuple[Painting, Painting]
 
 
 class _Paintings:
@@ -92,21 +90,18 @@ class _Paintings:
         """
         styles = _styles(source, self.root)
         others = {style: _Supply(paintings[: len(paintings) // SHARE]) for style, paintings in styles.items()}
-        rivals = {
-            style: cycle([other for other in _shuffled(others, style) if not kindred(style, other)]) for style in sorted(styles)
-        }
-        pairs = {style: _pairs(styles[style][len(styles[style]) // SHARE :]) for style in rivals}
-        # Styles in turn, so that the first units of all of them have wrong paintings of their own.
-        for style, pair in _in_turn(pairs):
-            wrong = _wrong(rivals[style], others, {painting.artist for painting in pair})
-            if wrong is not None:
-                shown = (*pair, wrong)
-                yield Unit(
-                    key=pair[0].path,
-                    images=tuple(painting.path for painting in shown),
-                    stratum=style,
-                    data={"artists": [painting.artist for painting in shown], "styles": [style, wrong.style]},
-                )
+        for style, shares in rival_shares(sorted(styles)).items():
+            rivals = _Rivals(shares)
+            for pair in _pairs(styles[style][len(styles[style]) // SHARE :]):
+                wrong = rivals.painting(others, {painting.artist for painting in pair})
+                if wrong is not None:
+                    shown = (*pair, wrong)
+                    yield Unit(
+                        key=pair[0].path,
+                        images=tuple(painting.path for painting in shown),
+                        stratum=style,
+                        data={"artists": [painting.artist for painting in shown], "styles": [style, wrong.style]},
+                    )
 
     def draft(self, source: Path, unit: Unit, answer: int, rng: np.random.Generator) -> Draft:
         """The reference and two paintings, the one of its style at ``answer``.
@@ -172,22 +167,41 @@ class _Supply:
         return None
 
 
-def _wrong(rivals: Iterator[str], others: Mapping[str, _Supply], artists: set[str]) -> Painting | None:
-    """The next rival style's next painting by another artist."""
-    for _, style in zip(range(len(others)), rivals, strict=False):
-        painting = others[style].take(artists)
-        if painting is not None:
-            return painting
-    return None
+class _Rivals:
+    """Sets a style against others, each as often as its share says."""
+
+    def __init__(self, shares: Mapping[str, float]) -> None:
+        self._shares = shares
+        self._used = dict.fromkeys(shares, 0)
+
+    def painting(self, others: Mapping[str, _Supply], artists: set[str]) -> Painting | None:
+        """The next painting by none of these artists, of the style that is most behind its share."""
+        turn = 1 + sum(self._used.values())
+        for style in sorted(self._shares, key=lambda style: self._used[style] - turn * self._shares[style]):
+            painting = others[style].take(artists)
+            if painting is not None:
+                self._used[style] += 1
+                return painting
+        return None
 
 
-def _in_turn(pairs: Mapping[str, Iterator[_Pair]]) -> Iterator[tuple[str, _Pair]]:
-    """One pair of each style, then a second one of each, as long as there are any."""
-    for turn in zip_longest(*pairs.values()):
-        yield from ((style, pair) for style, pair in zip(pairs, turn, strict=True) if pair is not None)
+def rival_shares(styles: Sequence[str]) -> dict[str, dict[str, float]]:
+    """How often each style is set against which others, so that all are the wrong one equally often.
+
+    The shares of a style sum to 1; so do the shares in one rival, as far as kinship leaves it possible, for units that are
+    taken from the styles equally often (Sinkhorn's scaling of the matrix of who may be set against whom).
+    """
+    shares = np.array([[float(not kindred(style, other)) for other in styles] for style in styles])
+    for _ in range(_SCALINGS):
+        shares /= np.maximum(shares.sum(axis=0, keepdims=True), 1e-12)
+        shares /= np.maximum(shares.sum(axis=1, keepdims=True), 1e-12)
+    return {
+        style: {other: float(share) for other, share in zip(styles, row, strict=True) if share > 0}
+        for style, row in zip(styles, shares, strict=True)
+    }
 
 
-def _pairs(paintings: Sequence[Painting]) -> Iterator[_Pair]:
+def _pairs(paintings: Sequence[Painting]) -> Iterator[tuple[Painting, Painting]]:
     """Pairs of paintings by two artists, each painting in one at most."""
     left = list(paintings)
     while left:

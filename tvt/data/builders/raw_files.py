@@ -18,8 +18,8 @@ from tvt.errors import InputError
 
 MAX_BYTES = 2**30
 """Larger files are refused, unless the reader says otherwise: no index or image of a source is that large."""
-MAX_PIXELS = 200_000_000
-"""Larger images are refused: a few bytes can claim to be more pixels than there is memory."""
+MAX_PIXELS = 170_000_000
+"""Larger images are refused: a few bytes can claim to be more pixels than there is memory. Pillow's own limit is little more."""
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 """What image files are called, in lower case."""
 
@@ -131,13 +131,13 @@ def read_image(path: Path, longest: int | None = None) -> Image.Image:
             warnings.simplefilter("ignore")  # Pillow warns of large images and odd EXIF; what matters raises
             with Image.open(data) as image:
                 if image.width * image.height > MAX_PIXELS:
-                    raise InputError(f"{path}: {image.width} x {image.height} pixels, more than {MAX_PIXELS}; {_AGAIN}")
+                    raise Image.DecompressionBombError
                 if longest is not None:
                     image.draft("RGB", (2 * longest, 2 * longest))  # a JPEG is decoded no finer than needed
                 image.load()
                 turned = ImageOps.exif_transpose(image)
-    except InputError:
-        raise
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{path}: an image of more than {MAX_PIXELS:,} pixels; scale it down, or remove it") from error
     except Exception as error:  # Pillow's decoders raise anything on bytes made to hurt
         raise InputError(f"{path}: no image, or a damaged one; {_AGAIN}") from error
     return _shrunk(_rgb(turned), longest)
