@@ -19,7 +19,7 @@ from tvt.errors import InputError
 MAX_BYTES = 2**30
 """Larger files are refused, unless the reader says otherwise: no index or image of a source is that large."""
 MAX_PIXELS = 170_000_000
-"""Larger images are refused: a few bytes can claim to be more pixels than there is memory. Pillow's own limit is little more."""
+"""Larger images are refused: a few bytes can claim to be more than fits the memory. Pillow's own limit is little more."""
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 """What image files are called, in lower case."""
 
