@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from test_adapter_file import Tensors, write_weights
 from tvt.errors import InputError
 from tvt.io.adapter_file import CONFIG, WEIGHTS
 from tvt.io.lora_file import open_lora
+from tvt.transfer.adapter_similarity import adapter_similarity
 
 NAME = "base_model.model.{}.lora_{}.weight"
 PLAIN = {"peft_type": "LORA", "r": 2, "lora_alpha": 6, "bias": "none", "target_modules": ["q"]}
@@ -154,3 +156,25 @@ def test_modules_without_any_pattern_have_the_common_rank(tmp_path: Path) -> Non
     what = tensors(modules=("layers.0.q", "layers.10.q"))
     file = open_lora(write(tmp_path / "adapter", what, alpha_pattern={"layers.0.q": 2}))
     assert dict(file.scales) == {"layers.0.q": 1.0, "layers.10.q": 3.0}
+
+
+def test_memory_does_not_grow_with_the_adapters(tmp_path: Path) -> None:
+    """Ten times the modules, which are ten times the bytes on the disk, take no more at once."""
+    rng = np.random.default_rng(0)
+
+    def peak(modules: int) -> int:
+        names = [f"layers.{k}.q" for k in range(modules)]
+        shapes = {NAME.format(name, half): (2, 4000) if half == "A" else (4000, 2) for name in names for half in "AB"}
+        files = []
+        for k in range(3):
+            what = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+            files.append(open_lora(write(tmp_path / f"{modules}-{k}", what)))
+        tracemalloc.start()
+        try:
+            streamed = ((name, [file.read(name) for file in files]) for name in files[0].modules)
+            adapter_similarity([(f"T{k}", "seed_0") for k in range(3)], streamed)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert peak(40) < 1.5 * peak(4)
