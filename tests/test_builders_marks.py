@@ -78,7 +78,7 @@ def labels_area(marked: Image.Image, marks: list[Mark]) -> np.ndarray:
     ys, xs = np.mgrid[:height, :width]
     found = changed(marked)
     for mark in marks:
-        found &= np.hypot(xs - mark.x, ys - mark.y) > 1.35 * ring_radius(marked.size)
+        found &= np.hypot(xs - mark.x, ys - mark.y) > 1.42 * ring_radius(marked.size)
     return found
 
 

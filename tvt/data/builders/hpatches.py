@@ -10,8 +10,9 @@ form in its ``question`` column.
 A question shows images a < b of a sequence; a point x of image a lies at H_1_b inverse(H_1_a) x in image b (for a = 1 exactly
 the release's homography). The reference point is a corner, so that there is something to recognise it by. Beyond the rules of
 all correspondence tasks: the match looks like the reference point (normalised cross-correlation of the warped surroundings at
-least ``ALIKE``; what moves, hides it or lies off the plane fails), and no wrong option looks like it (at most ``UNLIKE``, and
-``CLEARLY`` less than the match), so that repeated texture makes no second right answer.
+least ``ALIKE``; what moves, hides it or lies off the plane fails), as a good share of all points do (``SHARE``; or the images
+show different things); no corner elsewhere looks about as much like it (all ``CLEARLY`` less, wrong options at most
+``UNLIKE``), so that repeated texture makes no second right answer.
 """
 
 from __future__ import annotations
@@ -28,15 +29,16 @@ from numpy.typing import NDArray
 
 from tvt.data.builders.contract import Draft, UnfitError, Unit
 from tvt.data.builders.correspondence import APART, View, load_view, pick_wrong, point_draft
-from tvt.data.builders.marks import Point
+from tvt.data.builders.marks import Point, far_from
 from tvt.data.builders.raw_files import inside, read_text
-from tvt.data.builders.texture import Plane, corners, correlation, grey, sample
+from tvt.data.builders.texture import Plane, corners, grey, patches
 from tvt.errors import InputError
 
 IMAGES = range(1, 7)
-ALIKE = 0.6
+ALIKE = 0.7
+SHARE = 0.25
 UNLIKE = 0.5
-CLEARLY = 0.25
+CLEARLY = 0.1
 PROMPT = (
     "A point is circled on the first image, labeled with REF. We change the camera position or lighting and shoot the second "
     'image. You are given multiple red-circled points on the second image, choices of "A, B, C, D" are drawn beside each '
@@ -131,48 +133,56 @@ def project(matrix: Homography, points: NDArray[np.floating[Any]]) -> NDArray[np
 class _Pair:
     """Two views and the homography between them, both as shown."""
 
-    around: NDArray[np.float64]
-    """Where its surroundings are looked at: offsets from a point of the second image, n x 2 pixels."""
-
     def __init__(self, first: View, second: View, matrix: Homography) -> None:
         self.first, self.second, self.matrix = first, second, matrix
-        self.back = np.linalg.inv(matrix)
         self.planes: tuple[Plane, Plane] = (grey(first.image), grey(second.image))
-        reach = np.linspace(-1.5, 1.5, 21) * second.radius
+        reach = np.linspace(-2.5, 2.5, 31) * second.radius
         self.around = np.stack(np.meshgrid(reach, reach), axis=-1).reshape(-1, 2)
 
     def points(self, rng: np.random.Generator) -> tuple[Point, list[Point]]:
         """The reference point, and the match with three wrong points."""
         found, pool = (_corners(view, plane, rng) for view, plane in zip((self.first, self.second), self.planes, strict=True))
-        matches = project(self.matrix, np.array(found).reshape(-1, 2))
-        inner = [k for k, (x, y) in enumerate(matches) if np.isfinite(x) and self.second.holds((x, y))]
-        if not inner:
+        pairs = [
+            (here, (float(x), float(y))) for here, (x, y) in zip(found, self._matches(found), strict=True) if np.isfinite(x)
+        ]
+        inner = [(here, there) for here, there in pairs if self.second.holds(there)]
+        tried = [inner[k] for k in rng.permutation(len(inner))[:_TRIES]]
+        if not tried or not pool:
             raise UnfitError("no textured point seen in both images")
-        for k in rng.permutation(inner)[:_TRIES].tolist():
-            right = (float(matches[k][0]), float(matches[k][1]))
-            looks = self._reference(right)
-            likeness = 0.0 if looks is None else correlation(looks, self._target(right))
-            if looks is None or likeness < ALIKE:
+        looks = patches(self.planes[0], self._seen([there for _, there in tried]))
+        likeness = (looks * self._target([there for _, there in tried])).sum(axis=1)
+        if np.mean(likeness >= ALIKE) < SHARE:
+            raise UnfitError("the images do not look alike where they should")
+        elsewhere = looks @ self._target(pool).T
+        for k in np.flatnonzero(likeness >= ALIKE).tolist():
+            here, right = tried[k]
+            far = [j for j, point in enumerate(pool) if far_from(point, [right], APART * self.second.radius)]
+            unlike = [pool[j] for j in far if elsewhere[k, j] <= UNLIKE]
+            if any(elsewhere[k, j] > likeness[k] - CLEARLY for j in far):
                 continue
-            most = min(UNLIKE, likeness - CLEARLY)
-            unlike = [point for point in pool if correlation(looks, self._target(point)) <= most]
             wrong = pick_wrong(self.second, right, unlike, rng)
             if wrong is not None:
-                return found[k], [right, *(unlike[j] for j in wrong)]
-        raise UnfitError("no point that is safely found again among three others")
+                return here, [right, *(unlike[j] for j in wrong)]
+        raise UnfitError("no point that is safely told from three others")
 
-    def _target(self, centre: Point) -> NDArray[np.float64]:
-        """What surrounds a point of the second image."""
-        places = self.around + np.array(centre)
-        return sample(self.planes[1], places[:, 0], places[:, 1])
+    def _matches(self, points: list[Point]) -> NDArray[np.float64]:
+        return project(self.matrix, np.array(points, dtype=np.float64).reshape(-1, 2))
 
-    def _reference(self, match: Point) -> NDArray[np.float64] | None:
-        """What surrounds the reference point of a match, warped as the second image shows it; ``None`` if it is zoomed much."""
-        places = project(self.back, self.around + np.array(match))
-        spread = np.ptp(places, axis=0) / np.ptp(self.around, axis=0)
-        if not np.isfinite(spread).all() or spread.min() < 1 / _ZOOM or spread.max() > _ZOOM:
-            return None
-        return sample(self.planes[0], places[:, 0], places[:, 1])
+    def _target(self, centres: list[Point]) -> NDArray[np.float64]:
+        """What surrounds points of the second image; n x places."""
+        return patches(self.planes[1], np.array(centres)[:, None] + self.around)
+
+    def _seen(self, matches: list[Point]) -> NDArray[np.float64]:
+        """Where the surroundings of matches are seen in the first image; n x places x 2.
+
+        Surroundings that are zoomed too much, or reach behind the camera, are put far outside, where there is no texture.
+        """
+        places = np.array(matches)[:, None] + self.around
+        back = project(np.linalg.inv(self.matrix), places.reshape(-1, 2)).reshape(places.shape)
+        zoom = np.ptp(back, axis=1) / np.ptp(self.around, axis=0)
+        unfit = ~((zoom >= 1 / _ZOOM) & (zoom <= _ZOOM)).all(axis=1)
+        back[unfit] = -1.0
+        return back
 
 
 def _corners(view: View, plane: Plane, rng: np.random.Generator) -> list[Point]:

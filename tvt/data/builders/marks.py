@@ -55,7 +55,7 @@ def circle_points(image: Image.Image, marks: Sequence[Mark], colour: Colour = RE
     """A copy of an RGB image on which each point is ringed, with its label beside the ring."""
     radius = ring_radius(image.size)
     pixels = np.asarray(image, dtype=np.float32).copy()
-    half = max(1.0, radius / 8)
+    half = max(1.25, radius / 8)
     for paint, width in ((WHITE, half + max(1.5, radius / 10)), (colour, half)):
         for mark in marks:
             _ring(pixels, mark, radius, width, paint)
@@ -135,7 +135,7 @@ def _label(image: Image.Image, beside: Rectangle, text: str, colour: Colour, oth
     bold, pad = round(radius / 24), max(3, round(radius / 4))
     drawn = pen.textbbox((0, 0), text, font=font, stroke_width=bold)
     size = (drawn[2] - drawn[0] + 2 * pad, drawn[3] - drawn[1] + 2 * pad)
-    places = [_inside(_beside(beside, size, side, radius / 3), image.size) for side in _SIDES]
+    places = [_inside(_beside(beside, size, side, radius / 2), image.size) for side in _SIDES]
     left, top, right, bottom = min(places, key=lambda place: sum(_overlap(place, other) for other in [beside, *others]))
     pen.rounded_rectangle((left, top, right - 1, bottom - 1), radius=pad, fill=colour, outline="white")
     origin = (left + pad - drawn[0], top + pad - drawn[1])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -37,14 +39,20 @@ def corners(plane: Plane, spacing: float, most: int = 200) -> list[Point]:
     return [(float(columns[k]), float(rows[k])) for k in order]
 
 
-def sample(plane: Plane, xs: NDArray[np.float64], ys: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Grey values at places between pixels; outside, the nearest pixel's."""
-    return np.asarray(ndimage.map_coordinates(plane, [ys, xs], order=1, mode="nearest"), dtype=np.float64)
+def patches(plane: Plane, places: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """What is seen at each of some sets of places, made so that the dot product of two is their normalised cross-correlation.
 
+    That is how alike they look whatever the light, from -1 to 1; a patch without texture is all zeros.
 
-def correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """Normalised cross-correlation of two patches, -1 to 1: how alike they look whatever the light; 0 where one is flat."""
-    one, other = one - one.mean(), other - other.mean()
-    if min(one.std(), other.std()) < _FLAT:
-        return 0.0
-    return float((one * other).mean() / (one.std() * other.std()))
+    Args:
+        plane: grey values.
+        places: n sets of s places x, y, between pixels too; n x s x 2. Outside the image, the nearest pixel counts.
+
+    Returns:
+        n x s values.
+    """
+    seen = ndimage.map_coordinates(plane, [places[..., 1], places[..., 0]], order=1, mode="nearest").astype(np.float64)
+    seen -= seen.mean(axis=1, keepdims=True)
+    length = np.linalg.norm(seen, axis=1, keepdims=True)
+    flat = length < _FLAT * np.sqrt(seen.shape[1])
+    return np.asarray(np.where(flat, 0.0, seen / np.where(flat, 1.0, length)))
