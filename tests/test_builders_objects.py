@@ -117,13 +117,18 @@ def test_the_same_randomness_gives_the_same_draft_wherever_the_source_lies(
         assert [image.tobytes() for image in one.images] == [image.tobytes() for image in two.images]
 
 
+DOWNLOADED = {"tara": "the download is no whole image", "pixmo_count": "not the annotated one"}
+"""Sources whose images everybody downloads one by one: a bad one is passed over."""
+
+
 @pytest.mark.parametrize(("task", "layout"), LAYOUTS, ids=IDS)
-def test_a_damaged_image_is_named(task: str, layout: str, tmp_path: Path) -> None:
+def test_a_damaged_image_is_named_unless_it_is_a_download(task: str, layout: str, tmp_path: Path) -> None:
     builder, folder = find_builder(task, layout), LAYOUTS[task, layout](tmp_path / "source", 2)
     unit = next(iter(builder.units(folder)))
     path = folder / unit.images[0]
     path.write_bytes(path.read_bytes()[:400])
-    with pytest.raises((InputError, UnfitError), match=rf"{re.escape(path.name)}|another one|not the annotated one"):
+    expected = (UnfitError, DOWNLOADED[layout]) if layout in DOWNLOADED else (InputError, re.escape(str(path)))
+    with pytest.raises(expected[0], match=expected[1]):
         builder.draft(folder, unit, answer_of(unit, 0), rng())
 
 

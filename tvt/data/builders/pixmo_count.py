@@ -161,7 +161,7 @@ def _unit(path: str, label: str, record: dict[str, Any]) -> Unit:
 def _points(value: Any) -> tuple[tuple[float, float], ...]:
     """Points as pairs; the hub's table has either a list of points, or a list of all x and one of all y."""
     if isinstance(value, dict):
-        pairs = zip(value.get("x") or (), value.get("y") or (), strict=False)
+        pairs = list(zip(value.get("x") or (), value.get("y") or (), strict=False))
     else:
-        pairs = ((point["x"], point["y"]) for point in value or () if isinstance(point, dict) and {"x", "y"} <= point.keys())
+        pairs = [(point.get("x"), point.get("y")) for point in value or () if isinstance(point, dict)]
     return tuple((float(x), float(y)) for x, y in pairs if isinstance(x, (int, float)) and isinstance(y, (int, float)))

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tvt.data.builders.contract import Draft, Unit
+from tvt.data.builders.contract import Draft, UnfitError, Unit
 from tvt.data.builders.jigsaw import jigsaw_draft, jigsaw_unit
 from tvt.data.builders.presence import only_present
 from tvt.data.builders.raw_files import read_json_lines
 from tvt.data.csv_table import Faults
+from tvt.errors import InputError
 
 INDEX = "input/train.jsonl"
 IMAGES = "images"
@@ -52,8 +53,11 @@ class Tara:
         return only_present(source, [jigsaw_unit(name) for name in names], path)
 
     def draft(self, source: Path, unit: Unit, answer: int, rng: np.random.Generator) -> Draft:
-        """See :func:`tvt.data.builders.jigsaw.jigsaw_draft`."""
-        return jigsaw_draft(source, unit, answer, rng)
+        """See :func:`tvt.data.builders.jigsaw.jigsaw_draft`; a download that is no image is unfit, as there always are some."""
+        try:
+            return jigsaw_draft(source, unit, answer, rng)
+        except InputError as error:
+            raise UnfitError("the download is no whole image") from error
 
 
 def image_name(address: str) -> str:
