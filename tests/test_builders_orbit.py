@@ -279,6 +279,16 @@ def test_no_list_of_poses_is_told(tmp_path: Path) -> None:
         draft(tmp_path, units(tmp_path)["test_set/laptop/0001/1"], 0)
 
 
-def test_the_registry_knows_it() -> None:
+def test_the_registry_knows_it_and_its_source_is_found(source: Path) -> None:
     builder = find_builder("Multi-view_Reasoning")
     assert (builder.task, builder.layout, builder.options) == ("Multi-view_Reasoning", "wild6d", 2)
+    for place in (source, source / "test_set"):
+        assert all(any(place.glob(pattern)) for pattern in builder.expects)
+
+
+def test_the_test_set_is_a_source_by_itself(source: Path) -> None:
+    within = {unit.key: unit for unit in Wild6D().units(source / "test_set")}
+    assert sorted(within) == sorted(key.removeprefix("test_set/") for key in units(source) if key.startswith("test_set/"))
+    one = draft(source / "test_set", within["mug/0002/1"], 0)
+    other = draft(source, units(source)["test_set/mug/0002/1"], 0)
+    assert one.provenance["frames"] == other.provenance["frames"]

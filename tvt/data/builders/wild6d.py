@@ -2,7 +2,8 @@
 
 Layout: ``<category>/<object>/<sequence>/images/<frame>.jpg`` with ``<frame>-depth.png`` and ``<frame>-mask.png``, and
 ``<category>/<object>/<sequence>/metadata``, a JSON file without a suffix (``K`` by columns, ``w``, ``h``, ``fps``); the test
-set is the same below ``test_set/``. Seen in the authors' ``evaluate_pose_ucsd.py`` and in two public loaders.
+set is the same below ``test_set/``, and may be a source by itself. Seen in the authors' ``evaluate_pose_ucsd.py`` and in two
+public loaders.
 
 The camera's motion is read from one of two files, the first that is there:
 
@@ -10,8 +11,8 @@ The camera's motion is read from one of two files, the first that is there:
    the form (name, ``K`` by columns) of the capture app Record3D's, and is read here as loaders of Record3D read it: the k-th
    pose is of ``k.jpg``; the camera looks along its -z axis; the world is ARKit's, y away from the ground. Whether the released
    ``metadata`` kept the poses is not verified.
-2. ``test_set/pkl_annotations/<category>/<category>-<object>-<sequence>.json``, converted by the user from the pickle of the
-   same name, which tvt does not open: ``{"annotations": [{"rotation": 3 x 3, "translation": 3}, ...]}``, the object in the
+2. ``pkl_annotations/<category>/<category>-<object>-<sequence>.json`` of the test set, converted by the user from the pickle of
+   that name, which tvt does not open: ``{"annotations": [{"rotation": 3 x 3, "translation": 3}, ...]}``, the object in the
    camera (x right, y down, z forward), the k-th of frame k, as in the authors' evaluation. The object's y axis is up. Objects
    that look the same from all sides (bottle, bowl, can) are left out: their annotated turn about that axis is arbitrary.
 
@@ -87,7 +88,7 @@ class Wild6D:
                     if _NAME.fullmatch(sequence.name) and _NAME.fullmatch(thing.name) and (sequence / "images").is_dir():
                         key = f"{part}{category}/{thing.name}/{sequence.name}"
                         names = [category, thing.name, sequence.name]
-                        yield Unit(key=key, images=(key,), stratum=category, data={"names": names})
+                        yield Unit(key=key, images=(key,), stratum=category, data={"part": part, "names": names})
 
     def draft(self, source: Path, unit: Unit, answer: int, rng: np.random.Generator) -> Draft:
         """The question of two frames of a sequence, shown in the order that makes ``answer`` right.
@@ -136,9 +137,9 @@ def _motion(source: Path, unit: Unit) -> _Motion:
     poses = _field(path, read_json(path), "poses")
     if poses is not None:
         return _Motion(orbit=from_camera_poses(path, poses), origin=f"{unit.key}/metadata")
-    name = f"test_set/pkl_annotations/{unit.data['names'][0]}/{'-'.join(unit.data['names'])}.json"
+    name = f"{unit.data['part']}pkl_annotations/{unit.data['names'][0]}/{'-'.join(unit.data['names'])}.json"
     converted = inside(source, name)
-    if not (unit.key.startswith("test_set/") and converted.is_file()):
+    if not converted.is_file():
         raise UnfitError("no camera poses")
     if unit.data["names"][0] in ROUND:
         raise UnfitError("its only poses are those of an object that looks the same from all sides")
