@@ -15,8 +15,8 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer
 from tvt.core.question import LETTERS, Question
 
 
-def save(folder: Path, family: str = "llava", *, seed: int = 0, layers: int = 2) -> Path:
-    """A tiny model of a family; ``layers`` are those of its language model."""
+def save(folder: Path, family: str = "llava", *, seed: int = 0, layers: int = 2, said: str = LETTERS[:4]) -> Path:
+    """A tiny model of a family; ``layers`` are those of its language model, ``said`` is what it mostly says."""
     tiny_models.FAMILIES[family](folder, seed)
     if layers == 2:
         model = AutoModelForImageTextToText.from_pretrained(folder)
@@ -25,14 +25,14 @@ def save(folder: Path, family: str = "llava", *, seed: int = 0, layers: int = 2)
         config.text_config.num_hidden_layers = layers
         config.text_config.layer_types = ["full_attention"] * layers
         model = AutoModelForImageTextToText.from_config(config)
-    louder(model, AutoTokenizer.from_pretrained(folder))
+    louder(model, AutoTokenizer.from_pretrained(folder), said)
     model.save_pretrained(folder)
     return folder
 
 
-def louder(model: Any, words: Any) -> None:
+def louder(model: Any, words: Any, said: str = LETTERS[:4]) -> None:
     """Larger weights than at initialisation, so that answers differ between questions, and a head that mostly says letters."""
-    letters = words.convert_tokens_to_ids(list(LETTERS[:4]))
+    letters = words.convert_tokens_to_ids(list(said))
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if weight.ndim > 1:
@@ -40,7 +40,7 @@ def louder(model: Any, words: Any) -> None:
         rest = torch.ones(len(model.lm_head.weight), dtype=torch.bool)
         rest[letters] = False
         model.lm_head.weight[rest] *= 0.05
-        for one, other in (letters[:2], letters[2:]):  # of two opposites one is always likely
+        for one, other in zip(letters[::2], letters[1::2], strict=True):  # of two opposites one is always likely
             model.lm_head.weight[other] = -model.lm_head.weight[one]
 
 
