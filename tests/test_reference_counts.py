@@ -89,7 +89,7 @@ def test_every_cell_is_there_and_recovering_again_changes_nothing(name: str) -> 
 
 
 def test_manifests_agree_with_the_table_and_claim_no_more_than_the_page() -> None:
-    manifests = {m.name: m for m in load_manifests()}
+    manifests = {m.name: m for m in load_manifests() if m.left_out is None}
     assert {n: (m.abbreviation, m.evaluation.questions, m.options) for n, m in manifests.items()} == {
         n: row[:3] for n, row in TABLE.items()
     }
@@ -102,7 +102,7 @@ def test_manifests_agree_with_the_table_and_claim_no_more_than_the_page() -> Non
         "Relative_Depth": "pixel",
     }
     assert all(m.classification_source and m.ceiling == 1.0 for m in manifests.values())
-    assert len(load_tasks()) == 13
+    assert len(load_tasks()) == 14
 
 
 def test_base_errors_by_hand() -> None:

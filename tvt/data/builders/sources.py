@@ -56,10 +56,14 @@ def check_source(builder: Builder, folder: Path, source: TrainingSource, progres
 
 
 def _matches(folder: Path, pattern: str) -> list[Path]:
-    """Files and folders of a pattern; a mere name needs no search, however large the folder."""
+    """Files and folders of a pattern. Of images one is enough: there may be a million, and only indices are digested."""
     if not any(mark in pattern for mark in "*?["):
         return [folder / pattern] if (folder / pattern).exists() else []
-    return list(folder.glob(pattern))
+    found = folder.glob(pattern)
+    first = next(found, None)
+    if first is None:
+        return []
+    return [first, *found] if _is_index(first) else [first]
 
 
 def _is_index(path: Path) -> bool:
