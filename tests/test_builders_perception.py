@@ -32,7 +32,7 @@ from tvt.data.builders.contract import Builder, Draft, UnfitError, Unit
 from tvt.data.builders.diw import Diw
 from tvt.data.builders.forensic import Forensic
 from tvt.data.builders.iiw import MOST, Iiw
-from tvt.data.builders.marks import ring_radius
+from tvt.data.builders.marks import Mark, circle_points, ring_radius
 from tvt.data.builders.nights import Nights
 from tvt.data.builders.registry import find_builder
 from tvt.errors import InputError
@@ -223,6 +223,15 @@ def test_rings_stand_where_the_provenance_says_and_leave_the_points_free(worlds:
             assert np.abs(ring - (255, 0, 0)).mean() < 30, (unit.key, letter)
             near = np.s_[round(y) - 3 : round(y) + 4, round(x) - 3 : round(x) + 4]
             assert np.array_equal(shown[near], before[near])
+
+
+def test_the_label_of_a_point_is_not_put_beside_the_other_one() -> None:
+    """Two points as near each other as they may be: what lies between the rings stays free."""
+    ground = Image.new("RGB", (512, 384), (90, 120, 110))
+    radius = ring_radius(ground.size)
+    marks = [Mark(x=250, y=190, label="A"), Mark(x=250 + 4 * radius, y=190, label="B")]
+    between = np.s_[185:196, round(250 + 1.5 * radius) : round(250 + 2.5 * radius)]
+    assert np.array_equal(pixels(circle_points(ground, marks))[between], pixels(ground)[between])
 
 
 # --- Relative reflectance -------------------------------------------------------------------------------------------------

@@ -136,7 +136,9 @@ def _label(image: Image.Image, beside: Rectangle, text: str, colour: Colour, oth
     drawn = pen.textbbox((0, 0), text, font=font, stroke_width=bold)
     size = (drawn[2] - drawn[0] + 2 * pad, drawn[3] - drawn[1] + 2 * pad)
     places = [_inside(_beside(beside, size, side, radius / 2), image.size) for side in _SIDES]
-    left, top, right, bottom = min(places, key=lambda place: sum(_overlap(place, other) for other in [beside, *others]))
+    # A label right beside another mark would be taken for that mark's: it keeps away from others, by a radius.
+    apart = [_grown(other, radius) for other in others]
+    left, top, right, bottom = min(places, key=lambda place: sum(_overlap(place, other) for other in [beside, *apart]))
     pen.rounded_rectangle((left, top, right - 1, bottom - 1), radius=pad, fill=colour, outline="white")
     origin = (left + pad - drawn[0], top + pad - drawn[1])
     pen.text(origin, text, fill="white", font=font, stroke_width=bold, stroke_fill="white")
@@ -158,6 +160,11 @@ def _inside(place: Rectangle, size: tuple[int, int]) -> Rectangle:
     across = min(max(place[0], 0.0), size[0] - (place[2] - place[0])) - place[0]
     down = min(max(place[1], 0.0), size[1] - (place[3] - place[1])) - place[1]
     return place[0] + across, place[1] + down, place[2] + across, place[3] + down
+
+
+def _grown(place: Rectangle, by: float) -> Rectangle:
+    """The rectangle with a margin around it."""
+    return place[0] - by, place[1] - by, place[2] + by, place[3] + by
 
 
 def _overlap(one: Rectangle, other: Rectangle) -> float:
