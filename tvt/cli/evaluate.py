@@ -117,16 +117,18 @@ def command(
     with progress_bar("scoring") as progress:
         results = evaluator.evaluate(who, questions, progress)
     rows = list(zip(["base" if path is None else str(path) for path in who], results, strict=True))
+    from tvt.data.tasks import benchmarks, find_manifests
     from tvt.report.evaluation_tables import accuracy_table, warnings
 
     doubts = warnings(rows)
+    members = benchmarks(find_manifests(options["manifests"]).values(), questions)
     if as_json:
         told = {"schema": 1, "model": options["model"], "mode": settings.mode, "prompt": settings.prompt, "extraction": extract}
-        echo_json({**told, "results": _told(who, results), "warnings": doubts})
+        echo_json({**told, "results": _told(who, results, members), "warnings": doubts})
     else:
         from rich.console import Console
 
-        Console(highlight=False).print(accuracy_table(rows, unparsed=settings.mode == "generate"))
+        Console(highlight=False).print(accuracy_table(rows, unparsed=settings.mode == "generate", benchmarks=members))
         asked, total = (sum(part(cell) for cells in results for cell in cells.values()) for part in (_asked, _total))
         known = f"; {total - asked:,} were known" if asked < total else ""
         click.echo(f"asked {asked:,} questions{known}; answers in {output}", err=True)
@@ -212,8 +214,12 @@ def _of_tasks(options: dict[str, Any]) -> dict[str, list[Question]]:
     return found
 
 
-def _told(who: list[Path | None], results: list[dict[str, CellResult]]) -> list[dict[str, Any]]:
+def _told(
+    who: list[Path | None], results: list[dict[str, CellResult]], benchmarks: dict[str, dict[str, str | None]]
+) -> list[dict[str, Any]]:
     """The results as JSON has them; counts of questions right before and after where the base model was scored too."""
+    from tvt.evaluate.aggregates import macro
+
     base = dict(zip(who, results, strict=True)).get(None, {})
     return [
         {
@@ -222,6 +228,11 @@ def _told(who: list[Path | None], results: list[dict[str, CellResult]]) -> list[
             "answers": next(iter(cells.values())).key,
             "asked": sum(cell.asked for cell in cells.values()),
             "tasks": {task: cell.summary(base.get(task)) for task, cell in cells.items()},
+            "aggregates": {
+                name: found.summary()
+                for name, members in benchmarks.items()
+                if (found := macro(name, cells, members)) is not None
+            },
         }
         for path, cells in zip(who, results, strict=True)
     ]

@@ -40,10 +40,14 @@ def commit_of(data: QuestionData) -> str:
     Raises:
         InputError: the hub cannot be reached, or knows no such dataset or revision.
     """
-    revision = data.revision or ""
-    if len(revision) == _COMMIT and all(letter in "0123456789abcdef" for letter in revision):
-        return revision
+    if data.revision is not None and is_commit(data.revision):
+        return data.revision
     return _asked_commit(data)
+
+
+def is_commit(revision: str | None) -> bool:
+    """Whether a revision is a whole commit, which never means anything else."""
+    return revision is not None and len(revision) == _COMMIT and all(letter in "0123456789abcdef" for letter in revision)
 
 
 def content_of(data: QuestionData) -> dict[str, Any]:
@@ -52,7 +56,7 @@ def content_of(data: QuestionData) -> dict[str, Any]:
     Raises:
         InputError: not there.
     """
-    folder = local_folder(data)
+    folder = _existing(data)
     if folder is None:
         return {"commit": commit_of(data)}
     with _datasets() as datasets, _told(data):
@@ -106,7 +110,7 @@ def open_rows(data: QuestionData) -> HubRows:
     Raises:
         InputError: not there, or no such configuration or split.
     """
-    folder = local_folder(data)
+    folder = _existing(data)
     with _datasets() as datasets, _told(data):
         found = datasets.load_dataset(
             str(folder or data.dataset),
@@ -120,6 +124,14 @@ def open_rows(data: QuestionData) -> HubRows:
                 found = found.cast_column(name, stored)
         columns = tuple(found.features or next(iter(found), {}))
     return HubRows(data, columns, found)
+
+
+def _existing(data: QuestionData) -> Path | None:
+    """The folder of the local copy; one that is not there would be looked for on the hub."""
+    folder = local_folder(data)
+    if folder is not None and not folder.is_dir():
+        raise InputError(f"{data.dataset}: {folder}: no such folder; name the folder of the local copy")
+    return folder
 
 
 def _as_stored(feature: Any, datasets: Any) -> Any:
@@ -167,8 +179,6 @@ def _fault(data: QuestionData, error: Exception) -> InputError:
 
     folder = local_folder(data)
     reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
-    if folder is not None and not folder.is_dir():
-        return InputError(f"{data.dataset}: {folder}: no such folder; name the folder of the local copy")
     if isinstance(error, ValueError) and (found := _no_config(data)) is not None:
         return found
     told = f"{label(data)}: cannot be read ({reason}); get the files anew"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -228,6 +228,20 @@ def find_manifests(references: Sequence[str], *, bundled: bool = True) -> dict[s
         found.update({manifest.name: manifest for manifest in manifests})
     if faults:
         raise InputError(*faults)
+    return found
+
+
+def benchmarks(manifests: Iterable[TaskManifest], scored: Collection[str]) -> dict[str, dict[str, str | None]]:
+    """The tasks of each benchmark, with the group in which a task is averaged first.
+
+    Args:
+        manifests: all that are known.
+        scored: names of tasks that count also where the paper's study leaves them out.
+    """
+    found: dict[str, dict[str, str | None]] = {}
+    for manifest in manifests:
+        if manifest.benchmark is not None and (manifest.left_out is None or manifest.name in scored):
+            found.setdefault(manifest.benchmark, {})[manifest.name] = manifest.aggregate
     return found
 
 

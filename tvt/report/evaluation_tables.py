@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from rich.table import Table
 from rich.text import Text
 
+from tvt.evaluate.aggregates import Macro, Members, macro
 from tvt.evaluate.results import CellResult
 from tvt.report.table_style import TABLE
 
@@ -21,7 +22,7 @@ TIED_SHARE = 0.02
 LETTER_MASS = 0.5
 
 
-def accuracy_table(rows: Rows, *, unparsed: bool) -> Table:
+def accuracy_table(rows: Rows, *, unparsed: bool, benchmarks: Mapping[str, Members] | None = None) -> Table:
     """Accuracy in percent with Wilson's 95% interval; a row is an adapter on a task, tasks in blocks.
 
     Where answers are numbers, the value is a mean relative accuracy and marked so (MRA); its interval is wider than need be,
@@ -30,6 +31,7 @@ def accuracy_table(rows: Rows, *, unparsed: bool) -> Table:
     Args:
         rows: adapters with their cells.
         unparsed: whether answers were read from text, so that some may name nothing; those by a number always are.
+        benchmarks: the tasks of benchmarks, whose averages stand below.
     """
     every = [cell for _, cells in rows for cell in cells.values()]
     graded = any(cell.metric != "accuracy" for cell in every)
@@ -54,7 +56,26 @@ def accuracy_table(rows: Rows, *, unparsed: bool) -> Table:
                 Text(" ".join(f"{letter}:{count}" for letter, count in cell.letters.items())),
                 end_section=place == len(rows) - 1,
             )
+    for of in aggregates(rows, benchmarks or {}):
+        for place, (name, found) in enumerate(of.items()):
+            table.add_row(
+                Text(found.title if place == 0 else ""),
+                Text(name),
+                f"{100 * found.value:.1f}",
+                f"{100 * found.low:.1f} – {100 * found.high:.1f}",
+                f"{found.questions:,}",
+                end_section=place == len(rows) - 1,
+            )
     return table
+
+
+def aggregates(rows: Rows, benchmarks: Mapping[str, Members]) -> list[dict[str, Macro]]:
+    """Each benchmark's average by adapter; benchmarks of which no task was scored are left out."""
+    of = [
+        {name: found for name, cells in rows if (found := macro(benchmark, cells, members)) is not None}
+        for benchmark, members in benchmarks.items()
+    ]
+    return [found for found in of if found]
 
 
 def warnings(rows: Rows) -> list[str]:
