@@ -198,6 +198,19 @@ def test_a_source_of_nothing_is_refused(tmp_path: Path) -> None:
         build(request(write_index(tmp_path / "raw", []), 2), tmp_path / "out")
 
 
+def test_an_earlier_build_is_replaced_and_rows_from_elsewhere_are_not(tmp_path: Path) -> None:
+    raw, out = write_index(tmp_path / "raw", lines(20)), tmp_path / "out"
+    build(request(raw, 4, validation=4), out)
+    build(request(raw, 6), out)  # images of the old validation rows may be in the new training rows
+    assert sorted(path.name for path in out.iterdir()) == ["Jigsaw.build.json", "Jigsaw.parquet"]
+    assert len(rows_of(out / "Jigsaw.parquet")) == 6
+    (out / "Jigsaw.build.json").unlink()
+    before = (out / "Jigsaw.parquet").read_bytes()
+    with pytest.raises(InputError, match=r"Jigsaw\.parquet: rows that tvt data build did not write; move it"):
+        build(request(raw, 4), out)
+    assert (out / "Jigsaw.parquet").read_bytes() == before
+
+
 def test_a_builder_that_moves_the_answer_is_a_defect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Wrong(TinyBuilder):
         def draft(self, source, unit, answer, rng):  # type: ignore[no-untyped-def]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import blink_copy
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -20,7 +21,8 @@ from tvt.core.question import Question
 from tvt.data import perceptual
 from tvt.data.dataset_check import DatasetReport, Standards, check_dataset
 from tvt.data.evaluation_images import evaluation_parts, gallery_of
-from tvt.data.perceptual import Gallery, Match, look_at, near_pairs, near_pairs_within, popcount
+from tvt.data.perceptual import Gallery, Match, look_at, look_at_bytes, near_pairs, near_pairs_within, popcount
+from tvt.data.placing import placed
 from tvt.data.question_files import write_jsonl, write_parquet
 from tvt.data.tasks import QuestionData, TaskManifest, find_manifests
 from tvt.errors import InputError
@@ -210,6 +212,24 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
         check_dataset(tmp_path / "none.parquet", Standards())
     with pytest.raises(InputError, match=r"Jigsa: no such file, and unknown task 'Jigsa' \(did you mean 'Jigsaw'\?\)"):
         gallery_of(["Jigsa"], find_manifests([]))
+
+
+def test_images_of_a_dataset_are_looked_at_once_and_a_benchmark_stands_for_all_its_tasks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("datasets")
+    monkeypatch.setenv("TVT_CACHE", str(tmp_path / "cache"))
+    copy = blink_copy.write_copy(tmp_path / "BLINK")
+    every = placed(find_manifests([]), datasets={blink_copy.NAME: str(copy)})
+    known = {name: every[name] for name in ("Jigsaw", "Counting")}
+    first = gallery_of(["blink"], known)
+    assert len(first) == 2 * 3 * (3 + 1)  # val and test, three rows each, of three images and of one
+    monkeypatch.setattr("tvt.data.evaluation_images.shown", lambda _: pytest.fail("looked at again"))
+    again = gallery_of(["BLINK"], known)
+    assert (again.digest, len(again)) == (first.digest, len(first))
+    picture_of_test = blink_copy.rows("Jigsaw", "test", 1)[0]["image_1"]["bytes"]
+    found = again.find(look_at_bytes(picture_of_test))
+    assert found == Match("BLINK-Benchmark/BLINK, Jigsaw, test test_Jigsaw_1", 0, same=True)
 
 
 # --- evaluation sets

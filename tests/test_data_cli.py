@@ -34,6 +34,11 @@ def refused(*arguments: object) -> list[str]:
     return list(result.exception.faults)
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TVT_CACHE", str(tmp_path / "cache"))
+
+
 @pytest.fixture
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A source of the tests' own builder, registered as a layout of Jigsaw."""

@@ -74,7 +74,7 @@ def test_show_says_everything_of_a_task(width: int, tmp_path: Path) -> None:
             assert str(getattr(told, "path", told)) in text
     assert "a substitute for BLINK's own source" in text
     assert "rows here none" in text
-    assert f"tvt data build Art_Style --source DIR -n 1000 -o {tmp_path / 'rows'}" in text
+    assert f"tvt data build Art_Style --source DIR -n 1000 --exclude BLINK -o {tmp_path / 'rows'}" in text
     assert "--layout artbench" in text
     assert max(len(line) for line in result.stdout.splitlines() if not line.startswith("  tvt")) <= width
 

@@ -13,12 +13,14 @@ from tvt.cli.progress_bar import progress_bars
 from tvt.errors import InputError
 
 if TYPE_CHECKING:
+    from tvt.data.builders.build import BuildRequest
+    from tvt.data.builders.sources import Progress
     from tvt.data.tasks import TaskManifest
 
 EPILOG = """\b
 Examples:
-  tvt data build Jigsaw --source raw/coco -n 1000 --layout coco -o data
-  tvt data check data/Jigsaw.parquet --against Jigsaw
+  tvt data build Jigsaw --source raw/coco -n 1000 --layout coco --exclude BLINK -o data
+  tvt data check data/Jigsaw.parquet --against BLINK
   tvt data preview data/Jigsaw.parquet -o jigsaw.png
 """
 PATH = click.Path(path_type=Path)
@@ -53,7 +55,8 @@ def command() -> None:
     "--exclude",
     multiple=True,
     metavar="PATH|TASK",
-    help="Questions whose images must not be shown, the same or nearly: files, or all that a task is scored on. Repeatable.",
+    help="Questions whose images must not be shown, the same or nearly: a file, all that a task is scored on (of BLINK: val "
+    "and test), or BLINK for all its tasks. Repeatable.",
 )
 @click.option("-o", "--output", type=PATH, metavar="DIR", default=Path("data"), show_default=True, help="Folder to write to.")
 @dataset_option
@@ -97,7 +100,8 @@ def build(
     "--against",
     multiple=True,
     metavar="PATH|TASK",
-    help="Evaluation sets to keep clear of: files, or all that a task is scored on (of BLINK: val and test). Repeatable.",
+    help="Evaluation sets to keep clear of: a file, all that a task is scored on (of BLINK: val and test), or BLINK for all "
+    "its tasks. Repeatable.",
 )
 @click.option("--at-least", type=COUNT, metavar="N", default=1, show_default=True, help="Rows that a file must have.")
 @click.option(
@@ -194,9 +198,9 @@ def _request(
     source: Path,
     exclude: tuple[str, ...],
     known: dict[str, TaskManifest],
-    progress: Any,
+    progress: Progress,
     **options: Any,
-) -> Any:
+) -> BuildRequest:
     """The request, with every name resolved and the excluded images looked at."""
     from tvt.core.task import resolve_name
     from tvt.data.builders.build import BuildRequest

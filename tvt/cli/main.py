@@ -27,7 +27,7 @@ class _Entry:
 
 COMMANDS: dict[str, _Entry] = {
     "tasks": _Entry("Data", "tvt.cli.tasks", "List the tasks, and what is needed to build their training rows."),
-    "data": _Entry("Data", "tvt.cli.data", "Build a task's training rows from raw data, check them, look at them."),
+    "data": _Entry("Data", "tvt.cli.data", "Build training rows from raw data, check them, look at them."),
     "study": _Entry("Measure", "tvt.cli.study", "Finetune on each task, score on all: plan, run, status."),
     "studies": _Entry("Look", "tvt.cli.studies", "List the studies that come with tvt."),
     "analyze": _Entry("Look", "tvt.cli.analyze", "Who helps whom: PGF, cliques, personas, noise."),

@@ -2,41 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tvt.core.task import resolve_name
 from tvt.data.builders.sources import Progress, silent
-from tvt.data.hub_rows import label, open_rows
+from tvt.data.hub_questions import shown
+from tvt.data.hub_rows import content_of, label
 from tvt.data.perceptual import Gallery, Look, look_at_bytes
 from tvt.data.placing import parts_of
 from tvt.data.question_files import open_questions
-from tvt.data.row_formats import format_of
 from tvt.data.task_questions import read
 from tvt.data.tasks import MINIATURE, QuestionData, TaskManifest
 from tvt.errors import InputError
+from tvt.io import atomic, digest
+from tvt.io.cache import cache_folder
 
 SPLITS: Mapping[str, tuple[str, ...]] = {"blink": ("val", "test")}
 """Splits of a format that all are evaluation sets, whichever of them a manifest scores on."""
+
+
+_VERSION = 1
+"""Raised whenever the same images would get other digests or hashes."""
 
 
 def gallery_of(references: Sequence[str], manifests: Mapping[str, TaskManifest], progress: Progress = silent) -> Gallery:
     """The images of evaluation sets.
 
     Args:
-        references: files or folders of questions, and names of tasks, which stand for all that the task is scored on.
+        references: files or folders of questions; names of tasks, which stand for all that the task is scored on; names of
+            benchmarks, which stand for all their tasks.
         manifests: by task name.
         progress: told how many images were looked at.
 
     Raises:
-        InputError: a reference that is neither, or a set that cannot be read; every fault, one line each.
+        InputError: a reference that is none of these, or a set that cannot be read; every fault, one line each.
         MissingPackageError: the data extra is not installed.
     """
     gallery, faults, seen = Gallery(), list[str](), 0
     for reference in references:
         try:
-            for name, data in _images(reference, manifests):
-                gallery.add(_look(data, name), name)
+            for name, look in _looks(reference, manifests):
+                gallery.add(look, name)
                 seen += 1
                 progress(f"looking at {reference}", seen, 0)
         except InputError as error:
@@ -56,20 +64,28 @@ def evaluation_parts(manifest: TaskManifest) -> list[QuestionData]:
     ]
 
 
-def _images(reference: str, manifests: Mapping[str, TaskManifest]) -> Iterator[tuple[str, bytes]]:
-    """(where it is, encoded image) of a reference."""
+def _looks(reference: str, manifests: Mapping[str, TaskManifest]) -> Iterator[tuple[str, Look]]:
+    """(where it is, how it looks) of the images of a reference."""
     if Path(reference).exists():
-        yield from _of_file(Path(reference))
+        yield from _looked_at(_of_file(Path(reference)))
         return
+    for manifest in _meant(reference, manifests):
+        parts = evaluation_parts(manifest)
+        if not parts:
+            raise InputError(f"{manifest.name}: its manifest names no questions that it is scored on; name a file of them")
+        for part in parts:
+            yield from _of_part(part, manifest.name)
+
+
+def _meant(reference: str, manifests: Mapping[str, TaskManifest]) -> list[TaskManifest]:
+    """The task, or the tasks of the benchmark, that a name means."""
+    of_benchmark = [found for found in manifests.values() if (found.benchmark or "").casefold() == reference.casefold()]
+    if of_benchmark:
+        return of_benchmark
     try:
-        name = resolve_name(reference, [manifest.task() for manifest in manifests.values()], list(manifests))
+        return [manifests[resolve_name(reference, [manifest.task() for manifest in manifests.values()], list(manifests))]]
     except KeyError as error:
-        raise InputError(f"{reference}: no such file, and {error.args[0]}; name a file of questions or a task") from error
-    parts = evaluation_parts(manifests[name])
-    if not parts:
-        raise InputError(f"{name}: its manifest names no questions that it is scored on; name a file of them")
-    for part in parts:
-        yield from _of_part(part, name)
+        raise InputError(f"{reference}: no such file, and {error.args[0]}; name a file, a task or a benchmark") from error
 
 
 def _of_file(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -81,26 +97,30 @@ def _of_file(path: Path) -> Iterator[tuple[str, bytes]]:
                     yield source.where(row), image["bytes"]
 
 
-def _of_part(data: QuestionData, task: str) -> Iterator[tuple[str, bytes]]:
+def _of_part(data: QuestionData, task: str) -> Iterator[tuple[str, Look]]:
     if data.path is not None:
-        yield from _of_file(Path(data.path))
+        yield from _looked_at(_of_file(Path(data.path)))
     elif data.dataset == MINIATURE:
-        for question in read(data, task):
-            yield from ((f"{task} {question.id}", image) for image in question.images)
+        yield from _looked_at((f"{task} {question.id}", image) for question in read(data, task) for image in question.images)
     else:
-        layout = format_of(data)
-        rows = open_rows(data)
-        rows.check(layout.needed)
-        for number, row in enumerate(rows):
-            try:
-                images = layout.question(row, data).images
-            except ValueError as error:
-                raise InputError(f"{label(data)}: row {number}: {error}") from error
-            yield from ((f"{label(data)} row {number}", image) for image in images)
+        yield from _remembered(data)
 
 
-def _look(data: bytes, name: str) -> Look:
-    try:
-        return look_at_bytes(data)
-    except ValueError as error:
-        raise InputError(f"{name}: {error}; get the file anew") from error
+def _remembered(data: QuestionData) -> list[tuple[str, Look]]:
+    """Of a dataset: thousands of large images are looked at once, and then remembered in tvt's cache."""
+    told = data.model_dump(include={"dataset", "config", "split", "format", "where", "frames"})
+    place = cache_folder() / "looks" / f"{digest.of_value({**told, **content_of(data), 'version': _VERSION})[:32]}.json"
+    if place.is_file():
+        return [(name, Look(bytes.fromhex(exact), bits)) for name, exact, bits in json.loads(place.read_text())]
+    images = ((f"{label(data)} {row.id}", image) for row in shown(data) for image in row.images)
+    found = list(_looked_at(images))
+    atomic.write_text(place, json.dumps([[name, look.exact.hex(), look.hash] for name, look in found]))
+    return found
+
+
+def _looked_at(images: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, Look]]:
+    for name, data in images:
+        try:
+            yield name, look_at_bytes(data)
+        except ValueError as error:
+            raise InputError(f"{name}: {error}; get the file anew") from error

@@ -42,10 +42,11 @@ def build_commands(manifest: TaskManifest, data_dir: Path, rows: int = 1000) -> 
     if not layouts:
         return []
     chosen = [f" --layout {layout}" * (number > 0) for number, layout in enumerate(layouts)]
+    clear = f" --exclude {manifest.benchmark or manifest.name}"
     path = data_dir / f"{file_name(manifest.name)}.parquet"
     return [
-        *(f"tvt data build {manifest.name} --source DIR -n {rows}{layout} -o {data_dir}" for layout in chosen),
-        f"tvt data check {path} --against {manifest.name}",
+        *(f"tvt data build {manifest.name} --source DIR -n {rows}{layout}{clear} -o {data_dir}" for layout in chosen),
+        f"tvt data check {path} --against {manifest.benchmark or manifest.name}",
         f"tvt data preview {path}",
     ]
 

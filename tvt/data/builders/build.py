@@ -38,6 +38,7 @@ from tvt.data.builders.sources import Progress, check_source, silent
 from tvt.data.perceptual import NEAR, Gallery, look_at
 from tvt.data.question_files import write_parquet
 from tvt.data.tasks import TrainingSource
+from tvt.errors import InputError
 from tvt.io import atomic, digest
 from tvt.io.names import file_name
 from tvt.io.staging import new_file
@@ -74,11 +75,14 @@ class Built:
 def build(request: BuildRequest, output: Path, progress: Progress = silent) -> Built:
     """Write ``TASK.parquet``, ``TASK.validation.parquet`` where asked for, and ``TASK.build.json`` into a folder, all or none.
 
+    What an earlier build wrote there is replaced; rows from elsewhere are not.
+
     Raises:
-        InputError: raw data missing or damaged, or too little of it; every fault, one line each.
+        InputError: raw data missing or damaged, or too little of it, or rows from elsewhere; every fault, one line each.
         MissingPackageError: images are to be excluded, and the data extra is not installed.
     """
     builder, amounts = request.builder, request.amounts
+    earlier = _earlier(output, builder.task)
     indices = check_source(builder, request.folder, request.source, progress)
     progress("listing units", 0, 1)
     units = list(builder.units(request.folder))
@@ -95,6 +99,8 @@ def build(request: BuildRequest, output: Path, progress: Progress = silent) -> B
             write_parquet(drawing.rows(count, part), path)
         content = {name: digest.of_file(path) for name, path in zip(names, temporary, strict=True)}
         record = _record(request, drawing, indices, content)
+    for name in earlier - set(names):
+        (output / name).unlink(missing_ok=True)
     record_path = output / f"{stem}.build.json"
     atomic.write_text(record_path, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     return Built(record, (*(output / name for name in reversed(names)), record_path))
@@ -189,6 +195,25 @@ def _check_draft(builder: Builder, unit: Unit, draft: Draft, position: int) -> N
     """A builder that breaks its promise is a defect, told at once."""
     if draft.answer != position or len(draft.options) != builder.options or not draft.images:
         raise ValueError(f"builder {builder.layout}: {unit.key}: not the answer, the options or the images that were asked for")
+
+
+def _earlier(output: Path, task: str) -> set[str]:
+    """The files of an earlier build of the task, by its record.
+
+    Raises:
+        InputError: there are rows of the task that no build wrote.
+    """
+    stem = file_name(task)
+    ours = {f"{stem}.parquet", f"{stem}.validation.parquet"}
+    try:
+        found = set(json.loads((output / f"{stem}.build.json").read_text(encoding="utf-8"))["files"]) & ours
+    except (OSError, ValueError, TypeError, KeyError):
+        found = set()
+    foreign = sorted(name for name in ours - found if (output / name).exists())
+    if foreign:
+        step = "move it, or name another folder with -o"
+        raise InputError(*(f"{output / name}: rows that tvt data build did not write; {step}" for name in foreign))
+    return found
 
 
 @contextmanager
