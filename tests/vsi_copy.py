@@ -47,7 +47,7 @@ def rows(each: int = 3) -> list[Row]:
                     "scene_name": scene,
                     "question_type": kind,
                     "question": f"Question {k} of {kind}?",
-                    "ground_truth": str((k + 1) * 1.5) if kind in NUMBERS else "ABCD"[k % count],
+                    "ground_truth": str((k * k + 1) * 1.5) if kind in NUMBERS else "ABCD"[k % count],
                     "options": None if kind in NUMBERS else options,
                 }
             )
