@@ -253,7 +253,8 @@ def test_no_image_is_shown_too_often_and_parts_share_none(
         for k, (images, stratum, answer) in enumerate(drawn)
     ]
     images = Images(reuse)
-    chooser = Chooser(units, 2, seed, images)
+    stock = Stock(task="t", units=units, options=2, seed=seed)
+    chooser = Chooser(stock, images)
     parts: list[list[tuple[Unit, int]]] = []
     for part, count in ((1, validation), (0, rows)):
         taken: list[tuple[Unit, int]] = []
@@ -269,6 +270,5 @@ def test_no_image_is_shown_too_often_and_parts_share_none(
         assert max(shown.values(), default=0) <= reuse
         assert all(unit.answer in (None, position) for unit, position in taken)
     assert not {i for unit, _ in parts[0] for i in unit.images} & {i for unit, _ in parts[1] for i in unit.images}
-    stock = Stock(task="t", units=units, options=2, seed=seed)
     most = possible(stock, Amounts(rows=rows, validation=validation, reuse=reuse))
     assert (most.validation, most.rows) == (len(parts[0]), len(parts[1]))

@@ -62,9 +62,10 @@ def look_at(image: Image.Image) -> Look:
         import imagehash
     image = image if image.mode == "RGB" else image.convert("RGB")
     exact = hashlib.blake2b(image.tobytes(), digest_size=16, key=repr(image.size).encode()).digest()
-    if float(np.std(np.asarray(image.convert("L").resize((32, 32))))) < FLAT:
+    grey = image.convert("L")
+    if float(np.std(np.asarray(grey.resize((32, 32), Image.Resampling.BOX)))) < FLAT:
         return Look(exact, None)
-    bits = imagehash.phash(image).hash.ravel()
+    bits = imagehash.phash(grey).hash.ravel()
     return Look(exact, int.from_bytes(np.packbits(bits).tobytes(), "big"))
 
 

@@ -86,8 +86,9 @@ def build(request: BuildRequest, output: Path, progress: Progress = silent) -> B
     indices = check_source(builder, request.folder, request.source, progress)
     progress("listing units", 0, 1)
     units = list(builder.units(request.folder))
-    check_units(units, builder.options)
+    progress("listing units", 1, 1)
     stock = Stock(task=builder.task, units=units, options=builder.options, seed=request.seed)
+    check_units(stock)
     if possible(stock, amounts) != amounts:
         raise shortage_error(stock, amounts)
     drawing = _Drawing(request, stock, progress)
@@ -112,7 +113,7 @@ class _Drawing:
     def __init__(self, request: BuildRequest, stock: Stock, progress: Progress) -> None:
         self.request, self.stock, self._progress = request, stock, progress
         self._images = Images(request.amounts.reuse)
-        self._chooser = Chooser(stock.units, stock.options, stock.seed, self._images)
+        self._chooser = Chooser(stock, self._images)
         self._draft: Draft | None = None
         self.unfit: dict[str, str] = {}
         self.letters: Counter[str] = Counter()

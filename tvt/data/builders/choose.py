@@ -8,8 +8,9 @@ rows as there are options has each position once, in an order of its own.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -43,7 +44,7 @@ class Images:
 
     def free(self, unit: Unit) -> bool:
         """Whether a unit's images may be shown once more."""
-        return all(image not in self.closed and self.shown[image] < self.reuse for image in set(unit.images))
+        return all(image not in self.closed and self.shown[image] < self.reuse for image in unit.images)
 
     def take(self, unit: Unit) -> None:
         """Its images are shown once more."""
@@ -63,18 +64,36 @@ class ShortageError(Exception):
         self.rows = rows
 
 
-class Pool:
-    """Units of one fixed answer (or of none), in an order that the seed decides: strata in turn, each shuffled."""
+@dataclass(frozen=True, kw_only=True)
+class Stock:
+    """All units of a source, and how they are chosen."""
 
-    def __init__(self, units: Iterable[Unit], seed: int) -> None:
+    task: str
+    units: Sequence[Unit]
+    options: int
+    seed: int
+
+    @cached_property
+    def order(self) -> dict[int | None, list[list[Unit]]]:
+        """The units by their answer, in an order that the seed decides: the strata in their order, each shuffled."""
+        answers = dict.fromkeys(unit.answer for unit in self.units)
+        return {answer: self._shuffled(answer) for answer in answers}
+
+    def _shuffled(self, answer: int | None) -> list[list[Unit]]:
         strata: dict[str, list[Unit]] = {}
-        for unit in sorted(units, key=lambda unit: unit.key):
+        for unit in sorted((unit for unit in self.units if unit.answer == answer), key=lambda unit: unit.key):
             strata.setdefault(unit.stratum, []).append(unit)
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(self.seed)
         names = sorted(strata)
-        self._strata: deque[deque[Unit]] = deque(
-            deque(strata[names[k]][j] for j in rng.permutation(len(strata[names[k]]))) for k in rng.permutation(len(names))
-        )
+        order = [strata[names[k]] for k in rng.permutation(len(names))]
+        return [[units[k] for k in rng.permutation(len(units))] for units in order]
+
+
+class Pool:
+    """Units of one answer, taken in the stock's order, strata in turn."""
+
+    def __init__(self, strata: Sequence[Sequence[Unit]]) -> None:
+        self._strata = deque(deque(units) for units in strata)
 
     def take(self, accept: Callable[[Unit], bool]) -> Unit | None:
         """The next unit that is accepted, of the stratum whose turn it is; what is not accepted is not asked about again."""
@@ -92,17 +111,13 @@ class Chooser:
     """Takes units one after the other, each for the position at which the right answer is to stand.
 
     Args:
-        units: all units of the source.
-        options: options of a question.
-        seed: of the order.
+        stock: the units.
         images: what is shown already.
     """
 
-    def __init__(self, units: Sequence[Unit], options: int, seed: int, images: Images) -> None:
-        self._options, self._seed, self._images = options, seed, images
-        fixed = sorted({unit.answer for unit in units if unit.answer is not None})
-        self._fixed = {answer: Pool((unit for unit in units if unit.answer == answer), seed) for answer in fixed}
-        self._open = Pool((unit for unit in units if unit.answer is None), seed)
+    def __init__(self, stock: Stock, images: Images) -> None:
+        self._stock, self._images = stock, images
+        self._pools = {answer: Pool(strata) for answer, strata in stock.order.items()}
 
     def rows(self, count: int, part: int, accept: Callable[[Unit, int], bool]) -> Iterator[tuple[Unit, int]]:
         """Yield ``count`` units with their positions.
@@ -115,7 +130,7 @@ class Chooser:
         Raises:
             ShortageError: before ``count`` are found.
         """
-        for place, position in zip(range(count), positions(self._options, self._seed, part), strict=False):
+        for place, position in zip(range(count), positions(self._stock.options, self._stock.seed, part), strict=False):
             unit = self._next(position, accept)
             if unit is None:
                 raise ShortageError(place)
@@ -126,8 +141,8 @@ class Chooser:
         def fair(unit: Unit) -> bool:
             return self._images.free(unit) and accept(unit, position)
 
-        pool = self._fixed.get(position)
-        return (pool.take(fair) if pool is not None else None) or self._open.take(fair)
+        pools = [self._pools[answer] for answer in (position, None) if answer in self._pools]
+        return next((unit for pool in pools if (unit := pool.take(fair)) is not None), None)
 
 
 def positions(options: int, seed: int, part: int) -> Iterator[int]:
@@ -137,36 +152,26 @@ def positions(options: int, seed: int, part: int) -> Iterator[int]:
         yield from (int(position) for position in rng.permutation(options))
 
 
-def check_units(units: Sequence[Unit], options: int) -> None:
+def check_units(stock: Stock) -> None:
     """What a builder lists must be sound.
 
     Raises:
         InputError: no units.
         ValueError: a defect of the builder: keys that are not unique, or an answer that is no option.
     """
-    if not units:
-        raise InputError("the source has nothing to make a question of; check that it was unpacked whole")
-    repeated = [key for key, times in Counter(unit.key for unit in units).items() if times > 1]
+    if not stock.units:
+        raise InputError(f"{stock.task}: the source has nothing to make a question of; check that it was unpacked whole")
+    repeated = [key for key, times in Counter(unit.key for unit in stock.units).items() if times > 1]
     if repeated:
         raise ValueError(f"units share the key {repeated[0]}")
-    if any(unit.answer is not None and not 0 <= unit.answer < options for unit in units):
+    if any(unit.answer is not None and not 0 <= unit.answer < stock.options for unit in stock.units):
         raise ValueError("a unit's answer is none of the options")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stock:
-    """All units of a source, and how they are chosen."""
-
-    task: str
-    units: Sequence[Unit]
-    options: int
-    seed: int
 
 
 def possible(stock: Stock, amounts: Amounts, unfit: frozenset[str] = frozenset()) -> Amounts:
     """How many rows a source gives at most, without drafting any; units known to be ``unfit`` are left out."""
     images = Images(amounts.reuse)
-    chooser = Chooser(stock.units, stock.options, stock.seed, images)
+    chooser = Chooser(stock, images)
     found = []
     for part, count in ((VALIDATION, amounts.validation), (TRAINING, amounts.rows)):
         try:
@@ -198,11 +203,16 @@ def shortage_error(stock: Stock, amounts: Amounts, unfit: frozenset[str] = froze
 
 
 def _reuse_for(stock: Stock, amounts: Amounts, unfit: frozenset[str]) -> int | None:
-    """The least reuse (of 2, 3, 4, 5, 6, 8, 10, 13, ...) that gives all rows asked for."""
-    reuse = amounts.reuse + 1
-    while reuse <= MOST_REUSE:
+    """The least reuse up to ``MOST_REUSE`` that gives all rows asked for, found by bisection."""
+
+    def suffices(reuse: int) -> bool:
         wanted = Amounts(rows=amounts.rows, validation=amounts.validation, reuse=reuse)
-        if possible(stock, wanted, unfit) == wanted:
-            return reuse
-        reuse += max(1, reuse // 3)
-    return None
+        return possible(stock, wanted, unfit) == wanted
+
+    low, high = amounts.reuse, MOST_REUSE  # low does not suffice
+    if high <= low or not suffices(high):
+        return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if suffices(middle) else (middle, high)
+    return high

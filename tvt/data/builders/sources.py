@@ -48,9 +48,9 @@ def check_source(builder: Builder, folder: Path, source: TrainingSource, progres
         raise InputError(*(f"{folder}: no {pattern}, which {builder.layout} needs; {steps}" for pattern in missing))
     files = sorted({path for paths in found.values() for path in paths if _is_index(path)})
     digests: dict[str, str] = {}
-    for number, path in enumerate(files):
-        progress("reading indices", number, len(files))
+    for number, path in enumerate(files, 1):
         digests[path.relative_to(folder).as_posix()] = digest.of_file(path)
+        progress("reading indices", number, len(files))
     _compare(digests, folder, source)
     return digests if len(digests) <= MOST_DIGESTS else {f"{len(digests)} files": digest.of_value(digests)}
 
