@@ -97,7 +97,7 @@ def test_as_the_benchmark_reads(answer: str, number: float | None) -> None:
 
 
 def test_every_manner_has_a_reader() -> None:
-    assert [READERS[manner] for manner in get_args(Manner)] == [careful, benchmark, benchmark]
+    assert [READERS[manner] for manner in get_args(Manner)] == [careful, benchmark, benchmark, benchmark]
 
 
 @given(st.floats(0.01, 1e6).map(lambda x: round(x, 2)), st.sampled_from(["{}", "{} meters", "about {} m", "It is {}."]))

@@ -31,8 +31,8 @@ from tvt.io.lock import exclusively
 FRAMES_VERSION = 1
 """Raised whenever the same video would give other frames."""
 QUALITY = 95
-MEMORY_BYTES = 2**30
-"""Encoded frames that stay in memory for the next question about the same video."""
+MEMORY_BYTES = 2 * 2**30
+"""Encoded frames that stay in memory for the next question about the same video: room for the 288 videos of VSI-Bench."""
 _WHOLE = 0.95
 """A file with a smaller share of the frames that its header promises was cut off. (Some players' edits hide a few.)"""
 _RECORD = "frames.json"

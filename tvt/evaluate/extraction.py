@@ -1,4 +1,4 @@
-"""The option letter that a free answer names, in three manners.
+"""The option letter that a free answer names, in four manners.
 
 How an answer is read decides accuracies, and finetuning changes how a model answers: so the manner is named, ``None`` (no
 letter found) is counted apart from wrong answers, and raw answers are kept.
@@ -12,7 +12,7 @@ from typing import Literal
 
 from tvt.core.question import LETTERS
 
-Manner = Literal["careful", "official", "lmms-eval"]
+Manner = Literal["careful", "official", "lmms-eval", "vsi-bench"]
 
 Extractor = Callable[[str, Sequence[str]], str | None]
 
@@ -73,6 +73,20 @@ def lmms_eval(answer: str, _options: Sequence[str]) -> str | None:
         rest = rest[1:]
     first = rest[:1]
     return first.upper() if (first.isascii() and first.isalpha()) or (first and first in _FOLDED_LETTERS) else None
+
+
+def first_word(answer: str) -> str:
+    """What VSI-Bench's code looks at, in letters and numbers alike: all up to the first space, without full stops at its end.
+
+    Source: vision-x-nyu/thinking-in-space and EvolvingLMMs-Lab/lmms-eval, ``lmms_eval/tasks/vsibench/utils.py``.
+    """
+    return answer.split(" ", maxsplit=1)[0].rstrip(".").strip()
+
+
+def vsi_bench(answer: str, options: Sequence[str]) -> str | None:
+    """As VSI-Bench's code reads an answer: its first word is the letter, large or small."""
+    word = first_word(answer).upper()
+    return word if len(word) == 1 and word in LETTERS[: len(options)] else None
 
 
 def careful(answer: str, options: Sequence[str]) -> str | None:
@@ -171,4 +185,9 @@ def _alone(text: str, letters: str) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
-EXTRACTORS: dict[Manner, Extractor] = {"careful": careful, "official": official, "lmms-eval": lmms_eval}
+EXTRACTORS: dict[Manner, Extractor] = {
+    "careful": careful,
+    "official": official,
+    "lmms-eval": lmms_eval,
+    "vsi-bench": vsi_bench,
+}

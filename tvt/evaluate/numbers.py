@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable
 
-from tvt.evaluate.extraction import Manner
+from tvt.evaluate.extraction import Manner, first_word
 
 _NUMBER = r"[-+]?(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?(?![\d]|[.,]\d)"
 _FREE = rf"(?<![\w.,/^])(?P<number>{_NUMBER})(?!\s*/\s*\d)"
@@ -42,7 +42,7 @@ def benchmark(answer: str) -> float | None:
     where Python takes that for a number (so ``3.`` counts, ``3m``, ``1,200`` and ``About 3`` do not).
     """
     try:
-        value = float(answer.split(" ", maxsplit=1)[0].rstrip(".").strip())
+        value = float(first_word(answer))
     except ValueError:
         return None
     return value if math.isfinite(value) else None
@@ -88,4 +88,9 @@ def _spelled(text: str) -> float | None:
     return found.pop() if len(found) == 1 else None
 
 
-READERS: dict[Manner, Callable[[str], float | None]] = {"careful": careful, "official": benchmark, "lmms-eval": benchmark}
+READERS: dict[Manner, Callable[[str], float | None]] = {
+    "careful": careful,
+    "official": benchmark,
+    "lmms-eval": benchmark,
+    "vsi-bench": benchmark,
+}
