@@ -27,8 +27,8 @@ def has_gap(base: ArrayLike, ceiling: ArrayLike) -> NDArray[np.bool_]:
 def perfection_gap_factor(after: ArrayLike, base: ArrayLike, ceiling: ArrayLike = 1.0) -> Floats:
     """Return ``(after - base) / (ceiling - base)``, NaN where the gap is not positive.
 
-    All arguments are accuracies as fractions in [0, 1] and broadcast against each other. For m questions and a ceiling of 1
-    the value lies in [-(m - 1), 1].
+    All arguments are accuracies as fractions in [0, 1] and broadcast against each other. For m questions, each right or wrong,
+    and a ceiling of 1 the value lies in [-(m - 1), 1].
 
     >>> round(float(perfection_gap_factor(0.93, 0.90, 0.95)), 2)
     0.6
