@@ -345,14 +345,13 @@ def test_training_rows_from_a_folder(tmp_path: Path) -> None:
     assert paths == {**{n: str(tmp_path / f) for n, f in expected.items()}, "four": None, "own": "own.jsonl"}
 
 
-def test_faults_of_places_are_all_told(tmp_path: Path) -> None:
+def test_copies_that_nobody_speaks_of_are_all_told(tmp_path: Path) -> None:
     manifests = {"a": TaskManifest(name="a", evaluation=QuestionData(dataset=NAME, config="Jigsaw"))}
     with pytest.raises(InputError) as caught:
-        placed(manifests, datasets={"BLINK-Benchmark/Blink": str(tmp_path), NAME: "gone"}, data_dir="gone too")
+        placed(manifests, datasets={"BLINK-Benchmark/Blink": str(tmp_path), NAME: "gone", "x/y": "z"})
     assert caught.value.faults == (
         f"datasets: BLINK-Benchmark/Blink: no manifest speaks of it (did you mean '{NAME}'?); check the name",
-        f"datasets: {NAME}: gone: no such folder; name the folder of the local copy",
-        "data_dir: gone too: no such folder; name the folder of the training rows",
+        "datasets: x/y: no manifest speaks of it; check the name",
     )
 
 

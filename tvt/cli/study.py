@@ -50,8 +50,11 @@ def command() -> None:
 @recipe_options
 @json_option
 def plan(*, recipe: Path, output: Path | None, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Show the grid of runs, what is done already, and what the rest will take. Nothing is written."""
-    session = _open(recipe, output, overrides)
+    """Show the grid of runs, what is done already, and what the rest will take. Nothing is written.
+
+    Rows that are not on this machine yet are no error here: what brings them is told.
+    """
+    session = _open(recipe, output, overrides, planning=True)
     _show(session, session.tasks(), as_json)
 
 
@@ -114,14 +117,14 @@ def do_runs(session: Session, tasks: list[Task], workers: int | None, *, retry: 
         raise TrainingError(f"{which}: {session.store.failure(failed[0].run_id)}")
 
 
-def _open(path: Path, output: Path | None, overrides: tuple[str, ...]) -> Session:
+def _open(path: Path, output: Path | None, overrides: tuple[str, ...], *, planning: bool = False) -> Session:
     """The study of a recipe; says which results-relevant fields changed since its folder was last run."""
     from tvt.io.recipe_file import load_recipe
     from tvt.study.session import changes, open_session
 
     recipe = load_recipe(path, overrides)
     folder = output or Path("studies") / recipe.name
-    session = open_session(recipe, folder)
+    session = open_session(recipe, folder, planning=planning)
     changed = changes(session)
     if changed.remade:
         kept = f"runs are made anew, and the {len(session.store.known())} in {folder}/runs stay"
@@ -147,17 +150,26 @@ def _show(session: Session, tasks: list[Task], as_json: bool) -> None:
     study, store = session.study, session.store
     states = session.status(tasks)
     todo = [task for task in tasks if states[task.run_id] not in ("done", "failed")]
-    cost = estimate(study.recipe, store, todo, study.sizes)
+    cost = estimate(study, store, todo)
     workers = default_workers(study.recipe)
     failures = {t.run.name: store.failure(t.run_id) or "" for t in tasks if states[t.run_id] == "failed"}
     if as_json:
         runs = [{"id": t.run_id, **t.run.plain(), "status": states[t.run_id]} for t in tasks]
-        echo_json({"schema": 1, "folder": str(store.folder), "runs": runs, "failures": failures, "estimate": vars(cost)})
+        echo_json(
+            {
+                "schema": 1,
+                "folder": str(store.folder),
+                "runs": runs,
+                "failures": failures,
+                "estimate": vars(cost),
+                "missing": [str(absent) for absent in study.missing],
+            }
+        )
         return
     from rich.console import Console
     from rich.text import Text
 
-    from tvt.report.study_tables import cost_sentence, failures_table, grid_table, legend
+    from tvt.report.study_tables import cost_sentence, failures_table, grid_table, legend, missing_list
 
     console = Console(highlight=False)
     budget = f"{study.recipe.budget:,} examples a run, {len(study.targets)} targets"
@@ -168,6 +180,8 @@ def _show(session: Session, tasks: list[Task], as_json: bool) -> None:
         console.print(failures_table(failures), Text(" try them again with tvt study run --retry-failed", style="dim"))
     if todo:
         console.print(cost_sentence(cost, min(workers, len(todo))), markup=False)
+    if study.missing:
+        console.print(missing_list(study.missing))
 
 
 def _grid(session: Session, tasks: list[Task], states: dict[str, Any]) -> tuple[dict[str, dict[str, str]], list[str]]:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from tvt.core.question import Question
 from tvt.data.csv_table import Faults
-from tvt.data.hub_rows import HubRows, content_of, label, local_folder, open_rows
+from tvt.data.hub_rows import HubRows, content_of, is_commit, label, local_folder, open_rows
 from tvt.data.question_batches import SCHEMA, Rows, batch_of
 from tvt.data.question_checks import scan
 from tvt.data.question_files import GROUP_BYTES, GROUP_ROWS, QuestionSource
@@ -59,16 +59,28 @@ def stored_questions(data: QuestionData) -> Path:
     seen = _seen(data)
     if seen is not None and (known := _remembered(seen)) is not None:
         return known
-    key = digest.of_value({**_request(data), **content_of(data)})
-    folder = cache_folder() / "datasets" / _name(str(data.dataset).strip("/"))
-    path = folder / f"{_name(data.config or 'default')}-{_name(data.split)}-{key[:16]}.parquet"
+    path = _place(data)
     if not path.is_file():
-        with exclusively(folder / ".lock"):
+        with exclusively(path.parent / ".lock"):
             if not path.is_file():
                 _store(data, path)
     if seen is not None:
         atomic.write_text(seen, str(path.relative_to(cache_folder())))
     return path
+
+
+def is_here(data: QuestionData) -> bool:
+    """Whether the questions can be had without the hub: a local copy is there, or they were stored before."""
+    if (folder := local_folder(data)) is not None:
+        return folder.is_dir()
+    return is_stored(data) and is_commit(data.revision) and _place(data).is_file()
+
+
+def _place(data: QuestionData) -> Path:
+    """Where the questions are stored; asks the hub unless a whole commit is pinned."""
+    key = digest.of_value({**_request(data), **content_of(data)})
+    folder = cache_folder() / "datasets" / _name(str(data.dataset).strip("/"))
+    return folder / f"{_name(data.config or 'default')}-{_name(data.split)}-{key[:16]}.parquet"
 
 
 def read_rows(data: QuestionData, task: str) -> Iterator[Question]:

@@ -24,7 +24,7 @@ def placed(
         data_dir: folder of rows: a task without ``training`` takes ``Task.parquet``, ``Task.jsonl`` or ``Task/`` there.
 
     Raises:
-        InputError: a dataset that no manifest speaks of, or a folder that is not there; every fault, one line each.
+        InputError: datasets that no manifest speaks of, one line each.
     """
     copies = datasets or {}
     spoken = {data.dataset for manifest in manifests.values() for data in parts_of(manifest).values() if data.dataset}
@@ -33,13 +33,6 @@ def placed(
         for name in copies
         if name not in spoken
     ]
-    faults += [
-        f"datasets: {name}: {folder}: no such folder; name the folder of the local copy"
-        for name, folder in copies.items()
-        if not Path(folder).is_dir()
-    ]
-    if data_dir is not None and not Path(data_dir).is_dir():
-        faults.append(f"data_dir: {data_dir}: no such folder; name the folder of the training rows")
     if faults:
         raise InputError(*faults)
     return {name: _placed(manifest, copies, data_dir) for name, manifest in manifests.items()}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from tvt.core.question import Question
 from tvt.core.task import resolve_name
-from tvt.data.hub_questions import count_rows, is_stored, read_rows, rows_identity, stored_questions
+from tvt.data.hub_questions import count_rows, is_here, is_stored, read_rows, rows_identity, stored_questions
 from tvt.data.hub_rows import commit_of, local_folder
 from tvt.data.question_checks import EvaluationSet, scan
 from tvt.data.question_files import open_questions, read_questions, write_parquet
@@ -55,9 +56,51 @@ def locate(manifest: TaskManifest, part: Part) -> QuestionData:
     assert part in get_args(Part)  # noqa: S101
     found: QuestionData | None = getattr(manifest, part)
     if found is None:
-        use = {"training": "trained on", "evaluation": "scored on", "report": "reported on"}[part]
-        raise InputError(f"{manifest.name}: its manifest has no '{part}:', so it cannot be {use}; say where the questions are")
+        raise InputError(str(_unlocated(manifest, part)))
     return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Absent:
+    """Questions that are not on this machine yet."""
+
+    of: str
+    """The task, or the dataset."""
+    what: str
+    step: str
+    """What brings them."""
+    fetched: bool = False
+    """Whether they come from the hub by themselves, when they are read."""
+
+    def __str__(self) -> str:
+        return f"{self.of}: {self.what}; {self.step.replace('TASK', self.of)}"
+
+
+def absent(manifest: TaskManifest, part: Part) -> Absent | None:
+    """What a task lacks on this machine to be trained or scored on; ``None`` where its questions are here. Fetches nothing."""
+    data: QuestionData | None = getattr(manifest, part)
+    if data is None:
+        return _unlocated(manifest, part)
+    if data.path is not None:
+        there = Path(data.path).exists()
+        return None if there else Absent(of=manifest.name, what=f"{data.path}: no such file", step="make it, or mend the path")
+    if data.dataset == MINIATURE or is_here(data):
+        return None
+    if (folder := local_folder(data)) is not None:
+        step = "get the dataset, or name the folder of a copy"
+        return Absent(of=str(data.dataset), what=f"{folder}: no such folder", step=step)
+    return Absent(
+        of=str(data.dataset), what="not fetched from the hub yet", step="the study does it when it runs", fetched=True
+    )
+
+
+def _unlocated(manifest: TaskManifest, part: Part) -> Absent:
+    if part == "training" and manifest.builder is not None:
+        step = "tvt data build TASK makes them, and tvt tasks show TASK tells from what"
+        return Absent(of=manifest.name, what="no training rows in the recipe's data_dir", step=step)
+    use = {"training": "trained on", "evaluation": "scored on", "report": "reported on"}[part]
+    what = f"its manifest has no '{part}:', so it cannot be {use}"
+    return Absent(of=manifest.name, what=what, step="say where the questions are")
 
 
 def read(data: QuestionData, task: str) -> Iterator[Question]:

@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from tvt.data.task_questions import Absent
 from tvt.report.table_style import TABLE
 
 MARKS = {
@@ -61,6 +62,17 @@ def failures_table(failures: Mapping[str, str]) -> Table:
     return table
 
 
+def missing_list(missing: Sequence[Absent]) -> Text:
+    """What is not on this machine yet, the tasks that lack the same in one sentence."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for absent in missing:
+        alike.setdefault((absent.what, absent.step), []).append(absent.of)
+    lines = []
+    for (what, step), of in alike.items():
+        lines.append(f"- {what}: {', '.join(of)}; {step if len(of) > 1 else step.replace('TASK', of[0])}.")
+    return Text("\n".join(["Still to come:", *lines]), style="yellow")
+
+
 def duration(seconds: float) -> str:
     """Seconds for people: 45 s, 12 min, 3.4 h, 5.2 days."""
     for size, unit, below in ((1.0, "s", 90.0), (60.0, "min", 90.0), (3600.0, "h", 48.0)):
@@ -88,7 +100,7 @@ def cost_sentence(estimate: Any, workers: int) -> str:
     """What is still to do and what it will take."""
     todo = f"{runs(estimate.training_runs)} to train, {estimate.examples:,} examples, {estimate.questions:,} questions to ask"
     if estimate.seconds is None:
-        return f"{todo}. The model's size is not known, so there is no estimate of time before the first run is done."
+        return f"{todo}. There is no estimate of time before the first run is done."
     guess = "a rough guess from the model's size, for a data centre GPU"
     basis = "by the speed of this study's finished runs" if estimate.measured else guess
     shared = f" on {workers} workers" if workers > 1 else ""

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tvt.core.recipe import Recipe
+from tvt.data.tasks import TaskManifest
 from tvt.study.jobs import Task, Where
+from tvt.study.plan import Study
 from tvt.study.store import Store
 from tvt.study.views import parameters
 from tvt.train.record import ADAPTER
 
-TOKENS = 700
-"""Tokens of an example, image included: a picture of some 600 x 600 pixels in Qwen2.5-VL's patches and a short question."""
+IMAGE_TOKENS = 600
+"""Tokens of an image: a picture of some 700 x 700 pixels in Qwen2.5-VL's patches."""
+TEXT_TOKENS = 100
+"""Tokens of a question with its options."""
 DEVICE_FLOPS = 3e14
 """What a current data centre GPU reaches in bfloat16 at a third of its peak."""
 LAYERS = 36
+_SMALL = 0.05
+"""Billions of parameters below which nothing is guessed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,20 +41,25 @@ class Estimate:
     """From finished runs of this study, not from the model's size."""
 
 
-def estimate(recipe: Recipe, store: Store, tasks: Sequence[Task], sizes: Mapping[Where, int]) -> Estimate:
+def estimate(study: Study, store: Store, tasks: Sequence[Task]) -> Estimate:
     """What ``tasks`` will cost.
 
     Args:
-        recipe: says how they are trained.
+        study: what they are runs of.
         store: finished runs, whose speed is taken.
         tasks: the runs to do.
-        sizes: number of questions of each target and part.
     """
+    recipe = study.recipe
     trained = [task for task in tasks if not task.run.is_base and store.training(task.run_id) is None]
     examples = sum(math.ceil(task.run.examples * recipe.training.num_train_epochs) for task in trained)
-    questions = sum(sizes.get(where, 0) for task in tasks for where in _missing(store, task))
-    rate = _measured(store) or _guessed(recipe)
-    seconds = None if rate is None else examples * rate.example + questions * rate.question
+    missing = [where for task in tasks for where in _missing(store, task)]
+    questions = sum(study.sizes[where] for where in missing)
+    rate = _measured(store)
+    if rate is not None:
+        seconds: float | None = examples * rate.example + questions * rate.question
+    else:
+        rate = _guessed(recipe)
+        seconds = None if rate is None else _training(study, trained) * rate.example + _scoring(study, missing) * rate.question
     devices = recipe.runtime.num_processes
     return Estimate(
         training_runs=len(trained),
@@ -61,6 +72,21 @@ def estimate(recipe: Recipe, store: Store, tasks: Sequence[Task], sizes: Mapping
     )
 
 
+def _training(study: Study, tasks: Sequence[Task]) -> float:
+    """Tokens to train on."""
+    counts = [(source, count) for task in tasks for source, count in task.run.counts.items()]
+    return study.recipe.training.num_train_epochs * sum(count * _tokens(study.sources[source]) for source, count in counts)
+
+
+def _scoring(study: Study, cells: Sequence[Where]) -> float:
+    """Tokens to score."""
+    return sum(study.sizes[where] * _tokens(study.targets[where[0]]) for where in cells)
+
+
+def _tokens(manifest: TaskManifest) -> int:
+    return TEXT_TOKENS + IMAGE_TOKENS * manifest.shown
+
+
 def _missing(store: Store, task: Task) -> list[Where]:
     """The cells that a run has not yet."""
     cells = store.finished(task.run_id).cells
@@ -70,8 +96,9 @@ def _missing(store: Store, task: Task) -> list[Where]:
 @dataclass(frozen=True, kw_only=True)
 class _Rate:
     example: float
-    """Seconds of a training example."""
+    """Seconds of a training example; where guessed, of one of its tokens."""
     question: float
+    """Of a question; where guessed, of one of its tokens."""
     disk: float
     """Bytes that a run leaves behind."""
     measured: bool
@@ -96,9 +123,9 @@ def _guessed(recipe: Recipe) -> _Rate | None:
     and token; a question is a forward pass, 2 operations.
     """
     billions = parameters(recipe.model.model_name_or_path)
-    if billions is None:
+    if billions is None or billions < _SMALL:  # a tiny model's time goes elsewhere
         return None
-    per_token = billions * 1e9 * TOKENS / DEVICE_FLOPS
+    per_token = billions * 1e9 / DEVICE_FLOPS
     processes = recipe.runtime.num_processes
     # 12 L h^2 parameters in L layers of width h; LoRA of rank r on all linear layers adds about 22 L h r.
     adapter = 22 * recipe.lora.lora_r * math.sqrt(billions * 1e9 * LAYERS / 12) * 4

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,12 @@ from tvt.core.run import Part, Run
 from tvt.data.mix_plan import LAYOUT
 from tvt.data.placing import placed
 from tvt.data.question_checks import EvaluationSet
-from tvt.data.task_questions import as_stored, choose, count, identify, locate
+from tvt.data.task_questions import Absent, absent, as_stored, choose, count, identify, locate
+from tvt.data.task_questions import Part as QuestionPart
 from tvt.data.tasks import QuestionData, TaskManifest, find_manifests
 from tvt.errors import InputError
 from tvt.evaluate.identity import SCORER_VERSION
+from tvt.evaluate.prompts import read_profile
 from tvt.io import digest
 from tvt.train.base import base_digest
 from tvt.train.record import ORDER_VERSION
@@ -40,6 +42,8 @@ class Study:
     """How many questions each has."""
     base: str | None
     """Digest of a base model in a folder."""
+    missing: tuple[Absent, ...] = ()
+    """What is not on this machine yet; only of a study that is planned."""
 
     def runs(self) -> list[Run]:
         """The base, then one run per seed, dose and source; the full budget before the doses, seeds outermost."""
@@ -83,54 +87,103 @@ class Study:
         return "report" if self.targets[target].report is not None else "evaluation"
 
 
-def load_study_plan(recipe: Recipe, progress: Callable[[str], object] = str) -> Study:
+def load_study_plan(recipe: Recipe, progress: Callable[[str], object] = str, *, planning: bool = False) -> Study:
     """Look up the recipe's tasks and check all of their rows, so that nothing bad is met half-way.
 
     Args:
         recipe: the study's recipe, as read from its file.
         progress: told which task's rows are read.
+        planning: what is not on this machine yet is listed in :attr:`Study.missing` and not an error; nothing is fetched.
 
     Raises:
         InputError: unknown tasks, missing files, bad rows, training rows that are also scored: every fault, one line each.
     """
-    manifests = placed(find_manifests(recipe.manifests), datasets=recipe.datasets, data_dir=recipe.data_dir)
     faults: list[str] = []
+    manifests = placed(find_manifests(recipe.manifests), datasets=recipe.datasets, data_dir=recipe.data_dir)
     sources = _gather(lambda: choose(recipe.sources, manifests, "sources"), faults)
     targets = _gather(lambda: choose(recipe.targets, manifests, "targets"), faults)
-    training: dict[str, str] = {}
-    scored = _scored(targets.values())
+    prompt = _gather(lambda: read_profile(recipe.evaluation.prompt).identity, faults)
+    lacking = [absent(manifest, "training") for manifest in sources.values()]
+    fetch = not planning and all(found is None or found.fetched for found in lacking)  # else it cannot run anyway
+    scored = _scored(targets.values(), fetch)
+    reading = _Reading(recipe=recipe, prompt=prompt, planning=planning, fetch=fetch, scored=scored, faults=faults)
     for name, manifest in sources.items():
         progress(name)
-        _gather(
-            lambda m=manifest: training.update({m.name: identify(locate(m, "training"), m.name, scored)}),  # type: ignore[misc]
-            faults,
-        )
-    questions: dict[tuple[str, Part], str] = {}
-    sizes: dict[tuple[str, Part], int] = {}
+        reading.source(manifest)
     for name, manifest in targets.items():
         progress(name)
-        _gather(lambda m=manifest: questions.update(_question_digests(m, recipe)), faults)  # type: ignore[misc]
-        _gather(lambda m=manifest: sizes.update(_question_counts(m, recipe)), faults)  # type: ignore[misc]
+        reading.target(manifest)
     if faults:
         raise InputError(*dict.fromkeys(faults))
     return Study(
         recipe=recipe,
         sources=sources,
         targets=targets,
-        training=training,
-        questions=questions,
-        sizes=sizes,
+        training=reading.training,
+        questions=reading.questions,
+        sizes=reading.sizes,
         base=base_digest(recipe.model.model_name_or_path),
+        missing=tuple(dict.fromkeys(reading.missing)) if planning else (),
     )
 
 
-def _scored(targets: Iterable[TaskManifest]) -> EvaluationSet:
+@dataclass(kw_only=True)
+class _Reading:
+    """Reads the rows of tasks one after the other, and keeps what it learnt of them."""
+
+    recipe: Recipe
+    prompt: Mapping[str, Any]
+    planning: bool
+    fetch: bool
+    """Whether the hub may be asked."""
+    scored: EvaluationSet
+    faults: list[str]
+    training: dict[str, str] = field(default_factory=dict)
+    questions: dict[tuple[str, Part], str] = field(default_factory=dict)
+    sizes: dict[tuple[str, Part], int] = field(default_factory=dict)
+    missing: list[Absent] = field(default_factory=list)
+
+    def source(self, manifest: TaskManifest) -> None:
+        """Read a task's training rows."""
+        if not self._absent(manifest, "training"):
+            found = _gather(lambda: identify(locate(manifest, "training"), manifest.name, self.scored), self.faults)
+            self.training[manifest.name] = found
+        else:
+            self.training[manifest.name] = f"not here yet: {manifest.name}"
+
+    def target(self, manifest: TaskManifest) -> None:
+        """Read the questions that a task is scored on."""
+        limit = self.recipe.evaluation.questions
+        for part in _parts(manifest):
+            where = (manifest.name, part)
+            if not self._absent(manifest, part):
+                self.questions[where] = _gather(lambda p=part: self._asked(manifest, p), self.faults)  # type: ignore[misc]
+                rows = _gather(lambda p=part: count(locate(manifest, p)), self.faults) or 0  # type: ignore[misc]
+            else:
+                self.questions[where] = f"not here yet: {manifest.name}, {part}"
+                rows = locate(manifest, part).questions or 0
+            self.sizes[where] = rows if limit is None else min(rows, limit)
+
+    def _asked(self, manifest: TaskManifest, part: Part) -> str:
+        """Digest of questions and of how they are asked."""
+        asked = {**self.recipe.evaluation_identity(), **self.prompt, "scorer": SCORER_VERSION}
+        return digest.of_value({"content": identify(locate(manifest, part), manifest.name), "asked": asked})
+
+    def _absent(self, manifest: TaskManifest, part: QuestionPart) -> bool:
+        """Whether questions are left for later; notes what brings them."""
+        found = absent(manifest, part)
+        if found is not None:
+            self.missing.append(found)
+        return found is not None and (self.planning or (found.fetched and not self.fetch))
+
+
+def _scored(targets: Iterable[TaskManifest], fetch: bool) -> EvaluationSet:
     """The questions that are scored on and can be files, and hence not trained on; drawn ones share none with training rows."""
     found = EvaluationSet()
     for manifest in targets:
         for part in _parts(manifest):
             data: QuestionData | None = getattr(manifest, part)
-            if data is not None:
+            if data is not None and (fetch or absent(manifest, part) is None):
                 with suppress(InputError):  # faults are told where the questions are identified
                     data = as_stored(data)
                     if data.path is not None:
@@ -138,26 +191,12 @@ def _scored(targets: Iterable[TaskManifest]) -> EvaluationSet:
     return found
 
 
-def _question_digests(manifest: TaskManifest, recipe: Recipe) -> dict[tuple[str, Part], str]:
-    asked = {**recipe.evaluation_identity(), "scorer": SCORER_VERSION}
-    return {
-        (manifest.name, part): digest.of_value({"content": identify(locate(manifest, part), manifest.name), "asked": asked})
-        for part in _parts(manifest)
-    }
-
-
-def _question_counts(manifest: TaskManifest, recipe: Recipe) -> dict[tuple[str, Part], int]:
-    limit = recipe.evaluation.questions
-    found = {part: count(locate(manifest, part)) for part in _parts(manifest)}
-    return {(manifest.name, part): rows if limit is None else min(rows, limit) for part, rows in found.items()}
-
-
 def _parts(manifest: TaskManifest) -> tuple[Part, ...]:
     return ("evaluation", "report") if manifest.report is not None else ("evaluation",)
 
 
 def _gather(step: Callable[[], Any], faults: list[str]) -> Any:
-    """What a step returns, or an empty mapping with its faults noted."""
+    """What a step returns, or something empty with its faults noted."""
     try:
         return step()
     except InputError as error:

@@ -85,13 +85,19 @@ class Session:
             write_views(self.study, self.store)
 
 
-def open_session(recipe: Recipe, folder: Path, progress: Callable[[str], object] = str) -> Session:
-    """Look up everything that a recipe speaks of; nothing is written.
+def open_session(recipe: Recipe, folder: Path, progress: Callable[[str], object] = str, *, planning: bool = False) -> Session:
+    """Look up everything that a recipe speaks of; nothing is written into the folder.
+
+    Args:
+        recipe: the study's recipe.
+        folder: of its runs.
+        progress: told which task's rows are read.
+        planning: whether data may be missing; the session can be looked at then, and not run.
 
     Raises:
         InputError: see :func:`tvt.study.plan.load_study_plan`.
     """
-    return Session(study=load_study_plan(recipe, progress), store=Store(folder))
+    return Session(study=load_study_plan(recipe, progress, planning=planning), store=Store(folder))
 
 
 def reopen(folder: Path, progress: Callable[[str], object] = str) -> Session:
