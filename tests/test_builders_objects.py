@@ -230,6 +230,7 @@ def test_the_right_piece_is_known_by_its_edges_alone(layout: str, source: Any) -
         (raw.scene(1, (640, 269)), "too small"),
         (Image.new("RGB", (640, 480), "grey"), "no two pieces"),
         (Image.fromarray(rng().integers(0, 256, (480, 640, 3), np.uint8)), "no two pieces"),
+        (Image.fromarray(np.repeat(np.uint8([60, 190]), 240)[:, None].repeat(440, 1)), "no two pieces"),  # one piece is plain
         (raw.scene(2, (420, 270)), "no room|no two pieces"),
     ],
 )
@@ -293,13 +294,14 @@ def test_each_box_is_drawn_around_its_place_in_the_colour_of_its_letter(layout: 
 
 
 def test_wrong_boxes_are_as_often_larger_as_smaller() -> None:
-    right = (200.0, 150.0, 360.0, 290.0)
+    right = (20.0, 150.0, 180.0, 290.0)
     area = 160 * 140
     larger = 0
     for seed in range(400):
         box = box_choice.wrong_box(right, (640, 480), rng(seed))
         assert all(edge == int(edge) for edge in box)
-        assert min(box[0], box[1], 640 - box[2], 480 - box[3]) >= 5
+        assert min(box[0], box[1], 640 - box[2], 480 - box[3]) >= 5  # the lines around it are seen
+        assert min(np.abs(np.subtract(box, right))) >= 5  # and no line lies on the other box's
         assert box_choice.LEAST_IOU <= box_choice.iou(right, box) <= box_choice.MOST_IOU
         larger += (box[2] - box[0]) * (box[3] - box[1]) > area
     assert 160 <= larger <= 240

@@ -135,12 +135,8 @@ def _off(right: Rectangle, size: tuple[int, int], larger: bool, rng: np.random.G
         half_x, half_y = width * stretch[0] / 2, height * stretch[1] / 2
         box = (float(round(x - half_x)), float(round(y - half_y)), float(round(x + half_x)), float(round(y + half_y)))
         apart = min(abs(one - other) for one, other in zip(box, right, strict=True)) >= ring_radius(size) / 2
-        if (
-            apart
-            and _keeps_margin(box, size)
-            and LEAST_IOU <= iou(right, box) <= MOST_IOU
-            and (_area(box) > _area(right)) == larger
-        ):
+        overlaps = LEAST_IOU <= iou(right, box) <= MOST_IOU
+        if apart and overlaps and _keeps_margin(box, size) and (_area(box) > _area(right)) == larger:
             return box
     raise UnfitError("no wrong box fits into the image")
 

@@ -43,8 +43,6 @@ LEAST_SIZE = (420, 270)
 ATTEMPTS = 60
 LEAST_DETAIL = 10.0
 """Standard deviation of the brightness (0 to 255) within each piece."""
-LEAST_DIFFERENCE = 15.0
-"""Mean difference of the colours of the two pieces (0 to 255)."""
 SEAM_MARGIN, SEAM_RATIO = 8.0, 1.6
 """The wrong piece's step across the gap's edges is larger than the right one's by so many levels and so many times."""
 
@@ -144,7 +142,7 @@ def _cut(pixels: Pixels, rng: np.random.Generator) -> tuple[_Cut, tuple[float, f
         cut = _Cut(canvas, wrong, height)
         reason = "no two pieces that are told apart"
         right, other = (_piece(pixels, corner, height) for corner in (cut.gap, wrong))
-        if min(_detail(right), _detail(other)) < LEAST_DETAIL or np.abs(right - other).mean() < LEAST_DIFFERENCE:
+        if min(_detail(right), _detail(other)) < LEAST_DETAIL:
             continue
         seams = seam(pixels, cut.gap, cut.gap, height), seam(pixels, wrong, cut.gap, height)
         if seams[1] >= max(seams[0] + SEAM_MARGIN, seams[0] * SEAM_RATIO):

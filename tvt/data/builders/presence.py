@@ -29,7 +29,7 @@ def only_present(source: Path, units: Sequence[Unit], index: Path) -> list[Unit]
         folder = str(path.parent)
         if folder not in listed:
             listed[folder] = _names(source if folder == "." else inside(source, folder))
-        return path.name in listed[folder] and ".." not in path.parts
+        return path.name in listed[folder]
 
     found = [unit for unit in units if all(map(there, unit.images))]
     if units and not found:
