@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from tvt.data.evaluation_images import evaluation_parts, gallery_of
 from tvt.data.perceptual import Gallery, Match, look_at, look_at_bytes, near_pairs, near_pairs_within, popcount
 from tvt.data.placing import placed
 from tvt.data.question_files import write_jsonl, write_parquet
+from tvt.data.shortcuts import Shortcuts
 from tvt.data.tasks import QuestionData, TaskManifest, find_manifests
 from tvt.errors import InputError
 
@@ -230,6 +232,57 @@ def test_images_of_a_dataset_are_looked_at_once_and_a_benchmark_stands_for_all_i
     picture_of_test = blink_copy.rows("Jigsaw", "test", 1)[0]["image_1"]["bytes"]
     found = again.find(look_at_bytes(picture_of_test))
     assert found == Match("BLINK-Benchmark/BLINK, Jigsaw, test test_Jigsaw_1", 0, same=True)
+
+
+# --- shortcuts
+
+
+def guessed(rows: Sequence[tuple[tuple[str, ...], str, tuple[bytes, ...]]]) -> list[str]:
+    shortcuts = Shortcuts()
+    for options, answer, images in rows:
+        shortcuts.add(options, answer, images)
+    return [shortcut.told for shortcut in shortcuts.found()]
+
+
+def test_options_that_give_themselves_away_are_told() -> None:
+    longest = [(("no", "certainly")[:: 1 - 2 * (k % 2)], "BA"[k % 2], ()) for k in range(20)]
+    assert guessed(longest) == ["the option with the longest text"]
+    numbers = [(tuple("3456"), "D", ())] * 20
+    assert guessed(numbers) == ["the largest number"]
+    small, large = coded(picture("p", (32, 32))), coded(picture("q", (64, 64)))
+    stored = [(("first", "second"), "AB"[k % 2], ((small, large), (large, small))[k % 2]) for k in range(20)]
+    assert guessed(stored) == ["the option whose image has the fewest bytes", "the option whose image has the fewest pixels"]
+    with_reference = [(options, answer, (large, *images)) for options, answer, images in stored]
+    assert guessed(with_reference) == guessed(stored)
+
+
+def test_chance_and_a_few_rows_are_no_shortcut() -> None:
+    fair = [(("no", "certainly")[:: 1 - 2 * (k % 2)], "AB"[k // 2 % 2], ()) for k in range(400)]
+    assert guessed(fair) == []
+    assert guessed([(("no", "certainly"), "B", ())] * 12) == []
+    assert guessed([(("yes", "yes"), "B", ())] * 40) == []
+    assert guessed([(("a", "bb"), "C", ()), (("a",), "A", ()), ((), "7", ())] * 40) == []
+
+
+@settings(deadline=None)
+@given(st.integers(14, 60), st.integers(0, 60))
+def test_a_shortcut_is_what_the_binomial_tail_says(rows: int, right: int) -> None:
+    right = min(right, rows)
+    told = guessed([(("no", "certainly"), "B" if k < right else "A", ()) for k in range(rows)])
+    tail = [sum(math.comb(rows, k) for k in range(hits, rows + 1)) / 2**rows for hits in (right, rows - right)]
+    expected = [name for name, p in zip(("longest", "shortest"), tail, strict=True) if p < 1e-4]
+    assert [name.split()[-2] for name in told] == expected
+
+
+def test_a_shortcut_is_a_warning_of_the_check(tmp_path: Path) -> None:
+    rows = [
+        asked(k, options=("the second one" if k % 2 == 0 else "it", "it" if k % 2 == 0 else "the second one"))
+        for k in range(30)
+    ]
+    report = checked(tmp_path, rows)
+    assert kinds(report) == {"shortcut": 1}
+    assert not report.faults
+    assert "the option with the longest text is right in 30 of 30 rows, by chance in 50%" in report.warnings[0].message
 
 
 # --- evaluation sets

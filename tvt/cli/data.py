@@ -130,8 +130,8 @@ def check(
     """Say all that is wrong with files of training rows; exit code 2 where anything is.
 
     Faults: unreadable rows, missing or broken images, answers that lean to a letter (chi-square, p < 0.001), questions asked
-    twice, images of evaluation sets (the same or nearly), wrong numbers of options, no licence, too few rows. Images that
-    several rows show are warnings.
+    twice, images of evaluation sets (the same or nearly), wrong numbers of options, no licence, too few rows. Warnings: images
+    that several rows show, and answers that the options' text or images give away (the longest, the one with most bytes).
     """
     from tvt.data.dataset_check import Standards, check_dataset
     from tvt.data.evaluation_images import gallery_of

@@ -2,7 +2,8 @@
 
 Faults: rows that cannot be read, images that are missing or broken, answers that lean to a letter, questions asked twice,
 images of evaluation sets (the same or nearly), another number of options than the task's, provenance without a licence, too
-few rows. Warnings: images that other rows show too or nearly so, and rows that do not say where they come from.
+few rows. Warnings: images that other rows show too or nearly so, answers that can be guessed without looking, and rows that do
+not say where they come from.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from tvt.data.csv_table import Faults
 from tvt.data.perceptual import NEAR, Gallery, Look, look_at_bytes, near_pairs_within
 from tvt.data.question_checks import scan
 from tvt.data.question_files import QuestionSource, open_questions
+from tvt.data.shortcuts import Shortcuts
 from tvt.data.tasks import TaskManifest
 from tvt.errors import InputError
 
@@ -107,7 +109,7 @@ class _Row:
     number: int
     task: str
     prompt: str
-    options: int
+    options: list[str]
     answer: str
     images: list[bytes]
     provenance: str | None
@@ -118,7 +120,7 @@ def _read(source: QuestionSource) -> Iterator[_Row]:
     for numbers, batch in source.batches(faults=told_by_scan):
         for number, row in zip(numbers.tolist(), batch.to_pylist(), strict=True):
             images = [image["bytes"] for image in row["images"] or () if image and image["bytes"]]
-            options = len(row["options"] or ())
+            options = list(row["options"] or ())
             yield _Row(number, row["task"] or "", row["prompt"] or "", options, row["answer"] or "", images, row["provenance"])
 
 
@@ -130,6 +132,7 @@ class _Rows:
         self.letters: Counter[str] = Counter()
         self._found: list[Finding] = []
         self._by_options: defaultdict[tuple[str, int], Counter[str]] = defaultdict(Counter)
+        self._shortcuts: defaultdict[str, Shortcuts] = defaultdict(Shortcuts)
         self._questions: dict[bytes, int] = {}
         self._shown: dict[bytes, int] = {}
         self._hashes: list[int] = []
@@ -140,10 +143,13 @@ class _Rows:
         """Look at one row."""
         if row.options:
             self.letters[row.answer] += 1
-            self._by_options[row.task, row.options][row.answer] += 1
+            self._by_options[row.task, len(row.options)][row.answer] += 1
+            self._shortcuts[row.task].add(row.options, row.answer, row.images)
         manifest = self._standards.manifests.get(row.task)
-        if manifest is not None and manifest.options not in (None, row.options):
-            self._note("options", row.number, f"{row.options} options, but {row.task} has {manifest.options}; mend or drop it")
+        if manifest is not None and manifest.options not in (None, len(row.options)):
+            self._note(
+                "options", row.number, f"{len(row.options)} options, but {row.task} has {manifest.options}; mend or drop it"
+            )
         looks = [look for data in row.images if (look := _look(data)) is not None]
         self._add_question(row, looks)
         for look in looks:
@@ -152,7 +158,7 @@ class _Rows:
 
     def findings(self) -> list[Finding]:
         """All that was found, in the order of kinds."""
-        found = [*self._found, *self._lean(), *self._near()]
+        found = [*self._found, *self._lean(), *self._guessable(), *self._near()]
         if self._source.rows < self._standards.at_least:
             few = f"{self._source.rows} rows, fewer than {self._standards.at_least}; build more"
             found.append(Finding("too few rows", f"{self._source.path}: {few}"))
@@ -206,6 +212,13 @@ class _Rows:
                     "unbalanced answers",
                     f"{self._source.path}: {task}: right answers are {told} (p = {p:.1g} for equal shares); balance them",
                 )
+
+    def _guessable(self) -> Iterator[Finding]:
+        """Tasks whose right options can be told without looking at what they show."""
+        for task, shortcuts in sorted(self._shortcuts.items()):
+            for found in shortcuts.found():
+                told = f"{found.told} is right in {found.right} of {found.rows} rows, by chance in {found.chance:.0%}"
+                yield Finding("shortcut", f"{self._source.path}: {task}: {told}", fault=False)
 
     def _near(self) -> Iterator[Finding]:
         """Rows whose images look alike; of two rows one finding."""
