@@ -141,7 +141,6 @@ def make_tallyqa(folder: Path, n: int = 12) -> Path:
                 "image": path,
                 "question": "How many yellow discs are there?",
                 "answer": count,
-                "issimple": not genome,
                 "data_source": "imported_genome" if genome else "amt",
                 "image_id": 92400000 + at,
                 "question_id": 30000000 + at,

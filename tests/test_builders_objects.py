@@ -429,15 +429,19 @@ def test_questions_answered_differently_and_large_counts_are_left_out(tmp_path: 
     again = {**first, "question": "How many  yellow discs are there?", "question_id": 5}
     raw.write_json([first, again, second, {**second, "answer": 2}, {**third, "answer": 13}], folder / "train.json")
     assert [unit.images[0] for unit in builder.units(folder)] == [first["image"]]
-    raw.write_json(
-        [{**first, "answer": True}, {**second, "issimple": 1}, {**third, "question": None}, third], folder / "train.json"
-    )
+
+
+def test_entries_of_tallyqa_are_read_with_care(tmp_path: Path) -> None:
+    folder = raw.make_tallyqa(tmp_path / "source", 2)
+    builder = find_builder("Counting", "tallyqa")
+    first, second = json.loads((folder / "train.json").read_text())
+    raw.write_json([{**first, "answer": "0"}, {**second, "issimple": True}], folder / "train.json")
+    assert [unit.data["count"] for unit in builder.units(folder)] == [0, 1]
+    assert [unit.stratum.split(":")[0] for unit in builder.units(folder)] == ["written", "imported"]
+    wrong = [{**first, "answer": answer} for answer in (True, -1, "two", 1.0, None)]
+    raw.write_json([second, *wrong, {**second, "question": None}], folder / "train.json")
     lines = faults_of(builder, folder).splitlines()
-    assert [re.sub(r".*train.json: (question \d: \w+).*", r"\1", line) for line in lines] == [
-        "question 0: answer",
-        "question 1: issimple",
-        "question 2: question",
-    ]
+    assert [line.split(": ")[1] for line in lines] == [f"entry {at}" for at in range(1, 7)]
 
 
 @pytest.mark.parametrize(

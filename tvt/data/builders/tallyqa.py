@@ -1,16 +1,20 @@
 """Counting from TallyQA, the source that BLINK was made from.
 
-Layout (read in manoja328/TallyQA_dataset, ``README.md``, and in loaders of others): ``train.json``, a list of objects with
-``image``, ``question``, ``answer`` (a number), ``issimple``, ``data_source``, ``image_id`` and ``question_id``; ``image`` is a
-path such as ``VG_100K_2/2410408.jpg`` or ``train2014/COCO_train2014_000000000009.jpg``, with the folders of Visual Genome and
-of COCO's 2014 images beside ``train.json``. Questions whose image is there are used, so one of the folders is enough.
+Layout (read in manoja328/TallyQA_dataset, ``README.md``, and google-research/big_vision, ``datasets/tallyqa/tallyqa.py``):
+``train.json``, a list of objects with ``image``, ``question``, ``answer`` (a number, or a text that is one), ``data_source``,
+``image_id`` and ``question_id``; ``issimple`` stands in the test split only. ``image`` is a path such as
+``VG_100K_2/2410408.jpg`` or ``train2014/COCO_train2014_000000000009.jpg``, with the folders of Visual Genome (``VG_100K``,
+``VG_100K_2``) and of COCO's 2014 images (``train2014``, ``val2014``) beside ``train.json``. Questions whose image is there are
+used, so one of the folders is enough.
 
 The question is TallyQA's own, as in BLINK ("How many blue floats are there?"). Which of TallyQA's questions BLINK took is not
-published; simple and complex ones are taken in turn. The test split is not touched.
+published. Those that people wrote for TallyQA (``data_source`` is ``amt``; they are the complex ones, by its paper) and those
+imported from other datasets are taken in turn. The test split is not touched.
 """
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +33,8 @@ INDEX = "train.json"
 LONGEST_QUESTION = 120
 """Characters: what is longer is a story."""
 
-_FIELDS: dict[str, type] = {"image": str, "question": str, "answer": int, "issimple": bool}
+_WRITTEN = "amt"
+"""``data_source`` of the questions that people wrote for TallyQA."""
 
 
 class TallyQA:
@@ -54,7 +59,7 @@ class TallyQA:
         units = [
             _unit(key, records[0])
             for key, records in asked.items()
-            if unanimous([record["answer"] for record in records]) and 0 <= records[0]["answer"] <= MOST
+            if unanimous([record["answer"] for record in records]) and records[0]["answer"] <= MOST
         ]
         return only_present(source, units, path)
 
@@ -81,14 +86,13 @@ class TallyQA:
                 "question_id": unit.data["question_id"],
                 "image": unit.images[0],
                 "count": count,
-                "simple": unit.data["simple"],
                 "data_source": unit.data["data_source"],
             },
         )
 
 
 def _records(path: Path) -> list[dict[str, Any]]:
-    """The entries of the index.
+    """The entries of the index, their answers as numbers.
 
     Raises:
         InputError: it is damaged; the first faults and the number of the others.
@@ -96,38 +100,38 @@ def _records(path: Path) -> list[dict[str, Any]]:
     entries = read_json(path)
     if not isinstance(entries, list):
         raise InputError(f"{path}: no list of questions; get the file again from the source")
-    faults = [
-        f"{path}: question {at}: {', '.join(wrong)} missing or of a wrong type; get the file again from the source"
-        for at, entry in enumerate(entries)
-        if (wrong := _wrong(entry))
-    ]
+    faults: list[str] = []
+    for at, entry in enumerate(entries):
+        count = _number(entry.get("answer")) if isinstance(entry, dict) else None
+        if count is None or not isinstance(entry.get("image"), str) or not isinstance(entry.get("question"), str):
+            faults.append(f"{path}: entry {at}: image, question or answer missing or wrong; get the file again from the source")
+        else:
+            entry["answer"] = count
     if faults:
         more = len(faults) - MAX_FAULTS
         raise InputError(*faults[:MAX_FAULTS], *([f"{path}: and {more} more"] if more > 0 else []))
     return entries
 
 
-def _wrong(entry: Any) -> list[str]:
-    if not isinstance(entry, dict):
-        return list(_FIELDS)
-    kinds = {key: type(entry.get(key)) for key in _FIELDS}  # exactly: a truth value is no number
-    return [key for key, kind in _FIELDS.items() if kinds[key] is not kind]
+def _number(value: Any) -> int | None:
+    """A count, or ``None`` where a value is none."""
+    if type(value) is int:  # a truth value is none
+        return value if value >= 0 else None
+    return int(value) if isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value) else None
 
 
 def _unit(key: str, record: dict[str, Any]) -> Unit:
-    question, count = " ".join(record["question"].split()), record["answer"]
+    count, origin = record["answer"], record.get("data_source")
     lowest = lowest_option(count, key)
-    number, origin = record.get("question_id"), record.get("data_source")
     return Unit(
         key=key,
         images=(record["image"],),
-        stratum=f"{'simple' if record['issimple'] else 'complex'}: {stratum_of(count, lowest)}",
+        stratum=f"{'written' if origin == _WRITTEN else 'imported'}: {stratum_of(count, lowest)}",
         data={
-            "question": question,
+            "question": " ".join(record["question"].split()),
             "count": count,
             "lowest": lowest,
-            "simple": record["issimple"],
-            "question_id": number if isinstance(number, int) else None,
+            "question_id": _number(record.get("question_id")),
             "data_source": origin if isinstance(origin, str) else None,
         },
     )

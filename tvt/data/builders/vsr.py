@@ -6,9 +6,10 @@ Layout (read in cambridgeltl/visual-spatial-reasoning, ``data/README.md`` and it
 ``images/``. The test split is not touched.
 
 A caption, "The X is RELATION the Y.", becomes BLINK's question "Is the X RELATION the Y?", and where it has no "is", "Does the
-X contain the Y?", "Does the X consist of the Y?" (both forms were seen in BLINK's files as Yushi-Hu/VisualSketchpad has them,
-``tasks/blink_spatial``) or "Does the X have the Y as a part?" (that form is ours). BLINK's options are "yes" and "no", always
-in this order, so a unit's answer is fixed. Relation and answer are strata together: no relation means mostly yes or mostly no.
+X consist of the Y?" (both forms were read in BLINK's questions as Yushi-Hu/VisualSketchpad has them, ``tasks/blink_spatial``),
+"Does the X contain the Y?" or "Does the X have the Y as a part?" (these two are formed alike; the last one's words are ours).
+BLINK's options are "yes" and "no", always in this order, so a unit's answer is fixed. Relation and answer are strata together:
+no relation means mostly yes or mostly no.
 """
 
 from __future__ import annotations
