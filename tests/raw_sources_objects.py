@@ -168,15 +168,15 @@ def make_pixmo_count(folder: Path, n: int = 12) -> Path:
     return folder
 
 
-def write_pixmo(rows: list[dict[str, Any]], folder: Path) -> None:
-    """Rows as the hub has them: a row's points are a list of x and one of y."""
+def write_pixmo(rows: list[dict[str, Any]], folder: Path, points: pa.DataType | None = None) -> None:
+    """Rows as the hub has them: a row's points are a list of x and one of y, unless another type is given."""
     floats = pa.list_(pa.float32())
     schema = pa.schema(
         [
             ("image_url", pa.string()),
             ("image_sha256", pa.string()),
             ("count", pa.int32()),
-            ("points", pa.struct([("x", floats), ("y", floats)])),
+            ("points", points or pa.struct([("x", floats), ("y", floats)])),
             ("label", pa.string()),
         ]
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import raw_sources_objects as raw
@@ -482,6 +483,17 @@ def test_doubtful_counts_of_pixmo_are_refused(changed: dict[str, Any], reason: s
     (unit,) = builder.units(folder)
     with pytest.raises(UnfitError, match=reason):
         builder.draft(folder, unit, 0, rng())
+
+
+def test_points_may_be_a_list_of_pairs(tmp_path: Path) -> None:
+    folder = raw.make_pixmo_count(tmp_path / "source", 4)
+    builder = find_builder("Counting", "pixmo_count")
+    before = list(builder.units(folder))
+    rows = pq.read_table(folder / "data" / "train-00000-of-00001.parquet").to_pylist()
+    pairs = [[{"x": x, "y": y} for x, y in zip(row["points"]["x"], row["points"]["y"], strict=True)] for row in rows]
+    pair = pa.struct([("x", pa.float64()), ("y", pa.float64())])
+    raw.write_pixmo([{**row, "points": points} for row, points in zip(rows, pairs, strict=True)], folder, pa.list_(pair))
+    assert list(builder.units(folder)) == before
 
 
 def test_an_image_that_changed_on_the_web_is_passed_over(tmp_path: Path) -> None:
