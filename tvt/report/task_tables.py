@@ -15,11 +15,10 @@ from tvt.report.table_style import MISSING
 
 def tasks_table(manifests: Mapping[str, TaskManifest], here: Mapping[str, RowsHere]) -> Table:
     """All tasks, one a row."""
-    people = any(manifest.human is not None for manifest in manifests.values())
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
     for head in ("task", "", "level", "grain"):
         table.add_column(head, no_wrap=True)
-    for head in ("options", *["people"] * people, "scored"):
+    for head in ("options", "scored"):
         table.add_column(head, justify="right", no_wrap=True)
     table.add_column("built from", overflow="fold")
     table.add_column("rows here", justify="right", no_wrap=True)
@@ -31,7 +30,6 @@ def tasks_table(manifests: Mapping[str, TaskManifest], here: Mapping[str, RowsHe
             manifest.level or MISSING,
             manifest.granularity or MISSING,
             str(manifest.options or MISSING),
-            *[_people(manifest) or MISSING] * people,
             _questions(manifest.evaluation),
             ", ".join(rows.layouts) or MISSING,
             f"{rows.rows:,}" if rows.rows is not None else "yes" if rows.where else MISSING,
@@ -42,8 +40,6 @@ def tasks_table(manifests: Mapping[str, TaskManifest], here: Mapping[str, RowsHe
 def tasks_notes(manifests: Mapping[str, TaskManifest], here: Mapping[str, RowsHere]) -> Iterator[str]:
     """What the table does not say."""
     left_out = [name for name, manifest in manifests.items() if manifest.left_out]
-    if any(manifest.human is not None for manifest in manifests.values()):
-        yield "people: their accuracy, a lower ceiling than 100% with --ceiling human"
     if left_out:
         yield f"left out of the paper's study: {', '.join(left_out)}"
     buildable = [name for name, rows in here.items() if rows.where is None and rows.layouts]
@@ -62,7 +58,7 @@ def task_lines(manifest: TaskManifest, here: RowsHere) -> Iterator[tuple[str, st
     yield "options", str(manifest.options or "")
     yield "metric", manifest.metric
     yield "ceiling", f"{manifest.ceiling:.0%}"
-    yield "people", _people(manifest)
+    yield "people", f"{manifest.human:.1%}, the ceiling with --ceiling human" if manifest.human is not None else ""
     for part in ("training", "evaluation", "report"):
         yield part, _place(getattr(manifest, part))
     yield "rows here", _here(here)
@@ -99,10 +95,6 @@ def task_record(manifest: TaskManifest, here: RowsHere, commands: list[str]) -> 
         "layouts": list(here.layouts),
         "commands": commands,
     }
-
-
-def _people(manifest: TaskManifest) -> str:
-    return f"{manifest.human:.1%}" if manifest.human is not None else ""
 
 
 def _questions(data: QuestionData | None) -> str:
