@@ -8,7 +8,7 @@ Layout (read in manoja328/TallyQA_dataset, ``README.md``, and google-research/bi
 used, so one of the folders is enough.
 
 The question is TallyQA's own, as in BLINK ("How many blue floats are there?"). Which of TallyQA's questions BLINK took is not
-published. Those that people wrote for TallyQA (``data_source`` is ``amt``; they are the complex ones, by its paper) and those
+published. Those that people wrote for TallyQA (``data_source`` is ``amt``; its README calls them complex) and those
 imported from other datasets are taken in turn. The test split is not touched.
 """
 
