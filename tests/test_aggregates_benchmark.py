@@ -173,14 +173,14 @@ def copied(world: Path) -> str:
 
 
 def test_the_whole_of_blink(world: Path) -> None:
-    told = json.loads(run(world, "--tasks", ",".join(blink_copy.TASKS), copied(world), "--json").stdout)
+    told = json.loads(run(world, "--tasks", "blink", copied(world), "--json").stdout)
     (base,) = told["results"]
-    assert list(base["tasks"]) == list(blink_copy.TASKS)
+    assert sorted(base["tasks"]) == sorted(blink_copy.TASKS)
     found = base["aggregates"]["BLINK"]
     assert found["accuracy"] == pytest.approx(sum(task["accuracy"] for task in base["tasks"].values()) / 13)
     assert (found["tasks"], found["of"], found["counted"], found["questions"]) == (13, 13, 13, 26)
     assert found["low"] < found["accuracy"] < found["high"]
-    assert "BLINK: macro over 13 tasks" in run(world, "--tasks", ",".join(blink_copy.TASKS), copied(world)).stdout
+    assert "BLINK: macro over 13 tasks" in run(world, "--tasks", "BLINK", copied(world)).stdout
 
 
 def test_a_part_of_it_says_so_and_other_tasks_are_no_benchmark(world: Path, tmp_path: Path) -> None:

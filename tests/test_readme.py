@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import blink_copy
 import numpy as np
 import pytest
 import tiny_models
@@ -36,7 +37,7 @@ def run(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         cwd=folder,
-        env=os.environ | {"COLUMNS": "80", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+        env=os.environ | {"COLUMNS": "80", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TVT_CACHE": str(folder / "cache")},
         check=False,
     )
 
@@ -62,6 +63,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     (path / "study.csv").write_text("\n".join(rows) + "\n")
     tiny_models.llava(path / "base")
+    blink_copy.write_copy(path / "BLINK", 2)
     for task in load_study("qwen2.5-vl-7b").sources:
         write_jsonl(questions(task, 40), path / "data" / f"{task}.jsonl")
     write_jsonl(questions("Jigsaw", 20, start=1000), path / "val.jsonl")

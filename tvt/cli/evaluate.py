@@ -13,7 +13,10 @@ from tvt.cli.progress_bar import progress_bar
 from tvt.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from tvt.core.question import Question
+    from tvt.data.tasks import TaskManifest
     from tvt.evaluate.results import CellResult
 
 EPILOG = """\b
@@ -21,6 +24,7 @@ Examples:
   tvt evaluate runs/jigsaw --model Qwen/Qwen2.5-VL-3B-Instruct --questions Jigsaw=jigsaw.parquet
   tvt evaluate a b c --model base --questions Counting=c.jsonl --questions Depth=d.jsonl --json
   tvt evaluate a --model tvt/miniature --dtype float32 --tasks all --manifests miniature
+  tvt evaluate a --model base --tasks BLINK --dataset BLINK-Benchmark/BLINK=BLINK --prompt letter
 """
 
 
@@ -35,7 +39,11 @@ Examples:
     metavar="TASK=PATH",
     help="A task's questions: a .jsonl or .parquet file, or a folder of them. Repeatable.",
 )
-@click.option("--tasks", metavar="all|TASK,...", help="Tasks by their manifests: all of --manifests, or the named ones.")
+@click.option(
+    "--tasks",
+    metavar="all|TASK,...",
+    help="Tasks by their manifests: all of --manifests, or the named ones; a benchmark's name, e.g. BLINK, means its tasks.",
+)
 @manifests_option
 @click.option(
     "--dataset",
@@ -60,13 +68,13 @@ Examples:
     help="How questions are put: dataset (images, then the row's prompt, as in training), official (as BLINK's code asks), "
     "letter (with a note that asks for the letter alone), or the file of a jinja2 template.",
 )
-@click.option("--max-new-tokens", type=click.IntRange(min=1), default=16, show_default=True, help="With --mode generate.")
+@click.option("--max-new-tokens", type=click.IntRange(min=1), default=16, show_default=True, help="Of a generated answer.")
 @click.option(
     "--extract",
-    type=click.Choice(["careful", "official", "lmms-eval"]),
+    type=click.Choice(["careful", "official", "lmms-eval", "vsi-bench"]),
     default="careful",
     show_default=True,
-    help="How the letter is read: tvt's way, BLINK's official one, or lmms-eval's.",
+    help="How a letter or number is read: tvt's way, BLINK's official one, lmms-eval's for BLINK, or VSI-Bench's.",
 )
 @click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True, help="Questions in a pass.")
 @click.option(
@@ -99,10 +107,14 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Score adapters, and their base model, on multiple-choice questions.
+    """Score adapters, and their base model, on questions with options or with a number for an answer.
+
+    Numbers are generated in either mode, and scored by mean relative accuracy (MRA).
 
     Every answer is kept: an interrupted evaluation goes on where it stopped, and a question is asked again only when it, its
-    images, the adapter's weights, the model or the mode changed.
+    images, the adapter's weights, the model, the prompt or the mode changed.
+
+    Below the tasks stands the macro average of each benchmark that they are of, with its 95% interval.
     """
     who = [*([] if no_base else [None]), *dict.fromkeys(adapters)]
     if not who:
@@ -189,7 +201,7 @@ def _of_tasks(options: dict[str, Any]) -> dict[str, list[Question]]:
 
     from tvt.core.run import Part
     from tvt.data.placing import placed
-    from tvt.data.task_questions import choose, locate, read
+    from tvt.data.task_questions import check_metric, choose, locate, read
     from tvt.data.tasks import find_manifests
 
     wanted, references = options["tasks"], options["manifests"]
@@ -200,18 +212,29 @@ def _of_tasks(options: dict[str, Any]) -> dict[str, list[Question]]:
     copies = named_paths("--dataset", "NAME=DIR", options["datasets"], "BLINK-Benchmark/BLINK=/data/BLINK")
     known = placed(find_manifests(references), datasets=copies)
     own = find_manifests(references, bundled=False)
-    names = list(own or known) if wanted == "all" else [name.strip() for name in wanted.split(",") if name.strip()]
+    names = list(own or known) if wanted == "all" else _named(wanted, known.values())
     found: dict[str, list[Question]] = {}
     faults: list[str] = []
     for name, manifest in choose(names, known, "--tasks").items():
         part: Part = "report" if options["report"] and manifest.report is not None else "evaluation"
         try:
             found[name] = list(islice(read(locate(manifest, part), name), options["limit"]))
+            check_metric(manifest, found[name])
         except InputError as error:
             faults += error.faults
     if faults:
         raise InputError(*faults)
     return found
+
+
+def _named(wanted: str, known: Iterable[TaskManifest]) -> list[str]:
+    """The names of a list, with those of its tasks for a benchmark's."""
+    tasks: dict[str, list[str]] = {}
+    for manifest in known:
+        if manifest.benchmark is not None and manifest.left_out is None:
+            tasks.setdefault(manifest.benchmark.casefold(), []).append(manifest.name)
+    names = [name.strip() for name in wanted.split(",") if name.strip()]
+    return [task for name in names for task in tasks.get(name.casefold(), [name])]
 
 
 def _told(
