@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy import ndimage
-from scipy.spatial import ConvexHull
 from scipy.spatial.transform import Rotation
 
 Matrix = NDArray[np.float64]
@@ -191,8 +190,8 @@ def _tool(rng: np.random.Generator, path: Path) -> list[tuple[float, float]]:
 
 FRAMES = 16
 """Frames of a drawn video; the camera turns 5 degrees from one to the next."""
-SHOT = (180, 240)
-FOCAL = 225.0
+SHOT = (160, 208)
+FOCAL = 200.0
 
 
 def make_wild6d(folder: Path, n: int = 12) -> Path:
@@ -213,12 +212,15 @@ def make_wild6d(folder: Path, n: int = 12) -> Path:
         posts = _posts(rng)
         cameras = [_camera(start + step * frame, 0.5 + 0.02 * math.sin(frame), 0.3) for frame in range(FRAMES)]
         for frame, camera in enumerate(cameras):
-            _photo(camera, posts).save(place / f"images/{frame}.jpg", quality=90)
+            photo, depth, mask = _photo(camera, posts)
+            photo.save(place / f"images/{frame}.jpg", quality=90)
+            depth.save(place / f"images/{frame}-depth.png")
+            mask.save(place / f"images/{frame}-mask.png")
         metadata: dict[str, Any] = {
             "K": [FOCAL, 0, 0, 0, FOCAL, 0, SHOT[0] / 2, SHOT[1] / 2, 1],
             "w": SHOT[0],
             "h": SHOT[1],
-            "fps": 30,
+            "fps": 6,
         }
         if category == "bottle":
             metadata["poses"] = [_record3d(camera) for camera in cameras]
@@ -256,32 +258,47 @@ def _annotation(camera: Camera, turned: float) -> dict[str, Any]:
     return {"rotation": (axes.T @ own).tolist(), "translation": (-axes.T @ place).tolist(), "size": [0.1, 0.2, 0.1]}
 
 
-def _posts(rng: np.random.Generator) -> list[tuple[Matrix, tuple[int, int, int]]]:
-    """Upright boxes of all colours around one at the origin: eight corners each."""
+Post = tuple[Matrix, Matrix, Matrix]
+"""An upright box: its least and its greatest corner, and its colour."""
+
+
+def _posts(rng: np.random.Generator) -> list[Post]:
+    """Boxes of all colours around one at the origin, which comes first."""
     posts = []
-    for k in range(7):
-        x, z = (0.0, 0.0) if k == 0 else rng.uniform(-0.22, 0.22, 2)
-        half, tall = rng.uniform(0.015, 0.03), rng.uniform(0.05, 0.14)
-        ends = [(x + a * half, b * tall, z + c * half) for a in (-1, 1) for b in (0, 1) for c in (-1, 1)]
-        posts.append((np.array(ends), tuple(int(value) for value in rng.integers(30, 256, 3))))
+    for k in range(8):
+        turn, reach = 2 * math.pi * (k + rng.uniform(-0.3, 0.3)) / 7, 0.0 if k == 0 else rng.uniform(0.15, 0.24)
+        x, z = reach * math.sin(turn), reach * math.cos(turn)
+        half, tall = (0.04, 0.12) if k == 0 else (rng.uniform(0.015, 0.03), rng.uniform(0.03, 0.07))
+        posts.append((np.array([x - half, 0, z - half]), np.array([x + half, tall, z + half]), rng.uniform(30, 255, 3)))
     return posts
 
 
-def _photo(camera: Camera, posts: list[tuple[Matrix, tuple[int, int, int]]]) -> Image.Image:
-    """What the camera sees: a chequered table and the posts, the far ones first."""
-    axes, place = camera
+def _photo(camera: Camera, posts: list[Post]) -> tuple[Image.Image, Image.Image, Image.Image]:
+    """What the camera sees, on a chequered table; millimetres along its axis; where the first post is.
+
+    Drawn at half the resolution: each pixel is one of 2 x 2.
+    """
+    axes, place = (values.astype(np.float32) for values in camera)
     width, height = SHOT
-    ys, xs = np.mgrid[:height, :width].astype(np.float32)
-    rays = np.stack([(xs - width / 2) / FOCAL, (ys - height / 2) / FOCAL, np.ones_like(xs)], axis=-1) @ axes.T.astype(
-        np.float32
+    ys, xs = np.mgrid[:height:2, :width:2].astype(np.float32) + 0.5
+    rays = np.stack([(xs - width / 2) / FOCAL, (ys - height / 2) / FOCAL, np.ones_like(xs)], axis=-1, dtype=np.float32) @ axes.T
+    depth = np.where(rays[..., 1] < -0.1, place[1] / np.maximum(-rays[..., 1], 0.1), 60.0)
+    ground = place + depth[..., None] * rays
+    squares = (np.floor(ground[..., 0] / 0.06) + np.floor(ground[..., 2] / 0.06)) % 2
+    colour = np.where((depth < 60)[..., None], np.array([150.0, 190.0])[squares.astype(int)][..., None], [200.0, 215.0, 235.0])
+    seen = np.full(depth.shape, -1)
+    for k, (least, greatest, paint) in enumerate(posts):
+        one, other = ((edge.astype(np.float32) - place) / rays for edge in (least, greatest))
+        enter, leave = np.minimum(one, other), np.maximum(one, other).min(axis=-1)
+        near = enter.max(axis=-1)
+        hit = (near < leave) & (near > 0) & (near < depth)
+        depth, seen = np.where(hit, near, depth), np.where(hit, k, seen)
+        shade = 1 - 0.2 * enter.argmax(axis=-1)[..., None] / 2
+        colour = np.where(hit[..., None], paint * shade, colour)
+    planes = (
+        colour.astype(np.uint8),
+        np.where(depth < 60, depth * 1000, 0).astype(np.uint16),
+        np.where(seen == 0, 255, 0).astype(np.uint8),
     )
-    down = place[1] / np.maximum(-rays[..., 1], 0.02)
-    squares = sum(np.floor((place[axis] + down * rays[..., axis]) / 0.06) for axis in (0, 2)) % 2
-    squares[rays[..., 1] > -0.02] = 2  # above the horizon
-    image = Image.fromarray(np.array([190, 150, 225], dtype=np.uint8)[squares.astype(int)]).convert("RGB")
-    pen = ImageDraw.Draw(image)
-    for ends, paint in sorted(posts, key=lambda post: -float(np.linalg.norm(post[0].mean(axis=0) - place))):
-        seen = (ends - place) @ axes
-        flat = seen[:, :2] / seen[:, 2:] * FOCAL + np.array([width / 2, height / 2])
-        pen.polygon([tuple(point) for point in flat[ConvexHull(flat).vertices]], fill=paint, outline="black")
-    return image
+    photo, far, mask = (Image.fromarray(plane.repeat(2, axis=0).repeat(2, axis=1)) for plane in planes)
+    return photo, far, mask

@@ -5,7 +5,7 @@ Layout: ``<category>/<object>/<sequence>/images/<frame>.jpg`` with ``<frame>-dep
 set is the same below ``test_set/``, and may be a source by itself. Seen in the authors' ``evaluate_pose_ucsd.py`` and in two
 public loaders.
 
-The camera's motion is read from one of two files, the first that is there:
+The camera's motion is from the first of these that there is:
 
 1. ``metadata`` itself, key ``poses``: for each frame qx, qy, qz, qw, x, y, z, the camera in the world. Wild6D's metadata has
    the form (name, ``K`` by columns) of the capture app Record3D's, and is read here as loaders of Record3D read it: the k-th
@@ -13,8 +13,9 @@ The camera's motion is read from one of two files, the first that is there:
    ``metadata`` kept the poses is not verified.
 2. ``pkl_annotations/<category>/<category>-<object>-<sequence>.json`` of the test set, converted by the user from the pickle of
    that name, which tvt does not open: ``{"annotations": [{"rotation": 3 x 3, "translation": 3}, ...]}``, the object in the
-   camera (x right, y down, z forward), the k-th of frame k, as in the authors' evaluation. The object's y axis is up. Objects
-   that look the same from all sides (bottle, bowl, can) are left out: their annotated turn about that axis is arbitrary.
+   camera (x right, y down, z forward), the k-th of frame k, as in the authors' evaluation. The object's y axis is up. Those of
+   objects that look the same from all sides (bottle, bowl, can) are not used: their turn about that axis is arbitrary.
+3. Images, depths and masks themselves, see :mod:`tvt.data.builders.wild6d_depth`.
 
 The wording is BLINK's, as quoted in public code and records of runs on it. Its left is clockwise as seen from above, which is
 also what it is for a camera that faces the object and steps to its left. The scene is static, so that a video played backwards
@@ -33,11 +34,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tvt.data.builders.contract import Draft, UnfitError, Unit
 from tvt.data.builders.correspondence import load_view
 from tvt.data.builders.orbit import NoCentreError, Orbit, Vectors, meeting_point, off_centre, orbit, rotations
 from tvt.data.builders.raw_files import image_files, inside, read_json
+from tvt.data.builders.wild6d_depth import watch
 from tvt.errors import InputError
 
 CATEGORIES = ("bottle", "bowl", "camera", "can", "laptop", "mug")
@@ -62,6 +65,7 @@ NEARER = 1.4
 ASTRAY = 0.25
 """How far off the object the camera may look, as a share of its distance (root mean square over the frames)."""
 
+_UNSTEADY = "the camera does not turn clearly and steadily around the object"
 _FRAME = re.compile(r"(\d{1,6})\.jpg")
 _NAME = re.compile(r"[\w.-]+")
 _FEWEST = 10
@@ -97,10 +101,10 @@ class Wild6D:
             UnfitError: no camera poses, or no two frames that are fair.
             InputError: poses or a frame are damaged.
         """
-        motion = _motion(source, unit)
-        frames = _frames(source, unit.key, len(motion.orbit.turn))
-        path = motion.orbit.taken(frames)
-        start, end = _pick(path, rng)
+        frames = _frames(source, unit.key)
+        motion = _motion(source, unit, frames, rng)
+        frames, path = motion.frames, motion.orbit
+        start, end = _pick(path, rng) if motion.ends is None else motion.ends
         turn = float(path.turn[end] - path.turn[start])
         backwards = (turn > 0) != (OPTIONS[answer] == "right")
         shown = (end, start) if backwards else (start, end)
@@ -126,24 +130,45 @@ class Wild6D:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Motion:
-    """The camera's places around the object, for each frame, and the file that they are from."""
+    """The camera's way around the object."""
 
+    frames: list[int]
     orbit: Orbit
+    """One place a frame."""
     origin: str
+    """The file, or files, that it is from."""
+    ends: tuple[int, int] | None = None
+    """The frames to be shown (positions), where only these were checked."""
 
 
-def _motion(source: Path, unit: Unit) -> _Motion:
+def _motion(source: Path, unit: Unit, frames: list[int], rng: np.random.Generator) -> _Motion:
     path = inside(source, f"{unit.key}/metadata")
-    poses = _field(path, read_json(path), "poses")
+    metadata = read_json(path)
+    poses = _field(path, metadata, "poses")
     if poses is not None:
-        return _Motion(orbit=from_camera_poses(path, poses), origin=f"{unit.key}/metadata")
+        return _posed(frames, from_camera_poses(path, poses), f"{unit.key}/metadata")
     name = f"{unit.data['part']}pkl_annotations/{unit.data['names'][0]}/{'-'.join(unit.data['names'])}.json"
     converted = inside(source, name)
-    if not converted.is_file():
-        raise UnfitError("no camera poses")
-    if unit.data["names"][0] in ROUND:
-        raise UnfitError("its only poses are those of an object that looks the same from all sides")
-    return _Motion(orbit=from_object_poses(converted, _field(converted, read_json(converted), "annotations")), origin=name)
+    if converted.is_file() and unit.data["names"][0] not in ROUND:
+        annotations = _field(converted, read_json(converted), "annotations")
+        return _posed(frames, from_object_poses(converted, annotations), name)
+    watched = watch(source, unit.key, metadata, frames, turn=rng.uniform(TURN[0] + 3, TURN[1] - 10), rng=rng)
+    if not _fair(watched.orbit, 0)[-1]:
+        raise UnfitError(_UNSTEADY)
+    return _Motion(
+        frames=watched.frames,
+        orbit=watched.orbit,
+        origin=f"{unit.key}/images/*-depth.png",
+        ends=(0, len(watched.frames) - 1),
+    )
+
+
+def _posed(frames: list[int], path: Orbit, origin: str) -> _Motion:
+    """The motion at the frames that have an image and a pose."""
+    there = [frame for frame in frames if frame < len(path.turn)]
+    if len(there) < _FEWEST:
+        raise UnfitError("too few frames with poses")
+    return _Motion(frames=there, orbit=path.taken(there), origin=origin)
 
 
 def from_camera_poses(path: Path, poses: Any) -> Orbit:
@@ -207,27 +232,32 @@ def _numbers(path: Path, values: Any, shape: tuple[int, ...], what: str) -> Vect
     return found
 
 
-def _frames(source: Path, key: str, poses: int) -> list[int]:
-    """Numbers of the frames that have an image and a pose, in the order of the video."""
+def _frames(source: Path, key: str) -> list[int]:
+    """Numbers of the frames that have an image, in the order of the video."""
     names = image_files(inside(source, f"{key}/images"))
     found = sorted(int(match.group(1)) for name in names if (match := _FRAME.fullmatch(name)))
-    return [frame for frame in found if frame < poses]
+    if len(found) < _FEWEST:
+        raise UnfitError("too few frames")
+    return found
 
 
 def _pick(path: Orbit, rng: np.random.Generator) -> tuple[int, int]:
     """Two frames between which the camera turns clearly and steadily: positions, the earlier first."""
-    count = len(path.turn)
-    if count < _FEWEST:
-        raise UnfitError("too few frames with poses")
-    level = (path.elevation >= ELEVATION[0]) & (path.elevation <= ELEVATION[1])
+    for start in rng.permutation(len(path.turn)).tolist():
+        ends = np.flatnonzero(_fair(path, start))
+        if len(ends):
+            return start, int(rng.choice(ends))
+    raise UnfitError(_UNSTEADY)
+
+
+def _fair(path: Orbit, start: int) -> NDArray[np.bool_]:
+    """For each frame: whether it may be shown after the frame ``start``."""
+    turn = np.abs(path.turn - path.turn[start])
+    climb = np.abs(path.elevation - path.elevation[start])
+    nearer = np.maximum(path.distance / path.distance[start], path.distance[start] / path.distance)
     travelled = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(path.turn)))])
-    for start in rng.permutation(np.flatnonzero(level)).tolist():
-        turn = np.abs(path.turn - path.turn[start])
-        climb = np.abs(path.elevation - path.elevation[start])
-        nearer = np.maximum(path.distance / path.distance[start], path.distance[start] / path.distance)
-        back = (travelled - travelled[start] - turn) / 2
-        fair = level & (np.arange(count) > start) & (turn >= TURN[0]) & (turn <= TURN[1])
-        fair &= (climb <= np.minimum(CLIMB, turn / 2)) & (nearer <= NEARER) & (back <= BACK * turn)
-        if fair.any():
-            return start, int(rng.choice(np.flatnonzero(fair)))
-    raise UnfitError("the camera does not turn clearly and steadily around the object")
+    back = (travelled - travelled[start] - turn) / 2
+    level = (path.elevation >= ELEVATION[0]) & (path.elevation <= ELEVATION[1])
+    later = np.arange(len(turn)) > start
+    clear = (turn >= TURN[0]) & (turn <= TURN[1]) & (back <= BACK * turn)
+    return np.asarray(later & clear & level & level[start] & (climb <= np.minimum(CLIMB, turn / 2)) & (nearer <= NEARER))
