@@ -107,7 +107,7 @@ def test_check_tells_faults_from_warnings_and_exits_2(tiny: Path, tmp_path: Path
     (file,) = told["files"]
     kinds = Counter(finding["kind"] for finding in file["faults"])
     assert kinds == {"question asked twice": 12, "evaluation image": 24}
-    assert Counter(finding["kind"] for finding in file["warnings"]) == {"image shown twice": 12}
+    assert Counter(finding["kind"] for finding in file["warnings"]) == {"image shown twice": 12, "shortcut": 1}
     assert told["against"] == {"images": 24, "near_bits": 8}
     few = run("data", "check", path, "--at-least", 100)
     assert few.exit_code == 2
