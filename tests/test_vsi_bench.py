@@ -21,10 +21,9 @@ from vsi_copy import CHOICES, NAME, NUMBERS
 from tvt.data import video_frames as frames_module
 from tvt.data.hub_questions import is_stored
 from tvt.data.placing import placed
-from tvt.data.task_questions import choose, count, identify, locate, read
+from tvt.data.task_questions import absent, check_metric, choose, count, identify, locate, read
 from tvt.data.tasks import QuestionData, TaskManifest, find_manifests
 from tvt.data.video_frames import forget_frames, frame_indices
-from tvt.data.vsi_rows import video_path
 from tvt.errors import InputError
 
 
@@ -178,13 +177,35 @@ def test_every_missing_video_is_told(copy: Path, tmp_path: Path) -> None:
 
 
 def test_without_a_copy_the_commands_that_make_one_are_told() -> None:
-    data = part(Path("unused"), "object_counting", revision="a" * 40).model_copy(update={"folder": None})
-    with pytest.raises(InputError) as error:
-        video_path(vsi_copy.rows()[4], data)
-    (told,) = error.value.faults
-    assert f"hf download {NAME} --repo-type dataset --revision {'a' * 40} --local-dir VSI-Bench" in told
-    assert "unzip '*.zip'" in told
-    assert f"--dataset {NAME}=DIR" in told
+    """In one line, wherever it is noticed, and without asking the hub."""
+    manifest = find_manifests(["vsi-bench"], bundled=False)["object_counting"]
+    data = locate(manifest, "evaluation")
+    found = absent(manifest, "evaluation")
+    assert found is not None
+    assert not found.fetched
+    tellers: list[Callable[[], object]] = [lambda: identify(data, "x"), lambda: count(data), lambda: list(read(data, "x"))]
+    for tell in tellers:
+        with pytest.raises(InputError) as error:
+            tell()
+        assert error.value.faults == (str(found),)
+    assert f"hf download {NAME} --repo-type dataset --revision {data.revision} --local-dir VSI-Bench" in str(found)
+    assert "unzip '*.zip'" in str(found)
+    assert f"--dataset {NAME}=DIR" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("kind", "metric", "said"),
+    [
+        ("object_counting", "accuracy", "'metric: accuracy', but question 3 is answered by a number; write 'metric: mra'"),
+        ("route_planning", "mra", "'metric: mra', but question 24 is answered by an option; write 'metric: accuracy'"),
+    ],
+)
+def test_the_metric_must_be_that_of_the_questions(kind: str, metric: str, said: str, copy: Path) -> None:
+    good = manifests(copy)[kind]
+    check_metric(good, read(locate(good, "evaluation"), kind))
+    bad = good.model_copy(update={"metric": metric})
+    with pytest.raises(InputError, match=f"^{kind}: {said}"):
+        check_metric(bad, read(locate(bad, "evaluation"), kind))
 
 
 def test_the_card_is_not_needed(copy: Path, tmp_path: Path) -> None:

@@ -104,9 +104,7 @@ def shown(data: QuestionData) -> Iterator[Shown]:
         InputError: the dataset cannot be had, or a row is faulty.
     """
     form = format_of(data)
-    rows = open_rows(data)
-    rows.check(form.needed)
-    for number, row in enumerate(rows):
+    for number, row in enumerate(_opened(data, form)):
         try:
             found = form.question(row, data)
         except ValueError as error:
@@ -193,15 +191,26 @@ def _store(data: QuestionData, path: Path) -> None:
             raise InputError(f"{label(data)}: no rows; check 'split:' and 'where:'")
 
 
+def _opened(data: QuestionData, form: RowFormat) -> HubRows:
+    """The rows, with all columns that they need.
+
+    Raises:
+        InputError: the dataset cannot be had, or columns are missing.
+    """
+    if local_folder(data) is None and (step := form.copying(data)) is not None:
+        raise InputError(f"{data.dataset}: it is read from a local copy only; {step}")
+    rows = open_rows(data)
+    rows.check(form.needed)
+    return rows
+
+
 def _numbered(data: QuestionData, form: RowFormat) -> Iterator[tuple[int, HubRow]]:
     """The rows with their numbers.
 
     Raises:
         InputError: columns are missing, or answers are hidden.
     """
-    rows: HubRows = open_rows(data)
-    rows.check(form.needed)
-    for number, row in enumerate(rows):
+    for number, row in enumerate(_opened(data, form)):
         if form.hidden(row):
             raise InputError(
                 f"{label(data)}: its answers are hidden (row {number}), so nothing can be scored; take another split"

@@ -59,6 +59,10 @@ class RowFormat(ABC):
             ValueError: what is wrong with the row, and what to do.
         """
 
+    def copying(self, data: QuestionData) -> str | None:
+        """How to make the local copy that is read, where the hub's files cannot be read as they are; else ``None``."""
+        return None
+
     def hidden(self, row: HubRow) -> bool:
         """Whether the row's answer is kept secret."""
         return False

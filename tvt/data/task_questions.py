@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,6 +14,7 @@ from tvt.data.hub_questions import count_rows, is_here, is_stored, read_rows, ro
 from tvt.data.hub_rows import commit_of, local_folder
 from tvt.data.question_checks import EvaluationSet, scan
 from tvt.data.question_files import open_questions, read_questions, write_parquet
+from tvt.data.row_formats import format_of
 from tvt.data.tasks import MINIATURE, QuestionData, TaskManifest
 from tvt.errors import InputError
 from tvt.io import digest
@@ -88,7 +89,9 @@ def absent(manifest: TaskManifest, part: Part) -> Absent | None:
         return None
     if (folder := local_folder(data)) is not None:
         step = "get the dataset, or name the folder of a copy"
-        return Absent(of=str(data.dataset), what=f"{folder}: no such folder", step=step)
+        return Absent(of=str(data.dataset), what=f"{folder}: no such folder", step=format_of(data).copying(data) or step)
+    if (copying := format_of(data).copying(data)) is not None:
+        return Absent(of=str(data.dataset), what="it is read from a local copy only", step=copying)
     return Absent(
         of=str(data.dataset), what="not fetched from the hub yet", step="the study does it when it runs", fetched=True
     )
@@ -101,6 +104,19 @@ def _unlocated(manifest: TaskManifest, part: Part) -> Absent:
     use = {"training": "trained on", "evaluation": "scored on", "report": "reported on"}[part]
     what = f"its manifest has no '{part}:', so it cannot be {use}"
     return Absent(of=manifest.name, what=what, step="say where the questions are")
+
+
+def check_metric(manifest: TaskManifest, questions: Iterable[Question]) -> None:
+    """See that a task's first question is answered as its manifest's ``metric`` takes it.
+
+    Raises:
+        InputError: it is not.
+    """
+    first = next(iter(questions), None)
+    if first is not None and first.numeric != (manifest.metric == "mra"):
+        how, metric = ("by a number", "mra") if first.numeric else ("by an option", "accuracy")
+        told = f"{manifest.name}: 'metric: {manifest.metric}', but question {first.id} is answered {how}"
+        raise InputError(f"{told}; write 'metric: {metric}' in its manifest, or mend the questions")
 
 
 def read(data: QuestionData, task: str) -> Iterator[Question]:

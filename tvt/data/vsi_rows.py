@@ -13,11 +13,9 @@ import re
 from pathlib import Path
 
 from tvt.core.question import LETTERS
-from tvt.data.hub_rows import local_folder
 from tvt.data.row_format import HubRow, RowFormat, UncheckedQuestion, text_of, texts_of
 from tvt.data.tasks import QuestionData
 from tvt.data.video_frames import FRAMES_VERSION, video_digest, video_frames
-from tvt.errors import InputError
 
 OPENING = "These are frames of a video."
 ASK_LETTER = "Answer with the option's letter from the given choices directly."
@@ -38,7 +36,7 @@ class VsiRows(RowFormat):
         """See :meth:`RowFormat.question`; the task is the question's type. Without options the answer is a number.
 
         Raises:
-            InputError: no local copy, or a video that cannot be shown.
+            InputError: a video that cannot be shown.
         """
         if data.frames is None:
             raise ValueError("'frames:' is missing in the manifest; say how many frames of a video are shown, e.g. 32")
@@ -59,6 +57,15 @@ class VsiRows(RowFormat):
             provenance=json.dumps(provenance),
         )
 
+    def copying(self, data: QuestionData) -> str:
+        """The commands that make a copy."""
+        revision = f" --revision {data.revision}" if data.revision else ""
+        return (
+            f"get it and unpack its ZIP files, with hf download {data.dataset} --repo-type dataset{revision} --local-dir "
+            "VSI-Bench, then (cd VSI-Bench && unzip '*.zip'), and name the folder VSI-Bench (recipe: 'datasets:', tvt evaluate: "
+            f"--dataset {data.dataset}=DIR)"
+        )
+
     def content(self, row: HubRow, data: QuestionData) -> object:
         """The digest of the row's video, and the rule by which frames are taken from it."""
         return {"video": video_digest(video_path(row, data)), "frames": FRAMES_VERSION}
@@ -69,16 +76,8 @@ def video_path(row: HubRow, data: QuestionData) -> Path:
 
     Raises:
         ValueError: not there, or no name of a file.
-        InputError: there is no local copy.
     """
-    folder = local_folder(data)
-    if folder is None:
-        revision = f" --revision {data.revision}" if data.revision else ""
-        raise InputError(
-            f"{data.dataset}: its videos lie in ZIP files; get and unpack them, with hf download {data.dataset} --repo-type "
-            f"dataset{revision} --local-dir VSI-Bench, then (cd VSI-Bench && unzip '*.zip'), and name the folder VSI-Bench "
-            f"(recipe: 'datasets:', tvt evaluate: --dataset {data.dataset}=DIR)"
-        )
+    folder = Path(data.folder or str(data.dataset))
     place, scene = text_of(row, "dataset"), text_of(row, "scene_name")
     for column, text in (("dataset", place), ("scene_name", scene)):
         if not _PLAIN.fullmatch(text):

@@ -13,7 +13,7 @@ from tvt.core.run import Part, Run
 from tvt.data.mix_plan import LAYOUT
 from tvt.data.placing import placed
 from tvt.data.question_checks import EvaluationSet
-from tvt.data.task_questions import Absent, absent, as_stored, choose, count, identify, locate
+from tvt.data.task_questions import Absent, absent, as_stored, check_metric, choose, count, identify, locate, read
 from tvt.data.task_questions import Part as QuestionPart
 from tvt.data.tasks import QuestionData, TaskManifest, find_manifests
 from tvt.errors import InputError
@@ -167,7 +167,10 @@ class _Reading:
     def _asked(self, manifest: TaskManifest, part: Part) -> str:
         """Digest of questions and of how they are asked."""
         asked = {**self.recipe.evaluation_identity(), **self.prompt, "scorer": SCORER_VERSION}
-        return digest.of_value({"content": identify(locate(manifest, part), manifest.name), "asked": asked})
+        content = identify(locate(manifest, part), manifest.name)
+        if not self.planning:
+            check_metric(manifest, read(locate(manifest, part), manifest.name))
+        return digest.of_value({"content": content, "asked": asked})
 
     def _absent(self, manifest: TaskManifest, part: QuestionPart) -> bool:
         """Whether questions are left for later; notes what brings them."""
