@@ -19,7 +19,7 @@ MARGIN = 16
 TALLEST = 300
 """Images of a question are at most so tall; several stand side by side, two in a row."""
 TEXT = 17
-MOST_LINES = 5
+MOST_LINES = 7
 """A longer question is cut."""
 INK, FAINT, PAPER, RIGHT = (28, 30, 34), (110, 114, 122), (255, 255, 255), (0, 128, 66)
 _LINE = round(TEXT * 1.4)
