@@ -18,6 +18,7 @@ from vsi_copy import CHOICES, DIRECTIONS, NUMBERS
 
 from tvt.cli.evaluate import command
 from tvt.data.tasks import find_manifests
+from tvt.errors import InputError
 from tvt.evaluate.aggregates import macro
 from tvt.evaluate.extraction import vsi_bench
 from tvt.evaluate.results import CellResult, ItemResult
@@ -128,3 +129,10 @@ def test_the_table_of_vsi_bench(columns: int, world: Path, monkeypatch: pytest.M
     assert shown.count("MRA ") == 4
     assert "10 tasks, 8 after grouping" in " ".join(shown.split())[-400:] or columns == 80
     assert all(len(line) <= columns for line in shown.splitlines())
+
+
+def test_a_missing_copy_is_told_once_for_all_tasks(world: Path) -> None:
+    arguments = ["--model", str(world / "model"), "--tasks", "VSI-Bench", "--manifests", "vsi-bench"]
+    with pytest.raises(InputError, match="it is read from a local copy only") as error:
+        CliRunner().invoke(command, arguments, catch_exceptions=False)
+    assert len(error.value.faults) == 1

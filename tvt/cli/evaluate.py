@@ -223,7 +223,7 @@ def _of_tasks(options: dict[str, Any]) -> dict[str, list[Question]]:
         except InputError as error:
             faults += error.faults
     if faults:
-        raise InputError(*faults)
+        raise InputError(*dict.fromkeys(faults))
     return found
 
 

@@ -62,8 +62,8 @@ class VsiRows(RowFormat):
         revision = f" --revision {data.revision}" if data.revision else ""
         return (
             f"get it and unpack its ZIP files, with hf download {data.dataset} --repo-type dataset{revision} --local-dir "
-            "VSI-Bench, then (cd VSI-Bench && unzip '*.zip'), and name the folder VSI-Bench (recipe: 'datasets:', tvt evaluate: "
-            f"--dataset {data.dataset}=DIR)"
+            "VSI-Bench, then (cd VSI-Bench && unzip '*.zip'), and name the folder VSI-Bench (recipe: 'datasets:', "
+            f"tvt evaluate: --dataset {data.dataset}=DIR)"
         )
 
     def content(self, row: HubRow, data: QuestionData) -> object:
