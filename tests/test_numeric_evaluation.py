@@ -3,6 +3,7 @@
 # ruff: noqa: E402
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -25,10 +26,13 @@ from tvt.data.mixed_dataset import write_mix
 from tvt.data.question_files import read_questions, write_jsonl, write_parquet
 from tvt.evaluate.batches import compose
 from tvt.evaluate.evaluator import Evaluator
+from tvt.evaluate.identity import item_digest
 from tvt.evaluate.loading import load_base
 from tvt.evaluate.numbers import careful
+from tvt.evaluate.prompts import read_profile
 from tvt.evaluate.results import CellResult
 from tvt.evaluate.scorer import Scorer
+from tvt.io import digest
 from tvt.train.collate import Collator
 from tvt.train.model import load_processor
 from tvt.train.rows import Examples, check_rows, load_rows
@@ -153,3 +157,22 @@ def test_rows_with_numbers_are_trained_on(tmp_path: Path) -> None:
     for labels, row in zip(batch["labels"], rows, strict=True):
         said = processor.tokenizer.decode(labels[labels != -100])
         assert said == f"{row['completion'][0]['content']}<|im_end|>\n"
+
+
+def test_letters_keep_the_names_that_their_answers_had() -> None:
+    """Answers that were kept before numbers could be asked are found again."""
+    question = LETTERS[0]
+    images = [hashlib.sha256(image).hexdigest() for image in question.images]
+    before = digest.of_value({"prompt": question.prompt, "letters": question.letters, "images": images})
+    for length in (1, 16):
+        settings = SETTINGS.model_copy(update={"max_new_tokens": length})
+        assert item_digest(question, settings, read_profile("dataset"), {}) == before
+
+
+def test_images_that_questions_share_are_digested_once() -> None:
+    known: dict[bytes, str] = {}
+    first = LETTERS[1]
+    one = item_digest(first, SETTINGS, read_profile("dataset"), known)
+    assert len(known) == len(first.images)
+    poisoned = dict.fromkeys(first.images, "another")
+    assert item_digest(first, SETTINGS, read_profile("dataset"), poisoned) != one, "what is known is taken"
