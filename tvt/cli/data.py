@@ -150,9 +150,9 @@ def check(
         from rich.console import Console
 
         for report in reports:
+            click.echo(check_line(report))
             if report.findings:
                 Console(highlight=False).print(check_table(report))
-            click.echo(check_line(report))
     if any(report.faults for report in reports):
         ctx.exit(2)
 

@@ -36,9 +36,7 @@ def build_lines(record: Mapping[str, Any]) -> Iterator[str]:
 
 def check_table(report: DatasetReport) -> Table:
     """The findings of a file; of many of one kind the first and how many more there are."""
-    answers = ", ".join(f"{letter} {count:,}" for letter, count in report.answers.items())
-    title = f"{report.path}: {report.rows:,} rows" + f"; right answers: {answers}" * bool(answers)
-    table = Table(**TABLE, title=title)
+    table = Table(**TABLE)
     table.add_column("", no_wrap=True)
     table.add_column("what", no_wrap=True)
     table.add_column("where and what to do", overflow="fold")
@@ -54,7 +52,9 @@ def check_line(report: DatasetReport) -> str:
     faults, warnings = len(report.faults), len(report.warnings)
     told = [f"{faults:,} fault{'s' * (faults != 1)}"] if faults else ["no faults"]
     told += [f"{warnings:,} warning{'s' * (warnings != 1)}"] if warnings else []
-    return f"{report.path}: {report.rows:,} rows, {', '.join(told)}"
+    letters = ", ".join(f"{letter} {count:,}" for letter, count in report.answers.items())
+    answers = f" (right answers: {letters})" * bool(letters)
+    return f"{report.path}: {report.rows:,} rows{answers}, {', '.join(told)}"
 
 
 def check_record(report: DatasetReport) -> dict[str, Any]:
