@@ -184,7 +184,7 @@ def _fault(data: QuestionData, error: Exception) -> InputError:
     told = f"{label(data)}: cannot be read ({reason}); get the files anew"
     if folder is not None and isinstance(error, FileNotFoundError):
         told = f"{folder}: no files that datasets can read; is it the dataset's folder, README.md too?"
-    elif isinstance(error, RevisionNotFoundError):
+    elif isinstance(error, RevisionNotFoundError) or isinstance(error.__cause__, RevisionNotFoundError):
         told = f"{data.dataset}: no revision '{data.revision}' on the hub; pin an existing commit"
     elif folder is None and isinstance(error, RepositoryNotFoundError | DatasetNotFoundError):
         told = f"{data.dataset}: no such dataset on the hub, or a closed one; check the name, or log in with hf auth login"
