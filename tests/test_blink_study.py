@@ -132,14 +132,20 @@ def test_select_and_mix_on_it(study: Path, world: Path, tvt: Tvt, tmp_path: Path
 
 def test_another_prompt_scores_anew_and_trains_nothing(study: Path, world: Path, cache: dict[str, str], tvt: Tvt) -> None:
     known = adapters(study)
-    told = done(
-        tvt(
-            "study", "run", world / "recipe.yaml", "-o", study, "--set", "evaluation.prompt=official", "--workers", "1", **cache
-        )
-    )
-    assert "evaluation.prompt: dataset before, official now: adapters stay and are scored anew" in told.stderr
+    path = world / "mine.jinja"
+    path.write_text("{% for _ in range(images) %}{{ image }}{% endfor %}{{ question }} {{ letters | join(' or ') }}?")
+
+    def ask(action: str, prompt: str) -> str:
+        chosen = ("--set", f"evaluation.prompt={prompt}")
+        return done(tvt("study", action, world / "recipe.yaml", "-o", study, *chosen, **cache)).stderr
+
+    assert f"evaluation.prompt: dataset before, {path} now: adapters stay and are scored anew" in ask("run", "mine.jinja")
     assert adapters(study) == known
     assert len(list(chunks(study))) == 2 * 14 * 13 * QUESTIONS
+    path.rename(world / "moved.jinja")
+    assert "changed" not in ask("plan", "moved.jinja")
+    (world / "moved.jinja").write_text("{{ prompt }}")
+    assert "adapters stay and are scored anew" in ask("plan", "moved.jinja")
 
 
 def test_training_rows_that_blink_scores_are_refused(world: Path, cache: dict[str, str], tvt: Tvt) -> None:

@@ -155,11 +155,12 @@ def changes(session: Session) -> Changes:
     sources = {source for source, _ in rows}
     remade += [f"the training rows of {s}" for s, d in study.training.items() if s in sources and (s, d) not in rows]
     rescored = [line for name, line in told.items() if name.startswith("evaluation.")]
-    if not fields:
-        cells = store.finished(study.run_id(BASE_RUN)).cells
-        rescored += [
-            f"the questions of {t}" for (t, p), k in study.questions.items() if (t, p) in cells and cells[t, p].key != k
-        ]
+    cells = store.finished(study.run_id(BASE_RUN)).cells
+    others = [t for (t, p), k in study.questions.items() if (t, p) in cells and cells[t, p].key != k]
+    if cells and not others:  # e.g. a template that lies elsewhere now
+        rescored = []
+    elif not fields:
+        rescored = [f"the questions of {target}" for target in others]
     return Changes(remade=tuple(remade), rescored=tuple(rescored))
 
 
