@@ -130,7 +130,7 @@ def test_markup_in_rows_is_shown_as_it_is(work: Path) -> None:
         (["-o", "x", "--data", "One"], ["--data One: not SOURCE=PATH; write e.g. --data Jigsaw=data/jigsaw.jsonl"]),
         (
             ["-o", "x", "--data", "One=hub/name"],
-            ["--data One: hub/name: no such file or folder; save hub datasets as files first"],
+            ["--data One: hub/name: no such file or folder; a dataset on the hub is named in a manifest"],
         ),
         (["-o", "x", "--exclude-eval", "no.parquet"], ["no.parquet: no such file; check the path"]),
         (["-o", "mixture.yaml"], ["mixture.yaml: is a file; name a folder with -o DIR"]),

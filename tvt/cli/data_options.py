@@ -105,7 +105,9 @@ def rows_of_sources(mixture: Mixture, given: dict[str, str], data_dir: Path, man
         if found is not None:
             paths[source] = found
         elif source in given:
-            faults.append(f"--data {source}: {given[source]}: no such file or folder; save hub datasets as files first")
+            faults.append(
+                f"--data {source}: {given[source]}: no such file or folder; a dataset on the hub is named in a manifest"
+            )
         elif source in known:
             paths[source] = _from_manifest(known[source], data_dir, faults)
         else:

@@ -167,7 +167,7 @@ def _told(data: QuestionData) -> Iterator[None]:
     """Tell what ``datasets`` and the hub's client raise, which is whatever the libraries below them do, in one line."""
     try:
         yield
-    except (InputError, GeneratorExit, MemoryError):
+    except (InputError, MemoryError):
         raise
     except Exception as error:
         raise _fault(data, error) from error
