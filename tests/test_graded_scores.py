@@ -191,6 +191,32 @@ def test_right_and_wrong_are_compared_as_before() -> None:
     assert compare(floats, of.entries, of.matrix, of.spec) == plain
 
 
+def test_pgf_of_credits_is_that_of_answers_on_half_the_scale() -> None:
+    """An answer worth 0.5 + 0.5 x for one worth x halves differences and gap: the same PGF, and nearly the same verdict."""
+    of = world(
+        np.array([[0.5, 0.0], [0.0, 0.5], [-0.5, -0.3]]), SelectionSpec(targets={"task 0": 1, "task 1": 1}), questions=400
+    )
+    halved = replace(
+        of.measured,
+        base={t: 0.5 + 0.5 * a for t, a in of.measured.base.items()},
+        answers={
+            e: {k: {t: 0.5 + 0.5 * a for t, a in runs.items()} for k, runs in seeds.items()}
+            for e, seeds in of.measured.answers.items()
+        },
+    )
+    plain = compare(of.measured, of.entries, of.matrix, of.spec)
+    graded = compare(halved, of.entries, of.matrix, of.spec)
+    assert {c.verdict for c in plain.gains} >= {"better"}
+    for one, other in zip((*plain.gains, *plain.differences), (*graded.gains, *graded.differences), strict=True):
+        if one.pgf is None or other.pgf is None or one.accuracy is None or other.accuracy is None:
+            assert one.verdict == other.verdict
+            continue
+        assert other.pgf.value == pytest.approx(one.pgf.value)
+        assert other.accuracy.value == pytest.approx(0.5 * one.accuracy.value)
+        # One question more on which the runs differ weighs twice as much where the gap is half.
+        assert one.pgf.error <= other.pgf.error <= 1.5 * one.pgf.error
+
+
 def test_one_seed_of_credits_is_nearly_the_paired_t_test() -> None:
     """But for the one question more that every block counts, the error is that of scipy's paired t test on the credits."""
     rng = np.random.default_rng(4)
