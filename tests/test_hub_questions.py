@@ -27,7 +27,7 @@ from tvt.data.question_files import read_questions, write_jsonl, write_parquet
 from tvt.data.row_format import HubRow, RowFormat, UncheckedQuestion
 from tvt.data.task_questions import as_file, count, identify, locate, pinned, read
 from tvt.data.tasks import QuestionData, TaskManifest, load_manifest, load_manifests
-from tvt.errors import InputError
+from tvt.errors import InputError, MissingPackageError
 from tvt.io.cache import cache_folder
 from tvt.study.plan import load_study_plan
 
@@ -385,3 +385,9 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     assert cache_folder() == tmp_path / "home" / ".cache" / "tvt"
     monkeypatch.setattr(sys, "platform", "darwin")
     assert cache_folder() == tmp_path / "home" / "Library" / "Caches" / "tvt"
+
+
+def test_without_datasets_the_extra_is_named(blink: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(MissingPackageError, match=r"datasets is not installed, .*; pip install 'tvt\[data\]'"):
+        list(read(part(blink), "x"))
