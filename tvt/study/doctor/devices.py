@@ -1,0 +1,156 @@
+"""GPUs, whether torch can use them, and what DeepSpeed would need."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from tvt.core.health import Check
+
+GIB = 2**30
+BFLOAT16 = 8.0
+"""Compute capability from which on the hardware has bfloat16 (Ampere)."""
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+_INSTALL = "pip install 'tvt[train]'"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gpu:
+    """A GPU as the driver lists it."""
+
+    name: str
+    memory: float
+    """Bytes."""
+    driver: str
+    capability: float
+
+    @property
+    def bfloat16(self) -> bool:
+        """Whether the hardware has it."""
+        return self.capability >= BFLOAT16
+
+
+def listed_gpus() -> tuple[Gpu, ...]:
+    """All GPUs of this machine, also those that CUDA_VISIBLE_DEVICES hides; empty where there is no driver."""
+    text = _said_by("nvidia-smi", "--query-gpu=name,memory.total,driver_version,compute_cap", "--format=csv,noheader,nounits")
+    found = []
+    for line in text.splitlines():
+        parts = [part.strip() for part in line.split(",")]
+        if len(parts) == 4:
+            memory, capability = _figure(parts[1]) * 2**20, _figure(parts[3])
+            found.append(Gpu(name=parts[0], memory=memory, driver=parts[2], capability=capability))
+    return tuple(found)
+
+
+def driver_cuda() -> str | None:
+    """The newest CUDA version that the driver runs."""
+    match = re.search(r"CUDA Version:\s*(\d+\.\d+)", _said_by("nvidia-smi"))
+    return match.group(1) if match else None
+
+
+def _said_by(*command: str) -> str:
+    """What a program prints; nothing where it is not there or fails."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout  # noqa: S603
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return ""
+
+
+def _figure(text: str) -> float:
+    match = re.match(r"\d+(?:\.\d+)?", text)
+    return float(match.group()) if match else 0.0
+
+
+def usable(gpus: Sequence[Gpu], torch: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """The devices that runs can use: those that torch sees, or, without torch, those that the driver lists."""
+    if torch is not None:
+        return list(torch.get("devices", []))
+    return [{"name": gpu.name, "memory": gpu.memory, "bfloat16": gpu.bfloat16} for gpu in gpus]
+
+
+def gpu_checks(gpus: Sequence[Gpu], torch: dict[str, Any] | None) -> Iterator[Check]:
+    """What GPUs there are, and whether torch can be loaded and can use them."""
+    hidden = os.environ.get(VISIBLE)
+    yield from _listed(gpus, hidden)
+    if torch is None:
+        return
+    if "error" in torch:
+        step = f"install it anew: {_INSTALL}"
+        yield Check(group="GPUs", name="torch", status="fail", found=f"cannot be loaded: {torch['error']}", step=step)
+        return
+    built = f"built for CUDA {torch['cuda']}" if torch["cuda"] else "built for the CPU"
+    devices = torch["devices"]
+    if devices or not gpus or hidden in ("", "-1"):
+        uses = f", uses {len(devices)} GPU{'s' * (len(devices) != 1)}" if devices else ", uses the CPU"
+        yield Check(group="GPUs", name="torch", status="ok", found=built + uses)
+        return
+    yield Check(group="GPUs", name="torch", status="fail", found=f"{built} and sees no GPU", step=_mismatch(torch["cuda"]))
+
+
+def _listed(gpus: Sequence[Gpu], hidden: str | None) -> Iterator[Check]:
+    if not gpus:
+        found = "none that the driver lists (nvidia-smi); training and scoring run on the CPU"
+        step = "fine for recipes/miniature.yaml; a model of billions of parameters needs a GPU"
+        yield Check(group="GPUs", name="GPUs", status="warn", found=found, step=step)
+        return
+    kinds: dict[Gpu, int] = {}
+    for gpu in gpus:
+        kinds[gpu] = kinds.get(gpu, 0) + 1
+    for gpu, count in kinds.items():
+        has = "bfloat16" if gpu.bfloat16 else "no bfloat16"
+        found = f"{count} x {gpu.name}, {gpu.memory / GIB:.0f} GiB, {has}, driver {gpu.driver}"
+        step = "" if gpu.bfloat16 else "train with --set model.dtype=float16"
+        yield Check(group="GPUs", name="GPUs", status="ok" if gpu.bfloat16 else "warn", found=found, step=step)
+    if hidden is not None:
+        found = f"{VISIBLE}={hidden!r} decides which of them are used"
+        yield Check(group="GPUs", name="visible", status="ok", found=found)
+
+
+def _mismatch(built: str | None) -> str:
+    """What to do where torch does not see the GPUs that the driver lists."""
+    if built is None:
+        return "install a torch with CUDA: this one was built for the CPU"
+    driver = driver_cuda()
+    if driver is not None and _figure(driver) < _figure(built):
+        return f"the driver runs CUDA up to {driver}: install a newer driver, or a torch built for CUDA {driver} or older"
+    return f"check {VISIBLE} and the driver (nvidia-smi)"
+
+
+def deepspeed_checks(gpus: Sequence[Gpu], deepspeed: dict[str, Any] | None) -> Iterator[Check]:
+    """Whether DeepSpeed can be loaded, and whether it could build its kernels. Nothing is built."""
+    if deepspeed is None:
+        found = "not installed; runs take one process each"
+        yield Check(group="GPUs", name="DeepSpeed", status="warn", found=found, step=_INSTALL)
+        return
+    if "error" in deepspeed:
+        step = "install it anew, or train without runtime.deepspeed"
+        yield Check(group="GPUs", name="DeepSpeed", status="fail", found=f"cannot be loaded: {deepspeed['error']}", step=step)
+        return
+    missing = build_tools_missing(cuda_home=deepspeed["cuda_home"], gpus=bool(gpus))
+    if missing:
+        # Seen in its source (0.19): ZeRO itself builds nothing; on the CPU its communication does, with a C++ compiler.
+        found = f"{deepspeed['version']} loads; it cannot build kernels without {', '.join(missing)}"
+        step = "recipes/deepspeed needs none on GPUs; for offloading to the CPU, install them"
+        yield Check(group="GPUs", name="DeepSpeed", status="warn", found=found, step=step)
+    else:
+        found = f"{deepspeed['version']} loads, and has what it builds kernels with"
+        yield Check(group="GPUs", name="DeepSpeed", status="ok", found=found)
+
+
+def build_tools_missing(*, cuda_home: str | None, gpus: bool) -> list[str]:
+    """What DeepSpeed needs for building its kernels and is not here: a C++ compiler, ninja, and for GPUs nvcc."""
+    tools = {
+        "a C++ compiler (g++)": bool(shutil.which(os.environ.get("CXX", "c++")) or shutil.which("g++")),
+        "ninja": bool(shutil.which("ninja")) or find_spec("ninja") is not None,
+    }
+    if gpus:
+        inside = cuda_home is not None and (Path(cuda_home) / "bin" / "nvcc").exists()
+        tools["nvcc (a CUDA toolkit, CUDA_HOME)"] = inside or bool(shutil.which("nvcc"))
+    return [name for name, there in tools.items() if not there]

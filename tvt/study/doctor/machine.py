@@ -1,0 +1,168 @@
+"""Memory, disks, caches, what is said of the network, and whether locks hold."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from tvt.core.health import Check, Status
+from tvt.io.cache import VARIABLE, cache_folder
+
+GIB = 2**30
+LITTLE_DISK, LITTLE_MEMORY, LITTLE_SHARED = 10 * GIB, 4 * GIB, GIB
+"""Bytes below which a warning is due: a study of adapters, a small model, several processes with data loaders."""
+CACHE_SECONDS = 1.0
+"""How long a cache is measured: some hold millions of files on a network disk."""
+OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
+_TRUE = {"1", "ON", "YES", "TRUE"}
+"""What huggingface_hub takes for true."""
+
+
+def memory_checks() -> Iterator[Check]:
+    """Free memory, within the limit of a container, cores, and memory that processes share."""
+    free, total = _memory()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    found = f"{free / GIB:.1f} of {total / GIB:.1f} GiB free, {cores} cores"
+    if free < LITTLE_MEMORY:
+        step = "a model of 3 billion parameters needs 6 GiB to load in bfloat16; end what else runs here"
+        yield Check(group="memory", name="memory", status="warn", found=found, step=step)
+    else:
+        yield Check(group="memory", name="memory", status="ok", found=found)
+    if Path("/dev/shm").is_dir():  # noqa: S108 - looked at only
+        shared = shutil.disk_usage("/dev/shm").total  # noqa: S108
+        step = "several processes exchange tensors through it; start the container with --shm-size 8g"
+        enough = shared >= LITTLE_SHARED
+        told = f"{shared / GIB:.1f} GiB"
+        name = "shared memory"
+        yield Check(group="memory", name=name, status="ok" if enough else "warn", found=told, step="" if enough else step)
+
+
+def _memory() -> tuple[float, float]:
+    """Free and total bytes for this process."""
+    total = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    free = total
+    with suppress(OSError, ValueError, IndexError):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free = next(float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    with suppress(OSError, ValueError):  # a container's limit; "max" where there is none
+        group = Path("/sys/fs/cgroup")
+        limit, used = (float((group / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
+        total, free = min(total, limit), min(free, max(limit - used, 0.0))
+    return free, total
+
+
+def disk_checks(study: Path) -> Iterator[Check]:
+    """Free space where studies and caches lie, and whether they can be written to."""
+    places = {"studies": study, "hub's cache": hub_cache(), "tvt's cache": cache_folder()}
+    for name, place in places.items():
+        there = existing(place)
+        free = shutil.disk_usage(there).free
+        found = f"{free / GIB:.1f} GiB free at {shown(place)}"
+        status: Status = "ok"
+        step = ""
+        if not os.access(there, os.W_OK):
+            status, found = "fail", f"{shown(there)} cannot be written to"
+            step = "name another folder with -o" if name == "studies" else f"set {_VARIABLES[name]} to a folder of yours"
+        elif free < LITTLE_DISK:
+            status = "warn"
+            step = "make room, or " + ("name another disk with -o" if name == "studies" else f"set {_VARIABLES[name]}")
+        yield Check(group="disk", name=name, status=status, found=found, step=step)
+
+
+_VARIABLES = {"hub's cache": "HF_HOME", "tvt's cache": VARIABLE}
+
+
+def hub_cache() -> Path:
+    """Where huggingface_hub keeps what it fetched: $HF_HUB_CACHE, or ``hub`` in $HF_HOME, or in ~/.cache/huggingface."""
+    if own := os.environ.get("HF_HUB_CACHE"):
+        return Path(own).expanduser()
+    if home := os.environ.get("HF_HOME"):
+        return Path(home).expanduser() / "hub"
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base).expanduser() / "huggingface" / "hub"
+
+
+def cache_checks() -> Iterator[Check]:
+    """Where the caches are, and how large."""
+    for name, place in (("hub's cache", hub_cache()), ("tvt's cache", cache_folder())):
+        if not place.is_dir():
+            yield Check(group="caches", name=name, status="ok", found=f"{shown(place)}: not there yet")
+            continue
+        size, whole = measured(place)
+        about = f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
+        yield Check(group="caches", name=name, status="ok", found=f"{'' if whole else 'more than '}{about} in {shown(place)}")
+
+
+def measured(folder: Path, seconds: float = CACHE_SECONDS) -> tuple[int, bool]:
+    """Bytes of all files below a folder, and whether there was time to see them all. Links are not followed."""
+    size, until = 0, time.monotonic() + seconds
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                size += os.lstat(os.path.join(place, name)).st_size
+        if time.monotonic() > until:
+            return size, False
+    return size, True
+
+
+def offline() -> str | None:
+    """The variable that keeps the hub from being asked."""
+    return next((name for name in OFFLINE if os.environ.get(name, "").upper() in _TRUE), None)
+
+
+def network_checks() -> Iterator[Check]:
+    """What the environment says of the hub; it is not asked."""
+    variable = offline()
+    if variable is not None:
+        found = f"{variable} is set: only what is in the cache or in folders is used"
+        yield Check(group="network", name="hub", status="ok", found=found, step=f"unset {variable} to download")
+        return
+    where = os.environ.get("HF_ENDPOINT")
+    named = f"HF_ENDPOINT names {where}" if where else "huggingface.co is asked when something is not in the cache"
+    token = "with a token" if _token() else "without a token (gated models need one: hf auth login)"
+    yield Check(group="network", name="hub", status="ok", found=f"{named}, {token}")
+
+
+def _token() -> bool:
+    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface").expanduser()
+    return bool(os.environ.get("HF_TOKEN")) or (home / "token").is_file()
+
+
+def lock_checks(study: Path) -> Iterator[Check]:
+    """Whether a second process would be kept out where studies lie: some network disks grant every lock, or none."""
+    there = existing(study)
+    step = "keep studies on another disk: without locks, two commands at one study do the same runs"
+    try:
+        with tempfile.NamedTemporaryFile(dir=there, prefix=".tvt-doctor-") as first, open(first.name, "rb") as second:
+            fcntl.flock(first, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield Check(group="disk", name="file locks", status="ok", found=f"hold at {shown(there)}")
+            else:
+                found = f"do not hold at {shown(there)}: a second lock was granted"
+                yield Check(group="disk", name="file locks", status="fail", found=found, step=step)
+    except OSError as error:
+        found = f"cannot be had at {shown(there)} ({error.strerror or error})"
+        yield Check(group="disk", name="file locks", status="fail", found=found, step=step)
+
+
+def existing(path: Path) -> Path:
+    """The nearest folder at or above a path that exists."""
+    path = path.absolute()
+    return next((place for place in (path, *path.parents) if place.is_dir()), Path("/"))
+
+
+def shown(path: Path) -> str:
+    """A path, with ~ for the home folder and relative where it lies below the working folder."""
+    path = path.absolute()
+    for base, mark in ((Path.cwd(), "."), (Path.home(), "~")):
+        if path.is_relative_to(base):
+            return str(Path(mark) / path.relative_to(base)) if mark == "~" else str(path.relative_to(base))
+    return str(path)

@@ -1,0 +1,246 @@
+"""Whether a recipe's study can run on this machine."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from tvt.core.health import Check
+from tvt.core.recipe import Recipe
+from tvt.errors import TvtError
+from tvt.io.recipe_file import load_recipe
+from tvt.study.doctor.devices import Gpu, usable
+from tvt.study.doctor.machine import existing, hub_cache, offline, shown
+from tvt.study.doctor.packages import version
+from tvt.study.estimate import estimate
+from tvt.study.plan import Study
+from tvt.study.session import open_session
+from tvt.study.views import parameters
+
+GROUP = "recipe"
+WIDTHS = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
+"""Bytes of a parameter."""
+FOUR_BITS = 0.6
+"""Bytes of a parameter in nf4, scales and what is not quantised included."""
+_ALL_TRACKERS = {
+    "none": "",
+    "all": "",
+    "tensorboard": "tensorboard",
+    "wandb": "wandb",
+    "mlflow": "mlflow",
+    "trackio": "trackio",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A recipe that the doctor was asked about, or none; read once."""
+
+    folder: Path
+    """Where the study's runs would lie."""
+    recipe: Recipe | None = None
+    faults: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, path: Path | None, folder: Path | None) -> Asked:
+        """Read a recipe; its faults are kept, not raised."""
+        if path is None:
+            return cls(folder=folder or Path("studies"))
+        try:
+            recipe = load_recipe(path)
+        except TvtError as error:
+            return cls(folder=folder or Path("studies"), faults=tuple(str(error).splitlines()))
+        except OSError as error:
+            return cls(folder=folder or Path("studies"), faults=(f"{path}: {error.strerror or error}; check the path",))
+        return cls(folder=folder or Path("studies") / recipe.name, recipe=recipe)
+
+    def checks(self) -> Iterator[Check]:
+        """The recipe itself, its model, packages and data: what needs no device."""
+        for fault in self.faults:
+            yield _failing("recipe", fault)
+        if self.recipe is not None:
+            yield _model(self.recipe)
+            yield from _packages(self.recipe)
+            yield from _deepspeed_file(self.recipe)
+            yield from _plan(self.recipe, self.folder)
+
+    def device_checks(self, gpus: Sequence[Gpu], torch: dict[str, Any] | None) -> Iterator[Check]:
+        """Whether the devices can do what the recipe asks for."""
+        if self.recipe is not None:
+            devices = usable(gpus, torch)
+            yield _precision(self.recipe, devices)
+            yield from _four_bits(self.recipe, devices)
+            yield from _processes(self.recipe, devices)
+            yield from _weights(self.recipe, devices)
+
+
+def _failing(name: str, line: str) -> Check:
+    """A fault in the form ``what; what to do``."""
+    found, _, step = line.rpartition("; ")
+    return Check(group=GROUP, name=name, status="fail", found=found or line, step=step if found else "")
+
+
+def _model(recipe: Recipe) -> Check:
+    """Whether the base model is a folder, or in the hub's cache. The hub is not asked."""
+    name, revision = recipe.model.model_name_or_path, recipe.model.revision
+    told = _told("base model")
+    folder = Path(name)
+    if folder.is_dir():
+        missing = [file for file in ("config.json", "*.safetensors") if not any(folder.glob(file))]
+        if missing:
+            return told("fail", f"{shown(folder)}: no {' and no '.join(missing)}", "name a model's folder with safetensors")
+        return told("ok", f"in {shown(folder)}", "")
+    if folder.is_absolute() or name.startswith(("./", "../", "~")):
+        return told("fail", f"{name}: no such folder", "check model.model_name_or_path")
+    pinned = "" if revision else "; pin model.revision, so that the study stays what it is"
+    state = cached(name, revision)
+    if state == "whole":
+        return told("ok", f"{name} is in the hub's cache{pinned}", "")
+    here = "is only partly in the cache" if state == "partly" else "is not in the cache"
+    if (variable := offline()) is not None:
+        return told("fail", f"{name} {here}, and {variable} is set", f"unset {variable}, or download it: hf download {name}")
+    return told("warn", f"{name} {here}; the hub will be asked{pinned}", f"to fetch it before: hf download {name}")
+
+
+def cached(name: str, revision: str | None) -> str:
+    """Whether a model of the hub is in its cache: *whole*, *partly* or *not*, by the files that its index names."""
+    folder = hub_cache() / f"models--{name.replace('/', '--')}"
+    wanted = revision or "main"
+    reference = folder / "refs" / wanted
+    commit = reference.read_text(encoding="utf-8").strip() if reference.is_file() else wanted
+    snapshot = folder / "snapshots" / commit
+    if not (snapshot / "config.json").exists():
+        return "partly" if snapshot.is_dir() else "not"
+    index = snapshot / "model.safetensors.index.json"
+    if not index.exists():
+        return "whole" if any(path.exists() for path in snapshot.glob("*.safetensors")) else "partly"
+    shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    return "whole" if all((snapshot / shard).exists() for shard in shards) else "partly"
+
+
+def _told(name: str) -> Callable[[Any, str, str], Check]:
+    def tell(status: Any, found: str, step: str) -> Check:
+        return Check(group=GROUP, name=name, status=status, found=found, step=step)
+
+    return tell
+
+
+def _packages(recipe: Recipe) -> Iterator[Check]:
+    """What the recipe needs beyond the train extra, and the extra itself."""
+    needed = {"torch": "training", "transformers": "training", "trl": "training", "peft": "training"}
+    if recipe.model.load_in_4bit:
+        needed["bitsandbytes"] = "model.load_in_4bit"
+    if recipe.runtime.deepspeed is not None:
+        needed["deepspeed"] = "runtime.deepspeed"
+    missing = [f"{package} (for {what})" for package, what in needed.items() if version(package) is None]
+    if missing:
+        yield _told("packages")("fail", f"not installed: {', '.join(missing)}", "pip install 'tvt[train]'")
+    if recipe.model.attn_implementation == "flash_attention_2" and find_spec("flash_attn") is None:
+        step = "pip install flash-attn --no-build-isolation, or --set model.attn_implementation=sdpa"
+        yield _told("attention")("fail", "flash_attention_2 needs flash-attn, which is not installed", step)
+    for tracker in recipe.runtime.report_to:
+        module = _ALL_TRACKERS.get(tracker)
+        if module and find_spec(module) is None:
+            yield _told("trackers")("fail", f"{tracker} is not installed", f"pip install {tracker}, or drop it from report_to")
+
+
+def _deepspeed_file(recipe: Recipe) -> Iterator[Check]:
+    """Whether the DeepSpeed configuration is there, and what it would build."""
+    name = recipe.runtime.deepspeed
+    if name is None:
+        return
+    told = _told("DeepSpeed file")
+    try:
+        config = json.loads(Path(name).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        yield told("fail", f"{name}: cannot be read ({error})", "take one of recipes/deepspeed")
+        return
+    zero = config.get("zero_optimization", {}) if isinstance(config, dict) else {}
+    if zero.get("stage") == 3 and recipe.model.load_in_4bit:
+        yield told("fail", f"{name}: ZeRO-3 does not divide a model of 4 bits", "take recipes/deepspeed/zero2.json")
+    elif "optimizer" in config or any(key.startswith("offload") for key in zero):
+        step = "see DeepSpeed above for what it builds with; recipes/deepspeed builds nothing on GPUs"
+        yield told("warn", f"{name}: its optimizer or offloading builds kernels at the first start", step)
+    else:
+        yield told("ok", f"{name}: stage {zero.get('stage', 0)}", "")
+
+
+def _plan(recipe: Recipe, folder: Path) -> Iterator[Check]:
+    """Whether the study's data is here, and its disk large enough."""
+    try:
+        session = open_session(recipe, folder, planning=True)
+    except TvtError as error:
+        for line in str(error).splitlines():
+            yield _failing("data", line)
+        return
+    yield from _data(session.study)
+    tasks = session.tasks()
+    states = session.status(tasks)
+    cost = estimate(session.study, session.store, [t for t in tasks if states[t.run_id] not in ("done", "failed")])
+    if cost.disk_bytes is not None:
+        free = shutil.disk_usage(existing(folder)).free
+        found = (
+            f"{cost.training_runs} runs leave about {cost.disk_bytes / 1e9:.1f} GB of adapters, {free / 1e9:.0f} GB are free"
+        )
+        enough = cost.disk_bytes < 0.9 * free
+        yield _told("disk")("ok" if enough else "fail", found, "" if enough else "name another disk with -o")
+
+
+def _data(study: Study) -> Iterator[Check]:
+    """What is not on this machine yet; tasks that lack the same in one check."""
+    variable = offline()
+    alike: dict[tuple[str, str, bool], list[str]] = {}
+    for absent in study.missing:
+        step = f"unset {variable}, or name a local copy under 'datasets:'" if absent.fetched and variable else absent.step
+        blocked = not absent.fetched or variable is not None
+        alike.setdefault((absent.what, step, blocked), []).append(absent.of)
+    for (what, step, blocked), of in alike.items():
+        step_of = step if len(of) > 1 else step.replace("TASK", of[0])
+        yield _told("data")("fail" if blocked else "warn", f"{what}: {', '.join(of)}", step_of)
+    if not study.missing:
+        yield _told("data")("ok", f"rows and questions of {len({*study.sources, *study.targets})} tasks are here", "")
+
+
+def _precision(recipe: Recipe, devices: Sequence[dict[str, Any]]) -> Check:
+    told, dtype = _told("precision"), recipe.model.dtype
+    if dtype == "float16" and not devices:
+        return told("fail", "float16 needs a GPU", "--set model.dtype=bfloat16 or float32")
+    if dtype == "bfloat16" and any(not device["bfloat16"] for device in devices):
+        return told("fail", "bfloat16, which a GPU here does not have", "--set model.dtype=float16 or float32")
+    return told("ok", dtype + ("" if devices else " on the CPU"), "")
+
+
+def _four_bits(recipe: Recipe, devices: Sequence[dict[str, Any]]) -> Iterator[Check]:
+    if recipe.model.load_in_4bit and not devices:
+        step = "use a machine with a GPU, or --set model.load_in_4bit=false"
+        yield _told("4 bits")("warn", "4 bits without a GPU: slow, and not every CPU can", step)
+
+
+def _processes(recipe: Recipe, devices: Sequence[dict[str, Any]]) -> Iterator[Check]:
+    wanted = recipe.runtime.num_processes
+    if devices and wanted > len(devices):
+        step = f"--set runtime.num_processes={len(devices)}"
+        yield _told("processes")("fail", f"{wanted} processes a run, but {len(devices)} GPUs", step)
+
+
+def _weights(recipe: Recipe, devices: Sequence[dict[str, Any]]) -> Iterator[Check]:
+    """Whether the base model's weights fit the smallest GPU; activations and the adapter come on top."""
+    billions = parameters(recipe.model.model_name_or_path)
+    if billions is None or not devices:
+        return
+    width = FOUR_BITS if recipe.model.load_in_4bit else WIDTHS[recipe.model.dtype]
+    weights, memory = billions * 1e9 * width, min(float(device["memory"]) for device in devices)
+    found = f"weights of about {weights / 1e9:.0f} GB on GPUs of {memory / 1e9:.0f} GB"
+    if weights > 0.9 * memory:
+        step = "--set model.load_in_4bit=true, or ZeRO-3 over several GPUs (recipes/deepspeed/zero3.json)"
+        yield _told("memory")("fail", found, step)
+    elif weights > 0.6 * memory:
+        step = "if memory runs out, lower training.per_device_train_batch_size; the result stays the same"
+        yield _told("memory")("warn", found, step)
+    else:
+        yield _told("memory")("ok", found, "")
