@@ -13,7 +13,7 @@ from tvt.cli.progress_bar import progress_bar
 from tvt.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from tvt.core.question import Question
     from tvt.data.tasks import TaskManifest
@@ -197,11 +197,8 @@ def _questions(given: tuple[str, ...], limit: int | None) -> dict[str, list[Ques
 
 def _of_tasks(options: dict[str, Any]) -> dict[str, list[Question]]:
     """The questions of the tasks whose manifests were named."""
-    from itertools import islice
-
-    from tvt.core.run import Part
     from tvt.data.placing import placed
-    from tvt.data.task_questions import check_metric, choose, locate, read
+    from tvt.data.task_questions import choose
     from tvt.data.tasks import find_manifests
 
     wanted, references = options["tasks"], options["manifests"]
@@ -213,15 +210,31 @@ def _of_tasks(options: dict[str, Any]) -> dict[str, list[Question]]:
     known = placed(find_manifests(references), datasets=copies)
     own = find_manifests(references, bundled=False)
     names = list(own or known) if wanted == "all" else _named(wanted, known.values())
-    found: dict[str, list[Question]] = {}
+    return _read(choose(names, known, "--tasks"), options["limit"], report=options["report"])
+
+
+def _read(chosen: Mapping[str, TaskManifest], limit: int | None, *, report: bool) -> dict[str, list[Question]]:
+    """The questions of tasks; those about videos take a while the first time."""
+    from itertools import islice
+
+    from tvt.core.run import Part
+    from tvt.data.task_questions import check_metric, locate, read
+
+    found: dict[str, list[Question]] = {name: [] for name in chosen}
     faults: list[str] = []
-    for name, manifest in choose(names, known, "--tasks").items():
-        part: Part = "report" if options["report"] and manifest.report is not None else "evaluation"
-        try:
-            found[name] = list(islice(read(locate(manifest, part), name), options["limit"]))
-            check_metric(manifest, found[name])
-        except InputError as error:
-            faults += error.faults
+    parts: dict[str, Part] = {name: "report" if report and m.report is not None else "evaluation" for name, m in chosen.items()}
+    said = [data.questions or 0 for name, m in chosen.items() if (data := getattr(m, parts[name])) is not None]
+    done, total = 0, sum(min(count, limit or count) for count in said)
+    with progress_bar("reading questions") as progress:
+        for name, manifest in chosen.items():
+            try:
+                for question in islice(read(locate(manifest, parts[name]), name), limit):
+                    found[name].append(question)
+                    done += 1
+                    progress(done, max(done, total))
+                check_metric(manifest, found[name])
+            except InputError as error:
+                faults += error.faults
     if faults:
         raise InputError(*dict.fromkeys(faults))
     return found
