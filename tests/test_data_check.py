@@ -306,3 +306,13 @@ def test_a_task_stands_for_what_it_is_scored_on(tmp_path: Path) -> None:
     assert gallery.find(look_at(picture("p1"))) is not None
     with pytest.raises(InputError, match="names no questions"):
         gallery_of(["mine"], {"Mine": manifest.model_copy(update={"evaluation": None})})
+
+
+def test_a_task_goes_before_a_file_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "Jigsaw").mkdir()
+    write_parquet(map(asked, range(2)), tmp_path / "q.parquet")
+    write_parquet(map(asked, range(5)), tmp_path / "Jigsaw" / "q.parquet")
+    manifests = {"Jigsaw": TaskManifest(name="Jigsaw", evaluation=QuestionData(path="q.parquet"))}
+    by_name, by_path = (gallery_of([reference], manifests) for reference in ("Jigsaw", "./Jigsaw"))
+    assert (len(by_name), len(by_path)) == (2, 5)

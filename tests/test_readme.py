@@ -12,6 +12,7 @@ from pathlib import Path
 import blink_copy
 import numpy as np
 import pytest
+import raw_sources_objects
 import tiny_models
 from problems import random_matrix
 
@@ -30,7 +31,19 @@ def commands() -> list[str]:
     return [line for line in lines if line.startswith("tvt ")]
 
 
+STAND_INS = {
+    "--exclude BLINK -o data": "--exclude BLINK --dataset BLINK-Benchmark/BLINK=BLINK -o built",
+    "data/Jigsaw.parquet": "built/Jigsaw.parquet",
+    "--against BLINK": "--against BLINK --dataset BLINK-Benchmark/BLINK=BLINK",
+    "-n 1000": "-n 6",
+    "compare blink-7b jigsaw.yaml --run": "compare blink-7b jigsaw.yaml --run --randoms 1",
+}
+"""What stands in for the network and for large data."""
+
+
 def run(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    for long, short in STAND_INS.items():
+        line = line.replace(long, short)
     arguments = shlex.split(line, comments=True)[1:]
     return subprocess.run(
         [sys.executable, "-m", "tvt", *arguments],
@@ -71,6 +84,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_jsonl(questions("Counting", 20, start=1000), path / "counting-val.jsonl")
     (path / "recipe.yaml").write_text(RECIPE)
     (path / "study.yaml").write_text(STUDY)
+    (path / "recipes").mkdir()
+    (path / "recipes" / "blink-qwen2.5-vl-7b.yaml").write_text(BLINK_STUDY)
+    raw_sources_objects.make_tara(path / "TARA", 12)
     (path / "tasks").mkdir()
     for name, text in MANIFESTS.items():
         (path / "tasks" / f"{name}.yaml").write_text(text)
@@ -91,6 +107,16 @@ model: {model_name_or_path: base, dtype: float32}
 manifests: [tasks]
 sources: [Jigsaw, Counting]
 targets: [Jigsaw, Counting]
+budget: 32
+training: {per_device_train_batch_size: 16}
+"""
+BLINK_STUDY = """\
+name: blink-7b
+model: {model_name_or_path: ../base, dtype: float32}
+sources: [Jigsaw, Counting, Art_Style]
+targets: [Jigsaw, Counting, Art_Style]
+data_dir: data
+datasets: {BLINK-Benchmark/BLINK: BLINK}
 budget: 32
 training: {per_device_train_batch_size: 16}
 """

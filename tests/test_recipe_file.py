@@ -147,3 +147,14 @@ def test_recipe_check_command(tmp_path: Path) -> None:
     assert told["runs"] == 8
     assert told["recipe"]["training"]["learning_rate"] == 2e-4
     assert_refused(tvt("recipe", "check", str(tmp_path / "none.yaml")))
+
+
+def test_folders_near_the_caller_keep_their_meaning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "r.yaml").write_text(EXAMPLE.read_text())
+    monkeypatch.chdir(tmp_path)
+    assert load_recipe(Path("recipes/r.yaml"), ["data_dir=data"]).data_dir == str(tmp_path / "data")
+    (tmp_path / "recipes" / "data").mkdir()
+    assert load_recipe(Path("recipes/r.yaml"), ["data_dir=data"]).data_dir == str(tmp_path / "recipes" / "data")
+    assert load_recipe(Path("recipes/r.yaml"), ["data_dir=elsewhere"]).data_dir == "elsewhere"

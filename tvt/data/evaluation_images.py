@@ -31,8 +31,8 @@ def gallery_of(references: Sequence[str], manifests: Mapping[str, TaskManifest],
     """The images of evaluation sets.
 
     Args:
-        references: files or folders of questions; names of tasks, which stand for all that the task is scored on; names of
-            benchmarks, which stand for all their tasks.
+        references: names of benchmarks, which stand for all their tasks; names of tasks, which stand for all that the task is
+            scored on; files or folders of questions. A name goes before a path; write ``./NAME`` for the path.
         manifests: by task name.
         progress: told how many images were looked at.
 
@@ -66,10 +66,11 @@ def evaluation_parts(manifest: TaskManifest) -> list[QuestionData]:
 
 def _looks(reference: str, manifests: Mapping[str, TaskManifest]) -> Iterator[tuple[str, Look]]:
     """(where it is, how it looks) of the images of a reference."""
-    if Path(reference).exists():
-        yield from _looked_at(_of_file(Path(reference)))
+    meant = _meant(reference, manifests)
+    if isinstance(meant, Path):
+        yield from _looked_at(_of_file(meant))
         return
-    for manifest in _meant(reference, manifests):
+    for manifest in meant:
         parts = evaluation_parts(manifest)
         if not parts:
             raise InputError(f"{manifest.name}: its manifest names no questions that it is scored on; name a file of them")
@@ -77,14 +78,16 @@ def _looks(reference: str, manifests: Mapping[str, TaskManifest]) -> Iterator[tu
             yield from _of_part(part, manifest.name)
 
 
-def _meant(reference: str, manifests: Mapping[str, TaskManifest]) -> list[TaskManifest]:
-    """The task, or the tasks of the benchmark, that a name means."""
+def _meant(reference: str, manifests: Mapping[str, TaskManifest]) -> list[TaskManifest] | Path:
+    """The tasks of the benchmark, or the task, that a name means, else the file or folder."""
     of_benchmark = [found for found in manifests.values() if (found.benchmark or "").casefold() == reference.casefold()]
     if of_benchmark:
         return of_benchmark
     try:
         return [manifests[resolve_name(reference, [manifest.task() for manifest in manifests.values()], list(manifests))]]
     except KeyError as error:
+        if Path(reference).exists():
+            return Path(reference)
         raise InputError(f"{reference}: no such file, and {error.args[0]}; name a file, a task or a benchmark") from error
 
 

@@ -67,7 +67,9 @@ def model_path(name: str) -> str:
 
 
 def _near(near: Path, name: str) -> str:
-    return str((near / name).absolute()) if (near / name).exists() else name
+    """A path near the folder, or else from where tvt was called, as an absolute one; what is nowhere stays what it is."""
+    found = next((place for place in (near / name, Path(name)) if place.exists()), None)
+    return name if found is None else str(found.absolute())
 
 
 def override_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
