@@ -62,7 +62,7 @@ def command(
     from tvt.transfer.analysis import analyze
 
     matrices = load_matrices(studies, metric, unit, ceiling)
-    alike = _compare_adapters(studies) if adapters else None
+    alike = compare_adapters(studies) if adapters else None
     analysis = analyze(matrices, alpha=alpha, threshold=threshold, with_self=with_self, adapters=alike)
     if plots is not None:
         from tvt.report.plots import write_plots
@@ -79,7 +79,7 @@ def command(
     print_analysis(analysis, Console(markup=False, highlight=False, emoji=False), errors=errors)
 
 
-def _compare_adapters(studies: Sequence[str]) -> list[AdapterSimilarity]:
+def compare_adapters(studies: Sequence[str]) -> list[AdapterSimilarity]:
     """How alike every study's adapters are; raises InputError with the faults of all studies."""
     from tvt.cli.progress_bar import progress_bar
     from tvt.data.studies import find_study

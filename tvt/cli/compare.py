@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tvt.cli.judged import judge, reported_targets
 from tvt.cli.options import echo_json, json_option, note
 from tvt.cli.study import do_runs
 from tvt.errors import InputError
@@ -111,23 +112,19 @@ def _compare(
     session: Session, matrix: TransferMatrix, kept: Kept, *, all_targets: bool, do: bool, workers: int | None
 ) -> Comparison:
     """Do what is missing, if asked to, and compare."""
-    from tvt.compare.baselines import spec_of
-    from tvt.compare.engine import compare, counting_targets
     from tvt.study.comparisons import keep_comparison
-    from tvt.study.views import comparison_runs, measured
+    from tvt.study.views import comparison_runs
 
     study = session.study
-    spec = spec_of(kept.mixture)
-    targets = list(study.targets) if all_targets else [t for t in study.targets if t in counting_targets(matrix, spec)]
-    runs = list(comparison_runs(kept.entries, study.recipe.seeds).values())
+    targets = list(study.targets) if all_targets else reported_targets(session, matrix, kept)
     if do:
         keep_comparison(session.store.folder, kept)
+        runs = list(comparison_runs(kept.entries, study.recipe.seeds).values())
         do_runs(session, session.comparison_tasks(runs, targets), workers)
-    found = measured(study, session.store, kept.entries, targets)
-    if found.missing and not do:
-        note(f"{len(found.missing)} runs are missing; add --run to train and score them")
-    shared = any(study.part(target) == "evaluation" for target in targets)
-    return compare(found, kept.entries, matrix, spec, questions_shared=shared)
+    comparison = judge(session, matrix, kept, targets)
+    if comparison.missing and not do:
+        note(f"{len(comparison.missing)} runs are missing; add --run to train and score them")
+    return comparison
 
 
 def _show(comparison: Comparison, matrix: TransferMatrix, accuracy: bool) -> None:

@@ -33,6 +33,7 @@ COMMANDS: dict[str, _Entry] = {
     "study": _Entry("Measure", "tvt.cli.study", "Finetune on each task, score on all: plan, run, status."),
     "studies": _Entry("Look", "tvt.cli.studies", "List the studies that come with tvt."),
     "analyze": _Entry("Look", "tvt.cli.analyze", "Who helps whom: PGF, cliques, personas, noise."),
+    "report": _Entry("Look", "tvt.cli.report", "One HTML file that explains a study, with mixtures to choose from."),
     "select": _Entry("Choose", "tvt.cli.select", "Turn a transfer study into an optimised data mixture."),
     "predict": _Entry("Choose", "tvt.cli.predict", "Say what a given mixture would do."),
     "mix": _Entry("Use", "tvt.cli.mix", "Write a mixture as one dataset, ready to train on."),

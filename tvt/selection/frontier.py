@@ -53,11 +53,7 @@ def frontier(evidence: Evidence, spec: SelectionSpec, kind: Kind) -> tuple[Front
     Raises:
         InputError: the request itself is infeasible, or (risk) no errors are known.
     """
-    if kind == "risk":
-        plain = spec.model_copy(update={"cvar": None})
-        specs = [(risk, plain.model_copy(update={"risk": risk})) for risk in RISKS]
-    else:
-        specs = _harm_specs(evidence, spec)
+    specs = frontier_specs(evidence, spec, kind)
     points = []
     for setting, asked in specs:
         prepared = prepare(evidence, asked)
@@ -67,6 +63,18 @@ def frontier(evidence: Evidence, spec: SelectionSpec, kind: Kind) -> tuple[Front
     if not points:
         raise InputError("no point of the frontier can be reached; run the request without --frontier to see what conflicts")
     return tuple(points)
+
+
+def frontier_specs(evidence: Evidence, spec: SelectionSpec, kind: Kind) -> list[tuple[float, SelectionSpec]]:
+    """The settings of a frontier, each with the request that makes its mixture.
+
+    Raises:
+        InputError: the request is infeasible without any protection, or (harm) the evidence has no base model.
+    """
+    if kind == "harm":
+        return _harm_specs(evidence, spec)
+    plain = spec.model_copy(update={"cvar": None})
+    return [(risk, plain.model_copy(update={"risk": risk})) for risk in RISKS]
 
 
 def _harm_specs(evidence: Evidence, spec: SelectionSpec) -> list[tuple[float, SelectionSpec]]:

@@ -1,0 +1,246 @@
+"""One study as the page's JSON: every figure that a picture or its table shows, and where the study came from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tvt.core.comparison import Comparison
+from tvt.core.matrix import TransferMatrix
+from tvt.core.recipe import Recipe
+from tvt.core.scores import Score
+from tvt.data.study_folder import StudyFolder
+from tvt.report.comparison_json import comparison_json
+from tvt.report.heatmap import colour_limit
+from tvt.report.html.explorer_data import Explorer
+from tvt.report.html.numbers import nested, number, tidy
+from tvt.report.html.orders import orders, start_layout, tasks_of
+from tvt.report.labels import plain, short_labels
+from tvt.report.sentences import headline
+from tvt.transfer.aggregates import Aggregate
+from tvt.transfer.analysis import StudyAnalysis
+from tvt.transfer.noise import sign_unstable
+from tvt.transfer.standing import p_values
+
+SETS = ("positive", "negative", "positive_every_seed", "negative_every_seed")
+MOST_SETS = 12
+"""Cliques of one kind that the graph's list offers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudySource:
+    """What is known of a study beside its matrix, to tell where it came from; all of it may be missing."""
+
+    reference: str
+    """What the person wrote."""
+    folder: StudyFolder | None = None
+    recipe: Recipe | None = None
+    versions: tuple[str, ...] = ()
+    """Of the programs that its runs were made with, e.g. ``torch 2.8.0``."""
+    explorer: Explorer | None = None
+    comparisons: tuple[tuple[str, Comparison], ...] = ()
+    """Name and result."""
+    problems: tuple[str, ...] = ()
+    """What should be in the report and could not be had, one sentence each."""
+
+
+def study_data(study: StudyAnalysis, source: StudySource) -> dict[str, Any]:
+    """One entry of the page's ``studies``.
+
+    Positions (of sources, targets, runs) index the arrays; ``tasks`` names both sides. ``pgf`` holds the cells: ``mean``,
+    ``seSeed``, ``seItem``, ``p`` (sources, targets), ``runs`` and ``after`` (runs, sources, targets), ``base``
+    (runs, targets), ``questions`` (targets), ``unstable`` and ``stands`` (1 help, -1 harm, 0 neither), and ``reasons``, the
+    reason of every missing cell as ``"run|source|target": text`` (positions). Unknown figures are ``null``.
+    """
+    matrix = study.matrix
+    return {
+        "name": study.name,
+        "model": matrix.model,
+        "parameters": matrix.parameters,
+        "metric": matrix.metric,
+        "runs": list(matrix.runs),
+        "tasks": _tasks(matrix),
+        "sources": [tasks_of(matrix).index(name) for name in matrix.sources],
+        "targets": [tasks_of(matrix).index(name) for name in matrix.targets],
+        "headline": headline(study).removeprefix(f"{study.name}: "),
+        "standing": _standing(study),
+        "pgf": _cells(study, source.folder),
+        "orders": orders(study),
+        "layout": start_layout(matrix),
+        "cliques": _cliques(study),
+        "transferability": _aggregate(study.transferability),
+        "malleability": _aggregate(study.malleability),
+        "noise": _noise(study),
+        "groups": {grouping.by: tidy(grouping.to_json()) for grouping in study.groups},
+        "doses": None if study.doses is None else tidy(study.doses.to_json()),
+        "adapters": None if study.adapters is None else tidy(study.adapters.to_json()),
+        "explorer": None if source.explorer is None else _explorer(source.explorer),
+        "comparisons": [{"name": name, **tidy(comparison_json(found))} for name, found in source.comparisons],
+        "provenance": _provenance(matrix, source),
+    }
+
+
+def _tasks(matrix: TransferMatrix) -> list[dict[str, Any]]:
+    labels, known = short_labels(matrix), {task.name: task for task in matrix.tasks}
+    return [
+        {
+            "name": name,
+            "label": plain(name),
+            "short": labels[name],
+            "level": known[name].level if name in known else None,
+            "granularity": known[name].granularity if name in known else None,
+            "options": known[name].options if name in known else None,
+            "ceiling": known[name].ceiling if name in known else 1.0,
+        }
+        for name in tasks_of(matrix)
+    ]
+
+
+def _cells(study: StudyAnalysis, folder: StudyFolder | None) -> dict[str, Any]:
+    matrix = study.matrix
+    p = p_values(matrix)
+    off = np.where(matrix.self_cells, np.nan, matrix.mean)
+    return {
+        "limit": number(colour_limit(off if np.isfinite(off).any() else matrix.mean)),
+        "mean": nested(matrix.mean),
+        "seSeed": nested(matrix.seed_error),
+        "seItem": nested(matrix.item_error),
+        "itemErrors": nested(matrix.item_errors, 4),
+        "p": None if p is None else nested(p, 4),
+        "runs": nested(matrix.values),
+        "after": nested(matrix.after, 6),
+        "base": nested(matrix.base, 6),
+        "questions": _questions(matrix, () if folder is None else folder.scores),
+        "unstable": sign_unstable(matrix.values).astype(int).tolist(),
+        "stands": _stands(study),
+        "reasons": _reasons(matrix),
+    }
+
+
+def _questions(matrix: TransferMatrix, scores: Sequence[Score]) -> list[int | None]:
+    """Questions of every target; ``None`` where they are not known or differ between evaluations."""
+    totals: dict[str, set[int | None]] = {}
+    for score in scores:
+        totals.setdefault(score.target, set()).add(score.total)
+    found = [totals.get(target, set()) for target in matrix.targets]
+    return [next(iter(of)) if len(of) == 1 else None for of in found]
+
+
+def _stands(study: StudyAnalysis) -> list[list[int]] | None:
+    if study.standing is None:
+        return None
+    helps, harms, own = set(study.standing.helps), set(study.standing.harms), set(study.standing.own)
+    helps |= {(task, task) for task in own}
+    sources, targets = study.matrix.sources, study.matrix.targets
+    return [[((s, t) in helps) - ((s, t) in harms) for t in targets] for s in sources]
+
+
+def _reasons(matrix: TransferMatrix) -> dict[str, str]:
+    found = {}
+    for k, i, j in np.argwhere(np.isnan(matrix.values)).tolist():
+        cell = (matrix.runs[k], matrix.sources[i], matrix.targets[j])
+        found[f"{k}|{i}|{j}"] = matrix.reasons.get(cell, "not measured")
+    return found
+
+
+def _standing(study: StudyAnalysis) -> dict[str, Any] | None:
+    of = study.standing
+    if of is None:
+        return None
+    counts = {"helps": len(of.helps), "harms": len(of.harms), "own": len(of.own)}
+    return {**counts, "tested": of.tested, "ownTested": of.own_tested}
+
+
+def _cliques(study: StudyAnalysis) -> list[dict[str, Any]]:
+    """The largest sets of tasks that all help, or all harm, each other; those of two say no more than an edge."""
+    names = tasks_of(study.matrix)
+    return [
+        {"kind": kind, "of": len(study.cliques[kind].members), "tasks": [names.index(task) for task in members]}
+        for kind in SETS
+        if study.cliques[kind].size > 2
+        for members in study.cliques[kind].members[:MOST_SETS]
+    ]
+
+
+def _aggregate(of: Aggregate) -> dict[str, Any]:
+    """Both signs with their standard error from runs and questions together (one that is not known counts as 0)."""
+    found: dict[str, Any] = {"positive": nested(of.positive), "negative": nested(of.negative)}
+    for sign in ("positive", "negative"):
+        seed, item = getattr(of, f"{sign}_error"), getattr(of, f"{sign}_item_error")
+        both = np.sqrt(np.nan_to_num(seed) ** 2 + np.nan_to_num(item) ** 2)
+        found[f"{sign}Error"] = nested(np.where(np.isnan(seed) & np.isnan(item), np.nan, both))
+    return found
+
+
+def _noise(study: StudyAnalysis) -> dict[str, Any]:
+    of = study.noise
+    return {
+        "runs": of.runs,
+        "cells": of.cells,
+        "missing": of.missing,
+        "flips": len(of.sign_flips),
+        "reliability": number(of.reliability),
+        "itemShare": number(of.item_share),
+        "runSd": number(of.run_sd_median),
+    }
+
+
+def _explorer(of: Explorer) -> dict[str, Any]:
+    return {
+        "requests": list(of.requests),
+        "leftOut": [plain(name) for name in of.left_out],
+        "kappa": of.kappa,
+        "budget": of.budget,
+        "confidence": of.confidence,
+    }
+
+
+def _provenance(matrix: TransferMatrix, source: StudySource) -> dict[str, Any]:
+    manifest = None if source.folder is None else source.folder.manifest
+    return {
+        "reference": source.reference,
+        "digest": matrix.digest(),
+        "budget": matrix.budget,
+        "counts": None if manifest is None else manifest.counts,
+        "text": None if manifest is None else manifest.provenance,
+        "recipe": None if source.recipe is None else _recipe(source.recipe),
+        "versions": list(source.versions),
+        "failures": _failures(matrix),
+        "problems": list(source.problems),
+    }
+
+
+def _recipe(recipe: Recipe) -> dict[str, str]:
+    """What the runs were made with, field by field; places of files are left out."""
+    told: Mapping[str, Any] = recipe.model_dump(
+        mode="json", exclude={"manifests", "datasets", "data_dir", "runtime", "sources", "targets"}
+    )
+    flat: dict[str, str] = {}
+    for name, value in told.items():
+        if isinstance(value, dict):
+            flat |= {f"{name}.{key}": _text(item) for key, item in value.items() if item is not None}
+        elif value is not None:
+            flat[name] = _text(value)
+    return flat
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_text, value))
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
+
+def _failures(matrix: TransferMatrix) -> list[dict[str, Any]]:
+    """Missing cells by run, source and reason, those of one run together; a run that has no cell at all is told as a whole."""
+    counted: Counter[tuple[str, str, str]] = Counter()
+    for k, i, j in np.argwhere(np.isnan(matrix.values)).tolist():
+        run, source, target = matrix.runs[k], matrix.sources[i], matrix.targets[j]
+        counted[run, source, matrix.reasons.get((run, source, target), "not measured")] += 1
+    return [
+        {"run": run, "source": plain(source), "reason": reason, "cells": cells, "whole": cells == len(matrix.targets)}
+        for (run, source, reason), cells in counted.items()
+    ]
