@@ -106,7 +106,7 @@ def test_updates_are_those_of_peft(tmp_path: Path, rslora: bool) -> None:
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ({"use_dora": True}, "is a DoRA adapter (use_dora=true); only updates of plain LoRA adapters can be compared"),
+        ({"use_dora": True}, "is a DoRA adapter (use_dora=true); only plain LoRA adapters can be compared or merged"),
         ({"modules_to_save": ["lm_head"]}, 'trains whole modules beside the LoRA ones (modules_to_save=["lm_head"])'),
         ({"peft_type": "IA3"}, "is a IA3 adapter"),
         ({"bias": "all"}, "trains biases (bias=all)"),

@@ -140,11 +140,10 @@ def test_half_a_delta_is_linear_in_the_weight(llava: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"use_dora": True}, "use_dora=True"),
+        ({"use_dora": True}, "use_dora=true"),
         ({"bias": "lora_only"}, "trains biases"),
-        ({"rank_pattern": {"q_proj": 2}}, "rank_pattern"),
         ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
-        ({"init_lora_weights": "pissa"}, "changes the base model"),
+        ({"init_lora_weights": "pissa"}, "changes the base model itself"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -155,6 +154,14 @@ def test_what_is_no_plain_lora_is_refused(llava: Path, tmp_path: Path, settings:
     assert told in str(caught.value)
     assert all(str(odd) in fault and "\n" not in fault for fault in caught.value.faults)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["odd", "plain"], "nothing half-made is left"
+
+
+def test_ranks_and_scales_of_single_layers_are_kept(llava: Path, tmp_path: Path) -> None:
+    one = adapter(llava, tmp_path / "a", 1, rank_pattern={"q_proj": 2}, alpha_pattern={"v_proj": 7})
+    other = adapter(llava, tmp_path / "b", 2)
+    folder = merge_adapters(config(llava), {one: 0.5, other: 0.5}, tmp_path / "m")
+    wanted = summed(llava, {one: 0.5, other: 0.5})
+    assert torch.allclose(merged_logits(llava, folder), wanted, rtol=1e-5, atol=1e-5 * float(wanted.abs().max()))
 
 
 def test_other_layers_are_refused(llava: Path, tmp_path: Path) -> None:

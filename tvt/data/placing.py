@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tvt.data.tasks import MINIATURE, QuestionData, TaskManifest
 from tvt.errors import InputError, suggest
+from tvt.io.names import file_name
 
 PARTS = ("training", "evaluation", "report")
 
@@ -50,7 +50,7 @@ def _placed(manifest: TaskManifest, copies: Mapping[str, str], data_dir: str | N
         if data.dataset is not None and data.dataset in copies
     }
     if manifest.training is None and data_dir is not None:
-        name = re.sub(r"[^\w.-]+", "_", manifest.name)
+        name = file_name(manifest.name)
         places = [Path(data_dir) / f"{name}{end}" for end in (".parquet", ".jsonl", "")]
         found = next((place for place in places if place.exists()), None)
         if found is not None:

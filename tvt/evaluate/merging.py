@@ -13,7 +13,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,34 +23,18 @@ from tvt.core.recipe import ModelConfig
 from tvt.errors import InputError, needs_train_extra
 from tvt.evaluate.identity import CheckedAdapter, check_adapter
 from tvt.io import atomic
-from tvt.io.adapter_file import CONFIG, WEIGHTS, check_weights, write_record
-
-_PREFIX, _A, _B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
-
-# Fields of an adapter's configuration that do not change what it adds to the weights, or that are read here.
-_READ = {"peft_type", "r", "lora_alpha", "use_rslora", "bias", "init_lora_weights", "task_type", "target_modules"}
-_HARMLESS = {
-    *("auto_mapping", "base_model_name_or_path", "revision", "peft_version", "inference_mode", "lora_dropout"),
-    *("megatron_core", "qalora_group_size", "exclude_modules", "layers_pattern", "layers_to_transform", "runtime_config"),
-}
-_PLAIN_STARTS = (True, False, "gaussian", "eva", "orthogonal")
-"""Ways to begin an adapter that leave the base model as it is; others (PiSSA, OLoRA, CorDA, LoftQ) change it."""
+from tvt.io.adapter_file import CONFIG, WEIGHTS, check_weights, read_config, write_record
+from tvt.io.lora_file import LoraFile, open_lora, tensor_names
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Part:
-    """One adapter of a merge; its tensors by the name of the module that they adapt."""
+    """One adapter of a merge."""
 
     adapter: CheckedAdapter
     weight: float
-    scale: float
-    rank: int
+    lora: LoraFile
     task_type: str | None
-    shapes: Mapping[str, tuple[int, ...]]
-
-    @property
-    def modules(self) -> set[str]:
-        return {name.removesuffix(_A).removesuffix(_B) for name in self.shapes}
 
 
 def merge_adapters(base: ModelConfig, adapters: Mapping[Path, float], output: Path) -> Path:
@@ -127,46 +111,14 @@ def _copy(adapter: CheckedAdapter, fresh: Path) -> dict[str, tuple[int, ...]]:
 
 
 def _read(adapter: CheckedAdapter, weight: float) -> _Part:
-    """An adapter's scale and shapes, if a sum with it can be exact."""
-    config = json.loads((adapter.folder / CONFIG).read_text(encoding="utf-8"))
-    shapes = check_weights(adapter.folder / WEIGHTS)
-    faults = [f"{adapter.name}: {reason}, so a weighted sum with it is not exact" for reason in _reasons(config, shapes)]
-    if faults:
-        raise InputError(*(f"{fault}; merge plain LoRA adapters only" for fault in faults))
-    rank, alpha = int(config["r"]), float(config["lora_alpha"])
-    return _Part(
-        adapter=adapter,
-        weight=weight,
-        scale=alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank,
-        rank=rank,
-        task_type=config.get("task_type"),
-        shapes=shapes,
-    )
-
-
-def _reasons(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> Iterator[str]:
-    """Why an adapter is more than ``s B A`` on some linear layers."""
-    kind = config.get("peft_type")
-    if kind != "LORA":
-        yield f"is a {kind} adapter"
-        return
-    if config.get("bias", "none") != "none":
-        yield f"trains biases (bias={config['bias']})"
-    if config.get("init_lora_weights", True) not in _PLAIN_STARTS:
-        yield f"changes the base model (init_lora_weights={config['init_lora_weights']})"
-    for name in sorted(config.keys() - _READ - _HARMLESS):
-        if config[name] not in (None, False, {}, []):
-            yield f"is no plain LoRA ({name}={config[name]})"
-    rank = config.get("r")
-    for name, shape in sorted(shapes.items()):
-        place = 0 if name.endswith(_A) else 1
-        if not name.startswith(_PREFIX) or not name.endswith((_A, _B)) or len(shape) != 2:
-            yield f"holds {name}"
-        elif shape[place] != rank:
-            yield f"{name} has rank {shape[place]}, not {rank}"
-        else:
-            continue
-        return
+    """An adapter's header, if a sum with it can be exact."""
+    check_weights(adapter.folder / WEIGHTS)
+    config = read_config(adapter.folder)
+    if config.get("fan_in_fan_out"):
+        raise InputError(f"{adapter.name}: adapts layers whose weights lie transposed; merge adapters of linear layers only")
+            f"{adapter.name}: adapts layers that hold their weights transposed; merge adapters of linear layers only"
+        )
+    return _Part(adapter=adapter, weight=weight, lora=open_lora(adapter.folder), task_type=config.get("task_type"))
 
 
 def _write(base: ModelConfig, parts: Sequence[_Part], fresh: Path) -> dict[str, tuple[int, ...]]:
@@ -180,13 +132,14 @@ def _write(base: ModelConfig, parts: Sequence[_Part], fresh: Path) -> dict[str, 
     tensors = {}
     with ExitStack() as stack:
         files = [stack.enter_context(opener(str(p.adapter.folder / WEIGHTS), "pt")) for p in parts]
-        for name in sorted(parts[0].modules):
-            below = [file.get_tensor(name + _A).float() for file in files]
+        for module in parts[0].lora.modules:
+            a, b = tensor_names(module)
+            below = [file.get_tensor(a).float() for file in files]
             beside = [
-                (file.get_tensor(name + _B).double() * (p.weight * p.scale)).float()
+                (file.get_tensor(b).double() * (p.weight * p.lora.scales[module])).float()
                 for p, file in zip(parts, files, strict=True)
             ]
-            tensors[name + _A], tensors[name + _B] = torch.cat(below, 0), torch.cat(beside, 1)
+            tensors[a], tensors[b] = torch.cat(below, 0), torch.cat(beside, 1)
     save_file(tensors, str(fresh / WEIGHTS), metadata={"format": "pt"})
     atomic.write_text(fresh / CONFIG, json.dumps(_config(base, parts), indent=2, sort_keys=True) + "\n")
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
@@ -197,23 +150,24 @@ def _check_fit(parts: Sequence[_Part]) -> None:
     first, faults = parts[0], []
     for part in parts[1:]:
         name, other = part.adapter.name, first.adapter.name
-        apart = sorted(part.modules ^ first.modules)
-        if apart or part.shapes.keys() != first.shapes.keys():
-            example = f", e.g. {apart[0].removeprefix(_PREFIX)}" if apart else ""
-            faults.append(f"{name}: adapts other layers than {other}{example}; merge adapters with the same target modules")
+        apart = sorted({*part.lora.modules} ^ {*first.lora.modules})
+        if apart:
+            faults.append(
+                f"{name}: adapts other layers than {other}, e.g. {apart[0]}; merge adapters with the same target modules"
+            )
             continue
-        for key in sorted(part.shapes):
-            place = 1 if key.endswith(_A) else 0
-            if part.shapes[key][place] != first.shapes[key][place]:
-                faults.append(f"{name}: {key} has another width than in {other}; merge adapters of the same base model")
-                break
+        wider = [module for module in part.lora.modules if part.lora.shape(module) != first.lora.shape(module)]
+        if wider:
+            faults.append(f"{name}: {wider[0]} has another width than in {other}; merge adapters of the same base model")
     if faults:
         raise InputError(*faults)
 
 
 def _config(base: ModelConfig, parts: Sequence[_Part]) -> dict[str, Any]:
     """No more than what says what the adapter is: versions of PEFT in it would make the same merge another adapter."""
-    rank = sum(part.rank for part in parts)
+    ranks = {module: sum(part.lora.rank(module) for part in parts) for module in parts[0].lora.modules}
+    rank = max(ranks.values())
+    others = {module: own for module, own in ranks.items() if own != rank}
     return {
         "peft_type": "LORA",
         "task_type": parts[0].task_type,
@@ -221,8 +175,9 @@ def _config(base: ModelConfig, parts: Sequence[_Part]) -> dict[str, Any]:
         "revision": base.revision,
         "r": rank,
         "lora_alpha": rank,
+        **({"rank_pattern": others, "alpha_pattern": others} if others else {}),
         "lora_dropout": 0.0,
         "bias": "none",
         "inference_mode": True,
-        "target_modules": sorted(name.removeprefix(_PREFIX) for name in parts[0].modules),
+        "target_modules": list(parts[0].lora.modules),
     }

@@ -59,6 +59,10 @@ class LoraFile:
         a, b = (self.entries[f"{_PREFIX}{module}{end}"]["shape"] for end in (_A, _B))
         return int(b[0]), int(a[1])
 
+    def rank(self, module: str) -> int:
+        """Rank of a module's update."""
+        return int(self.entries[f"{_PREFIX}{module}{_A}"]["shape"][0])
+
     def read(self, module: str) -> LowRank | None:
         """The update of a module; ``None`` where the adapter leaves it as it is."""
         if module not in self.scales:
@@ -78,6 +82,11 @@ class LoraFile:
         return found
 
 
+def tensor_names(module: str) -> tuple[str, str]:
+    """What the matrices A and B of a module are called in the file."""
+    return f"{_PREFIX}{module}{_A}", f"{_PREFIX}{module}{_B}"
+
+
 def open_lora(folder: Path) -> LoraFile:
     """Look at an adapter's configuration and header. Its bytes are :func:`tvt.io.adapter_file.verify_adapter`'s to check.
 
@@ -87,7 +96,7 @@ def open_lora(folder: Path) -> LoraFile:
     """
     config = read_config(folder)
     entries, start = read_header(folder / WEIGHTS)
-    faults = [f"{folder}: {reason}; only updates of plain LoRA adapters can be compared" for reason in _reasons(config)]
+    faults = [f"{folder}: {reason}; only plain LoRA adapters can be compared or merged" for reason in _reasons(config)]
     faults = faults or [f"{folder / WEIGHTS}: {reason}" for reason in _misfits(entries)]
     if faults:
         raise InputError(*faults)
@@ -136,7 +145,7 @@ def _misfits(entries: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
             if odd
             else "holds no tensor"
         )
-        yield f"{what}; only updates of plain LoRA adapters can be compared"
+        yield f"{what}; only plain LoRA adapters can be compared or merged"
         return
     for module in sorted(_modules(entries)):
         a, b = (entries.get(f"{_PREFIX}{module}{end}") for end in (_A, _B))
