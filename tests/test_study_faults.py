@@ -104,7 +104,7 @@ def test_missing_images_and_bad_rows_are_refused_before_anything_runs(world: Wor
     assert len(faults) == 4, told.stderr
     assert any("alpha-train.jsonl" in line and lines[4]["images"][0] in line for line in faults)
     assert any("alpha-train.jsonl" in line and "answer 'Z' is not one of A, B, C, D" in line for line in faults)
-    assert any("beta-train.jsonl" in line and "the list is empty" in line for line in faults)
+    assert any("beta-train.jsonl" in line and "the list of options is empty" in line for line in faults)
     assert any("gamma-select.parquet: no such file" in line for line in faults)
     assert not (tmp_path / "study").exists()
 
