@@ -116,8 +116,6 @@ def _read(adapter: CheckedAdapter, weight: float) -> _Part:
     config = read_config(adapter.folder)
     if config.get("fan_in_fan_out"):
         raise InputError(f"{adapter.name}: adapts layers whose weights lie transposed; merge adapters of linear layers only")
-            f"{adapter.name}: adapts layers that hold their weights transposed; merge adapters of linear layers only"
-        )
     return _Part(adapter=adapter, weight=weight, lora=open_lora(adapter.folder), task_type=config.get("task_type"))
 
 
