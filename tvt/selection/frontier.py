@@ -111,16 +111,21 @@ def _left_out(evidence: Evidence, spec: SelectionSpec) -> tuple[str, ...]:
     return tuple(s for s in evidence.sources if s not in allowed)
 
 
+def gain_error(prepared: Prepared, weights: Floats) -> float:
+    """Standard error of the counting targets' mean gain at ``weights`` (S,), as the risk term has it."""
+    scales = np.sqrt((prepared.response.filled_errors**2) @ prepared.request.weights**2)
+    return float(np.linalg.norm(scales * weights))
+
+
 def _point(prepared: Prepared, weights: Floats, setting: float) -> FrontierPoint:
     request, response = prepared.request, prepared.response
     gains = response.gains(weights)
-    scales = np.sqrt((response.filled_errors**2) @ request.weights**2)
     counts = round_to_counts(weights, prepared.spec.budget, caps=np.minimum(request.caps, 1.0), floors=request.floors)
     lowest = int(np.argmin(gains))
     return FrontierPoint(
         setting=setting,
         gain=float(gains @ request.weights),
-        error=float(np.linalg.norm(scales * weights)),
+        error=gain_error(prepared, weights),
         worst=float(gains[lowest]),
         worst_target=request.targets[lowest],
         weights=dict(zip(request.sources, map(float, weights), strict=True)),

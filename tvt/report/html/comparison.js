@@ -35,7 +35,7 @@ function comparisonParts(study, of) {
   const draw = (target) => fill(box, el("div", { class: "pair" }, gainsPlot(study, of, target, label), differencePlot(study, of, target, label)));
   draw(null);
   return [
-    el("div", { class: "verdict" }, of.sentences.map((text) => el("p", { dir: "auto", text }))),
+    el("div", { class: "verdict" }, of.sentences.map((text) => el("p", {}, sentence(text, study.tasks)))),
     el("div", { class: "controls" }, picker("Measured on", targets.map((target, at) => ({ value: String(at), text: label(target) })), "0", (at) => draw(targets[Number(at)]), "measured")),
     box,
     promisePlot(of, label),
@@ -117,10 +117,15 @@ function promisePlot(of, label) {
   ];
 }
 
+/** "overrated by 0.04", or underrated. */
+function optimism(value) {
+  return `${value < 0 ? "underrated" : "overrated"} by ${plainNumber(Math.abs(value))}`;
+}
+
 function promiseText(of) {
   const parts = [];
   if (of.rank !== null) parts.push(`Rank correlation ${signed(of.rank)} over ${many(of.points.length, "point")}.`);
   if (of.covered !== null) parts.push(`${percent(of.covered, 0)} of the results lie in their predicted interval (${percent(of.confidence, 0)} would be honest).`);
-  if (of.optimism_selected !== null) parts.push(`The selected mixture's gain was overrated by ${signed(of.optimism_selected)} on average${of.optimism_others === null ? "" : `, that of the others by ${signed(of.optimism_others)}`}.`);
+  if (of.optimism_selected !== null) parts.push(`On average the selected mixture's gain was ${optimism(of.optimism_selected)}${of.optimism_others === null ? "" : `, those of the others ${optimism(of.optimism_others)}`}.`);
   return [...parts, ...of.notes].join(" ");
 }

@@ -44,7 +44,7 @@ function cellDetails(study, i, j) {
       fact("Error from runs", pgf.seSeed[i][j] === null ? "not known" : `± ${plainNumber(pgf.seSeed[i][j], 3)}`),
       fact("Error from questions", pgf.seItem[i][j] === null ? "not known" : `± ${plainNumber(pgf.seItem[i][j], 3)}`),
       fact("Sign", stability(study, i, j)),
-      fact("Beyond the noise", !pgf.p || pgf.p[i][j] === null ? "not known" : `${stands ? "yes" : "no"} (p = ${pText(pgf.p[i][j])} by itself)`),
+      fact("Beyond the noise", !pgf.p || pgf.p[i][j] === null ? "not known" : `${stands ? "yes" : "no"} (${pEquals(pgf.p[i][j])} by itself)`),
     ),
     runTable(study, i, j),
     partial(study, i, j),

@@ -53,6 +53,16 @@ function isolated(text, most) {
   return `\u2068${cut(text, most)}\u2069`;
 }
 
+/** A sentence with names in it: a name that runs, or might run, from right to left is isolated from the rest. */
+function sentence(text, tasks) {
+  const odd = tasks.map((task) => task.label).filter((label) => /[\u0590-\u08ff\u200e\u200f\u202a-\u202e\u2066-\u2069\ufb1d-\ufdff\ufe70-\ufefc]/.test(label));
+  let parts = [typeset(text)];
+  for (const label of odd.sort((a, b) => b.length - a.length)) {
+    parts = parts.flatMap((part) => (typeof part === "string" ? part.split(label).flatMap((piece, at) => (at ? [el("bdi", { text: label }), piece] : [piece])) : [part]));
+  }
+  return parts;
+}
+
 /** A number with a proper minus, or a dash where it is not known. */
 function plainNumber(value, digits = 2) {
   if (value === null || value === undefined) return DASH;
@@ -67,6 +77,11 @@ function signed(value, digits = 2) {
   return Number(value.toFixed(digits)) > 0 ? `+${text}` : text;
 }
 
+/** A sentence that was made for a terminal, with a proper minus and times. */
+function typeset(text) {
+  return text.replace(/(?<=[\s(])-(?=\d)/g, "\u2212").replace(/(?<=\d \w+) x (?=\d)/g, " × ").replaceAll("<=", "≤");
+}
+
 /** A share as a percentage. */
 function percent(value, digits = 1) {
   return value === null || value === undefined ? DASH : `${plainNumber(100 * value, digits)}%`;
@@ -76,6 +91,11 @@ function percent(value, digits = 1) {
 function pText(value) {
   if (value === null || value === undefined) return DASH;
   return value < 0.0001 ? "< 0.0001" : value.toPrecision(2);
+}
+
+/** A p-value as an equation. */
+function pEquals(value) {
+  return value !== null && value < 0.0001 ? "p < 0.0001" : `p = ${pText(value)}`;
 }
 
 /** A count that may be a sum of credits. */

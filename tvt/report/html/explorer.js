@@ -6,12 +6,18 @@ const CARE = {
     about: "how many standard errors of the gain are given up for safety",
     ends: ["most gain", "most certain"],
     setting: (value) => `${plainNumber(value, 2)} standard errors given up`,
+    axis: "standard error of the predicted gain",
+    place: (point) => point.error,
+    caption: "Each dot is a mixture: its predicted gain on what was asked for, against how uncertain that is.",
   },
   harm: {
     title: "harm",
     about: "the least gain that every target must be predicted to keep",
     ends: ["most gain", "least harm"],
-    setting: (value) => `no target predicted below ${signed(value, 3)}`,
+    setting: (value) => `no target predicted below ${signed(value, 4)}`,
+    axis: "worst predicted gain of any target",
+    place: (point) => worst(point)[1],
+    caption: "Each dot is a mixture: its predicted gain on what was asked for, against the worst predicted gain of any target.",
   },
 };
 
@@ -87,7 +93,7 @@ function frontierView(study, request, view, points, byName) {
       el("p", { class: "slide-told" }, setting, el("span", { class: "hint" }, ` (${care.about})`)),
     ),
     out,
-    framed("What care costs", chart, "Each dot is a mixture: its predicted gain on what was asked for, against the worst predicted gain of any target.", null),
+    framed("What care costs", chart, care.caption, null),
     tableBehind(() => dataTable("Mixtures along the slider", ["setting", "gain", "worst target", "mixture"], rows), "all mixtures along the slider"),
   ];
 }
@@ -104,8 +110,9 @@ function mixtureText(point, byName) {
 function frontierChart(points, view) {
   return responsive((width) => {
     const ys = points.map((point) => point.gain);
-    const xs = points.map((point) => worst(point)[1]);
-    const { drawing, px, py } = axes(width, 240, { ...span(xs, false), title: "worst predicted gain of any target" }, { ...span(ys, false), title: "predicted gain" }, "Predicted gain against the worst predicted gain");
+    const care = CARE[view.kind];
+    const xs = points.map(care.place);
+    const { drawing, px, py } = axes(width, 240, { ...span(xs, false), title: care.axis }, { ...span(ys, false), title: "predicted gain" }, `Predicted gain against the ${care.axis}`);
     drawing.append(svg("polyline", { class: "trend quiet", points: points.map((_, at) => `${px(xs[at])},${py(ys[at])}`).join(" ") }));
     points.forEach((_, at) => drawing.append(svg("circle", { class: at === view.at ? "point chosen" : "point quiet", cx: px(xs[at]), cy: py(ys[at]), r: at === view.at ? 7 : 4 })));
     return drawing;

@@ -13,13 +13,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Mixture
-from tvt.core.selection import ALL, DEFAULT_KAPPA, SelectionSpec
+from tvt.core.selection import ALL, SelectionSpec
 from tvt.errors import InputError
 from tvt.report.html.numbers import number
 from tvt.selection.engine import finish
-from tvt.selection.frontier import Kind, frontier_specs
+from tvt.selection.frontier import Kind, frontier_specs, gain_error
+from tvt.selection.kappa import Curvature
 from tvt.selection.prepare import prepare
 
 KINDS: tuple[Kind, ...] = ("risk", "harm")
@@ -49,8 +52,8 @@ def explore(matrix: TransferMatrix, reference: Sequence[str], targets: Sequence[
     """Solve every frontier of a study.
 
     A request is ``{"target": name or None, "frontiers": {kind: {"points": [...]} or {"reason": text}}}``. A point holds
-    ``setting``, ``verdict``, ``gain`` (mean over the counting targets), ``weights`` and ``counts`` (by source, those above 0),
-    ``predicted`` (by target: gain, low, high) and ``command`` (the arguments of ``tvt``).
+    ``setting``, ``verdict``, ``gain`` (mean over the counting targets) and its ``error``, ``weights`` and ``counts`` (by
+    source, those above 0), ``predicted`` (by target: gain, low, high) and ``command``.
 
     Args:
         matrix: the study.
@@ -78,10 +81,14 @@ def explore(matrix: TransferMatrix, reference: Sequence[str], targets: Sequence[
     return Explorer(
         requests=tuple(requests),
         left_out=tuple(t for t in measured if t not in chosen),
-        kappa=f"kappa {DEFAULT_KAPPA:g}, an assumption" if curvature is None else curvature.told,
+        kappa="in proportion" if curvature is None else _told(curvature),
         budget=settled.spec.budget,
         confidence=settled.spec.confidence,
     )
+
+
+def _told(curvature: Curvature) -> str:
+    return f"{curvature.told}, an assumption" if curvature.origin == "assumed" else curvature.told
 
 
 def _measured(matrix: TransferMatrix) -> tuple[str, ...]:
@@ -118,11 +125,13 @@ def _typable(setting: float, spec: SelectionSpec, kind: Kind) -> tuple[float, Se
 
 
 def _point(matrix: TransferMatrix, spec: SelectionSpec, setting: float, reference: Sequence[str]) -> dict[str, Any] | None:
-    answer = finish(prepare(matrix, spec))
+    prepared = prepare(matrix, spec)
+    answer = finish(prepared)
     verdict = getattr(answer, "verdict", None)
     if verdict == "nothing_helps":
         spec = spec.model_copy(update={"anyway": True})
-        answer = finish(prepare(matrix, spec))
+        prepared = prepare(matrix, spec)
+        answer = finish(prepared)
     if not isinstance(answer, Mixture):
         return None
     counting = spec.targets or dict.fromkeys(answer.predicted, 1.0)
@@ -131,6 +140,7 @@ def _point(matrix: TransferMatrix, spec: SelectionSpec, setting: float, referenc
         "setting": setting,
         "verdict": verdict,
         "gain": number(sum(gains) / len(gains)),
+        "error": number(gain_error(prepared, np.array([answer.weights[source] for source in prepared.request.sources]))),
         "weights": {source: number(weight, 6) for source, weight in answer.weights.items() if weight > 0},
         "counts": {source: count for source, count in answer.counts.items() if count > 0},
         "predicted": {t: [number(p.gain, 4), number(p.low, 4), number(p.high, 4)] for t, p in answer.predicted.items()},

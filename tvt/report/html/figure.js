@@ -51,7 +51,7 @@ function legend(...keys) {
  * from a value to its place.
  */
 function axes(width, height, x, y, label) {
-  const box = { left: 52, right: 16, top: 14, bottom: 44 };
+  const box = { left: 62, right: 16, top: 14, bottom: 44 };
   const scale = (axis, from, to) => {
     const move = axis.log ? Math.log : (value) => value;
     const [low, high] = [move(axis.low), move(axis.high)];
@@ -75,7 +75,7 @@ function axes(width, height, x, y, label) {
   }
   drawing.append(
     svg("text", { class: "axis", x: (box.left + width - box.right) / 2, y: height - 6, "text-anchor": "middle", text: x.title }),
-    svg("text", { class: "axis", x: 0, y: 0, transform: `translate(13 ${(box.top + height - box.bottom) / 2}) rotate(-90)`, "text-anchor": "middle", text: y.title }),
+    svg("text", { class: "axis", x: 0, y: 0, transform: `translate(12 ${(box.top + height - box.bottom) / 2}) rotate(-90)`, "text-anchor": "middle", text: y.title }),
   );
   return { drawing, px, py };
 }

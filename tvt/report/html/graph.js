@@ -1,6 +1,10 @@
 /* The task-transfer graph: a drawing that can be dragged, and walked with the keyboard. */
 
-const GRAPH = { width: 900, height: 620, margin: 70 };
+/** The drawing's own units; on a phone it is narrow and tall, so that its text stays readable. */
+function graphSize() {
+  return innerWidth < 640 ? { width: 440, height: 560, margin: 45 } : { width: 960, height: 600, margin: 95 };
+}
+
 const MOST_EDGES = 60;
 
 /** All transfers between tasks, strongest first. */
@@ -23,8 +27,9 @@ class Graph {
     this.study = study;
     this.view = view;
     this.edges = edgesOf(study);
+    this.size = graphSize();
     this.radius = study.tasks.length <= 24 ? 21 : study.tasks.length <= 40 ? 13 : 9;
-    this.drawing = svg("svg", { class: "graph", viewBox: `0 0 ${GRAPH.width} ${GRAPH.height}`, role: "group", "aria-label": "Graph of transfers between tasks" });
+    this.drawing = svg("svg", { class: "graph", viewBox: `0 0 ${this.size.width} ${this.size.height}`, role: "group", "aria-label": "Graph of transfers between tasks" });
     this.under = svg("g", {});
     this.over = svg("g", {});
     this.drawing.append(this.under, this.over);
@@ -33,8 +38,8 @@ class Graph {
 
   /** Put every node where it starts. */
   reset() {
-    const [w, h] = [GRAPH.width - 2 * GRAPH.margin, GRAPH.height - 2 * GRAPH.margin];
-    this.places = this.study.layout.map(([x, y]) => ({ x: GRAPH.margin + x * w, y: GRAPH.margin + y * h }));
+    const { width, height, margin } = this.size;
+    this.places = this.study.layout.map(([x, y]) => ({ x: margin + x * (width - 2 * margin), y: 45 + y * (height - 105) }));
     this.nodes = this.study.tasks.map((task, at) => this.node(task, at));
     fill(this.over, this.nodes);
     this.draw();
@@ -47,7 +52,7 @@ class Graph {
       { class: "node", tabindex: "0", role: "img", "aria-label": `${task.label}; arrow keys move it`, "data-node": at },
       svg("title", { text: task.name }),
       svg("circle", { r: this.radius }),
-      few || this.study.tasks.length <= 40 ? svg("text", { class: "inside", y: 4, text: isolated(task.short, 4) }) : null,
+      this.radius > 10 ? svg("text", { class: "inside", y: 4, text: isolated(task.short, 4) }) : svg("text", { class: "beside", y: this.radius + 10, text: isolated(task.short, 5) }),
       few && task.label !== task.short ? svg("text", { class: "outside", y: this.radius + 14, text: isolated(task.label, 26) }) : null,
     );
     const pick = (on) => () => {
@@ -88,7 +93,7 @@ class Graph {
 
   move(at, x, y) {
     const inside = (v, most) => Math.min(most - this.radius, Math.max(this.radius, v));
-    this.places[at] = { x: inside(x, GRAPH.width), y: inside(y, GRAPH.height) };
+    this.places[at] = { x: inside(x, this.size.width), y: inside(y, this.size.height) };
     this.draw();
   }
 

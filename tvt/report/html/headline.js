@@ -3,13 +3,13 @@
 function headlineSection() {
   const title = data.studies.length === 1 ? el("h1", {}, "Task transfer in ", named(shown().name)) : el("h1", {}, `Task transfer in ${data.studies.length} studies`);
   const lead = el("p", { class: "lead" }, "How finetuning a vision-language model on one task changes it on others: who helps whom, who harms whom, and how sure that is.");
-  const over = data.sentences.length ? el("div", { class: "over" }, data.sentences.map((text) => el("p", { dir: "auto", text }))) : null;
+  const over = data.sentences.length ? el("div", { class: "over" }, data.sentences.map((text) => el("p", {}, sentence(text, data.studies.flatMap((study) => study.tasks))))) : null;
   const body = el("div", {});
   const update = () => fill(body, studyHeadline(shown()));
   onChange("study", update);
   update();
   const notes = data.notes.length ? el("ul", { class: "notes" }, data.notes.map((text) => el("li", { dir: "auto", text }))) : null;
-  return el("section", { id: "headline", "aria-label": "Headline" }, title, lead, body, over, notes && el("div", {}, el("h3", { text: "What limits these answers" }), notes), definitions());
+  return el("section", { id: "headline", "aria-label": "Headline" }, title, lead, over, body, notes && el("div", {}, el("h3", { text: "What limits these answers" }), notes), definitions());
 }
 
 /** The study's sentences and its key numbers. */
@@ -19,14 +19,14 @@ function studyHeadline(study) {
     [String(study.targets.length), study.targets.length === 1 ? "target task" : "target tasks"],
     [String(study.runs.length), study.runs.length === 1 ? "run" : "runs"],
     ...signs(study),
-    ...(study.noise.reliability === null ? [] : [[plainNumber(study.noise.reliability), "reliability of the matrix (1 is perfect)"]]),
-    ...(study.noise.itemShare === null ? [] : [[percent(study.noise.itemShare, 0), "of the error is from few questions, the rest from runs"]]),
+    ...(study.noise.reliability === null ? [] : [[plainNumber(study.noise.reliability), "agreement between runs (reliability; 1 is perfect)"]]),
+    ...(study.noise.itemShare === null ? [] : [[percent(study.noise.itemShare, 0), "of the error comes from few questions, the rest from runs"]]),
   ];
   return el(
     "div",
     { class: "summary" },
     data.studies.length > 1 ? el("h2", {}, named(study.name)) : null,
-    el("p", { class: "finding", dir: "auto", text: study.headline }),
+    el("p", { class: "finding" }, sentence(study.headline, study.tasks)),
     el("p", { class: "finding" }, standingSentence(study)),
     el("dl", { class: "numbers" }, numbers.map(([value, about]) => el("div", {}, el("dt", { text: about }), el("dd", { text: value })))),
   );

@@ -29,7 +29,7 @@ function heatmapSection() {
       picker("Order", Object.keys(study.orders).map((order) => ({ value: order, text: ORDERS[order] })), view.order, (order) => { view.order = order; draw(); }, "order"),
       study.runs.length > 1 ? picker("Show", runs, "mean", (run) => { view.run = run; draw(); }, "runs") : null,
     );
-    fill(panel, el("p", { class: "hint" }, "Point at a cell, or walk through the matrix with Tab and the arrow keys, to see what is behind it."));
+    fill(panel, cellDetails(study, ...strongestCell(study)));
     fill(rest, heatmapLegend(study), tableBehind(() => cellsTable(study), "every transfer with its errors"));
     draw();
   };
@@ -41,9 +41,16 @@ function heatmapSection() {
     "Who helps whom",
     el("p", { class: "about" }, "Each row is a task that the model was finetuned on, each column one that it was scored on. Figures are PGF in hundredths: +12 means that 12% of the gap to a perfect score was closed."),
     controls,
+    el("p", { class: "hint screen" }, "Point at a cell, or walk through the matrix with Tab and the arrow keys, to see what is behind it."),
     el("div", { class: "heat" }, grid, panel),
     rest,
   );
+}
+
+/** Where the largest transfer between tasks is; the first cell where there is none. */
+function strongestCell(study) {
+  const edge = edgesOf(study)[0];
+  return edge ? [study.sources.indexOf(edge.from), study.targets.indexOf(edge.to)] : [0, 0];
 }
 
 /** The figure of a cell in what is shown: the mean, or a run's. */
@@ -134,7 +141,7 @@ function heatmapLegend(study) {
     el("span", { class: "key scale" }, `harm \u2212${limit}`, el("span", { class: "ramp", "aria-hidden": "true" }), `+${limit} help`),
     self ? key("outlined", "trained on itself") : null,
     study.noise.flips ? key("corner-dot", "sign flips between runs") : null,
-    study.pgf.stands ? key("bold", "bold: beyond the noise") : null,
+    study.pgf.stands && Math.max(study.sources.length, study.targets.length) <= 30 ? key("bold", "bold: beyond the noise") : null,
     study.noise.missing ? key("hatched", "not measured") : null,
   );
 }

@@ -40,8 +40,17 @@ def page_data(analysis: Analysis, sources: Sequence[StudySource]) -> dict[str, A
         "trend": tidy(told["trend"]) if len(analysis.studies) > 1 else [],
         "agreement": tidy(told["agreement"]),
         "sentences": [*persona_sentences(analysis.personas), *([trend] if trend else [])],
-        "notes": list(analysis.notes),
+        "notes": _notes(analysis),
     }
+
+
+def _notes(analysis: Analysis) -> list[str]:
+    """The notes; one that several studies share is told once, with all their names."""
+    shared: dict[str, list[str]] = {}
+    for note in analysis.notes:
+        name = next((study.name for study in analysis.studies if note.startswith(f"{study.name}: ")), "")
+        shared.setdefault(note.removeprefix(f"{name}: "), []).append(name)
+    return [": ".join(filter(None, (", ".join(filter(None, names)), text))) for text, names in shared.items()]
 
 
 def _personas(analysis: Analysis) -> dict[str, list[dict[str, Any]]]:
