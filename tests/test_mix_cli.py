@@ -66,6 +66,7 @@ def test_json(work: Path) -> None:
         "epochs": 5.0,
         "left_out": 0,
         "digest": told["sources"]["Many"]["digest"],
+        "origins": [{"source": "not stated", "licence": "not stated", "rows": 5, "url": None}],
     }
     assert json.loads(tvt("-o", "mixed", "--seed", "5", "--json").stdout) == {**told, "written": False}
     shown = json.loads(tvt("--preview", "3", "--seed", "5", "--json").stdout)

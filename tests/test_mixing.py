@@ -251,7 +251,7 @@ def test_a_full_disk_is_told_before_and_leaves_nothing(
     assert list((tmp_path / "new").iterdir()) == []
 
 
-def _no_space(record: object) -> str:
+def _no_space(record: object, mixture: object) -> str:
     raise OSError(28, "No space left on device")
 
 

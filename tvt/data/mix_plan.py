@@ -237,6 +237,7 @@ def source_record(source: MixSource) -> dict[str, Any]:
         "epochs": source.epochs,
         "left_out": source.left_out,
         "digest": source.content.digest if source.content else None,
+        "origins": [origin.plain() for origin in source.content.origins] if source.content else [],
     }
 
 

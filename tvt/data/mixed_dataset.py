@@ -162,7 +162,7 @@ def _write(plan: MixPlan, identity: str, folder: Path, progress: Progress, *, me
     files: dict[str, dict[str, Any]] = {name: {"rows": rows, **_file(folder / name)} for name, rows in counts.items()}
     files.update({name: _file(folder / name) for name in others})
     record = _record(plan, identity, files)
-    (folder / "README.md").write_text(card(record), encoding="utf-8")
+    (folder / "README.md").write_text(card(record, plan.mixture), encoding="utf-8")
     (folder / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return record
 

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from tvt.core.question import answer_fault
 from tvt.data.csv_table import Faults
 from tvt.data.image_bytes import image_fault
+from tvt.data.origins import Origin, Origins
 from tvt.data.question_batches import Rows, flat_images, list_lengths, value_lengths
 from tvt.data.question_files import QuestionSource, open_questions
 from tvt.errors import InputError
@@ -50,6 +51,8 @@ class Scan:
     sizes: npt.NDArray[np.int64]
     """Bytes of each row."""
     shared: tuple[Shared, ...]
+    origins: tuple[Origin, ...]
+    """Where the rows come from, as they say."""
 
 
 @dataclass
@@ -102,7 +105,7 @@ def scan(source: QuestionSource, evaluation: EvaluationSet | None = None, progre
             of a file and the number of the others.
     """
     faults = [Faults(part.path) for part in source.parts]
-    content = _Content()
+    content, origins = _Content(), Origins()
     sizes: list[npt.NDArray[np.int64]] = []
     shared: list[Shared] = []
     keys: list[pa.Array] = []
@@ -112,6 +115,7 @@ def scan(source: QuestionSource, evaluation: EvaluationSet | None = None, progre
             for row, what in _row_faults(batch):
                 _note(source, faults, int(numbers[row]), what)
             content.add(batch)
+            origins.add(batch.column("provenance"))
             sizes.append(_sizes(batch))
             keys.append(pc.binary_join_element_wise(batch.column("task"), batch.column("id"), "\x1f"))
             if evaluation is not None:
@@ -123,7 +127,7 @@ def scan(source: QuestionSource, evaluation: EvaluationSet | None = None, progre
         _note_repeated(source, faults, pa.chunked_array(keys, pa.string()))
     _raise(faults, unreadable)
     every = np.concatenate(sizes) if sizes else np.zeros(0, np.int64)
-    return Scan(len(every), content.digest(), every, tuple(shared))
+    return Scan(len(every), content.digest(), every, tuple(shared), tuple(origins.found()))
 
 
 def _note(source: QuestionSource, faults: Sequence[Faults], row: int, what: str) -> None:

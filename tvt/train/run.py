@@ -15,7 +15,9 @@ from trl import SFTConfig
 
 from tvt.core.recipe import Recipe
 from tvt.errors import InputError, TrainingError
+from tvt.io import atomic
 from tvt.io.adapter_file import Adapter, verify_adapter, write_record
+from tvt.train.card import CARD, model_card
 from tvt.train.checkpoints import remember_run
 from tvt.train.collate import Collator
 from tvt.train.model import check_dtype, load_model, load_processor, lora_config
@@ -74,6 +76,7 @@ def run(job: Job, progress: Callable[[Progress], None]) -> TrainingRecord | None
         resumed_from=int(job.resume_from.name.rsplit("-", 1)[1]) if job.resume_from else None,
         versions={name: importlib.metadata.version(name) for name in PACKAGES if _installed(name)},
     )
+    atomic.write_text(adapter.folder / CARD, model_card(job, record))
     save_training_record(record, job.output)
     for left in (CHECKPOINTS, _ROWS):  # a finished run needs neither
         shutil.rmtree(job.output / left, ignore_errors=True)
