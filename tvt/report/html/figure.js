@@ -51,7 +51,7 @@ function legend(...keys) {
  * from a value to its place.
  */
 function axes(width, height, x, y, label) {
-  const box = { left: 62, right: 16, top: 14, bottom: 44 };
+  const box = { left: 70, right: 16, top: 14, bottom: 44 };
   const scale = (axis, from, to) => {
     const move = axis.log ? Math.log : (value) => value;
     const [low, high] = [move(axis.low), move(axis.high)];
