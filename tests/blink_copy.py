@@ -1,6 +1,6 @@
 """A small BLINK in the layout of its repository on the hub: 14 configurations, two splits, README, images inside parquet.
 
-Layout, columns and their order are those of ``BLINK-Benchmark/BLINK`` (its README.md as of commit 74519cd); questions are drawn.
+Layout, columns and their order are those of ``BLINK-Benchmark/BLINK`` (README.md as of commit 74519cd); questions are drawn.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ pytest.importorskip("datasets")
 
 _READ = """
 import json, sys
-from tvt.data.hub_questions import shown
+from tvt.data.hub.questions import shown
 from tvt.data.task_questions import identify, pinned, read
 from tvt.data.tasks import QuestionData
 from tvt.errors import InputError
@@ -60,7 +60,13 @@ def told(cache: Path, parts: list[dict[str, Any]], **environment: str) -> list[d
         capture_output=True,
         text=True,
         check=False,
-        env={**ENVIRONMENT, "TVT_CACHE": str(cache / "tvt"), "HF_HOME": str(cache / "hf"), **environment},
+        env={
+            **ENVIRONMENT,
+            "TVT_CACHE": str(cache / "tvt"),
+            "HF_HOME": str(cache / "hf"),
+            "HF_HUB_OFFLINE": "0",
+            **environment,
+        },
     )
     assert result.returncode == 0, result.stderr
     return [json.loads(line) for line in result.stdout.splitlines()]

@@ -19,12 +19,13 @@ from test_cli import ENVIRONMENT
 
 from tvt.core.question import Question
 from tvt.core.recipe import Recipe
-from tvt.data import row_formats
-from tvt.data.blink_rows import BlinkRows
-from tvt.data.hub_questions import shown, stored_questions
+from tvt.data.hub import row_formats
+from tvt.data.hub.blink_rows import BlinkRows
+from tvt.data.hub.questions import shown, stored_questions
+from tvt.data.hub.row_format import HubRow, RowFormat
 from tvt.data.placing import placed
+from tvt.data.question_batches import UncheckedQuestion
 from tvt.data.question_files import read_questions, write_jsonl, write_parquet
-from tvt.data.row_format import HubRow, RowFormat, UncheckedQuestion
 from tvt.data.task_questions import as_file, count, identify, locate, pinned, read
 from tvt.data.tasks import QuestionData, TaskManifest, load_manifest, load_manifests
 from tvt.errors import InputError, MissingPackageError
@@ -120,7 +121,7 @@ def test_a_known_copy_needs_neither_datasets_nor_its_import(blink: Path, own_cac
 
 def test_processes_at_once_write_it_once(blink: Path, own_cache: Path) -> None:
     code = (
-        "from tvt.data.tasks import QuestionData\nfrom tvt.data.hub_questions import stored_questions\n"
+        "from tvt.data.tasks import QuestionData\nfrom tvt.data.hub.questions import stored_questions\n"
         f"print(stored_questions(QuestionData.model_validate_json({part(blink).model_dump_json()!r})))"
     )
     environment = {**ENVIRONMENT, "TVT_CACHE": str(own_cache)}

@@ -18,12 +18,12 @@ import numbered_video
 import vsi_copy
 from vsi_copy import CHOICES, NAME, NUMBERS
 
-from tvt.data import video_frames as frames_module
-from tvt.data.hub_questions import is_stored
+from tvt.data.hub import video_frames as frames_module
+from tvt.data.hub.questions import is_stored
+from tvt.data.hub.video_frames import forget_frames, frame_indices
 from tvt.data.placing import placed
 from tvt.data.task_questions import absent, check_metric, choose, count, identify, locate, read
 from tvt.data.tasks import QuestionData, TaskManifest, find_manifests
-from tvt.data.video_frames import forget_frames, frame_indices
 from tvt.errors import InputError
 
 

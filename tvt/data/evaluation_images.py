@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tvt.core.task import resolve_name
 from tvt.data.builders.sources import Progress, silent
-from tvt.data.hub_questions import shown
-from tvt.data.hub_rows import content_of, label
+from tvt.data.hub.questions import shown
+from tvt.data.hub.rows import content_of, label
 from tvt.data.perceptual import Gallery, Look, look_at_bytes
 from tvt.data.placing import parts_of
 from tvt.data.question_files import open_questions

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tvt.core.question import Question
-from tvt.data.row_format import UncheckedQuestion
 
 Rows = npt.NDArray[np.int64]
 """Numbers of rows, from 0."""
@@ -20,6 +20,28 @@ Rows = npt.NDArray[np.int64]
 IMAGES = pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
 _STRING = {"dtype": "string", "_type": "Value"}
 IMAGES_FEATURE = {"feature": {"_type": "Image"}, "_type": "List"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UncheckedQuestion:
+    """A question as a row tells it, its answer not held against its options yet; the fields of :class:`Question`."""
+
+    id: str
+    task: str
+    prompt: str
+    options: tuple[str, ...]
+    answer: str
+    images: tuple[bytes, ...] = ()
+    question: str | None = None
+    provenance: str | None = None
+
+    def checked(self) -> Question:
+        """As a question.
+
+        Raises:
+            ValueError: the answer is none of the options, or no number.
+        """
+        return Question(**{field.name: getattr(self, field.name) for field in fields(self)})
 
 
 def with_features(schema: pa.Schema, features: dict[str, Any]) -> pa.Schema:

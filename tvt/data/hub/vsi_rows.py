@@ -13,9 +13,10 @@ import re
 from pathlib import Path
 
 from tvt.core.question import LETTERS
-from tvt.data.row_format import HubRow, RowFormat, UncheckedQuestion, text_of, texts_of
+from tvt.data.hub.row_format import HubRow, RowFormat, text_of, texts_of
+from tvt.data.hub.video_frames import FRAMES_VERSION, video_digest, video_frames
+from tvt.data.question_batches import UncheckedQuestion
 from tvt.data.tasks import QuestionData
-from tvt.data.video_frames import FRAMES_VERSION, video_digest, video_frames
 
 OPENING = "These are frames of a video."
 ASK_LETTER = "Answer with the option's letter from the given choices directly."

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tvt.data.row_format import HubRow, RowFormat, UncheckedQuestion, image_of, numbered_images, text_of, texts_of
+from tvt.data.hub.row_format import HubRow, RowFormat, image_of, numbered_images, text_of, texts_of
+from tvt.data.question_batches import UncheckedQuestion
 from tvt.data.tasks import QuestionData
 
 

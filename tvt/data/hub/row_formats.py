@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tvt.data.blink_rows import BlinkRows
-from tvt.data.question_rows import QuestionRows
-from tvt.data.row_format import RowFormat
+from tvt.data.hub.blink_rows import BlinkRows
+from tvt.data.hub.question_rows import QuestionRows
+from tvt.data.hub.row_format import RowFormat
+from tvt.data.hub.vsi_rows import VsiRows
 from tvt.data.tasks import QuestionData
-from tvt.data.vsi_rows import VsiRows
 from tvt.errors import InputError
 
 FORMATS: Mapping[str, RowFormat] = {"questions": QuestionRows(), "blink": BlinkRows(), "vsi-bench": VsiRows()}

@@ -1,40 +1,17 @@
-"""How the rows of a dataset become questions: what a format of :mod:`tvt.data.row_formats` says and does."""
+"""How the rows of a dataset become questions: what a format of :mod:`tvt.data.hub.row_formats` says and does."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from tvt.core.question import Question
+from tvt.data.question_batches import UncheckedQuestion
 from tvt.data.tasks import QuestionData
 
 HubRow = Mapping[str, Any]
 """A row by column; an image is a mapping of ``bytes`` and ``path``, as it was stored."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class UncheckedQuestion:
-    """A question as a row tells it, its answer not held against its options yet; the fields of :class:`Question`."""
-
-    id: str
-    task: str
-    prompt: str
-    options: tuple[str, ...]
-    answer: str
-    images: tuple[bytes, ...] = ()
-    question: str | None = None
-    provenance: str | None = None
-
-    def checked(self) -> Question:
-        """As a question.
-
-        Raises:
-            ValueError: the answer is none of the options, or no number.
-        """
-        return Question(**{field.name: getattr(self, field.name) for field in fields(self)})
 
 
 class RowFormat(ABC):

@@ -1,0 +1,1 @@
+"""Datasets of the hub, and local copies of them, as questions."""
