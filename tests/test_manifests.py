@@ -8,8 +8,9 @@ import pytest
 
 from tvt.data.builders import registry
 from tvt.data.builders.registry import BUILDERS, find_builder, layouts_of
-from tvt.data.tasks import TaskManifest, bundled_root, load_manifests
+from tvt.data.tasks import TaskManifest, load_manifests
 from tvt.errors import InputError
+from tvt.io.bundled import bundled_root
 
 MANIFESTS = {manifest.name: manifest for manifest in load_manifests()}
 STUDIED = {name: manifest for name, manifest in MANIFESTS.items() if manifest.left_out is None}

@@ -22,7 +22,7 @@ from tvt.core.credit import tally
 from tvt.core.pgf import item_standard_error
 from tvt.core.recipe import Recipe
 from tvt.data.studies import load_study
-from tvt.data.tasks import bundled_root
+from tvt.io.bundled import bundled_root
 from tvt.io.recipe_file import load_recipe
 from tvt.study.plan import load_study_plan
 from tvt.study.store import Store

@@ -15,8 +15,9 @@ from tvt.core.recipe import Recipe
 from tvt.data.miniature import MINIATURE_TASKS, generate
 from tvt.data.question_files import read_questions, write_jsonl, write_parquet
 from tvt.data.task_questions import as_file, choose, identify, locate, read
-from tvt.data.tasks import QuestionData, bundled_root, find_manifests, load_manifest, read_folder
+from tvt.data.tasks import QuestionData, find_manifests, load_manifest, read_folder
 from tvt.errors import InputError
+from tvt.io.bundled import bundled_root
 from tvt.study.plan import load_study_plan
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tvt.cli.completion import complete_folders
 from tvt.cli.judged import judge, reported_targets
 from tvt.cli.options import echo_json, json_option, note
 from tvt.cli.study import do_runs
@@ -29,7 +30,7 @@ Examples:
 
 
 @click.command(epilog=EPILOG)
-@click.argument("study", type=PATH, metavar="STUDY")
+@click.argument("study", type=PATH, metavar="STUDY", shell_complete=complete_folders)
 @click.argument("mixture", type=PATH, required=False)
 @click.option("--run", "do", is_flag=True, help="Train and score the runs that are missing.")
 @click.option("--workers", type=click.IntRange(min=1), help="With --run: processes at once.  [default: one per device slot]")

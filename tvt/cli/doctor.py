@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from tvt.cli.completion import complete_recipes
 from tvt.cli.options import echo_json, json_option
 from tvt.cli.status_line import status_line
 
@@ -19,7 +20,7 @@ PATH = click.Path(path_type=Path)
 
 
 @click.command(epilog=EPILOG)
-@click.argument("recipe", type=PATH, required=False)
+@click.argument("recipe", type=PATH, required=False, shell_complete=complete_recipes)
 @click.option("-o", "--output", type=PATH, metavar="DIR", help="The study's folder, whose disk is meant.  [default: studies]")
 @json_option
 @click.pass_context

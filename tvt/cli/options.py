@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
+from tvt.cli.completion import complete_studies
 from tvt.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ def study_arguments(*, required: bool = True) -> Callable[[F], F]:
             show_default=True,
             help="What a CSV holds: PGF, or gains that are no PGF (a relative change, say).",
         )(function)
-        return click.argument("studies", metavar="STUDY..." if required else "[STUDY...]", nargs=-1, required=required)(
+        metavar = "STUDY..." if required else "[STUDY...]"
+        return click.argument("studies", metavar=metavar, nargs=-1, required=required, shell_complete=complete_studies)(
             function
         )
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from tvt.cli.completion import complete_recipes
 from tvt.cli.options import echo_json, json_option
 
 EPILOG = """\b
@@ -20,7 +21,7 @@ def command() -> None:
 
 
 @command.command(epilog=EPILOG)
-@click.argument("recipe", type=click.Path(path_type=Path))
+@click.argument("recipe", type=click.Path(path_type=Path), shell_complete=complete_recipes)
 @click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Change one value. Repeatable.")
 @json_option
 def check(*, recipe: Path, overrides: tuple[str, ...], as_json: bool) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tvt.cli.completion import complete_labels
 from tvt.cli.evidence_options import evidence_options, load_evidence
 from tvt.cli.options import Ceiling, Metric, SectionedCommand, Unit, echo_json, json_option, note, study_arguments
 from tvt.cli.spec_options import build_spec, gather, parse_pairs, parse_targets, read_prior, read_sizes
@@ -40,10 +41,30 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 @click.command(cls=SectionedCommand, sections=SECTIONS, epilog=EPILOG)
 @study_arguments(required=False)
 @click.option("--objective", type=click.Choice(["gain", "goals", "worst"]), help="Default: goals where given, else gain.")
-@click.option("--goal", "goals", multiple=True, metavar="TARGET=GAIN", help="Gain asked for (PGF; 15% is 0.15). Repeatable.")
-@click.option("--target", "targets", multiple=True, metavar="TARGET[=WEIGHT]", help="Count only these targets. Repeatable.")
+@click.option(
+    "--goal",
+    "goals",
+    multiple=True,
+    metavar="TARGET=GAIN",
+    help="Gain asked for (PGF; 15% is 0.15). Repeatable.",
+    shell_complete=complete_labels("target", end="="),
+)
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    metavar="TARGET[=WEIGHT]",
+    help="Count only these targets. Repeatable.",
+    shell_complete=complete_labels("target"),
+)
 @click.option("--without-direct", is_flag=True, help="Leave out the targets' own training data.")
-@click.option("--exclude", multiple=True, metavar="SOURCE", help="Do not use this source. Repeatable.")
+@click.option(
+    "--exclude",
+    multiple=True,
+    metavar="SOURCE",
+    help="Do not use this source. Repeatable.",
+    shell_complete=complete_labels("source"),
+)
 @click.option("--budget", type=click.IntRange(min=1), help="Training examples to share out.  [default: the study's, or 10000]")
 @click.option("--size", "sizes", multiple=True, metavar="SOURCE=N", help="Examples that a source has. Repeatable.")
 @click.option("--sizes", "sizes_file", type=FILE, help="YAML file of source: number of examples.")
@@ -53,7 +74,13 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 @click.option("--constraint", "constraints", multiple=True, metavar="TEXT", help="Such as 'RD + RR >= 0.2'. Repeatable.")
 @click.option("--max-sources", type=click.IntRange(min=1), help="Most sources in the mixture.")
 @click.option("--min-weight", type=float, help="Least weight of a source that is used.")
-@click.option("--protect", multiple=True, metavar="all|TARGET[=GAIN]", help="Least gain of targets (0 if not said).")
+@click.option(
+    "--protect",
+    multiple=True,
+    metavar="all|TARGET[=GAIN]",
+    help="Least gain of targets (0 if not said).",
+    shell_complete=complete_labels("target", "all"),
+)
 @click.option("--hard", is_flag=True, help="Make protection a hard limit instead of a penalty.")
 @click.option("--harm-penalty", type=float, help="Cost of a unit of harm below a soft limit.  [default: 1]")
 @click.option("--protect-z", type=float, help="Standard errors of safety in protection.  [default: 0]")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from tvt.cli.completion import complete_folders, complete_recipes
 from tvt.cli.options import echo_json, json_option, note
 from tvt.errors import MissingPackageError, TrainingError
 
@@ -31,7 +32,7 @@ def recipe_options(function: F) -> F:
     for option in (
         click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Change one value. Repeatable."),
         click.option("-o", "--output", type=PATH, metavar="DIR", help="The study's folder.  [default: studies/NAME]"),
-        click.argument("recipe", type=PATH),
+        click.argument("recipe", type=PATH, shell_complete=complete_recipes),
     ):
         function = option(function)
     return function
@@ -81,7 +82,7 @@ def run(
 
 
 @command.command(epilog=EPILOG)
-@click.argument("folder", type=PATH, metavar="DIR")
+@click.argument("folder", type=PATH, metavar="DIR", shell_complete=complete_folders)
 @json_option
 def status(*, folder: Path, as_json: bool) -> None:
     """Show how far the study in DIR is, what failed and why, and what the rest will take."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tvt.cli.completion import complete_tasks
 from tvt.cli.data_options import manifests_option
 from tvt.cli.options import echo_json, json_option
 from tvt.errors import InputError
@@ -59,7 +60,7 @@ def command(ctx: click.Context, *, data_dir: Path, manifests: tuple[str, ...], a
 
 
 @command.command(epilog=EPILOG)
-@click.argument("task")
+@click.argument("task", shell_complete=complete_tasks)
 @data_dir_option
 @manifests_option
 @json_option

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tvt.cli.completion import complete_recipes
 from tvt.cli.data_options import data_options, rows_of_sources, source_paths
 from tvt.cli.options import echo_json, json_option, note
 from tvt.errors import InputError
@@ -31,7 +32,15 @@ PATH = click.Path(path_type=Path)
 
 @click.command(epilog=EPILOG)
 @click.argument("mixture", type=PATH)
-@click.option("--recipe", "recipe_path", type=PATH, required=True, metavar="FILE", help="Model, adapter and training.")
+@click.option(
+    "--recipe",
+    "recipe_path",
+    type=PATH,
+    required=True,
+    metavar="FILE",
+    help="Model, adapter and training.",
+    shell_complete=complete_recipes,
+)
 @click.option("-o", "--output", type=PATH, required=True, metavar="DIR", help="Folder for the adapter and its record.")
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the adapter's start and later passes."

@@ -8,11 +8,11 @@ from tvt.core.matrix import TransferMatrix
 from tvt.core.task import Ceiling
 from tvt.data.csv_study import Metric, load_csv_study
 from tvt.data.study_folder import STUDY_FILE, load_study_folder
-from tvt.data.tasks import bundled_root
 from tvt.data.units import Unit
 from tvt.errors import InputError, suggest
+from tvt.io.bundled import bundled_root
 
-__all__ = ["bundled_folder", "bundled_root", "bundled_studies", "find_study", "load_study"]
+__all__ = ["bundled_folder", "bundled_studies", "find_study", "load_study"]
 
 
 def bundled_studies() -> tuple[str, ...]:

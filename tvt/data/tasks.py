@@ -9,10 +9,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-import tvt
 from tvt.core.task import Task
 from tvt.errors import InputError
 from tvt.io import strict_yaml
+from tvt.io.bundled import bundled_root
 from tvt.io.faults import input_error
 
 MINIATURE = "tvt/miniature"
@@ -133,13 +133,6 @@ class TaskManifest(_Value):
     def task(self) -> Task:
         """The task as the analysis needs it."""
         return Task.model_validate(self.model_dump(include=set(Task.model_fields)))
-
-
-def bundled_root() -> Path:
-    """Folder of the manifests and studies that come with tvt: inside the installed package, or beside it in a checkout."""
-    package = Path(tvt.__file__).resolve().parent
-    inside = package / "data_manifests"
-    return inside if inside.is_dir() else package.parent / "data_manifests"
 
 
 def load_manifest(path: Path) -> TaskManifest:
