@@ -13,7 +13,7 @@ from tvt.core.matrix import TransferMatrix
 from tvt.core.recipe import Recipe
 from tvt.data.studies import find_study
 from tvt.data.study_folder import read_study
-from tvt.errors import InputError
+from tvt.errors import InputError, MissingPackageError
 from tvt.io.recipe_file import load_recipe
 from tvt.report.html.explorer_data import Explorer, explore
 from tvt.report.html.study_data import StudySource
@@ -81,8 +81,9 @@ def _comparisons(folder: Path, matrix: TransferMatrix) -> tuple[tuple[tuple[str,
         return (), []
     try:
         return tuple(_judged(folder, matrix, names)), []
-    except InputError as error:
-        return (), [f"Comparisons are left out: {'; '.join(error.faults)}."]
+    except (InputError, MissingPackageError) as error:
+        told = "; ".join(str(error).splitlines())
+        return (), [f"Comparisons are left out: {told}."]
 
 
 def _judged(folder: Path, matrix: TransferMatrix, names: Sequence[str]) -> Iterator[tuple[str, Comparison]]:

@@ -8,6 +8,7 @@ from typing import Any
 import networkx as nx
 import numpy as np
 from scipy.cluster.hierarchy import leaves_list, linkage
+from scipy.spatial.distance import pdist
 
 from tvt.core.matrix import TransferMatrix
 from tvt.core.pgf import Floats
@@ -66,7 +67,7 @@ def cluster_order(matrix: TransferMatrix) -> Names:
             gives[at] = mean[matrix.sources.index(name)]
         if name in matrix.targets:
             gets[at] = mean[:, matrix.targets.index(name)]
-    tree = linkage(np.hstack([gives, gets]), method="average", optimal_ordering=True)
+    tree = linkage(pdist(np.hstack([gives, gets])), method="average", optimal_ordering=True)
     return tuple(names[at] for at in leaves_list(tree))
 
 

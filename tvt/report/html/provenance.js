@@ -34,14 +34,14 @@ function provenanceParts(study) {
 
 function failures(of) {
   const rows = of.failures.map((failure) => [
-    el("span", {}, named(failure.source), ", ", el("bdi", { text: runName(failure.run) })),
-    failure.whole ? "the whole run" : many(failure.cells, "cell"),
+    failure.target ? el("span", {}, "scored on ", named(failure.target)) : el("span", {}, "trained on ", named(failure.source), ", ", el("bdi", { text: runName(failure.run) })),
+    failure.target ? many(failure.cells, "cell") : "the whole run",
     el("span", { dir: "auto", text: failure.reason }),
   ]);
   const problems = of.problems.length ? el("ul", { class: "notes" }, of.problems.map((text) => el("li", { dir: "auto", text }))) : null;
   return [
     el("h3", { text: "What failed or is missing" }),
-    rows.length ? dataTable("What is missing", ["run", "how much", "why"], rows) : el("p", {}, "Nothing: every source was scored on every target in every run."),
+    rows.length ? dataTable("What is missing", ["what", "how much", "why"], rows) : el("p", {}, "Nothing: every source was scored on every target in every run."),
     problems,
   ];
 }

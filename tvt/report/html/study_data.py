@@ -235,12 +235,19 @@ def _text(value: Any) -> str:
 
 
 def _failures(matrix: TransferMatrix) -> list[dict[str, Any]]:
-    """Missing cells by run, source and reason, those of one run together; a run that has no cell at all is told as a whole."""
-    counted: Counter[tuple[str, str, str]] = Counter()
-    for k, i, j in np.argwhere(np.isnan(matrix.values)).tolist():
+    """Why cells are missing: each run without any cell told as a whole, other cells by target and reason.
+
+    An entry has ``run`` and ``source`` (a whole run) or ``target``, ``cells`` and ``reason``.
+    """
+    missing = np.isnan(matrix.values)
+    whole: list[dict[str, Any]] = []
+    counted: Counter[tuple[str, str]] = Counter()
+    for k, i, j in np.argwhere(missing).tolist():
         run, source, target = matrix.runs[k], matrix.sources[i], matrix.targets[j]
-        counted[run, source, matrix.reasons.get((run, source, target), "not measured")] += 1
-    return [
-        {"run": run, "source": plain(source), "reason": reason, "cells": cells, "whole": cells == len(matrix.targets)}
-        for (run, source, reason), cells in counted.items()
-    ]
+        reason = matrix.reasons.get((run, source, target), "not measured")
+        if not missing[k, i].all():
+            counted[target, reason] += 1
+        elif j == 0:
+            whole.append({"run": run, "source": plain(source), "cells": len(matrix.targets), "reason": reason})
+    by_target = ({"target": plain(t), "cells": count, "reason": reason} for (t, reason), count in counted.items())
+    return [*whole, *by_target]
