@@ -361,9 +361,9 @@ def test_four_bits(base: Path, tmp_path: Path) -> None:
 
 
 def test_four_bits_without_bitsandbytes(llava: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tvt.evaluate.loading.find_spec", lambda name: None)
+    monkeypatch.setattr("tvt.model.weights.find_spec", lambda name: None)
     model = config(llava).model_copy(update={"load_in_4bit": True})
-    with pytest.raises(MissingPackageError, match="pip install bitsandbytes, or leave --4bit out"):
+    with pytest.raises(MissingPackageError, match="pip install bitsandbytes, or load without 4 bits"):
         Evaluator(model, OPTIONS, tmp_path).evaluate([None], TASKS)
 
 

@@ -22,6 +22,7 @@ LAYERS: list[set[str]] = [
     {"errors"},
     {"core"},
     {"io"},
+    {"model"},
     {"train", "evaluate", "selection", "transfer", "data"},
     {"study", "compare", "report"},
     {"cli"},
@@ -31,7 +32,7 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 # Heavy packages and the only places that may import them.
 CONFINED = {
-    **{name: {"train", "evaluate"} for name in ("torch", "transformers", "trl", "peft", "deepspeed", "accelerate")},
+    **{name: {"train", "evaluate", "model"} for name in ("torch", "transformers", "trl", "peft", "deepspeed", "accelerate")},
     "datasets": {"train", "evaluate", "data"},
     "cvxpy": {"selection"},
 }
@@ -105,7 +106,9 @@ def test_imports_run_one_way() -> None:
         # A name of the public API (`from tvt import Mixture`) has no layer: inside, import it from where it is defined.
         if target != item.package and LEVEL.get(target, len(LAYERS)) >= LEVEL[item.package]:
             faults.append(item)
-    report(faults, "cli -> study, compare, report -> train, evaluate, selection, transfer, data -> io -> core -> errors")
+    report(
+        faults, "cli -> study, compare, report -> train, evaluate, selection, transfer, data -> model -> io -> core -> errors"
+    )
 
 
 @pytest.mark.parametrize("heavy", CONFINED)
@@ -140,10 +143,10 @@ def test_third_party_imports_are_declared() -> None:
             continue
         names = {normal(name) for name in [DISTRIBUTIONS.get(top, top), *installed.get(top, [])]}
         # What comes with an extra may be imported only where a light install never goes.
-        allowed = core | optional if item.package in {"train", "evaluate", "data", "study"} else core
+        allowed = core | optional if item.package in {"train", "evaluate", "model", "data", "study"} else core
         if not names & allowed:
             faults.append(item)
-    report(faults, "declare it in pyproject.toml: in dependencies, or in an extra for train, evaluate, data and study")
+    report(faults, "declare it in pyproject.toml: in dependencies, or in an extra for train, evaluate, model, data and study")
 
 
 def loaded_by(*arguments: str) -> set[str]:

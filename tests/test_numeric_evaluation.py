@@ -33,8 +33,8 @@ from tvt.evaluate.prompts import read_profile
 from tvt.evaluate.results import CellResult
 from tvt.evaluate.scorer import Scorer
 from tvt.io import digest
+from tvt.model.processor import load_processor
 from tvt.train.collate import Collator
-from tvt.train.model import load_processor
 from tvt.train.rows import Examples, check_rows, load_rows
 
 SETTINGS = EvaluationConfig(mode="options", batch_size=4, max_new_tokens=2)

@@ -18,8 +18,8 @@ from PIL import Image
 from tvt.core.recipe import EvaluationConfig, ModelConfig
 from tvt.evaluate.loading import load_base
 from tvt.evaluate.scorer import Scorer
+from tvt.model.processor import load_processor
 from tvt.train.collate import IGNORED, Collator
-from tvt.train.model import load_processor
 
 
 @pytest.mark.parametrize("family", tiny_models.FAMILIES)

@@ -119,8 +119,8 @@ def test_every_answer_weighs_the_same_however_a_batch_is_divided(models: dict[st
 
 
 def test_loss_is_on_the_answer_alone(models: dict[str, Path], rows: Path) -> None:
+    from tvt.model.processor import load_processor
     from tvt.train.collate import Collator
-    from tvt.train.model import load_processor
     from tvt.train.rows import Examples, load_rows
 
     processor = load_processor(ModelConfig(model_name_or_path=str(models["qwen"])))

@@ -1,19 +1,18 @@
-"""The base model and its processor, from safetensors only and without code from the hub; adapters put on it and taken off."""
+"""The base model as it is scored; adapters put on it and taken off."""
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from tvt.core.recipe import ModelConfig
-from tvt.errors import InputError, MissingPackageError, needs_train_extra
+from tvt.errors import InputError, needs_train_extra
 from tvt.evaluate.identity import CheckedAdapter, check_adapter
+from tvt.model.processor import load_processor
+from tvt.model.weights import load_weights
 
 _NAME = "scored"
 
@@ -36,30 +35,12 @@ def load_base(config: ModelConfig) -> Loaded:
     with needs_train_extra():
         import torch
         import transformers
-    library: Any = transformers
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = getattr(torch, config.dtype)
-    options: dict[str, Any] = {"dtype": dtype, "attn_implementation": config.attn_implementation}
-    if config.load_in_4bit:
-        if find_spec("bitsandbytes") is None:
-            raise MissingPackageError("4-bit loading needs bitsandbytes; pip install bitsandbytes, or leave --4bit out")
-        options["quantization_config"] = library.BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
-        )
-        options["device_map"] = {"": device}
+    library: Any = transformers
     library.utils.logging.disable_progress_bar()
-    try:
-        model = library.AutoModelForImageTextToText.from_pretrained(
-            config.model_name_or_path,
-            revision=config.revision,
-            use_safetensors=True,
-            trust_remote_code=False,
-            **options,
-        )
-        processor = _load_processor(config)
-    except (OSError, ValueError) as error:
-        line = str(error).strip().splitlines()[0]
-        raise InputError(f"{config.model_name_or_path}: cannot be loaded: {line}; check the name and the folder") from error
+    options: dict[str, Any] = {"device_map": {"": device}} if config.load_in_4bit else {}
+    model = load_weights(config, **options)
+    processor = load_processor(config)
     if config.load_in_4bit:
         _keep_packing(model)
     else:
@@ -75,59 +56,6 @@ def _keep_packing(model: Any) -> None:
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
-
-
-def _load_processor(config: ModelConfig) -> Any:
-    """The model's processor; without its video part where that would need a package which is not there."""
-    import transformers
-
-    library: Any = transformers
-    name, options = config.model_name_or_path, {"revision": config.revision, "trust_remote_code": False}
-    try:
-        return library.AutoProcessor.from_pretrained(name, **options)
-    except ImportError as error:
-        if "torchvision" not in str(error).lower():
-            raise
-        kind = _processor_class(config)
-        if kind is None:
-            raise MissingPackageError(f"{name}: its processor needs torchvision; pip install torchvision") from error
-    return _without_video(kind).from_pretrained(name, **options)
-
-
-def _processor_class(config: ModelConfig) -> Any:
-    """The transformers class that the model's files name as its processor, if it knows videos."""
-    import transformers
-    from transformers.utils.hub import cached_file
-
-    for file in ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json"):
-        try:
-            path = cached_file(config.model_name_or_path, file, revision=config.revision)
-            name = json.loads(Path(str(path)).read_text(encoding="utf-8")).get("processor_class")
-        except (OSError, ValueError):
-            continue
-        kind = getattr(transformers, name, None) if name else None
-        if kind is not None:
-            return kind if "video_processor" in kind.get_attributes() else None
-    return None
-
-
-def _without_video(kind: Any) -> Any:
-    """A subclass whose ``__init__`` names no video processor: what it names decides what is loaded."""
-    from transformers.processing_utils import ProcessorMixin
-
-    mixin: Any = ProcessorMixin
-
-    class ImageOnly(kind):  # type: ignore[misc]
-        def __init__(self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None, **_: Any) -> None:
-            marks = {"image": "image_pad", "video": "video_pad", "vision_start": "vision_start", "vision_end": "vision_end"}
-            for part, mark in marks.items():
-                token = getattr(tokenizer, f"{part}_token", None) or f"<|{mark}|>"
-                setattr(self, f"{part}_token", token)
-                setattr(self, f"{part}_token_id", tokenizer.convert_tokens_to_ids(token))
-            mixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
-
-    ImageOnly.__name__ = kind.__name__
-    return ImageOnly
 
 
 @contextmanager

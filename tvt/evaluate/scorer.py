@@ -46,7 +46,7 @@ class Scorer:
         profile: how questions are put; default: as the settings say.
 
     Raises:
-        InputError: the model has no chat template, or the settings' prompt cannot be used.
+        InputError: the settings' prompt cannot be used.
     """
 
     def __init__(self, loaded: Loaded, settings: EvaluationConfig, profile: Profile | None = None) -> None:
@@ -54,9 +54,7 @@ class Scorer:
         self.device = loaded.device
         self.settings = settings
         self._profile = profile or read_profile(settings.prompt)
-        self.tokenizer = getattr(loaded.processor, "tokenizer", loaded.processor)
-        if not getattr(loaded.processor, "chat_template", None) and not getattr(self.tokenizer, "chat_template", None):
-            raise InputError("the model has no chat template; tvt needs an instruction-tuned model")
+        self.tokenizer = loaded.processor.tokenizer
         self._base = loaded.model
         self._keeps_logits = "logits_to_keep" in inspect.signature(loaded.model.forward).parameters
         self._letters: dict[int, list[list[int]]] = {}

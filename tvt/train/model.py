@@ -1,4 +1,4 @@
-"""The base model, its processor, and where the adapter goes."""
+"""The base model as it is trained, and where the adapter goes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from typing import Any
 
 import torch
 from peft import LoraConfig
-from transformers import AutoModelForImageTextToText, AutoProcessor, BitsAndBytesConfig, PreTrainedModel, ProcessorMixin
+from transformers import PreTrainedModel
 
 from tvt.core.recipe import ModelConfig, Recipe
-from tvt.errors import InputError, MissingPackageError, TrainingError
-
-VIDEO_MODELS = {"qwen2_vl": "Qwen2VLProcessor", "qwen2_5_vl": "Qwen2_5_VLProcessor", "qwen3_vl": "Qwen3VLProcessor"}
-"""Processors that need torchvision for videos alone."""
+from tvt.errors import InputError, TrainingError
+from tvt.model.weights import load_weights
 
 
 def check_dtype(config: ModelConfig) -> None:
@@ -29,95 +27,19 @@ def check_dtype(config: ModelConfig) -> None:
 
 
 def load_model(config: ModelConfig, *, sharded: bool) -> PreTrainedModel:
-    """Load the base model; safetensors only, never with code of its own.
+    """Load the base model where it is trained.
 
     Args:
         config: which model, and how.
         sharded: whether ZeRO-3 divides the weights while they load, so that no device may be named.
 
     Raises:
-        InputError: not there, not safetensors, or no image-text-to-text model.
-        MissingPackageError: 4-bit without bitsandbytes.
+        InputError: see :func:`tvt.model.weights.load_weights`.
     """
-    dtype = getattr(torch, config.dtype)
-    options: dict[str, Any] = {"dtype": dtype, "attn_implementation": config.attn_implementation}
-    if config.load_in_4bit:
-        options["quantization_config"] = _four_bit(dtype)
-        if not sharded:
-            options["device_map"] = {"": torch.cuda.current_device() if torch.cuda.is_available() else "cpu"}
-    try:
-        model: PreTrainedModel = AutoModelForImageTextToText.from_pretrained(
-            config.model_name_or_path, revision=config.revision, trust_remote_code=False, use_safetensors=True, **options
-        )
-    except (OSError, ValueError) as error:
-        raise InputError(_load_fault(config, error)) from error
+    device = torch.cuda.current_device() if torch.cuda.is_available() else "cpu"
+    options: dict[str, Any] = {"device_map": {"": device}} if config.load_in_4bit and not sharded else {}
+    model: PreTrainedModel = load_weights(config, divisible=True, **options)
     return model
-
-
-def _four_bit(dtype: torch.dtype) -> BitsAndBytesConfig:
-    try:
-        import bitsandbytes  # noqa: F401
-    except ImportError as error:
-        raise MissingPackageError("4-bit training needs bitsandbytes: pip install 'tvt[train]'") from error
-    return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=dtype,
-        # DeepSpeed divides weights by their storage type, which must then be a floating one.
-        bnb_4bit_quant_storage=dtype,
-    )
-
-
-def load_processor(config: ModelConfig) -> ProcessorMixin:
-    """Load the model's processor; where torchvision is not there, without the part for videos, which would need it.
-
-    Raises:
-        InputError: not there, or it has no chat template.
-    """
-    source, revision = config.model_name_or_path, config.revision
-    try:
-        load: Any = AutoProcessor.from_pretrained
-        processor = load(source, revision=revision, trust_remote_code=False)
-    except ImportError as error:
-        processor = _image_only(source, revision, error)
-    except (OSError, ValueError) as error:
-        raise InputError(_load_fault(config, error)) from error
-    if not isinstance(processor, ProcessorMixin):
-        raise InputError(f"{source}: has no processor for images and text; name a vision-language model")
-    if not getattr(processor, "chat_template", None):
-        raise InputError(f"{source}: its processor has no chat template; name an instruction-tuned model")
-    return processor
-
-
-def _image_only(source: str, revision: str | None, error: ImportError) -> ProcessorMixin:
-    """The processor of a Qwen-VL model for images only."""
-    import transformers
-
-    kind = transformers.AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False).model_type
-    name = VIDEO_MODELS.get(kind)
-    if name is None:
-        raise MissingPackageError(
-            f"{source}: its processor needs a package that is missing: {str(error).splitlines()[0]}"
-        ) from error
-    original = getattr(transformers, name)
-
-    def __init__(  # noqa: N807 - becomes a class's; transformers reads this signature to decide which parts to load
-        self: Any, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None, **_: Any
-    ) -> None:
-        self.image_token, self.video_token = "<|image_pad|>", "<|video_pad|>"
-        self.image_token_id = tokenizer.convert_tokens_to_ids(self.image_token)
-        self.video_token_id = tokenizer.convert_tokens_to_ids(self.video_token)
-        for mark in ("vision_start_token", "vision_end_token"):
-            token = {"vision_start_token": "<|vision_start|>", "vision_end_token": "<|vision_end|>"}[mark]
-            setattr(self, mark, token)
-            setattr(self, f"{mark}_id", tokenizer.convert_tokens_to_ids(token))
-        ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)  # type: ignore[no-untyped-call]
-
-    # The same name, so that a saved processor can be loaded as the original where torchvision is there.
-    restricted = type(name, (original,), {"__init__": __init__})
-    processor: ProcessorMixin = restricted.from_pretrained(source, revision=revision, trust_remote_code=False)  # type: ignore[attr-defined]
-    return processor
 
 
 def lora_config(model: PreTrainedModel, recipe: Recipe) -> LoraConfig:
@@ -162,9 +84,3 @@ def _wanted(name: str, wanted: str | tuple[str, ...] | None) -> bool:
     if isinstance(wanted, str):
         return re.fullmatch(wanted, name) is not None or name.rsplit(".", 1)[-1] == wanted
     return any(name == item or name.endswith(f".{item}") for item in wanted)
-
-
-def _load_fault(config: ModelConfig, error: Exception) -> str:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    where = f"model.model_name_or_path: {config.model_name_or_path}"
-    return f"{where}: cannot be loaded ({reason}); name a folder or hub model with safetensors"

@@ -17,10 +17,11 @@ from tvt.core.recipe import Recipe
 from tvt.errors import InputError, TrainingError
 from tvt.io import atomic
 from tvt.io.adapter_file import Adapter, verify_adapter, write_record
+from tvt.model.processor import load_processor
 from tvt.train.card import CARD, model_card
 from tvt.train.checkpoints import remember_run
 from tvt.train.collate import Collator
-from tvt.train.model import check_dtype, load_model, load_processor, lora_config
+from tvt.train.model import check_dtype, load_model, lora_config
 from tvt.train.order import Order
 from tvt.train.record import ADAPTER, CHECKPOINTS, Job, Progress, TrainingRecord, save_training_record, silent
 from tvt.train.rows import Examples, check_rows, load_rows

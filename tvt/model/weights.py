@@ -1,0 +1,56 @@
+"""The base model's weights: safetensors only, never with code of its own."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Any
+
+from tvt.core.recipe import ModelConfig
+from tvt.errors import InputError, MissingPackageError, needs_train_extra
+
+
+def load_weights(config: ModelConfig, *, divisible: bool = False, **options: Any) -> Any:
+    """Load any AutoModelForImageTextToText.
+
+    Args:
+        config: which model, and how.
+        divisible: whether 4-bit weights are stored in the model's precision, so that DeepSpeed can divide them.
+        options: more for ``from_pretrained``, e.g. ``device_map``.
+
+    Raises:
+        InputError: not there, not safetensors, or no image-text-to-text model.
+        MissingPackageError: torch and transformers are missing, or bitsandbytes for 4 bits.
+    """
+    with needs_train_extra():
+        import torch
+        import transformers
+    library: Any = transformers
+    dtype = getattr(torch, config.dtype)
+    if config.load_in_4bit:
+        if find_spec("bitsandbytes") is None:
+            raise MissingPackageError("4-bit loading needs bitsandbytes; pip install bitsandbytes, or load without 4 bits")
+        options["quantization_config"] = library.BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+            **({"bnb_4bit_quant_storage": dtype} if divisible else {}),
+        )
+    try:
+        return library.AutoModelForImageTextToText.from_pretrained(
+            config.model_name_or_path,
+            revision=config.revision,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype=dtype,
+            attn_implementation=config.attn_implementation,
+            **options,
+        )
+    except (OSError, ValueError) as error:
+        raise load_fault(config, error) from error
+
+
+def load_fault(config: ModelConfig, error: Exception) -> InputError:
+    """That the model, or its processor, cannot be loaded, in one line."""
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return InputError(f"{config.model_name_or_path}: cannot be loaded ({reason}); name a folder or hub model with safetensors")
