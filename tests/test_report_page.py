@@ -55,7 +55,7 @@ def active(view: Browser) -> str:
 
 def test_every_section_is_there_and_the_links_lead_to_them(view: Browser) -> None:
     assert [link.text for link in view.all(".sections a")] == [
-        *("Findings", "Matrix", "Graph", "Tasks", "Trends", "Mixtures", "Result", "Sources"),
+        *("Findings", "Matrix", "Graph", "Tasks", "Trends", "Mixtures", "Result", "Origin"),
     ]
     for link in view.all(".sections a"):
         assert view.all(f"#{str(link.get_attribute('href')).rpartition('#')[2]}")

@@ -14,6 +14,7 @@ from report_pages import HOSTILE, folder, matrix_page, page
 
 from tvt.core.matrix import TransferMatrix
 
+THIRTEEN = tuple(f"Semantic_Correspondence_{k}" for k in range(13))
 FIFTY = tuple(f"Task_number_{k}" for k in range(50))
 
 
@@ -27,6 +28,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "one task": page([folder(["Only"], runs=1)], place / "one.html", targets=None),
         "three tasks, one seed": page([folder(["A", "B", "C"], runs=1)], place / "three.html", targets=["B"], compared=True),
         "failed": page([folder(["A", "B", "C"], failed=True)], place / "failed.html", targets=["A"]),
+        "thirteen": page([folder(THIRTEEN)], place / "thirteen.html"),
         "fifty": page([folder(FIFTY)], place / "fifty.html"),
         "hostile": page([folder(HOSTILE, failed=True)], place / "hostile.html", targets=HOSTILE[:1]),
         "rectangle": matrix_page(rectangle, place / "rectangle.html"),
@@ -34,7 +36,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
 
 
-SHAPES = ("one task", "three tasks, one seed", "failed", "fifty", "hostile", "rectangle", "nothing measured")
+SHAPES = ("one task", "three tasks, one seed", "failed", "thirteen", "fifty", "hostile", "rectangle", "nothing measured")
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +141,23 @@ def test_fifty_tasks_shrink_and_the_graph_starts_readable(window: Browser, pages
         for b in labels[:k]
     )
     assert overlapping == 0
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_labels_of_the_graph_stay_inside(window: Browser, pages: dict[str, Path], width: int) -> None:
+    window.open(pages["thirteen"], width=width)
+    window.driver.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
+    outside = window.js(
+        "const box = document.querySelector('.graph').getBoundingClientRect();"
+        "return [...document.querySelectorAll('.node text')].map((n) => n.getBoundingClientRect())"
+        ".filter((r) => r.left < box.left - 1 || r.right > box.right + 1 || r.bottom > box.bottom + 1).length"
+    )
+    assert outside == 0
+
+
+def test_a_matrix_of_thirteen_needs_no_scrolling_on_a_desk(window: Browser, pages: dict[str, Path]) -> None:
+    window.open(pages["thirteen"])
+    assert window.js("const s = document.querySelector('.heat-scroll'); return s.scrollWidth - s.clientWidth") <= 0
 
 
 def test_on_paper_there_are_no_controls_and_everything_is_open(window: Browser, pages: dict[str, Path]) -> None:

@@ -10,7 +10,7 @@ function dotPlot(rows, options) {
   const all = rows.flatMap((row) => row.series.flatMap((of) => [of.value, of.low, of.high, ...(of.cloud || [])]));
   const reach = options.low === undefined ? span(all) : { low: options.low, high: options.high };
   const place = (value) => `${(100 * (Math.min(reach.high, Math.max(reach.low, value)) - reach.low)) / (reach.high - reach.low)}%`;
-  const marks = ticks(reach.low, reach.high, 4);
+  const marks = ticks(reach.low, reach.high, innerWidth < 640 ? 2 : 4);
   const track = (row) =>
     el(
       "div",

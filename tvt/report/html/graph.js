@@ -121,10 +121,20 @@ class Graph {
       }),
     );
     this.nodes.forEach((group, at) => {
+      this.anchor(group.querySelector(".outside"), this.places[at].x);
       group.setAttribute("transform", `translate(${this.places[at].x.toFixed(1)} ${this.places[at].y.toFixed(1)})`);
       group.setAttribute("class", `node ${members.has(at) ? (good ? "in-help" : "in-harm") : clique ? "faint" : ""}`);
     });
     view.told?.(this.visible());
+  }
+
+  /** Keep a label inside of the drawing: at the edges it grows inwards. */
+  anchor(label, x) {
+    if (!label) return;
+    const half = label.getComputedTextLength() / 2 + 6;
+    const side = x < half ? "start" : x > this.size.width - half ? "end" : "middle";
+    label.style.textAnchor = side;
+    label.setAttribute("x", side === "middle" ? 0 : side === "start" ? -this.radius : this.radius);
   }
 
   /** A bent arrow, so that the two ways between a pair lie apart. */

@@ -25,6 +25,7 @@ function graphParts(study) {
     count.textContent = `${visible.length} of ${many(edges.length, "transfer")}, at least ${plainNumber(view.threshold, 2)} strong`;
   };
   const graph = new Graph(study, view);
+  requestAnimationFrame(() => graph.draw()); // labels can be measured once they are on the page
   slider.addEventListener("input", () => {
     view.threshold = Number(slider.value);
     graph.draw();

@@ -15,7 +15,7 @@ const parts = [
   ["Adapters", adaptersSection],
   ["Mixtures", explorerSection],
   ["Result", comparisonSection],
-  ["Sources", provenanceSection],
+  ["Origin", provenanceSection],
 ];
 
 const page = document.getElementById("main");

@@ -26,6 +26,7 @@ SCRIPTS = (
     "graph.js",
     "graph_controls.js",
     "personas.js",
+    "groups.js",
     "trends.js",
     "adapters.js",
     "explorer.js",

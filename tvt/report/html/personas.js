@@ -2,7 +2,7 @@
 
 function personasSection() {
   const body = el("div", {});
-  const update = () => fill(body, sides(shown()));
+  const update = () => fill(body, sides(shown()), groupParts(shown()));
   onChange("study", update);
   update();
   return section(
