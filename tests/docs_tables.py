@@ -25,7 +25,10 @@ def between(page: str, name: str) -> list[str]:
 
 def tasks() -> list[str]:
     """Every task with the sources of its training rows."""
-    rows = ["| task | questions | source of training rows | layout | licence, as its makers state it |", "|---|---|---|---|---|"]
+    rows = [
+        "| task | questions | source of training rows | layout | licence, as its makers state it |",
+        "|---|---|---|---|---|",
+    ]
     for manifest in load_manifests():
         for number, source in enumerate(manifest.sources):
             first = number == 0
@@ -40,7 +43,17 @@ def costs(folder: Path) -> list[str]:
     """What ``tvt study plan`` says of the recipes, with no run done; ``folder`` is any that does not exist."""
     rows = ["| recipe | runs | training examples | questions | device hours, guessed | disk |", "|---|---|---|---|---|---|"]
     for name in STUDIES:
-        command = [sys.executable, "-m", "tvt", "study", "plan", str(ROOT / "recipes" / f"{name}.yaml"), "-o", str(folder), "--json"]
+        command = [
+            sys.executable,
+            "-m",
+            "tvt",
+            "study",
+            "plan",
+            str(ROOT / "recipes" / f"{name}.yaml"),
+            "-o",
+            str(folder),
+            "--json",
+        ]
         told = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
         of = told["estimate"]
         rows.append(

@@ -28,6 +28,7 @@ class _Entry:
 COMMANDS: dict[str, _Entry] = {
     "doctor": _Entry("Start", "tvt.cli.doctor", "Say what this machine has, what would fail, and how to mend it."),
     "init": _Entry("Start", "tvt.cli.init", "Write a recipe, a manifest and example questions to start from."),
+    "docs": _Entry("Start", "tvt.cli.docs", "Read the documentation: concepts, recipes, troubleshooting."),
     "tasks": _Entry("Data", "tvt.cli.tasks", "List the tasks, and what is needed to build their training rows."),
     "data": _Entry("Data", "tvt.cli.data", "Build training rows from raw data, check them, look at them."),
     "study": _Entry("Measure", "tvt.cli.study", "Finetune on each task, score on all: plan, run, status."),

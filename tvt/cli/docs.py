@@ -1,0 +1,58 @@
+"""``tvt docs``: the pages that install with tvt, to read in a terminal."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from tvt.errors import InputError, suggest
+
+PAGES = Path(__file__).parents[1] / "docs"
+
+
+def _pages() -> dict[str, Path]:
+    """The pages by name."""
+    return {path.stem: path for path in sorted(PAGES.glob("*.md"))}
+
+
+@click.command(name="docs")
+@click.argument(
+    "page", required=False, shell_complete=lambda _context, _parameter, typed: [n for n in _pages() if n.startswith(typed)]
+)
+def command(page: str | None) -> None:
+    r"""Show a PAGE of the documentation; without one, list them.
+
+    In a terminal it is set; sent into a file or a pipe, it is the Markdown itself.
+
+    \b
+    Examples:
+      tvt docs
+      tvt docs selecting
+      tvt docs concepts > concepts.md
+    """
+    found = _pages()
+    if page is None:
+        _list(found)
+        return
+    if page not in found:
+        raise InputError(f"no page '{page}'{suggest(page, list(found))}; there are {', '.join(found)}")
+    text = found[page].read_text(encoding="utf-8")
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.markdown import Markdown
+
+        console = Console()
+        with console.pager(styles=True):
+            console.print(Markdown(text, hyperlinks=False), width=min(console.width, 120))
+    else:
+        click.echo(text, nl=False)
+
+
+def _list(found: dict[str, Path]) -> None:
+    """Names and titles."""
+    for name, path in found.items():
+        with path.open(encoding="utf-8") as lines:
+            title = lines.readline().lstrip("# ").strip()
+        click.echo(f"{name:<{max(map(len, found))}}  {title}")
