@@ -12,6 +12,7 @@ pytest.importorskip("peft")
 
 import tiny_vlm
 from click.testing import CliRunner, Result
+from test_cli import tvt
 
 from tvt.cli.evaluate import command
 from tvt.data.question_files import write_jsonl, write_parquet
@@ -102,3 +103,11 @@ def test_refusals(arguments: list[str], message: str, world: Path, tmp_path: Pat
     with pytest.raises(InputError, match=message):
         run(world, tmp_path, *arguments)
     assert not list(tmp_path.rglob("chunk-*"))
+
+
+def test_an_error_is_one_line_and_nothing_else(world: Path, tmp_path: Path) -> None:
+    questions = f"one={world / 'one.parquet'}"
+    done = tvt("evaluate", "--model", str(tmp_path / "none"), "--questions", questions, "-o", str(tmp_path / "answers"))
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"tvt: {tmp_path}/none: ")
+    assert done.stderr.count("\n") == 1

@@ -29,7 +29,8 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
     try:
         yield show
     finally:
-        bars.stop()
+        if bars.live.is_started:  # else it would end a line that was never begun
+            bars.stop()
 
 
 @contextmanager
