@@ -14,6 +14,8 @@ from tvt.errors import InputError
 if TYPE_CHECKING:
     from tvt.core.matrix import TransferMatrix
 
+LARGE = 2.0
+"""Megabytes from which on a file is awkward to send around."""
 EPILOG = """\b
 Examples:
   tvt report qwen2.5-vl-7b
@@ -81,7 +83,8 @@ def command(
     text = render(page_data(analysis, sources), title)
     output.parent.mkdir(parents=True, exist_ok=True)
     atomic.write_text(output, text)
-    note(f"wrote {output} ({len(text.encode()) / 1e6:.1f} MB)")
+    size = len(text.encode()) / 1e6
+    note(f"wrote {output} ({size:.1f} MB){'; fewer --target make it smaller' if size > LARGE else ''}")
 
 
 def _options(metric: Metric, unit: Unit | None, ceiling: Ceiling) -> list[str]:

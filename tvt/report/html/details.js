@@ -78,8 +78,9 @@ function runTable(study, i, j) {
     right(pgf.base[k][j]),
     right(pgf.after[k][i][j]),
     signed(pgf.runs[k][i][j], 3),
+    plainNumber(pgf.runSeItem[k][i][j]),
   ]);
-  return dataTable("Single runs", ["run", "before", "after", metricName(study)], rows);
+  return dataTable("Single runs", ["run", "before", "after", metricName(study), "± questions"], rows);
 }
 
 /** Runs that lack the cell though others have it. */

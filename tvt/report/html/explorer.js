@@ -51,7 +51,7 @@ function explorerParts(study) {
   const drawFrontier = () => {
     const request = requests[view.request];
     const found = request.frontiers[view.kind];
-    fill(parts, found.points ? frontierView(study, request, view, found.points, byName) : el("p", { class: "notice", dir: "auto" }, `Not to be had: ${found.reason}`));
+    fill(parts, found.points ? frontierView(study, request, view, namedPoints(study, found.points), byName) : el("p", { class: "notice", dir: "auto" }, `Not to be had: ${found.reason}`));
   };
   const left = study.explorer.leftOut.length ? el("p", { class: "hint", dir: "auto" }, `No explorer of their own: ${study.explorer.leftOut.join(", ")}; make the report with --target for others.`) : null;
   draw();
@@ -66,6 +66,12 @@ function explorerParts(study) {
     el("p", { class: "hint", dir: "auto" }, `Budget ${study.explorer.budget.toLocaleString("en")} examples; a single target's own training data is left out. Intervals are at ${percent(study.explorer.confidence, 0)}. How gain grows with a share: ${study.explorer.kappa}.`),
     left,
   ];
+}
+
+/** The points of a frontier with their predicted gains by target. */
+function namedPoints(study, points) {
+  const { targets } = study.explorer;
+  return points.map((point) => ({ ...point, predicted: Object.fromEntries(targets.map((name, at) => [name, point.predicted[at]])) }));
 }
 
 /** Slider and all that follows it. */

@@ -28,12 +28,18 @@ function pointView(study, request, point, byName) {
       framed(
         "Predicted gains",
         dotPlot(rows, { label: "Predicted gain of every target", title: metricName(study) }),
-        "Whiskers: the predicted interval.",
+        `Whiskers: the predicted interval.${overshoot(study, point)}`,
         tableBehind(() => dataTable("Predicted gains", ["target", "gain", "low", "high"], gains.map(([name, of]) => [named(label(name)), ...of.map((v) => signed(v, 3))])), "predicted gains"),
       ),
     ),
     commandBox(point.command),
   ];
+}
+
+/** What to make of a predicted PGF above 1, which none can be. */
+function overshoot(study, point) {
+  const above = study.metric === "pgf" && Object.values(point.predicted).some(([gain]) => gain > 1);
+  return above ? " No PGF can be above 1: predictions add up what single sources do, and go too far where many of them help." : "";
 }
 
 /** The promise in a sentence: gain, and who pays. */

@@ -52,7 +52,7 @@ def study_data(study: StudyAnalysis, source: StudySource) -> dict[str, Any]:
     """One entry of the page's ``studies``.
 
     Positions (of sources, targets, runs) index the arrays; ``tasks`` names both sides. ``pgf`` holds the cells: ``mean``,
-    ``seSeed``, ``seItem``, ``p`` (sources, targets), ``runs`` and ``after`` (runs, sources, targets), ``base``
+    ``seSeed``, ``seItem``, ``p`` (sources, targets), ``runs``, ``runSeItem`` and ``after`` (runs, sources, targets), ``base``
     (runs, targets), ``questions`` (targets), ``unstable`` and ``stands`` (1 help, -1 harm, 0 neither), and ``reasons``, the
     reason of every missing cell as ``"run|source|target": text`` (positions). Unknown figures are ``null``.
     """
@@ -91,9 +91,6 @@ def _tasks(matrix: TransferMatrix) -> list[dict[str, Any]]:
             "name": name,
             "label": plain(name),
             "short": labels[name],
-            "level": known[name].level if name in known else None,
-            "granularity": known[name].granularity if name in known else None,
-            "options": known[name].options if name in known else None,
             "ceiling": known[name].ceiling if name in known else 1.0,
         }
         for name in tasks_of(matrix)
@@ -109,7 +106,7 @@ def _cells(study: StudyAnalysis, folder: StudyFolder | None) -> dict[str, Any]:
         "mean": nested(matrix.mean),
         "seSeed": nested(matrix.seed_error),
         "seItem": nested(matrix.item_error),
-        "itemErrors": nested(matrix.item_errors, 4),
+        "runSeItem": nested(matrix.item_errors, 4),
         "p": None if p is None else nested(p, 4),
         "runs": nested(matrix.values),
         "after": nested(matrix.after, 6),
@@ -185,13 +182,25 @@ def _noise(study: StudyAnalysis) -> dict[str, Any]:
         "flips": len(of.sign_flips),
         "reliability": number(of.reliability),
         "itemShare": number(of.item_share),
-        "runSd": number(of.run_sd_median),
     }
 
 
 def _explorer(of: Explorer) -> dict[str, Any]:
+    """The frontiers, with predicted gains as lists in the order of ``targets``: names would be half of the file."""
+    points = [point for request in of.requests for found in request["frontiers"].values() for point in found.get("points", ())]
+    targets = list(points[0]["predicted"]) if points else []
+
+    def short(found: dict[str, Any]) -> dict[str, Any]:
+        if "points" not in found:
+            return found
+        return {"points": [{**p, "predicted": [p["predicted"][target] for target in targets]} for p in found["points"]]}
+
     return {
-        "requests": list(of.requests),
+        "targets": targets,
+        "requests": [
+            {"target": request["target"], "frontiers": {kind: short(found) for kind, found in request["frontiers"].items()}}
+            for request in of.requests
+        ],
         "leftOut": [plain(name) for name in of.left_out],
         "kappa": of.kappa,
         "budget": of.budget,
