@@ -33,12 +33,17 @@ HOSTILE = (
 )
 
 
-def folder(names: Sequence[str], *, runs: int = 3, questions: int = 100, seed: int = 0, failed: bool = False) -> StudyFolder:
-    """A study with counts; with ``failed`` the second source's last run diverged, and one target's base model is perfect."""
+def folder(
+    names: Sequence[str], *, runs: int = 3, questions: int = 100, seed: int = 0, failed: bool = False, lift: float = 0.0
+) -> StudyFolder:
+    """A study with counts; with ``failed`` the second source's last run diverged, and one target's base model is perfect.
+
+    ``lift`` is PGF that every source gives to every target.
+    """
     rng = np.random.default_rng(seed)
     count = len(names)
     base = rng.integers(questions // 4, questions // 2, count)
-    truth = rng.normal(0, 0.12, (count, count)) + 0.3 * np.eye(count)
+    truth = rng.normal(0, 0.12, (count, count)) + 0.3 * np.eye(count) + lift
     scores, masked = [], []
     if failed:
         base[-1] = questions

@@ -28,6 +28,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "one task": page([folder(["Only"], runs=1)], place / "one.html", targets=None),
         "three tasks, one seed": page([folder(["A", "B", "C"], runs=1)], place / "three.html", targets=["B"], compared=True),
         "failed": page([folder(["A", "B", "C"], failed=True)], place / "failed.html", targets=["A"]),
+        "all help": page([folder(["A", "B", "C"], lift=0.6)], place / "help.html", targets=["A"]),
         "thirteen": page([folder(THIRTEEN)], place / "thirteen.html"),
         "fifty": page([folder(FIFTY)], place / "fifty.html"),
         "hostile": page([folder(HOSTILE, failed=True)], place / "hostile.html", targets=HOSTILE[:1]),
@@ -141,6 +142,14 @@ def test_fifty_tasks_shrink_and_the_graph_starts_readable(window: Browser, pages
         for b in labels[:k]
     )
     assert overlapping == 0
+
+
+def test_a_promise_above_a_perfect_score_is_told_as_such(window: Browser, pages: dict[str, Path]) -> None:
+    impossible = "No PGF can be above 1"
+    window.open(pages["failed"])
+    assert impossible not in window.text("#mixtures")
+    window.open(pages["all help"])
+    assert impossible in window.text("#mixtures")
 
 
 @pytest.mark.parametrize("width", [360, 1280])
