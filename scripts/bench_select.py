@@ -3,7 +3,8 @@
     OMP_NUM_THREADS=1 taskset -c 0 python scripts/bench_select.py
 
 Both see the same response, risk, caps and penalties; the search keeps the best mixture within the caps. Times are wall-clock,
-for one core; solving includes building the problem. Prints the table that README shows.
+for one core; solving includes building the problem. Prints the table that
+tvt/docs/selecting.md shows.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@
 
 A study of all sources with at least four seeds; then, for each target, a mixture selected without the target's own data,
 trained with its baselines on every seed and reported on questions that the selection did not see. An hour or more on two cores;
-what is done is not done again. Prints the tables for README.
+what is done is not done again. Prints the tables of
+tvt/docs/miniature.md.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ import struct
 import subprocess
 import sys
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,8 @@ os._exit(os.waitstatus_to_exitcode(status))
 class WarmPython:
     """The server; ``executable`` stands for ``python``."""
 
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+    def __init__(self, folder: Path, environment: dict[str, str], more: Sequence[str] = ()) -> None:
+        """``more`` names modules to be loaded beside the usual ones."""
         folder.mkdir(parents=True, exist_ok=True)
         path = str(folder / "socket")
         self.executable = folder / "python"
@@ -63,7 +65,7 @@ class WarmPython:
         self.executable.chmod(0o755)
         self._log = (folder / "server.log").open("wb")
         self._process = subprocess.Popen(
-            [sys.executable, __file__, path, str(self.executable)],
+            [sys.executable, __file__, path, str(self.executable), *more],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -78,10 +80,10 @@ class WarmPython:
         self._log.close()
 
 
-def serve(path: str, executable: str) -> None:
+def serve(path: str, executable: str, *more: str) -> None:
     """Fork whenever asked; ends when its parent does."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-    for name in PRELOADED:
+    for name in (*PRELOADED, *more):
         __import__(name)
     sys.executable = executable
     listening = socket.socket(socket.AF_UNIX)
