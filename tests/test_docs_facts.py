@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import ast
+import os
+import pty
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 import docs_tables
 import pytest
+from click.testing import CliRunner
 from documents import Page
 from pydantic import BaseModel
 
 from tvt import errors
+from tvt.cli.docs import command
 from tvt.cli.main import COMMANDS
 from tvt.core.recipe import Recipe
 from tvt.data.tasks import load_manifest
+from tvt.errors import InputError
 
 ROOT = Path(__file__).parents[1]
 README = Page(ROOT / "README.md")
@@ -108,6 +116,39 @@ def test_readme_stays_short_and_maps_every_command() -> None:
 def test_readme_links_every_page() -> None:
     for name in PAGES:
         assert f"(tvt/docs/{name}.md" in README.text, name
+
+
+def test_docs_lists_the_pages() -> None:
+    done = CliRunner().invoke(command)
+    assert [line.split()[0] for line in done.stdout.splitlines()] == list(PAGES)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_docs_shows_a_page_as_it_is(name: str) -> None:
+    assert CliRunner().invoke(command, [name]).stdout == PAGES[name].text
+
+
+def test_docs_sets_a_page_in_a_terminal() -> None:
+    ours, theirs = pty.openpty()
+    environment = os.environ | {"PAGER": "cat", "COLUMNS": "80", "TERM": "xterm"}
+    command_line = [sys.executable, "-m", "tvt", "docs", "extending"]
+    with subprocess.Popen(command_line, stdin=theirs, stdout=theirs, env=environment) as process:
+        os.close(theirs)
+        shown = b""
+        with suppress(OSError):  # how a terminal's other side ends
+            while some := os.read(ours, 65536):
+                shown += some
+    os.close(ours)
+    assert process.returncode == 0
+    lines = shown.decode().splitlines()
+    assert not [line for line in lines if line.startswith(("#", "|", "```")) or "**" in line]
+    assert max(map(len, lines)) <= 80
+
+
+def test_docs_knows_no_other_page() -> None:
+    done = CliRunner().invoke(command, ["selectin"])
+    assert isinstance(done.exception, InputError)
+    assert "did you mean 'selecting'?" in str(done.exception)
 
 
 def test_pictures_are_small_shown_and_described() -> None:

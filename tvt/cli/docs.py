@@ -44,8 +44,9 @@ def command(page: str | None) -> None:
         from rich.markdown import Markdown
 
         console = Console()
-        with console.pager(styles=True):
+        with console.capture() as set_page:
             console.print(Markdown(text, hyperlinks=False), width=min(console.width, 120))
+        click.echo_via_pager(set_page.get())
     else:
         click.echo(text, nl=False)
 
