@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tvt.cli.options import Ceiling, Metric, Unit, echo_json, json_option, load_matrices, note, study_arguments
+from tvt.cli.status_line import status_line
 
 if TYPE_CHECKING:
     from tvt.transfer.adapter_similarity import AdapterSimilarity
@@ -59,15 +60,19 @@ def command(
     and how far the figures can be trusted; how transfer grows with the dose, where a study has runs on doses. STUDY is a
     bundled name (tvt studies lists them), a study folder or a CSV.
     """
-    from tvt.transfer.analysis import analyze
-
-    matrices = load_matrices(studies, metric, unit, ceiling)
+    with status_line("reading the studies"):
+        matrices = load_matrices(studies, metric, unit, ceiling)
     alike = compare_adapters(studies) if adapters else None
-    analysis = analyze(matrices, alpha=alpha, threshold=threshold, with_self=with_self, adapters=alike)
-    if plots is not None:
-        from tvt.report.plots import write_plots
+    with status_line("looking for cliques, personas and groups"):
+        from tvt.transfer.analysis import analyze
 
-        for path in write_plots(analysis, plots):
+        analysis = analyze(matrices, alpha=alpha, threshold=threshold, with_self=with_self, adapters=alike)
+    if plots is not None:
+        with status_line("drawing plots"):
+            from tvt.report.plots import write_plots
+
+            written = write_plots(analysis, plots)
+        for path in written:
             note(f"wrote {path}")
     if as_json:
         echo_json(analysis.to_json())

@@ -11,6 +11,7 @@ import click
 from tvt.cli.completion import complete_folders
 from tvt.cli.judged import judge, reported_targets
 from tvt.cli.options import echo_json, json_option, note
+from tvt.cli.status_line import status_line
 from tvt.cli.study import do_runs
 from tvt.errors import InputError
 
@@ -61,10 +62,11 @@ def command(
     the tasks' manifests have some. Differences are paired by question and seed and corrected for their number; predicted gains
     are held against what came out. The runs become evidence for the next tvt select.
     """
-    from tvt.study.session import reopen
+    with status_line("reading the rows of") as tell:
+        from tvt.study.session import reopen
 
-    session = reopen(study)
-    matrix = _matrix(study)
+        session = reopen(study, tell)
+        matrix = _matrix(study)
     kept = _kept(session, matrix, mixture, name=name, randoms=randoms, seed=seed)
     comparison = _compare(session, matrix, kept, all_targets=all_targets, do=do, workers=workers)
     if as_json:

@@ -10,6 +10,7 @@ import click
 from tvt.cli.data_options import manifests_option, named_paths
 from tvt.cli.options import echo_json, json_option, note
 from tvt.cli.progress_bar import progress_bar
+from tvt.cli.status_line import status_line
 from tvt.errors import InputError
 
 if TYPE_CHECKING:
@@ -126,7 +127,13 @@ def command(
 
     model, settings = _settings(options)
     evaluator = Evaluator(model, settings, output, manner=extract)
-    with progress_bar("scoring") as progress:
+    with status_line("checking adapters, loading the model") as tell, progress_bar("scoring") as bar:
+
+        def progress(done: int, total: int) -> None:
+            if done:  # from then on the bar tells
+                tell("")
+                bar(done, total)
+
         results = evaluator.evaluate(who, questions, progress)
     rows = list(zip(["base" if path is None else str(path) for path in who], results, strict=True))
     from tvt.data.tasks import benchmarks, find_manifests

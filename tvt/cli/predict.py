@@ -10,6 +10,7 @@ import click
 from tvt.cli.evidence_options import evidence_options, load_evidence
 from tvt.cli.options import Ceiling, Metric, Unit, echo_json, json_option, note, study_arguments
 from tvt.cli.spec_options import build_spec
+from tvt.cli.status_line import status_line
 from tvt.errors import InputError
 
 if TYPE_CHECKING:
@@ -51,15 +52,17 @@ def command(
     if (mixture_file is None) == (mixtures_file is None):
         raise InputError("give one of --mixture FILE.yaml and --mixtures FILE.csv")
     spec = build_spec(**options)
-    evidence = load_evidence(
-        studies, metric=metric, unit=unit, ceiling=ceiling, runs_file=runs_file, lower_is_better=lower_is_better
-    )
+    with status_line("reading the evidence"):
+        evidence = load_evidence(
+            studies, metric=metric, unit=unit, ceiling=ceiling, runs_file=runs_file, lower_is_better=lower_is_better
+        )
     ids, weights, sources = _mixtures(evidence, mixture_file, mixtures_file)
-    from tvt.selection.predict import predict
-    from tvt.selection.prepare import curvature
+    with status_line("predicting"):
+        from tvt.selection.predict import predict
+        from tvt.selection.prepare import curvature
 
-    found = curvature(evidence, spec)
-    told, report, notes = predict(evidence, weights, sources, spec)
+        found = curvature(evidence, spec)
+        told, report, notes = predict(evidence, weights, sources, spec)
     for text in notes:
         note(text)
     if as_json:

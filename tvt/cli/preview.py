@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tvt.cli.progress_bar import progress_bar
+from tvt.cli.status_line import status_line
 from tvt.errors import InputError, MissingPackageError
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ def open_previewed(studies: Sequence[str]) -> Session:
         )
     if find_spec("peft") is None:  # said now rather than after the selection
         raise MissingPackageError("--preview scores adapters, and peft is not installed; pip install 'tvt[train]'")
-    return reopen(folder)
+    with status_line("reading the rows of") as tell:
+        return reopen(folder, tell)
 
 
 def preview_selection(session: Session, prepared: Prepared, answer: Mixture) -> Preview:

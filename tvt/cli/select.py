@@ -11,6 +11,7 @@ from tvt.cli.completion import complete_labels
 from tvt.cli.evidence_options import evidence_options, load_evidence
 from tvt.cli.options import Ceiling, Metric, SectionedCommand, Unit, echo_json, json_option, note, study_arguments
 from tvt.cli.spec_options import build_spec, gather, parse_pairs, parse_targets, read_prior, read_sizes
+from tvt.cli.status_line import status_line
 from tvt.errors import InfeasibleError, InputError, SolverError
 
 if TYPE_CHECKING:
@@ -123,9 +124,10 @@ def command(
         options["preview"] = open_previewed(studies)
     if studies and runs_file and (options["kappa"] or options["response"] == "linear"):
         note("--runs beside a STUDY fits kappa, and there is nothing to fit with --kappa or --response linear")
-    evidence = load_evidence(
-        studies, metric=metric, unit=unit, ceiling=ceiling, runs_file=runs_file, lower_is_better=lower_is_better
-    )
+    with status_line("reading the evidence"):
+        evidence = load_evidence(
+            studies, metric=metric, unit=unit, ceiling=ceiling, runs_file=runs_file, lower_is_better=lower_is_better
+        )
     budget = getattr(evidence, "budget", None)
     if options["budget"] is None and budget is not None:
         spec = spec.model_copy(update={"budget": budget})
@@ -168,11 +170,13 @@ def _run(evidence: Evidence, spec: SelectionSpec, options: dict[str, Any]) -> No
     """Select, save, and tell the answer in the form asked for."""
     from tvt.core.mixture import FailedSelection
     from tvt.report.selection_json import failure_json, selection_json
-    from tvt.selection.engine import finish
-    from tvt.selection.prepare import prepare
 
-    prepared = prepare(evidence, spec)
-    answer = finish(prepared)
+    with status_line("choosing the mixture"):
+        from tvt.selection.engine import finish
+        from tvt.selection.prepare import prepare
+
+        prepared = prepare(evidence, spec)
+        answer = finish(prepared)
     if isinstance(answer, FailedSelection):
         if options["as_json"]:
             echo_json(failure_json(answer))
@@ -207,14 +211,21 @@ def _told(prepared: Prepared, answer: Mixture, options: dict[str, Any]) -> Selec
 
     evidence, spec, wanted = prepared.evidence, prepared.spec, options["stability"]
     kind = options["frontier_kind"]
+    with status_line("how stable is it:") as tell:
+        tell("leaving each run out")
+        stable = stability(evidence, spec, prepared.report.form if prepared.report else None) if wanted else None
+        tell("moving kappa")
+        moved = kappa_sensitivity(evidence, spec, prepared.curvature) if wanted and answer.verdict == "train" else {}
+    with status_line(f"tracing gain against {kind}"):
+        traced = frontier(evidence, prepared.settled, kind) if kind else ()
     return SelectionTold(
         mixture=answer,
         spec=spec,
         fit=prepared.report,
-        stability=stability(evidence, spec, prepared.report.form if prepared.report else None) if wanted else None,
-        sensitivity=kappa_sensitivity(evidence, spec, prepared.curvature) if wanted and answer.verdict == "train" else {},
+        stability=stable,
+        sensitivity=moved,
         curvature=prepared.curvature,
-        frontier=frontier(evidence, prepared.settled, kind) if kind else (),
+        frontier=traced,
         frontier_kind=kind or "harm",
         preview=preview_selection(options["preview"], prepared, answer) if options["preview"] else None,
         short=getattr(evidence, "short", str),

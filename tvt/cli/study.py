@@ -11,6 +11,7 @@ import click
 
 from tvt.cli.completion import complete_folders, complete_recipes
 from tvt.cli.options import echo_json, json_option, note
+from tvt.cli.status_line import status_line
 from tvt.errors import MissingPackageError, TrainingError
 
 if TYPE_CHECKING:
@@ -86,9 +87,10 @@ def run(
 @json_option
 def status(*, folder: Path, as_json: bool) -> None:
     """Show how far the study in DIR is, what failed and why, and what the rest will take."""
-    from tvt.study.session import reopen
+    with status_line("reading the rows of") as tell:
+        from tvt.study.session import reopen
 
-    session = reopen(folder)
+        session = reopen(folder, tell)
     _show(session, session.tasks(), as_json)
 
 
@@ -120,13 +122,14 @@ def do_runs(session: Session, tasks: list[Task], workers: int | None, *, retry: 
 
 def _open(path: Path, output: Path | None, overrides: tuple[str, ...], *, planning: bool = False) -> Session:
     """The study of a recipe; says which results-relevant fields changed since its folder was last run."""
-    from tvt.io.recipe_file import load_recipe
-    from tvt.study.session import changes, open_session
+    with status_line("reading the rows of") as tell:
+        from tvt.io.recipe_file import load_recipe
+        from tvt.study.session import changes, open_session
 
-    recipe = load_recipe(path, overrides)
-    folder = output or Path("studies") / recipe.name
-    session = open_session(recipe, folder, planning=planning)
-    changed = changes(session)
+        recipe = load_recipe(path, overrides)
+        folder = output or Path("studies") / recipe.name
+        session = open_session(recipe, folder, tell, planning=planning)
+        changed = changes(session)
     if changed.remade:
         kept = f"runs are made anew, and the {len(session.store.known())} in {folder}/runs stay"
         note(f"changed since the last run: {'; '.join(changed.remade)}: {kept}")

@@ -15,6 +15,8 @@ import click
 from tvt.cli.completion import complete_recipes
 from tvt.cli.data_options import data_options, rows_of_sources, source_paths
 from tvt.cli.options import echo_json, json_option, note
+from tvt.cli.progress_bar import progress_bars
+from tvt.cli.status_line import status_line
 from tvt.errors import InputError
 
 if TYPE_CHECKING:
@@ -98,8 +100,13 @@ def command(
         )
     machines = Machines(count=num_machines, rank=machine_rank, main_ip=main_process_ip, main_port=main_process_port)
     dataset = _mixed(mixture, recipe, output, seed, source_paths(data), data_dir) if mixture.is_file() else mixture
-    with _quiet():
-        record = train(recipe, dataset, output, seed=seed, resume=resume, machines=machines, progress=_show, note=note)
+    with _quiet(), status_line("loading the model and its rows") as tell:
+
+        def show(progress: Progress) -> None:
+            tell("")
+            click.echo(str(progress), err=True)
+
+        record = train(recipe, dataset, output, seed=seed, resume=resume, machines=machines, progress=show, note=note)
     if as_json:
         echo_json({**record.to_json(), "output": str(output)})
         return
@@ -115,7 +122,8 @@ def _mixed(path: Path, recipe: Recipe, output: Path, seed: int, given: dict[str,
 
     chosen = load_mixture(path)
     paths = rows_of_sources(chosen, given, data_dir, recipe.manifests)
-    return write_mix(plan_mix(chosen, paths, seed=seed), output / "mixed").folder
+    with progress_bars() as progress:
+        return write_mix(plan_mix(chosen, paths, seed=seed, progress=progress), output / "mixed", progress).folder
 
 
 @contextmanager
@@ -126,7 +134,3 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings(), redirect_stdout(sys.stderr):
         warnings.simplefilter("ignore", FutureWarning)
         yield
-
-
-def _show(progress: Progress) -> None:
-    click.echo(str(progress), err=True)
