@@ -78,7 +78,7 @@ function differencePlot(study, of, target, label) {
   const rows = found.map((contrast) => {
     const value = estimate(contrast);
     const kind = contrast.verdict === "better" ? "help" : contrast.verdict === "worse" ? "harm" : "quiet";
-    return { label: contrast.against, series: value ? [{ value: value.value, low: value.low, high: value.high, kind }] : [], text: contrast.verdict === "no difference shown" ? "no difference" : contrast.verdict };
+    return { label: contrast.against, series: value ? [{ value: value.value, low: value.low, high: value.high, kind }] : [], text: contrast.verdict === "no difference shown" ? "not shown" : contrast.verdict };
   });
   const table = found.map((contrast) => {
     const value = estimate(contrast);
@@ -87,7 +87,7 @@ function differencePlot(study, of, target, label) {
   return framed(
     ["Selected less baseline: ", el("bdi", { text: label(target) })],
     dotPlot(rows, { label: "Selected less each baseline", title: "selected better: right" }),
-    "Whiskers: 95% interval, not corrected; the verdict is, for the number of baselines.",
+    'Whiskers: 95% interval, not corrected; the verdict is, for the number of baselines; "not shown" is no proof that there is no difference.',
     tableBehind(() => dataTable("Selected less baseline", ["baseline", "difference", "95% interval", "p corrected", "verdict"], table), "differences"),
   );
 }
