@@ -58,3 +58,22 @@ def test_the_python_page_lists_the_public_names() -> None:
 def test_every_public_name_is_there_and_documented(name: str) -> None:
     value = getattr(tvt, name)
     assert name == "__version__" or (value.__doc__ and f"{name}" in (ROOT / "tvt" / "docs" / "python.md").read_text())
+
+
+def test_the_changelog_names_this_version_and_every_command() -> None:
+    """Keep a Changelog: newest first, what is not released yet on top; a new command is a notable change."""
+    from tvt.cli.main import COMMANDS
+
+    text = (ROOT / "tvt" / "docs" / "CHANGELOG.md").read_text()
+    heads = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    assert heads[0] == "[Unreleased]"
+    assert re.fullmatch(rf"\[{re.escape(tvt.__version__)}\] - \d{{4}}-\d\d-\d\d", heads[1])
+    assert set(re.findall(r"^### (.+)$", text, re.MULTILINE)) <= {
+        "Added",
+        "Changed",
+        "Deprecated",
+        "Removed",
+        "Fixed",
+        "Security",
+    }
+    assert [name for name in COMMANDS if f"tvt {name}`" not in text and f"tvt {name} " not in text] == []
