@@ -46,7 +46,7 @@ function cellDetails(study, i, j) {
       fact("Sign", stability(study, i, j)),
       fact("Beyond the noise", !pgf.p || pgf.p[i][j] === null ? "not known" : `${stands ? "yes" : "no"} (${pEquals(pgf.p[i][j])} by itself)`),
     ),
-    runTable(study, i, j),
+    ...runTable(study, i, j),
     partial(study, i, j),
   ];
 }
@@ -72,7 +72,7 @@ function told(study, i, j) {
 function runTable(study, i, j) {
   const { pgf } = study;
   const total = pgf.questions[j];
-  const right = (share) => (share === null ? DASH : total === null ? percent(share) : `${countText(share * total)} / ${total}`);
+  const right = (share) => (share === null ? DASH : total === null ? percent(share) : countText(share * total));
   const rows = study.runs.map((run, k) => [
     el("bdi", { text: runName(run) }),
     right(pgf.base[k][j]),
@@ -80,7 +80,9 @@ function runTable(study, i, j) {
     signed(pgf.runs[k][i][j], 3),
     plainNumber(pgf.runSeItem[k][i][j]),
   ]);
-  return dataTable("Single runs", ["run", "before", "after", metricName(study), "± questions"], rows);
+  const table = dataTable("Single runs", ["run", "before", "after", metricName(study), "±"], rows);
+  const unit = total === null ? "" : `Right answers of ${total}; `;
+  return [table, el("p", { class: "hint", text: `${unit}± is the error from questions.` })];
 }
 
 /** Runs that lack the cell though others have it. */
