@@ -236,7 +236,7 @@ def test_a_full_disk_and_one_that_cannot_be_written_to(home: Path, monkeypatch: 
 def test_a_miniature_recipe_is_fine(home: Path) -> None:
     found = of_recipe(home)
     assert {check.status for check in found} == {"ok"}
-    assert the(found, "base model").found.startswith("in ")
+    assert the(found, "base model").found == "tvt/miniature, which comes with tvt"
 
 
 def test_faults_of_a_recipe_are_checks(home: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from tvt.core.health import Check
 from tvt.core.recipe import Recipe
 from tvt.errors import TvtError
-from tvt.io.recipe_file import load_recipe
+from tvt.io.recipe_file import MINIATURE, load_recipe, model_path
 from tvt.study.doctor.devices import Gpu, usable
 from tvt.study.doctor.machine import existing, hub_cache, offline, shown
 from tvt.study.doctor.packages import version
@@ -87,16 +87,26 @@ def _failing(name: str, line: str) -> Check:
 
 def _model(recipe: Recipe) -> Check:
     """Whether the base model is a folder, or in the hub's cache. The hub is not asked."""
-    name, revision = recipe.model.model_name_or_path, recipe.model.revision
+    name = recipe.model.model_name_or_path
+    if name == model_path(MINIATURE):
+        return _told("base model")("ok", f"{MINIATURE}, which comes with tvt", "")
+    if Path(name).is_dir() or Path(name).is_absolute() or name.startswith(("./", "../", "~")):
+        return _model_folder(Path(name))
+    return _hub_model(name, recipe.model.revision)
+
+
+def _model_folder(folder: Path) -> Check:
     told = _told("base model")
-    folder = Path(name)
-    if folder.is_dir():
-        missing = [file for file in ("config.json", "*.safetensors") if not any(folder.glob(file))]
-        if missing:
-            return told("fail", f"{shown(folder)}: no {' and no '.join(missing)}", "name a model's folder with safetensors")
-        return told("ok", f"in {shown(folder)}", "")
-    if folder.is_absolute() or name.startswith(("./", "../", "~")):
-        return told("fail", f"{name}: no such folder", "check model.model_name_or_path")
+    if not folder.is_dir():
+        return told("fail", f"{folder}: no such folder", "check model.model_name_or_path")
+    missing = [file for file in ("config.json", "*.safetensors") if not any(folder.glob(file))]
+    if missing:
+        return told("fail", f"{shown(folder)}: no {' and no '.join(missing)}", "name a model's folder with safetensors")
+    return told("ok", f"in {shown(folder)}", "")
+
+
+def _hub_model(name: str, revision: str | None) -> Check:
+    told = _told("base model")
     pinned = "" if revision else "; pin model.revision, so that the study stays what it is"
     state = cached(name, revision)
     if state == "whole":
