@@ -107,7 +107,7 @@ def test_exit_codes_are_the_documented_ones() -> None:
 
 
 def test_readme_stays_short_and_maps_every_command() -> None:
-    assert len(README.text.splitlines()) <= 200
+    assert len(README.text.splitlines()) <= 220
     table = README.text.split("## What there is")[1].split("\n## ")[0]
     for name in COMMANDS:
         assert f"`tvt {name}" in table, name
