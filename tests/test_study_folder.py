@@ -154,3 +154,9 @@ def test_people_as_the_ceiling_need_a_known_accuracy(tmp_path: Path) -> None:
     write_study(tmp_path / "s", manifest, [score("r", None, "a", 5), score("r", "a", "a", 6)])
     with pytest.raises(InputError, match="no task's accuracy of people is known"):
         load_study(tmp_path / "s", ceiling="human")
+
+
+def test_a_recipe_is_told_from_a_study(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text("name: s\nmodel: {model_name_or_path: m}\nsources: [a]\ntargets: [a]\n")
+    with pytest.raises(InputError, match=r"a recipe, not what was measured; run it with tvt study run .*study\.yaml"):
+        load_study(tmp_path)
