@@ -158,5 +158,5 @@ def test_people_as_the_ceiling_need_a_known_accuracy(tmp_path: Path) -> None:
 
 def test_a_recipe_is_told_from_a_study(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text("name: s\nmodel: {model_name_or_path: m}\nsources: [a]\ntargets: [a]\n")
-    with pytest.raises(InputError, match=r"a recipe, not what was measured; run it with tvt study run .*study\.yaml"):
+    with pytest.raises(InputError, match=r"a recipe, not what was measured; run it with tvt study run"):
         load_study(tmp_path)

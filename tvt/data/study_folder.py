@@ -123,7 +123,7 @@ def read_manifest(folder: Path) -> StudyManifest:
     if not isinstance(data, dict):
         raise InputError(f"{path}: not a study; it must have at least 'name:' and 'tasks:'")
     if {"sources", "targets"} <= data.keys() and "tasks" not in data:
-        raise InputError(f"{path}: a recipe, not what was measured; run it with tvt study run {path} and name the study's folder")
+        raise InputError(f"{path}: a recipe, not what was measured; run it with tvt study run and name the folder of that")
     version = data.get("format_version", FORMAT_VERSION)
     if version != FORMAT_VERSION:
         raise InputError(f"{path}: format_version: {version!r} is not {FORMAT_VERSION}; use the tvt that wrote the study")
