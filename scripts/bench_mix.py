@@ -18,8 +18,8 @@ import click
 
 from tvt.core.mixture import Audit, Mixture, SolverRecord
 from tvt.core.question import Question
-from tvt.data.question_batches import SCHEMA, batch_of
-from tvt.data.question_files import write_jsonl, write_parquet
+from tvt.data.questions.batches import SCHEMA, batch_of
+from tvt.data.questions.files import write_jsonl, write_parquet
 from tvt.io.mixture_file import save_mixture
 
 SHARES = {"Counting": 0.4, "Jigsaw": 0.3, "Depth": 0.2, "Forensic": 0.1}

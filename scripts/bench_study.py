@@ -22,9 +22,9 @@ import yaml
 
 from tvt.core.mixture import Mixture
 from tvt.data.miniature import MINIATURE_TASKS, generate
-from tvt.data.mix_plan import plan_mix
-from tvt.data.mixed_dataset import write_mix
-from tvt.data.question_files import write_parquet
+from tvt.data.mixing.dataset import write_mix
+from tvt.data.mixing.plan import plan_mix
+from tvt.data.questions.files import write_parquet
 from tvt.io.recipe_file import model_path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -58,7 +58,7 @@ from pathlib import Path
 from peft import PeftModel
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
-from tvt.data.question_files import read_questions
+from tvt.data.questions.files import read_questions
 model, adapter, questions, out, batch = sys.argv[1:6]
 words = AutoProcessor.from_pretrained(model)
 base = AutoModelForImageTextToText.from_pretrained(model, dtype=torch.float32)

@@ -17,8 +17,8 @@ import numpy as np
 from tvt.core.matrix import TransferMatrix
 from tvt.core.pgf import Floats
 from tvt.core.scores import Score
-from tvt.data.csv_study import load_csv_study
-from tvt.data.study_folder import StudyManifest, load_study_folder, write_study
+from tvt.data.studies.csv_study import load_csv_study
+from tvt.data.studies.folder import StudyManifest, load_study_folder, write_study
 from tvt.data.tasks import known_tasks, load_manifests
 from tvt.errors import InputError, TvtError
 

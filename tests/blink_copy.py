@@ -17,7 +17,7 @@ import yaml
 from PIL import Image
 
 from tvt.core.question import LETTERS, Question
-from tvt.data.question_files import write_jsonl, write_parquet
+from tvt.data.questions.files import write_jsonl, write_parquet
 
 NAME = "BLINK-Benchmark/BLINK"
 SHAPES = {

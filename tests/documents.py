@@ -20,8 +20,8 @@ import tiny_models
 from problems import random_matrix
 
 from tvt.core.question import Question
-from tvt.data.question_files import write_jsonl
-from tvt.data.studies import load_study
+from tvt.data.questions.files import write_jsonl
+from tvt.data.studies.load import load_study
 
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _OUTPUT = re.compile(r"<!-- output(?: (\d))?: (tvt .*?) -->\n```text\n(.*?)```", re.DOTALL)

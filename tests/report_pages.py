@@ -14,7 +14,7 @@ from tvt.core.matrix import TransferMatrix
 from tvt.core.scores import MaskedScore, Score
 from tvt.core.selection import SelectionSpec
 from tvt.core.task import Task
-from tvt.data.study_folder import StudyFolder, StudyManifest
+from tvt.data.studies.folder import StudyFolder, StudyManifest
 from tvt.report.html.explorer_data import explore
 from tvt.report.html.page import render
 from tvt.report.html.page_data import page_data

@@ -22,7 +22,7 @@ from test_cli import ENVIRONMENT
 from warm import WarmPython
 
 from tvt.core.question import Question
-from tvt.data.question_files import write_jsonl, write_parquet
+from tvt.data.questions.files import write_jsonl, write_parquet
 
 TASKS = ("Alpha", "Beta", "Gamma")
 ROWS, QUESTIONS = 16, 10

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from tvt.cli.analyze import command
-from tvt.data.studies import load_study
+from tvt.data.studies.load import load_study
 from tvt.errors import InputError
 from tvt.report.labels import short_labels
 from tvt.transfer.analysis import analyze, unique_names

@@ -21,7 +21,7 @@ from safetensors.numpy import load_file, save_file
 from study_world import done, specs
 
 from tvt.cli.analyze import command
-from tvt.data.studies import load_study
+from tvt.data.studies.load import load_study
 from tvt.errors import InputError
 from tvt.io.adapter_file import check_weights, write_record
 from tvt.study.adapters import study_adapters

@@ -149,7 +149,7 @@ def test_another_prompt_scores_anew_and_trains_nothing(study: Path, world: Path,
 
 
 def test_training_rows_that_blink_scores_are_refused(world: Path, cache: dict[str, str], tvt: Tvt) -> None:
-    from tvt.data.question_files import read_questions, write_parquet
+    from tvt.data.questions.files import read_questions, write_parquet
 
     stored = next((world / "cache" / "datasets").rglob("Jigsaw-val-*.parquet"))
     (world / "leak").mkdir()

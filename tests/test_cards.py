@@ -10,10 +10,10 @@ import pyarrow as pa
 import pytest
 from mixing_rows import mixture, question
 
-from tvt.data.mix_plan import plan_mix
-from tvt.data.mixed_dataset import write_mix
-from tvt.data.origins import Origin, Origins
-from tvt.data.question_files import write_parquet
+from tvt.data.mixing.dataset import write_mix
+from tvt.data.mixing.plan import plan_mix
+from tvt.data.questions.files import write_parquet
+from tvt.data.questions.origins import Origin, Origins
 from tvt.io.card import cell, hub_dataset, hub_name, licence_id
 
 hub = pytest.importorskip("huggingface_hub")

@@ -13,7 +13,7 @@ from test_cli import ENVIRONMENT
 
 from tvt.cli.main import cli
 from tvt.core.recipe import Recipe
-from tvt.data.studies import bundled_studies, load_study
+from tvt.data.studies.load import bundled_studies, load_study
 from tvt.data.tasks import find_manifests, load_manifests
 from tvt.io import strict_yaml
 

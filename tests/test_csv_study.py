@@ -7,7 +7,7 @@ import pytest
 
 from tvt.core.matrix import TransferMatrix
 from tvt.data import csv_table
-from tvt.data.studies import load_study
+from tvt.data.studies.load import load_study
 from tvt.errors import InputError
 
 LONG = "seed,ft_task,task,perfection_gap_factor\n"

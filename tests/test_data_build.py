@@ -23,9 +23,9 @@ from tvt.data.builders.build import BuildRequest, build, encode
 from tvt.data.builders.choose import Amounts, Chooser, Images, ShortageError, Stock, positions, possible
 from tvt.data.builders.contract import Unit
 from tvt.data.builders.sources import source_of
-from tvt.data.perceptual import Gallery, look_at
-from tvt.data.question_files import read_questions
+from tvt.data.questions.files import read_questions
 from tvt.data.tasks import SourceFile, TrainingSource
+from tvt.data.vetting.perceptual import Gallery, look_at
 from tvt.errors import InputError
 
 

@@ -17,7 +17,7 @@ from tiny_builder import write_index
 from tvt.cli.main import cli
 from tvt.core.question import Question
 from tvt.data.builders import registry
-from tvt.data.question_files import read_questions, write_jsonl
+from tvt.data.questions.files import read_questions, write_jsonl
 from tvt.errors import InputError
 from tvt.report.contact_sheet import contact_sheet
 

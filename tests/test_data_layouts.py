@@ -15,7 +15,7 @@ from PIL import Image
 
 from tvt.cli.main import cli
 from tvt.data.builders.registry import BUILDERS, find_builder
-from tvt.data.question_files import read_questions
+from tvt.data.questions.files import read_questions
 from tvt.report.contact_sheet import CELL, MARGIN
 
 pytest.importorskip("imagehash")

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from test_cli import tvt
 
 from tvt.cli.evaluate import command
-from tvt.data.question_files import write_jsonl, write_parquet
+from tvt.data.questions.files import write_jsonl, write_parquet
 from tvt.errors import InputError
 
 

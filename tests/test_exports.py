@@ -15,7 +15,7 @@ from tvt.cli.export import command
 from tvt.cli.main import cli
 from tvt.core.mixture import Audit, Mixture, SolverRecord
 from tvt.core.question import Question
-from tvt.data.question_files import write_jsonl
+from tvt.data.questions.files import write_jsonl
 from tvt.errors import InputError
 from tvt.io.mixture_file import save_mixture
 from tvt.report.exports import TRAINERS, export

@@ -24,7 +24,7 @@ from tvt.core.question import Question
 from tvt.core.scores import MixtureScore, Score
 from tvt.core.selection import SelectionSpec
 from tvt.core.task import Task
-from tvt.data.study_folder import StudyManifest, read_study, write_study
+from tvt.data.studies.folder import StudyManifest, read_study, write_study
 from tvt.errors import InputError
 from tvt.evaluate.results import CellResult, judge, wilson_interval
 from tvt.evaluate.scorer import Outcome

@@ -9,7 +9,7 @@ from scipy.special import stdtrit
 from tvt.core.matrix import TransferMatrix
 from tvt.core.scores import Score
 from tvt.core.task import Task
-from tvt.data.studies import load_study
+from tvt.data.studies.load import load_study
 from tvt.transfer.aggregates import malleability, transferability
 from tvt.transfer.groups import groupings
 

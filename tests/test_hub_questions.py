@@ -24,8 +24,8 @@ from tvt.data.hub.blink_rows import BlinkRows
 from tvt.data.hub.questions import shown, stored_questions
 from tvt.data.hub.row_format import HubRow, RowFormat
 from tvt.data.placing import placed
-from tvt.data.question_batches import UncheckedQuestion
-from tvt.data.question_files import read_questions, write_jsonl, write_parquet
+from tvt.data.questions.batches import UncheckedQuestion
+from tvt.data.questions.files import read_questions, write_jsonl, write_parquet
 from tvt.data.task_questions import as_file, count, identify, locate, pinned, read
 from tvt.data.tasks import QuestionData, TaskManifest, load_manifest, load_manifests
 from tvt.errors import InputError, MissingPackageError

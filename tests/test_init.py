@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from test_cli import tvt
 
 from tvt.cli.main import cli
-from tvt.data.question_files import read_questions
+from tvt.data.questions.files import read_questions
 from tvt.data.tasks import load_manifest
 from tvt.errors import InputError
 from tvt.io.recipe_file import load_recipe

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from mixing_rows import COUNTS, mixture, question
 
 from tvt.cli.main import cli
-from tvt.data.question_files import write_jsonl, write_parquet
+from tvt.data.questions.files import write_jsonl, write_parquet
 from tvt.errors import InputError
 from tvt.io.mixture_file import save_mixture
 

@@ -16,10 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 from mixing_rows import COUNTS, mixture, picture, question
 
-from tvt.data import mix_buckets, mixed_dataset
-from tvt.data.mix_plan import plan_mix
-from tvt.data.mixed_dataset import write_mix
-from tvt.data.question_files import read_questions, write_jsonl, write_parquet
+from tvt.data.mixing import buckets as mix_buckets
+from tvt.data.mixing import dataset as mixed_dataset
+from tvt.data.mixing.dataset import write_mix
+from tvt.data.mixing.plan import plan_mix
+from tvt.data.questions.files import read_questions, write_jsonl, write_parquet
 from tvt.errors import InputError
 from tvt.io.mixture_file import load_mixture
 
@@ -261,8 +262,8 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from mixing_rows import mixture
-from tvt.data.mix_plan import plan_mix
-from tvt.data.mixed_dataset import write_mix
+from tvt.data.mixing.plan import plan_mix
+from tvt.data.mixing.dataset import write_mix
 rows, out, stop = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 def pause(what, done, total):
     if what == stop:

@@ -12,8 +12,8 @@ from tvt.core.mixture_runs import MixtureRuns, join
 from tvt.core.pooling import pool
 from tvt.core.scores import MixtureScore, Score
 from tvt.core.task import Task
-from tvt.data.studies import load_study
-from tvt.data.study_folder import StudyManifest, read_study, write_study
+from tvt.data.studies.folder import StudyManifest, read_study, write_study
+from tvt.data.studies.load import load_study
 from tvt.errors import InputError
 
 SCORES = (

@@ -21,9 +21,9 @@ from tvt.core.credit import mean_relative_accuracy
 from tvt.core.mixture import Mixture
 from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig
-from tvt.data.mix_plan import plan_mix
-from tvt.data.mixed_dataset import write_mix
-from tvt.data.question_files import read_questions, write_jsonl, write_parquet
+from tvt.data.mixing.dataset import write_mix
+from tvt.data.mixing.plan import plan_mix
+from tvt.data.questions.files import read_questions, write_jsonl, write_parquet
 from tvt.evaluate.batches import compose
 from tvt.evaluate.evaluator import Evaluator
 from tvt.evaluate.identity import item_digest

@@ -8,7 +8,7 @@ from scipy.stats import rankdata, wilcoxon
 
 from tvt.core.matrix import TransferMatrix
 from tvt.core.task import Task
-from tvt.data.studies import load_study
+from tvt.data.studies.load import load_study
 from tvt.transfer.groups import groupings
 from tvt.transfer.noise import between_studies, noise
 from tvt.transfer.personas import KINDS, personas

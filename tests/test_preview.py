@@ -30,8 +30,8 @@ from tvt.core.pgf import perfection_gap_factor
 from tvt.core.preview import Candidate, Gain, Preview, Previewed
 from tvt.core.run import Run
 from tvt.core.selection import SelectionSpec
-from tvt.data.question_files import write_jsonl, write_parquet
-from tvt.data.studies import load_study
+from tvt.data.questions.files import write_jsonl, write_parquet
+from tvt.data.studies.load import load_study
 from tvt.data.task_questions import locate, read
 from tvt.errors import InputError
 from tvt.evaluate.evaluator import Evaluator

@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from tvt.cli.studies import command
-from tvt.data.studies import bundled_folder, bundled_studies, load_study
-from tvt.data.study_folder import read_study
+from tvt.data.studies.folder import read_study
+from tvt.data.studies.load import bundled_folder, bundled_studies, load_study
 from tvt.data.tasks import load_manifests, load_tasks
 from tvt.errors import InputError
 

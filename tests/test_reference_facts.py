@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tvt.data.studies import load_study
+from tvt.data.studies.load import load_study
 from tvt.transfer.analysis import Analysis, analyze
 
 SIZES = ("3b", "7b", "32b")

@@ -12,7 +12,7 @@ from report_pages import folder
 from study_world import TASKS, Tvt, build, done, warm_tvt, write_recipe
 from test_cli import assert_refused, tvt
 
-from tvt.data.study_folder import write_study
+from tvt.data.studies.folder import write_study
 
 
 def data_of(path: Path) -> dict[str, Any]:

@@ -21,8 +21,8 @@ from tvt.cli.select import command as select_command
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Mixture
 from tvt.core.selection import SelectionSpec
-from tvt.data.studies import load_study
-from tvt.data.study_folder import write_study
+from tvt.data.studies.folder import write_study
+from tvt.data.studies.load import load_study
 from tvt.report.html.explorer_data import Explorer, explore
 from tvt.report.html.numbers import tidy
 from tvt.report.html.orders import cluster_order, orders, start_layout, tasks_of

@@ -15,8 +15,8 @@ import pytest
 from kappa_worlds import world
 
 from tvt.core.task import Task
-from tvt.data.studies import load_study
-from tvt.data.study_folder import StudyManifest, write_study
+from tvt.data.studies.folder import StudyManifest, write_study
+from tvt.data.studies.load import load_study
 from tvt.io.mixture_file import load_mixture
 
 

@@ -14,7 +14,7 @@ from tvt.core.mixture import Mixture
 from tvt.core.pooling import pool
 from tvt.core.selection import SelectionSpec
 from tvt.core.task import Task
-from tvt.data.studies import load_study
+from tvt.data.studies.load import load_study
 from tvt.errors import InputError
 from tvt.selection.engine import select
 from tvt.selection.explain import explain

@@ -10,7 +10,7 @@ from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import FailedSelection, Mixture
 from tvt.core.scores import Score
 from tvt.core.selection import SelectionSpec
-from tvt.data.studies import load_study
+from tvt.data.studies.load import load_study
 from tvt.errors import InputError
 from tvt.selection.engine import select
 

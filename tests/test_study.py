@@ -21,8 +21,8 @@ from study_world import TASKS, Tvt, World, done, specs
 from test_recipe_file import parts
 
 from tvt.core.recipe import RUNTIME, Recipe
-from tvt.data.question_files import open_questions, write_jsonl, write_parquet
-from tvt.data.studies import load_study
+from tvt.data.questions.files import open_questions, write_jsonl, write_parquet
+from tvt.data.studies.load import load_study
 from tvt.errors import InputError
 from tvt.io.recipe_file import load_recipe
 from tvt.study.plan import Study, load_study_plan

@@ -16,7 +16,7 @@ pytest.importorskip("trl")
 import study_world
 from study_world import QUICK, Tvt, World, done, specs, wait_for, workers
 
-from tvt.data.question_files import write_jsonl
+from tvt.data.questions.files import write_jsonl
 from tvt.study.store import Store
 from tvt.study.tidy import KEPT_LOGS, tidy
 

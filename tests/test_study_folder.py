@@ -7,8 +7,8 @@ import pytest
 
 from tvt.core.scores import MaskedScore, Score
 from tvt.core.task import Task
-from tvt.data.studies import load_study
-from tvt.data.study_folder import StudyManifest, read_study, write_study
+from tvt.data.studies.folder import StudyManifest, read_study, write_study
+from tvt.data.studies.load import load_study
 from tvt.errors import InputError
 
 YAML = "format_version: 1\nname: mine\ntasks: [Jigsaw, Mine]\n"

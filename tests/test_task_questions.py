@@ -13,7 +13,7 @@ from mixing_rows import picture
 from tvt.core.question import Question
 from tvt.core.recipe import Recipe
 from tvt.data.miniature import MINIATURE_TASKS, generate
-from tvt.data.question_files import read_questions, write_jsonl, write_parquet
+from tvt.data.questions.files import read_questions, write_jsonl, write_parquet
 from tvt.data.task_questions import as_file, choose, identify, locate, read
 from tvt.data.tasks import QuestionData, find_manifests, load_manifest, read_folder
 from tvt.errors import InputError

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from tvt.cli.main import cli
 from tvt.core.question import Question
-from tvt.data.question_files import write_parquet
+from tvt.data.questions.files import write_parquet
 from tvt.data.tasks import load_manifests
 from tvt.errors import InputError
 

@@ -30,7 +30,7 @@ PRELOADED = [
     *(f"transformers.models.{name}" for name in (*_LLAVA, "siglip.image_processing_pil_siglip")),
     *(f"tvt.study.{name}" for name in ("execute", "session", "estimate")),
     *(f"tvt.report.{name}" for name in ("study_tables", "study_progress")),
-    *("tvt.cli.main", "tvt.cli.study", "tvt.evaluate.scorer", "tvt.train.run", "tvt.train.launch", "tvt.data.mixed_dataset"),
+    *("tvt.cli.main", "tvt.cli.study", "tvt.evaluate.scorer", "tvt.train.run", "tvt.train.launch", "tvt.data.mixing.dataset"),
 ]
 _CLIENT = """#!{python} -IS
 import array, json, os, resource, signal, socket, sys

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from tvt.core.scores import Score as Score
     from tvt.core.selection import SelectionSpec as SelectionSpec
     from tvt.core.task import Task as Task
-    from tvt.data.mix_plan import plan_mix as plan_mix
-    from tvt.data.mixed_dataset import write_mix as write_mix
-    from tvt.data.mixture_tables import load_mixture_runs as load_mixture_runs
-    from tvt.data.studies import bundled_studies as bundled_studies
-    from tvt.data.studies import load_study as load_study
+    from tvt.data.mixing.dataset import write_mix as write_mix
+    from tvt.data.mixing.plan import plan_mix as plan_mix
+    from tvt.data.studies.load import bundled_studies as bundled_studies
+    from tvt.data.studies.load import load_study as load_study
+    from tvt.data.studies.mixture_tables import load_mixture_runs as load_mixture_runs
     from tvt.errors import TvtError as TvtError
     from tvt.io.mixture_file import load_mixture as load_mixture
     from tvt.io.mixture_file import save_mixture as save_mixture
@@ -38,15 +38,15 @@ _HOMES = {
     "TransferMatrix": "tvt.core.matrix",
     "TvtError": "tvt.errors",
     "analyze": "tvt.transfer.analysis",
-    "bundled_studies": "tvt.data.studies",
+    "bundled_studies": "tvt.data.studies.load",
     "load_mixture": "tvt.io.mixture_file",
-    "load_mixture_runs": "tvt.data.mixture_tables",
-    "load_study": "tvt.data.studies",
-    "plan_mix": "tvt.data.mix_plan",
+    "load_mixture_runs": "tvt.data.studies.mixture_tables",
+    "load_study": "tvt.data.studies.load",
+    "plan_mix": "tvt.data.mixing.plan",
     "predict": "tvt.selection.predict",
     "save_mixture": "tvt.io.mixture_file",
     "select": "tvt.selection.engine",
-    "write_mix": "tvt.data.mixed_dataset",
+    "write_mix": "tvt.data.mixing.dataset",
 }
 __all__ = sorted([*_HOMES, "__version__"])  # noqa: PLE0605
 __version__ = "0.1.0"

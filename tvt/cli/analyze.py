@@ -87,7 +87,7 @@ def command(
 def compare_adapters(studies: Sequence[str]) -> list[AdapterSimilarity]:
     """How alike every study's adapters are; raises InputError with the faults of all studies."""
     from tvt.cli.progress_bar import progress_bar
-    from tvt.data.studies import find_study
+    from tvt.data.studies.load import find_study
     from tvt.errors import InputError
     from tvt.study.adapters import study_adapters
 

@@ -84,7 +84,7 @@ def command(
 
 def _matrix(study: Path) -> TransferMatrix:
     """The study's matrix without the mixture runs in it: what is judged here must not have shaped the prediction."""
-    from tvt.data.studies import load_study
+    from tvt.data.studies.load import load_study
 
     return replace(load_study(study), evidence=None)
 

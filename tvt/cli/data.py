@@ -14,7 +14,7 @@ from tvt.errors import InputError
 
 if TYPE_CHECKING:
     from tvt.data.builders.build import BuildRequest
-    from tvt.data.builders.sources import Progress
+    from tvt.data.progress import Progress
     from tvt.data.tasks import TaskManifest
 
 EPILOG = """\b
@@ -133,8 +133,8 @@ def check(
     twice, images of evaluation sets (the same or nearly), wrong numbers of options, no licence, too few rows. Warnings: images
     that several rows show, and answers that the options' text or images give away (the longest, the one with most bytes).
     """
-    from tvt.data.dataset_check import Standards, check_dataset
-    from tvt.data.evaluation_images import gallery_of
+    from tvt.data.vetting.dataset_check import Standards, check_dataset
+    from tvt.data.vetting.evaluation_images import gallery_of
 
     known = _known(manifests, datasets)
     with progress_bars() as progress:
@@ -167,7 +167,7 @@ def preview(*, file: Path, output: Path | None, rows: int, columns: int, seed: i
     """Draw a contact sheet: the images of some questions, what is asked, the options, the right one marked."""
     import numpy as np
 
-    from tvt.data.question_files import open_questions
+    from tvt.data.questions.files import open_questions
     from tvt.io import atomic
     from tvt.report.contact_sheet import as_png, contact_sheet
 
@@ -207,7 +207,7 @@ def _request(
     from tvt.data.builders.choose import Amounts
     from tvt.data.builders.registry import find_builder
     from tvt.data.builders.sources import source_of
-    from tvt.data.evaluation_images import gallery_of
+    from tvt.data.vetting.evaluation_images import gallery_of
 
     try:
         name = resolve_name(task, [manifest.task() for manifest in known.values()], list(known))

@@ -188,7 +188,7 @@ def _questions(given: tuple[str, ...], limit: int | None) -> dict[str, list[Ques
     """The questions of each task; the faults of all files in one go."""
     from itertools import islice
 
-    from tvt.data.question_files import read_questions
+    from tvt.data.questions.files import read_questions
 
     faults: list[str] = []
     found: dict[str, list[Question]] = {}

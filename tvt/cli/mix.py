@@ -14,7 +14,8 @@ from tvt.errors import InputError
 
 if TYPE_CHECKING:
     from tvt.core.mixture import Mixture
-    from tvt.data.mix_plan import MixPlan, Progress
+    from tvt.data.mixing.plan import MixPlan
+    from tvt.data.progress import Progress
 
 EPILOG = """\b
 Examples:
@@ -93,7 +94,7 @@ def command(
     with progress_bars() as progress:
         plan = _plan(chosen, paths, check=preview is None, progress=progress, **options)
         if preview is None and output is not None:
-            from tvt.data.mixed_dataset import write_mix
+            from tvt.data.mixing.dataset import write_mix
 
             mixed = write_mix(plan, output, progress, messages=messages)
     if preview is not None:
@@ -121,7 +122,7 @@ def _plan(
     check: bool,
     progress: Progress,
 ) -> MixPlan:
-    from tvt.data.mix_plan import plan_mix
+    from tvt.data.mixing.plan import plan_mix
 
     return plan_mix(
         mixture,
@@ -136,7 +137,7 @@ def _plan(
 
 
 def _show_preview(plan: MixPlan, count: int, as_json: bool) -> None:
-    from tvt.data.mix_plan import first_rows, source_record
+    from tvt.data.mixing.plan import first_rows, source_record
     from tvt.report.mix_tables import preview_record, preview_text, sources_table
 
     records = [preview_record(place, *row) for place, row in enumerate(first_rows(plan, count))]

@@ -89,7 +89,7 @@ def load_matrices(
     Raises:
         InputError: the faults of all studies, one line each.
     """
-    from tvt.data.studies import load_study
+    from tvt.data.studies.load import load_study
 
     matrices: list[TransferMatrix] = []
     faults: list[str] = []

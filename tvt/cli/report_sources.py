@@ -11,8 +11,8 @@ from tvt.cli.progress_bar import progress_bar
 from tvt.core.comparison import Comparison
 from tvt.core.matrix import TransferMatrix
 from tvt.core.recipe import Recipe
-from tvt.data.studies import find_study
-from tvt.data.study_folder import read_study
+from tvt.data.studies.folder import read_study
+from tvt.data.studies.load import find_study
 from tvt.errors import InputError, MissingPackageError
 from tvt.io.recipe_file import load_recipe
 from tvt.report.html.explorer_data import Explorer, explore

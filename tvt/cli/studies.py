@@ -23,7 +23,7 @@ def command(as_json: bool) -> None:
       tvt studies --json
       tvt analyze qwen2.5-vl-7b
     """
-    from tvt.data.studies import bundled_studies
+    from tvt.data.studies.load import bundled_studies
 
     found = [_describe(name) for name in bundled_studies()]
     if as_json:
@@ -34,8 +34,8 @@ def command(as_json: bool) -> None:
 
 def _describe(name: str) -> dict[str, Any]:
     """What the list says of one study."""
-    from tvt.data.studies import bundled_folder
-    from tvt.data.study_folder import read_study
+    from tvt.data.studies.folder import read_study
+    from tvt.data.studies.load import bundled_folder
 
     study = read_study(bundled_folder(name))
     matrix, manifest = study.matrix(), study.manifest

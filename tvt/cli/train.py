@@ -116,8 +116,8 @@ def command(
 
 def _mixed(path: Path, recipe: Recipe, output: Path, seed: int, given: dict[str, str], data_dir: Path) -> Path:  # noqa: PLR0917
     """The mixture as a dataset inside the output folder."""
-    from tvt.data.mix_plan import plan_mix
-    from tvt.data.mixed_dataset import write_mix
+    from tvt.data.mixing.dataset import write_mix
+    from tvt.data.mixing.plan import plan_mix
     from tvt.io.mixture_file import load_mixture
 
     chosen = load_mixture(path)

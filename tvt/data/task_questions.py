@@ -13,8 +13,8 @@ from tvt.core.task import resolve_name
 from tvt.data.hub.questions import count_rows, is_here, is_stored, read_rows, rows_identity, stored_questions
 from tvt.data.hub.row_formats import format_of
 from tvt.data.hub.rows import commit_of, local_folder
-from tvt.data.question_checks import EvaluationSet, scan
-from tvt.data.question_files import open_questions, read_questions, write_parquet
+from tvt.data.questions.checks import EvaluationSet, scan
+from tvt.data.questions.files import open_questions, read_questions, write_parquet
 from tvt.data.tasks import MINIATURE, QuestionData, TaskManifest
 from tvt.errors import InputError
 from tvt.io import digest

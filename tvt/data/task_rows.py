@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tvt.data.builders.registry import layouts_of
 from tvt.data.placing import placed
-from tvt.data.question_files import open_questions
+from tvt.data.questions.files import open_questions
 from tvt.data.tasks import MINIATURE, QuestionData, TaskManifest
 from tvt.io.names import file_name
 

@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from tvt.data.dataset_check import DatasetReport, Finding
+from tvt.data.vetting.dataset_check import DatasetReport, Finding
 from tvt.report.table_style import TABLE
 
 MOST_SHOWN = 5

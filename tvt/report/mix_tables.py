@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tvt.core.question import LETTERS, Question
-from tvt.data.image_bytes import BrokenImageError, image_size
+from tvt.data.questions.image_bytes import BrokenImageError, image_size
 
 MANY_EPOCHS = 4
 """Repeats beyond this are worth little more (Muennighoff et al., 2023), and a person should know of them."""

@@ -13,8 +13,8 @@ from typing import Literal
 from tvt.core.mixture import Mixture
 from tvt.core.question import Question
 from tvt.core.run import set_name
-from tvt.data.mix_plan import plan_mix
-from tvt.data.mixed_dataset import write_mix
+from tvt.data.mixing.dataset import write_mix
+from tvt.data.mixing.plan import plan_mix
 from tvt.data.task_questions import as_file, read
 from tvt.errors import InputError, ProcessDiedError, TrainingError
 from tvt.evaluate.evaluator import Evaluator

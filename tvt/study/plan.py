@@ -10,9 +10,9 @@ from typing import Any
 
 from tvt.core.recipe import Recipe
 from tvt.core.run import Part, Run
-from tvt.data.mix_plan import LAYOUT
+from tvt.data.mixing.plan import LAYOUT
 from tvt.data.placing import placed
-from tvt.data.question_checks import EvaluationSet
+from tvt.data.questions.checks import EvaluationSet
 from tvt.data.task_questions import Absent, absent, as_stored, check_metric, choose, count, identify, locate, read
 from tvt.data.task_questions import Part as QuestionPart
 from tvt.data.tasks import QuestionData, TaskManifest, find_manifests

@@ -20,8 +20,8 @@ from tvt.core.credit import tally
 from tvt.core.run import Run, set_name
 from tvt.core.scores import MaskedScore, MixtureScore, Score
 from tvt.core.task import Task
-from tvt.data.mixture_scores import MIXTURES_FILE
-from tvt.data.study_folder import StudyManifest, write_study
+from tvt.data.studies.folder import StudyManifest, write_study
+from tvt.data.studies.mixture_scores import MIXTURES_FILE
 from tvt.errors import InputError
 from tvt.io import digest
 from tvt.io.lock import exclusively

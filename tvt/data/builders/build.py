@@ -34,10 +34,11 @@ from tvt.data.builders.choose import (
     shortage_error,
 )
 from tvt.data.builders.contract import Builder, Draft, UnfitError, Unit, prompt_of
-from tvt.data.builders.sources import Progress, check_source, silent
-from tvt.data.perceptual import NEAR, Gallery, look_at
-from tvt.data.question_files import write_parquet
+from tvt.data.builders.sources import check_source
+from tvt.data.progress import Progress, silent
+from tvt.data.questions.files import write_parquet
 from tvt.data.tasks import TrainingSource
+from tvt.data.vetting.perceptual import NEAR, Gallery, look_at
 from tvt.errors import InputError
 from tvt.io import atomic, digest
 from tvt.io.names import file_name

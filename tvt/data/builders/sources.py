@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from tvt.data.builders.contract import Builder
 from tvt.data.builders.raw_files import IMAGE_SUFFIXES
+from tvt.data.progress import Progress, silent
 from tvt.data.tasks import TaskManifest, TrainingSource
 from tvt.errors import InputError
 from tvt.io import digest
 
-Progress = Callable[[str, int, int], object]
-"""Called with what is being done, how much of it is done, and of how much."""
-
 MOST_DIGESTS = 200
 """Of more index files than these (annotations of each image, say), one digest of all their digests is recorded."""
-
-
-def silent(what: str, done: int, total: int) -> None:
-    """Shows no progress."""
 
 
 def source_of(manifest: TaskManifest | None, layout: str) -> TrainingSource:

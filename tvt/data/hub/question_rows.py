@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tvt.data.hub.row_format import HubRow, RowFormat, image_of, numbered_images, text_of, texts_of
-from tvt.data.question_batches import UncheckedQuestion
+from tvt.data.questions.batches import UncheckedQuestion
 from tvt.data.tasks import QuestionData
 
 

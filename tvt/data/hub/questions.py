@@ -21,9 +21,9 @@ from tvt.data.csv_table import Faults
 from tvt.data.hub.row_format import HubRow, RowFormat
 from tvt.data.hub.row_formats import format_of
 from tvt.data.hub.rows import HubRows, content_of, is_commit, label, local_folder, open_rows
-from tvt.data.question_batches import SCHEMA, Rows, UncheckedQuestion, batch_of
-from tvt.data.question_checks import scan
-from tvt.data.question_files import GROUP_BYTES, GROUP_ROWS, QuestionSource
+from tvt.data.questions.batches import SCHEMA, Rows, UncheckedQuestion, batch_of
+from tvt.data.questions.checks import scan
+from tvt.data.questions.files import GROUP_BYTES, GROUP_ROWS, QuestionSource
 from tvt.data.tasks import QuestionData
 from tvt.errors import InputError
 from tvt.io import atomic, digest

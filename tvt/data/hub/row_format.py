@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from tvt.data.question_batches import UncheckedQuestion
+from tvt.data.questions.batches import UncheckedQuestion
 from tvt.data.tasks import QuestionData
 
 HubRow = Mapping[str, Any]

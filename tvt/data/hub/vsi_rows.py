@@ -15,7 +15,7 @@ from pathlib import Path
 from tvt.core.question import LETTERS
 from tvt.data.hub.row_format import HubRow, RowFormat, text_of, texts_of
 from tvt.data.hub.video_frames import FRAMES_VERSION, video_digest, video_frames
-from tvt.data.question_batches import UncheckedQuestion
+from tvt.data.questions.batches import UncheckedQuestion
 from tvt.data.tasks import QuestionData
 
 OPENING = "These are frames of a video."

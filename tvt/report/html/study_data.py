@@ -13,7 +13,7 @@ from tvt.core.comparison import Comparison
 from tvt.core.matrix import TransferMatrix
 from tvt.core.recipe import Recipe
 from tvt.core.scores import Score
-from tvt.data.study_folder import StudyFolder
+from tvt.data.studies.folder import StudyFolder
 from tvt.report.comparison_json import comparison_json
 from tvt.report.heatmap import colour_limit
 from tvt.report.html.explorer_data import Explorer

@@ -11,9 +11,9 @@ import numpy as np
 from tvt.core.matrix import TransferMatrix
 from tvt.core.scores import BASE
 from tvt.data.csv_table import Faults, Row, Table, number, read_table
-from tvt.data.score_rows import Columns, Scores, check_size, find_columns, read_keys, read_scores
+from tvt.data.studies.score_rows import Columns, Scores, check_size, find_columns, read_keys, read_scores
+from tvt.data.studies.units import Unit, pgf_unit
 from tvt.data.tasks import known_tasks
-from tvt.data.units import Unit, pgf_unit
 from tvt.errors import InputError
 
 Metric = Literal["pgf", "gain"]

@@ -20,9 +20,9 @@ import pyarrow.parquet as pq
 
 from tvt.core.question import Question
 from tvt.data.csv_table import Faults
-from tvt.data.jsonl_questions import JsonlQuestions
-from tvt.data.parquet_questions import ParquetQuestions
-from tvt.data.question_batches import OPTIONAL, SCHEMA, Rows, batch_of, questions_of
+from tvt.data.questions.batches import OPTIONAL, SCHEMA, Rows, batch_of, questions_of
+from tvt.data.questions.jsonl import JsonlQuestions
+from tvt.data.questions.parquet import ParquetQuestions
 from tvt.errors import InputError
 from tvt.io.staging import new_file
 

@@ -16,10 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from tvt.core.matrix import TransferMatrix
 from tvt.core.scores import BASE, MaskedScore, MixtureScore, Score
 from tvt.core.task import Ceiling, Task
-from tvt.data.csv_study import refuse_if_empty
 from tvt.data.csv_table import Faults, Table, read_table
-from tvt.data.mixture_scores import MIXTURES_FILE, mixture_scores_csv, read_mixture_scores
-from tvt.data.score_rows import BASE_NAMES, Columns, Scores, check_size, find_columns, read_scores
+from tvt.data.studies.csv_study import refuse_if_empty
+from tvt.data.studies.mixture_scores import MIXTURES_FILE, mixture_scores_csv, read_mixture_scores
+from tvt.data.studies.score_rows import BASE_NAMES, Columns, Scores, check_size, find_columns, read_scores
 from tvt.data.tasks import load_tasks
 from tvt.errors import InputError, suggest
 from tvt.io import atomic, strict_yaml
@@ -54,7 +54,7 @@ class StudyManifest(BaseModel):
     scores: str = SCORES_FILE
     """The table of counts, a path inside the folder."""
     mixtures: str | None = None
-    """The table of runs on mixtures and doses (see :mod:`tvt.data.mixture_scores`), a path inside the folder."""
+    """The table of runs on mixtures and doses (see :mod:`tvt.data.studies.mixture_scores`), a path inside the folder."""
     tasks: Annotated[tuple[Task, ...], Field(min_length=1)]
     """The tasks. A plain name takes its details from tvt's own manifest, if there is one; a mapping overrides them."""
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tvt.data.csv_table import Faults
-from tvt.data.question_batches import IMAGES, OPTIONAL, REQUIRED, SCHEMA, Rows, flat_images, list_lengths, lists_of
+from tvt.data.questions.batches import IMAGES, OPTIONAL, REQUIRED, SCHEMA, Rows, flat_images, list_lengths, lists_of
 from tvt.errors import InputError, suggest
 
 BATCH_BYTES = 8 * 2**20
@@ -68,7 +68,7 @@ class ParquetQuestions:
         faults.add(None, f"row {row}: {what}")
 
     def batches(self, rows: Rows | None = None, faults: Faults | None = None) -> Iterator[tuple[Rows, pa.RecordBatch]]:
-        """See :meth:`tvt.data.question_files.QuestionSource.batches`."""
+        """See :meth:`tvt.data.questions.files.QuestionSource.batches`."""
         try:
             with self._open() as file:
                 for group in range(len(self._starts) - 1):

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from tvt.core.matrix import TransferMatrix
 from tvt.core.task import Ceiling
-from tvt.data.csv_study import Metric, load_csv_study
-from tvt.data.study_folder import STUDY_FILE, load_study_folder
-from tvt.data.units import Unit
+from tvt.data.studies.csv_study import Metric, load_csv_study
+from tvt.data.studies.folder import STUDY_FILE, load_study_folder
+from tvt.data.studies.units import Unit
 from tvt.errors import InputError, suggest
 from tvt.io.bundled import bundled_root
 
@@ -34,7 +34,7 @@ def load_study(
 
     Args:
         reference: a bundled name (``qwen2.5-vl-7b``, or its unambiguous end ``7b``), a study folder, or a CSV file (see
-            :func:`tvt.data.csv_study.load_csv_study`). A bundled name goes before a path; write ``./NAME`` for the path.
+            :func:`tvt.data.studies.csv_study.load_csv_study`). A bundled name goes before a path; ``./NAME`` is the path.
         metric: ``pgf``, or ``gain`` for a CSV of values that are no PGF.
         unit: ``fraction`` or ``percent`` of a CSV's values; ``None`` infers it where that is clear.
         ceiling: what counts as a perfect score: what the tasks state, or what people reach.

@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 
 from tvt.core.question import LETTERS
-from tvt.data.builders.sources import Progress, silent
 from tvt.data.csv_table import Faults
-from tvt.data.perceptual import NEAR, Gallery, Look, look_at_bytes, near_pairs_within
-from tvt.data.question_checks import scan
-from tvt.data.question_files import QuestionSource, open_questions
-from tvt.data.shortcuts import Shortcuts
+from tvt.data.progress import Progress, silent
+from tvt.data.questions.checks import scan
+from tvt.data.questions.files import QuestionSource, open_questions
 from tvt.data.tasks import TaskManifest
+from tvt.data.vetting.perceptual import NEAR, Gallery, Look, look_at_bytes, near_pairs_within
+from tvt.data.vetting.shortcuts import Shortcuts
 from tvt.errors import InputError
 
 ALPHA = 0.001

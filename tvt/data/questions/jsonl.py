@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from tvt.data.csv_table import Faults
-from tvt.data.question_batches import OPTIONAL, REQUIRED, SCHEMA, Rows, image_lists
+from tvt.data.questions.batches import OPTIONAL, REQUIRED, SCHEMA, Rows, image_lists
 from tvt.errors import InputError, suggest
 
 BATCH_BYTES = 8 * 2**20
@@ -57,7 +57,7 @@ class JsonlQuestions:
         faults.add(int(self._lines[row]), what)
 
     def batches(self, rows: Rows | None = None, faults: Faults | None = None) -> Iterator[tuple[Rows, pa.RecordBatch]]:
-        """See :meth:`tvt.data.question_files.QuestionSource.batches`."""
+        """See :meth:`tvt.data.questions.files.QuestionSource.batches`."""
         found = Faults(self.path) if faults is None else faults
         numbers: list[int] = []
         records: list[dict[str, Any]] = []

@@ -9,7 +9,7 @@ from typing import TypedDict
 from tvt.core.credit import Tally
 from tvt.core.scores import BASE, MaskedScore, Score
 from tvt.data.csv_table import Faults, Row, Table, integer, number, tally
-from tvt.data.units import Unit, accuracy_unit
+from tvt.data.studies.units import Unit, accuracy_unit
 from tvt.errors import suggest
 
 BASE_NAMES = frozenset({BASE, "none", ""})

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from tvt.core.question import LETTERS, is_number
-from tvt.data.image_bytes import BrokenImageError, image_size
+from tvt.data.questions.image_bytes import BrokenImageError, image_size
 
 ALPHA = 1e-4
 """Below this probability under chance a rate is no accident; several features are tested."""

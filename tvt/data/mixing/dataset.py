@@ -22,11 +22,12 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from tvt.data.mix_buckets import Buckets
-from tvt.data.mix_card import card
-from tvt.data.mix_messages import FILE, write_messages
-from tvt.data.mix_plan import MixPlan, MixSource, Progress, silent, source_record
-from tvt.data.question_batches import IMAGES, IMAGES_FEATURE, Rows, with_features
+from tvt.data.mixing.buckets import Buckets
+from tvt.data.mixing.card import card
+from tvt.data.mixing.messages import FILE, write_messages
+from tvt.data.mixing.plan import MixPlan, MixSource, source_record
+from tvt.data.progress import Progress, silent
+from tvt.data.questions.batches import IMAGES, IMAGES_FEATURE, Rows, with_features
 from tvt.errors import InputError
 from tvt.io import digest, staging
 from tvt.io.mixture_file import dump_mixture

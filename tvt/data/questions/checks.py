@@ -18,10 +18,10 @@ import pyarrow.compute as pc
 
 from tvt.core.question import answer_fault
 from tvt.data.csv_table import Faults
-from tvt.data.image_bytes import image_fault
-from tvt.data.origins import Origin, Origins
-from tvt.data.question_batches import Rows, flat_images, list_lengths, value_lengths
-from tvt.data.question_files import QuestionSource, open_questions
+from tvt.data.questions.batches import Rows, flat_images, list_lengths, value_lengths
+from tvt.data.questions.files import QuestionSource, open_questions
+from tvt.data.questions.image_bytes import image_fault
+from tvt.data.questions.origins import Origin, Origins
 from tvt.errors import InputError
 
 Overlap = Literal["question", "image"]

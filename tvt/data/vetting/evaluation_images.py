@@ -7,14 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tvt.core.task import resolve_name
-from tvt.data.builders.sources import Progress, silent
 from tvt.data.hub.questions import shown
 from tvt.data.hub.rows import content_of, label
-from tvt.data.perceptual import Gallery, Look, look_at_bytes
 from tvt.data.placing import parts_of
-from tvt.data.question_files import open_questions
+from tvt.data.progress import Progress, silent
+from tvt.data.questions.files import open_questions
 from tvt.data.task_questions import read
 from tvt.data.tasks import MINIATURE, QuestionData, TaskManifest
+from tvt.data.vetting.perceptual import Gallery, Look, look_at_bytes
 from tvt.errors import InputError
 from tvt.io import atomic, digest
 from tvt.io.cache import cache_folder

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,22 +13,16 @@ import numpy as np
 from tvt.core.mixture import Mixture
 from tvt.core.question import Question
 from tvt.data.csv_table import MAX_FAULTS
-from tvt.data.mixing import RowManifest, draw_rows, epochs
-from tvt.data.question_batches import Rows
-from tvt.data.question_checks import EvaluationSet, Overlap, Scan, Shared, scan
-from tvt.data.question_files import QuestionSource, open_questions
+from tvt.data.mixing.order import RowManifest, draw_rows, epochs
+from tvt.data.progress import Progress, silent
+from tvt.data.questions.batches import Rows
+from tvt.data.questions.checks import EvaluationSet, Overlap, Scan, Shared, scan
+from tvt.data.questions.files import QuestionSource, open_questions
 from tvt.errors import InputError
 from tvt.io import digest
 
 LAYOUT = 1
 """Raised whenever the same request gives other bytes; part of the digest."""
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done and how much there is."""
-
-
-def silent(what: str, done: int, total: int) -> None:
-    """No progress shown."""
 
 
 @dataclass(frozen=True, kw_only=True)

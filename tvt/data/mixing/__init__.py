@@ -1,0 +1,1 @@
+"""A mixture as one dataset: which row comes when, and the files."""

@@ -1,0 +1,1 @@
+"""Questions on disk: files, their reading and their checks."""

@@ -1,0 +1,1 @@
+"""Measured studies: bundled ones, study folders, CSV forms, tables of mixture runs."""

@@ -1,0 +1,1 @@
+"""What makes rows unfit to train on: duplicates, shortcuts, faults of a whole dataset."""
