@@ -13,6 +13,7 @@ from mixing_rows import picture
 from tvt.core.question import Question
 from tvt.core.recipe import Recipe
 from tvt.data.miniature import MINIATURE_TASKS, generate
+from tvt.data.questions.checks import Forbidden
 from tvt.data.questions.files import read_questions, write_jsonl, write_parquet
 from tvt.data.task_questions import as_file, choose, identify, locate, read
 from tvt.data.tasks import QuestionData, find_manifests, load_manifest, read_folder
@@ -21,10 +22,10 @@ from tvt.io.bundled import bundled_root
 from tvt.study.plan import load_study_plan
 
 
-def rows(count: int = 4) -> list[Question]:
+def rows(count: int = 4, start: int = 0) -> list[Question]:
     return [
         Question(id=str(k), task="mine", prompt=f"{k}?", options=("a", "b"), answer="AB"[k % 2], images=(picture(k),))
-        for k in range(count)
+        for k in range(start, start + count)
     ]
 
 
@@ -149,3 +150,53 @@ def test_training_rows_that_are_scored_are_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match=r"the same question as .*val.jsonl:1, which is scored \(2 rows of mine are\)"):
         load_study_plan(recipe)
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TVT_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def no_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tvt.data.task_questions.scan", lambda *_: pytest.fail("read again"))
+
+
+def test_unchanged_parquet_is_read_once(tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_parquet(rows(3), tmp_path / "train.parquet")
+    write_parquet(rows(2, start=10), tmp_path / "val.parquet")
+    data, scored = QuestionData(path=str(tmp_path / "train.parquet")), Forbidden([tmp_path / "val.parquet"])
+    first = identify(data, "mine", scored)
+    with monkeypatch.context() as patched:
+        no_reading(patched)
+        assert identify(data, "mine", Forbidden([tmp_path / "val.parquet"])) == first
+    write_parquet(rows(4), tmp_path / "train.parquet")
+    assert identify(data, "mine", scored) != first
+
+
+def test_what_is_scored_now_is_found_in_rows_that_were_read_before(tmp_path: Path, own_cache: Path) -> None:
+    write_parquet(rows(3), tmp_path / "train.parquet")
+    write_parquet(rows(2, start=10), tmp_path / "val.parquet")
+    data = QuestionData(path=str(tmp_path / "train.parquet"))
+    identify(data, "mine", Forbidden([tmp_path / "val.parquet"]))
+    write_parquet(rows(2, start=2), tmp_path / "val.parquet")
+    with pytest.raises(InputError, match="the same question as"):
+        identify(data, "mine", Forbidden([tmp_path / "val.parquet"]))
+
+
+def test_json_lines_rest_on_their_images_and_are_read_each_time(
+    tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_jsonl(rows(2), tmp_path / "train.jsonl")
+    identify(QuestionData(path=str(tmp_path / "train.jsonl")), "mine")
+    no_reading(monkeypatch)
+    with pytest.raises(pytest.fail.Exception, match="read again"):
+        identify(QuestionData(path=str(tmp_path / "train.jsonl")), "mine")
+
+
+def test_a_cache_that_cannot_be_written_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TVT_CACHE", str(tmp_path / "file"))
+    write_parquet(rows(2), tmp_path / "train.parquet")
+    data = QuestionData(path=str(tmp_path / "train.parquet"))
+    assert identify(data, "mine") == identify(data, "mine")

@@ -13,14 +13,17 @@ from tvt.core.task import resolve_name
 from tvt.data.hub.questions import count_rows, is_here, is_stored, read_rows, rows_identity, stored_questions
 from tvt.data.hub.row_formats import format_of
 from tvt.data.hub.rows import commit_of, local_folder
-from tvt.data.questions.checks import EvaluationSet, scan
-from tvt.data.questions.files import open_questions, read_questions, write_parquet
+from tvt.data.questions.checks import Forbidden, scan
+from tvt.data.questions.files import open_questions, read_questions, whole_files, write_parquet
 from tvt.data.tasks import MINIATURE, QuestionData, TaskManifest
 from tvt.errors import InputError
 from tvt.io import digest
+from tvt.io.seen import recall, remember, states
 
 Part = Literal["training", "evaluation", "report"]
 
+_CHECK_VERSION = 1
+"""Raised whenever the same files would have other digests, or other faults."""
 _MINIATURE_VERSION = 2
 """Raised whenever the miniature draws other questions for the same request."""
 
@@ -158,8 +161,10 @@ def pinned(data: QuestionData) -> QuestionData:
     return data.model_copy(update={"revision": commit_of(data)} if folder is None else {"folder": str(folder.absolute())})
 
 
-def identify(data: QuestionData, task: str, forbidden: EvaluationSet | None = None) -> str:
+def identify(data: QuestionData, task: str, forbidden: Forbidden | None = None) -> str:
     """Digest of what the questions are, images included: the same rows have the same, in whatever file they lie.
+
+    What is known of parquet files that have not changed is not read again.
 
     Args:
         data: where they are.
@@ -172,22 +177,43 @@ def identify(data: QuestionData, task: str, forbidden: EvaluationSet | None = No
     told: dict[str, Any]
     data = as_stored(data)
     if data.path is not None:
-        source = open_questions(Path(data.path))
-        if not source.rows:
-            raise InputError(f"{data.path}: no questions of {task}; fill the file or name another one in the manifest")
-        found = scan(source, forbidden)
-        if found.shared:
-            first = found.shared[0]
-            raise InputError(
-                f"{source.where(first.row)}: the same question as {first.where}, which is scored ({len(found.shared)} rows of "
-                f"{task} are); remove them from the training rows"
-            )
-        told = {"content": found.digest, "questions": data.questions}
+        told = {"content": _content(Path(data.path), task, forbidden or Forbidden()), "questions": data.questions}
     elif data.dataset == MINIATURE:
         told = {"miniature": _MINIATURE_VERSION, "task": data.config, "split": _split(data), "questions": data.questions}
     else:
         told = {"content": rows_identity(data), "questions": data.questions}
     return digest.of_value(told)
+
+
+def _content(path: Path, task: str, forbidden: Forbidden) -> str:
+    """Digest of a file's questions, once they were found whole and free of forbidden ones."""
+    about = _rests_on(path, forbidden)
+    if about is not None and (known := recall(about)) is not None:
+        return known
+    source = open_questions(path)
+    if not source.rows:
+        raise InputError(f"{path}: no questions of {task}; fill the file or name another one in the manifest")
+    found = scan(source, forbidden.questions)
+    if found.shared:
+        first = found.shared[0]
+        raise InputError(
+            f"{source.where(first.row)}: the same question as {first.where}, which is scored ({len(found.shared)} rows of "
+            f"{task} are); remove them from the training rows"
+        )
+    if about is not None:
+        remember(about, found.digest)
+    return found.digest
+
+
+def _rests_on(path: Path, forbidden: Forbidden) -> dict[str, Any] | None:
+    """The files on which it rests that a file is whole and shares nothing forbidden; ``None`` where not all are known."""
+    try:
+        every = [whole_files(one) for one in (path, *forbidden.paths)]
+        if None in every:
+            return None
+        return {"content": _CHECK_VERSION, "files": [states(files) for files in every if files is not None]}
+    except (InputError, OSError):  # told when the file is read
+        return None
 
 
 def count(data: QuestionData) -> int:

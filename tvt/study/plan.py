@@ -12,7 +12,7 @@ from tvt.core.recipe import Recipe
 from tvt.core.run import Part, Run
 from tvt.data.mixing.plan import LAYOUT
 from tvt.data.placing import placed
-from tvt.data.questions.checks import EvaluationSet
+from tvt.data.questions.checks import Forbidden
 from tvt.data.task_questions import Absent, absent, as_stored, check_metric, choose, count, identify, locate, read
 from tvt.data.task_questions import Part as QuestionPart
 from tvt.data.tasks import QuestionData, TaskManifest, find_manifests
@@ -136,7 +136,7 @@ class _Reading:
     planning: bool
     fetch: bool
     """Whether the hub may be asked."""
-    scored: EvaluationSet
+    scored: Forbidden
     faults: list[str]
     training: dict[str, str] = field(default_factory=dict)
     questions: dict[tuple[str, Part], str] = field(default_factory=dict)
@@ -180,9 +180,9 @@ class _Reading:
         return found is not None and (self.planning or (found.fetched and not self.fetch))
 
 
-def _scored(targets: Iterable[TaskManifest], fetch: bool) -> EvaluationSet:
+def _scored(targets: Iterable[TaskManifest], fetch: bool) -> Forbidden:
     """The questions that are scored on and can be files, and hence not trained on; drawn ones share none with training rows."""
-    found = EvaluationSet()
+    paths = []
     for manifest in targets:
         for part in _parts(manifest):
             data: QuestionData | None = getattr(manifest, part)
@@ -190,8 +190,8 @@ def _scored(targets: Iterable[TaskManifest], fetch: bool) -> EvaluationSet:
                 with suppress(InputError):  # faults are told where the questions are identified
                     data = as_stored(data)
                     if data.path is not None:
-                        found.add(Path(data.path))
-    return found
+                        paths.append(Path(data.path))
+    return Forbidden(paths)
 
 
 def _parts(manifest: TaskManifest) -> tuple[Part, ...]:

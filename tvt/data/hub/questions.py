@@ -26,9 +26,10 @@ from tvt.data.questions.checks import scan
 from tvt.data.questions.files import GROUP_BYTES, GROUP_ROWS, QuestionSource
 from tvt.data.tasks import QuestionData
 from tvt.errors import InputError
-from tvt.io import atomic, digest
+from tvt.io import digest
 from tvt.io.cache import cache_folder
 from tvt.io.lock import exclusively
+from tvt.io.seen import recall, remember, states
 from tvt.io.staging import new_file
 
 _VERSION = 1
@@ -57,15 +58,15 @@ def stored_questions(data: QuestionData) -> Path:
         InputError: the dataset cannot be had, its answers are hidden, or rows are faulty; every fault, one line each.
     """
     seen = _seen(data)
-    if seen is not None and (known := _remembered(seen)) is not None:
-        return known
+    if seen is not None and (known := recall(seen)) is not None and (cache_folder() / known).is_file():
+        return cache_folder() / known
     path = _place(data)
     if not path.is_file():
         with exclusively(path.parent / ".lock"):
             if not path.is_file():
                 _store(data, path)
     if seen is not None:
-        atomic.write_text(seen, str(path.relative_to(cache_folder())))
+        remember(seen, str(path.relative_to(cache_folder())))
     return path
 
 
@@ -224,26 +225,15 @@ def _request(data: QuestionData) -> dict[str, Any]:
     return {**told, "version": [_VERSION, format_of(data).version]}
 
 
-def _seen(data: QuestionData) -> Path | None:
-    """The note on which file a local copy's files gave, named by their sizes and times; ``None`` for the hub.
+def _seen(data: QuestionData) -> dict[str, Any] | None:
+    """What a local copy's questions rest on; ``None`` for the hub.
 
     With it, neither ``datasets`` is loaded nor gigabytes are read to find what is stored.
     """
     folder = local_folder(data)
     if folder is None or not folder.is_dir():
         return None
-    states = [(path, path.stat()) for path in sorted(folder.rglob("*")) if path.is_file()]
-    stamps = [[str(path.relative_to(folder)), s.st_size, s.st_mtime_ns, s.st_ino] for path, s in states]
-    told = {**_request(data), "folder": str(folder.resolve()), "files": stamps}
-    return cache_folder() / "seen" / digest.of_value(told)[:32]
-
-
-def _remembered(seen: Path) -> Path | None:
-    try:
-        found = cache_folder() / seen.read_text(encoding="utf-8")
-    except OSError:
-        return None
-    return found if found.is_file() else None
+    return {**_request(data), "files": states(path for path in sorted(folder.rglob("*")) if path.is_file())}
 
 
 def _name(text: str) -> str:

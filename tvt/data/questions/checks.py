@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -90,6 +92,26 @@ class EvaluationSet:
     def digest(self) -> str:
         """sha256 of what was added, whatever the order."""
         return hashlib.sha256("".join([self.overlap, *sorted(set(self._content))]).encode()).hexdigest()
+
+
+class Forbidden:
+    """Files of questions that must not be trained on, read when somebody needs to know what is in them.
+
+    Args:
+        paths: the files; those that cannot be read are left out, for their faults are told by who scores on them.
+    """
+
+    def __init__(self, paths: Sequence[Path] = ()) -> None:
+        self.paths = tuple(paths)
+
+    @cached_property
+    def questions(self) -> EvaluationSet:
+        """What is in them."""
+        found = EvaluationSet()
+        for path in self.paths:
+            with suppress(InputError):
+                found.add(path)
+        return found
 
 
 def scan(source: QuestionSource, evaluation: EvaluationSet | None = None, progress: Callable[[int], object] = bool) -> Scan:

@@ -121,6 +121,16 @@ def open_questions(path: Path) -> QuestionSource:
     return QuestionSource(path, [_open(file) for file in files])
 
 
+def whole_files(path: Path) -> list[Path] | None:
+    """The files that decide the questions of a path; ``None`` where they rest on others too, as JSON Lines do on their images.
+
+    Raises:
+        InputError: see :func:`open_questions`.
+    """
+    parts = open_questions(path).parts
+    return None if any(isinstance(part, JsonlQuestions) for part in parts) else [part.path for part in parts]
+
+
 def _open(path: Path) -> Part:
     if not path.exists():
         raise InputError(f"{path}: no such file; check the path")

@@ -1,0 +1,46 @@
+"""What was learnt of files, remembered as long as they do not change: reading gigabytes again would tell nothing new.
+
+A file has not changed where its size, its time of change and its inode are the same. Forgetting is harmless.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tvt.io import atomic, digest
+from tvt.io.cache import cache_folder
+
+State = list[Any]
+"""Name, size, time of change and inode of a file."""
+
+
+def states(files: Iterable[Path]) -> list[State]:
+    """The state of each file; its name is absolute.
+
+    Raises:
+        OSError: a file is not there.
+    """
+    found = [(path.resolve(), path.stat()) for path in files]
+    return [[str(path), state.st_size, state.st_mtime_ns, state.st_ino] for path, state in found]
+
+
+def recall(about: Mapping[str, Any]) -> str | None:
+    """What was remembered about plain values, among them the states of all files that it rests on."""
+    try:
+        return _place(about).read_text(encoding="utf-8")
+    except OSError:
+        return None
+
+
+def remember(about: Mapping[str, Any], text: str) -> None:
+    """Remember a text; where the cache cannot be written, nothing is."""
+    try:
+        atomic.write_text(_place(about), text)
+    except OSError:
+        return
+
+
+def _place(about: Mapping[str, Any]) -> Path:
+    return cache_folder() / "seen" / digest.of_value(dict(about))[:32]
