@@ -8,6 +8,7 @@ import numpy as np
 
 from tvt.core.matrix import TransferMatrix
 from tvt.core.pgf import Bools, Floats
+from tvt.core.two_way import fit_two_way
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -26,10 +27,10 @@ class Completed:
 
 
 def complete(matrix: TransferMatrix) -> Completed:
-    """Fill each missing cell with overall mean + source effect + target effect, both shrunk toward 0 by their own counts.
+    """Estimate each missing cell from what its source and its target do elsewhere (:mod:`tvt.core.two_way`).
 
-    The error of an estimated cell is the spread of the measured cells around that additive fit, together with a typical
-    measured cell's own error, so it is always wider than a measured one's typical error.
+    A task's transfer to itself is larger than to others: it is estimated as one, plus what the measured ones have more.
+    The error of an estimated cell is that of :func:`estimate_cells`, and never smaller than a measured cell's typical one.
     """
     mean, errors = matrix.mean, matrix.error
     known: Bools = np.isfinite(mean)
@@ -47,24 +48,31 @@ def complete(matrix: TransferMatrix) -> Completed:
     targets = tuple(t for t, keep in zip(matrix.targets, columns, strict=True) if keep)
     holes = tuple((sources[i], targets[j]) for i, j in np.argwhere(~known))
     if holes:
-        guess, spread = _additive(mean, known)
+        own = matrix.self_cells[cut]
+        seed = matrix.seed_error[cut]
+        guess, spread = estimate_cells(mean, float(np.nanmean(seed**2)) if np.isfinite(seed).any() else 0.0, known, own)
         typical = float(np.sqrt(np.nanmean(errors**2))) if np.isfinite(errors).any() else 0.0
         mean = np.where(known, mean, guess)
-        errors = np.where(known, errors, np.hypot(spread, typical))
+        errors = np.where(known, errors, np.maximum(spread, typical))
         listed = ", ".join(f"{s} on {t}" for s, t in holes[:4]) + (" and more" if len(holes) > 4 else "")
         notes.append(f"{len(holes)} missing cells estimated from source and target effects ({listed})")
     return Completed(sources=sources, targets=targets, mean=mean, errors=errors, estimated=holes, notes=tuple(notes))
 
 
-def _additive(mean: Floats, known: Bools, rounds: int = 50) -> tuple[Floats, float]:
-    """Shrunk two-way fit and the standard deviation of the known cells around it."""
-    centre = float(mean[known].mean())
-    rest = np.where(known, mean - centre, 0.0)
-    row, column = np.zeros(mean.shape[0]), np.zeros(mean.shape[1])
-    for _ in range(rounds):
-        row = (np.where(known, rest - column, 0.0)).sum(axis=1) / (known.sum(axis=1) + 1.0)
-        column = (np.where(known, rest - row[:, None], 0.0)).sum(axis=0) / (known.sum(axis=0) + 1.0)
-    guess = centre + row[:, None] + column
-    if known.sum() < 2:
-        return guess, float(abs(centre))
-    return guess, float(np.sqrt(np.mean((mean[known] - guess[known]) ** 2) * known.sum() / (known.sum() - 1)))
+def estimate_cells(mean: Floats, noise: float, known: Bools, own: Bools) -> tuple[Floats, Floats]:
+    """Estimates of all cells, and the standard errors with which a measurement of them is foreseen.
+
+    Args:
+        mean: measured values, (sources, targets).
+        noise: variance of a measured mean between runs.
+        known: which cells are measured.
+        own: which are a task's transfer to itself.
+    """
+    between = known & ~own
+    fit = fit_two_way(mean, noise, between if between.any() else known)
+    more, unsure = 0.0, 0.0
+    if (known & own).any() and between.any():
+        beyond = (mean - fit.mean)[known & own]
+        more, unsure = float(beyond.mean()), float(beyond.var())
+    guess = fit.mean + np.where(own, more, 0.0)
+    return guess, np.sqrt(fit.variance + noise + np.where(own, unsure, 0.0))
