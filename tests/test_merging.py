@@ -157,7 +157,7 @@ def test_what_is_no_plain_lora_is_refused(llava: Path, tmp_path: Path, settings:
 
 
 def test_ranks_and_scales_of_single_layers_are_kept(llava: Path, tmp_path: Path) -> None:
-    one = adapter(llava, tmp_path / "a", 1, rank_pattern={"q_proj": 2}, alpha_pattern={"v_proj": 7})
+    one = adapter(llava, tmp_path / "a", 1, rank_pattern={"q_proj": 2}, alpha_pattern={"down_proj": 7})
     other = adapter(llava, tmp_path / "b", 2)
     folder = merge_adapters(config(llava), {one: 0.5, other: 0.5}, tmp_path / "m")
     wanted = summed(llava, {one: 0.5, other: 0.5})
