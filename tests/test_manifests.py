@@ -95,4 +95,5 @@ def test_people_reach_the_mean_that_blink_states() -> None:
     """README of zeyofu/BLINK_Benchmark: 95.70% on average."""
     people = [manifest.human for manifest in load_manifests() if manifest.human is not None]
     assert len(people) == 13
+    assert all(manifest.human_source for manifest in load_manifests() if manifest.human is not None)
     assert sum(people) / len(people) == pytest.approx(0.957, abs=5e-5)

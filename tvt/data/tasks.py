@@ -99,6 +99,8 @@ class TaskManifest(_Value):
     """Best accuracy thought possible, a fraction."""
     human: Annotated[float, Field(gt=0, le=1)] | None = None
     """Accuracy of people, where the benchmark reports it: a lower ceiling, on request."""
+    human_source: str | None = None
+    """Where ``human`` was read, and how sure that is."""
     images: Annotated[int, Field(ge=1)] | None = None
     """Images that a question shows, as a rule: for estimates of cost."""
     metric: Literal["accuracy", "mra"] = "accuracy"

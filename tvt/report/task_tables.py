@@ -59,6 +59,7 @@ def task_lines(manifest: TaskManifest, here: RowsHere) -> Iterator[tuple[str, st
     yield "metric", manifest.metric
     yield "ceiling", f"{manifest.ceiling:.0%}"
     yield "people", f"{manifest.human:.1%}, the ceiling with --ceiling human" if manifest.human is not None else ""
+    yield "people's source", manifest.human_source or ""
     for part in ("training", "evaluation", "report"):
         yield part, _place(getattr(manifest, part))
     yield "rows here", _here(here)
