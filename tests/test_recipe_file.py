@@ -12,7 +12,7 @@ from test_cli import assert_refused, tvt
 from tvt.core.recipe import RESULTS, RUNTIME, Recipe, identity
 from tvt.errors import InputError
 from tvt.io import digest
-from tvt.io.recipe_file import load_recipe, override_recipe
+from tvt.io.recipe_file import load_recipe, model_path, override_recipe, told_model
 
 EXAMPLE = Path(__file__).parents[1] / "recipes" / "example.yaml"
 
@@ -158,3 +158,9 @@ def test_folders_near_the_caller_keep_their_meaning(tmp_path: Path, monkeypatch:
     (tmp_path / "recipes" / "data").mkdir()
     assert load_recipe(Path("recipes/r.yaml"), ["data_dir=data"]).data_dir == str(tmp_path / "recipes" / "data")
     assert load_recipe(Path("recipes/r.yaml"), ["data_dir=elsewhere"]).data_dir == "elsewhere"
+
+
+def test_a_model_is_told_without_the_folders_of_a_machine(tmp_path: Path) -> None:
+    assert told_model(model_path("tvt/miniature")) == "tvt/miniature"
+    assert told_model(str(tmp_path / "my-model")) == "my-model"
+    assert told_model("Qwen/Qwen2.5-VL-3B-Instruct") == "Qwen/Qwen2.5-VL-3B-Instruct"

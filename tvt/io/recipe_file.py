@@ -66,6 +66,13 @@ def model_path(name: str) -> str:
     return str(Path(tvt.__file__).resolve().parent / "data" / "miniature" / "base") if name == MINIATURE else name
 
 
+def told_model(name: str) -> str:
+    """A model as it can be told to others: a hub name, or the last part of a folder; the inverse of :func:`model_path`."""
+    if name == model_path(MINIATURE):
+        return MINIATURE
+    return Path(name).name if Path(name).is_absolute() or Path(name).is_dir() else name
+
+
 def _near(near: Path, name: str) -> str:
     """A path near the folder, or else from where tvt was called, as an absolute one; what is nowhere stays what it is."""
     found = next((place for place in (near / name, Path(name)) if place.exists()), None)

@@ -10,7 +10,7 @@ from typing import Any
 from tvt import __version__
 from tvt.core.recipe import Recipe
 from tvt.io.card import front_matter, hub_dataset, hub_name, table
-from tvt.io.recipe_file import MINIATURE, model_path
+from tvt.io.recipe_file import MINIATURE, told_model
 from tvt.train.record import Job, TrainingRecord
 
 CARD = "README.md"
@@ -21,7 +21,7 @@ _REMARK = "license: fill it in; the base model's licence and those of the traini
 
 def model_card(job: Job, record: TrainingRecord) -> str:
     """README.md of the adapter that ``record`` describes; no path of this machine is in it."""
-    base = base_name(job.recipe)
+    base = told_model(job.recipe.model.model_name_or_path)
     hub = hub_name(base) if base != MINIATURE else None
     mix = _mix(job.dataset)
     header = {
@@ -33,14 +33,6 @@ def model_card(job: Job, record: TrainingRecord) -> str:
         "tags": ["lora", "peft", "sft", "trl", "tvt"],
     }
     return front_matter(header, [_REMARK]) + "\n" + "\n".join([*_lines(job, record, base, mix), ""])
-
-
-def base_name(recipe: Recipe) -> str:
-    """The base model as it can be told to others: a hub name, or the last part of a folder."""
-    name = recipe.model.model_name_or_path
-    if name == model_path(MINIATURE):
-        return MINIATURE
-    return Path(name).name if Path(name).is_dir() else name
 
 
 def _mix(dataset: Path) -> Mapping[str, Any] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from tvt.core.matrix import TransferMatrix
 from tvt.core.recipe import Recipe
 from tvt.core.scores import Score
 from tvt.data.studies.folder import StudyFolder
+from tvt.io.recipe_file import told_model
 from tvt.report.comparison_json import comparison_json
 from tvt.report.heatmap import colour_limit
 from tvt.report.html.explorer_data import Explorer
@@ -59,7 +60,7 @@ def study_data(study: StudyAnalysis, source: StudySource) -> dict[str, Any]:
     matrix = study.matrix
     return {
         "name": study.name,
-        "model": matrix.model,
+        "model": None if matrix.model is None else told_model(matrix.model),
         "parameters": matrix.parameters,
         "metric": matrix.metric,
         "runs": list(matrix.runs),
@@ -225,9 +226,10 @@ def _provenance(matrix: TransferMatrix, source: StudySource) -> dict[str, Any]:
 
 def _recipe(recipe: Recipe) -> dict[str, str]:
     """What the runs were made with, field by field; places of files are left out."""
-    told: Mapping[str, Any] = recipe.model_dump(
+    told: dict[str, Any] = recipe.model_dump(
         mode="json", exclude={"manifests", "datasets", "data_dir", "runtime", "sources", "targets"}
     )
+    told["model"]["model_name_or_path"] = told_model(recipe.model.model_name_or_path)
     flat: dict[str, str] = {}
     for name, value in told.items():
         if isinstance(value, dict):
