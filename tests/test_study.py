@@ -180,6 +180,19 @@ OTHER: dict[str, Any] = {
     "data_dir": "data",
     "runtime.deepspeed": "zero.json",
     "runtime.report_to": ["wandb"],
+    "runtime.main_process_ip": "10.0.0.1",
+    "runtime.main_process_port": 29500,
+    "runtime.slurm.partition": "gpu",
+    "runtime.slurm.account": "lab",
+    "runtime.slurm.qos": "high",
+    "runtime.slurm.gpus_per_node": 4,
+    "runtime.slurm.cpus_per_task": 8,
+    "runtime.slurm.mem_gb": 64,
+    "runtime.slurm.setup": ["module load cuda"],
+    "runtime.slurm.additional_parameters": {"constraint": "h100"},
+    "runtime.ray.address": "auto",
+    "runtime.ray.gpus_per_run": 2,
+    "runtime.ray.cpus_per_run": 4,
     "name": "another",
     "seeds": [0, 1, 2],
     "doses": [1.0, 0.5],
@@ -193,7 +206,11 @@ FIELDS = {name: model.model_fields[field].json_schema_extra for name, model, fie
 def changed(recipe: Recipe, name: str) -> Recipe:
     """The recipe with another value in one field."""
     part, _, field = name.rpartition(".")
-    owner: Any = getattr(recipe, part) if part else recipe
+    told = recipe.model_dump(mode="json")
+    owner: Any = recipe
+    place = told
+    for name_of_part in filter(None, part.split(".")):
+        owner, place = getattr(owner, name_of_part), place[name_of_part]
     value, annotation = getattr(owner, field), type(owner).model_fields[field].annotation
     if name in OTHER:
         other = OTHER[name]
@@ -201,8 +218,9 @@ def changed(recipe: Recipe, name: str) -> Recipe:
         other = next(choice for choice in get_args(annotation) if choice != value)
     else:
         other = not value if isinstance(value, bool) else value + 1 if isinstance(value, int) else value / 2
-    told = recipe.model_dump(mode="json")
-    (told[part] if part else told)[field] = other
+    if name == "runtime.num_machines":
+        told["runtime"]["num_processes"] = other
+    place[field] = other
     return Recipe.model_validate(told)
 
 

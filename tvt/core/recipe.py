@@ -92,15 +92,66 @@ class EvaluationConfig(_Part):
     """At most so many questions of each target; default: all."""
 
 
+class SlurmConfig(_Part):
+    """What a run asks of Slurm, beside its machines and GPUs, which follow from ``num_machines`` and ``num_processes``."""
+
+    partition: str | None = runtime(None)
+    account: str | None = runtime(None)
+    qos: str | None = runtime(None)
+    timeout_min: int = runtime(240, ge=1)
+    """Time limit of a run, in minutes; one that meets it is requeued and goes on from its last whole checkpoint."""
+    signal_delay_s: int = runtime(90, ge=1)
+    """Seconds before the time limit at which a run is told to stop."""
+    gpus_per_node: int | None = runtime(None, ge=0)
+    """Default: as many as a run has processes on a machine; 0 on a cluster without GPUs."""
+    cpus_per_task: int | None = runtime(None, ge=1)
+    """Cores of a run on each machine; default: those of its processes and their loaders."""
+    mem_gb: FiniteFloat | None = runtime(None, gt=0)
+    """Memory of a run on each machine."""
+    array_parallelism: int = runtime(64, ge=1)
+    """At most so many runs in the queue or at work at once."""
+    setup: tuple[str, ...] = runtime(())
+    """Shell lines before a run, such as ``module load cuda``."""
+    additional_parameters: dict[str, str | int] = runtime({})
+    """More options of sbatch, e.g. ``constraint: h100``."""
+
+
+class RayConfig(_Part):
+    """Where Ray is, and what a run asks of it."""
+
+    address: str | None = runtime(None)
+    """Of a cluster, e.g. ``10.0.0.1:6379`` or ``auto``; default: ``RAY_ADDRESS``, else a cluster on this machine for the study."""
+    gpus_per_run: int | None = runtime(None, ge=0)
+    """Default: as many as a run has processes, where the cluster has GPUs."""
+    cpus_per_run: int | None = runtime(None, ge=1)
+    """Default: as many as a run has processes."""
+
+
 class RuntimeConfig(_Part):
     """Where and how a run happens; nothing here changes results."""
 
     num_processes: int = runtime(1, ge=1)
+    """Processes of a run over all its machines."""
+    num_machines: int = runtime(1, ge=1)
+    """Machines of a run, which share the processes evenly."""
+    main_process_ip: str | None = runtime(None)
+    """Address of machine 0, for ``tvt train`` on several machines."""
+    main_process_port: int | None = runtime(None, ge=1, le=65535)
+    """A free port there."""
     deepspeed: str | None = runtime(None)
     """A DeepSpeed configuration file, e.g. recipes/deepspeed/zero2.json."""
     report_to: tuple[str, ...] = runtime(())
     """Trackers, as transformers names them."""
     dataloader_num_workers: int = runtime(0, ge=0)
+    vision_cache: Literal["off", "exact", "rounding"] = runtime("off")
+    """Compute what the frozen vision tower makes of an image once and keep it. *exact*: only where that changes no bit;
+    *rounding*: also where results differ by rounding, as they do with another ``per_device_train_batch_size``."""
+    vision_cache_gb: FiniteFloat = runtime(20.0, gt=0)
+    """Size limit of what is kept."""
+    executor: Literal["local", "slurm", "ray"] = runtime("local")
+    """Who does a study's runs: this machine's device slots, Slurm, or a Ray cluster."""
+    slurm: SlurmConfig = SlurmConfig()
+    ray: RayConfig = RayConfig()
 
 
 class Recipe(_Part):
@@ -146,6 +197,11 @@ class Recipe(_Part):
             faults.append(
                 f"training.global_batch_size {self.training.global_batch_size} is no multiple of per_device_train_batch_size x "
                 f"num_processes = {per_pass}; change one of them"
+            )
+        if self.runtime.num_processes % self.runtime.num_machines:
+            faults.append(
+                f"runtime.num_processes {self.runtime.num_processes} cannot be shared evenly by {self.runtime.num_machines} machines; "
+                "change one of them"
             )
         if faults:
             raise ValueError("\n".join(faults))
