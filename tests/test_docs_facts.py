@@ -57,7 +57,7 @@ def fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]
     """Every field of a recipe with its effect."""
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from fields(field.annotation, f"{name}.")
+            yield from fields(field.annotation, f"{prefix}{name}.")
         else:
             assert isinstance(field.json_schema_extra, dict)
             yield f"{prefix}{name}", str(field.json_schema_extra["effect"])
