@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def evidence_options(function: F) -> F:
-    """Decorator: ``--response``, ``--kappa``, ``--runs`` (as ``runs_file``) and ``--lower-is-better``."""
+def response_options(function: F) -> F:
+    """Decorator: ``--response`` and ``--kappa``."""
     decorators = (
         click.option("--response", type=click.Choice(["log", "linear"]), help="How gain grows with weight.  [default: log]"),
         click.option(
@@ -26,6 +26,16 @@ def evidence_options(function: F) -> F:
             type=float,
             help="Curvature of the log response.  [default: fitted where the study has mixture or dose runs, else 10]",
         ),
+    )
+    for decorate in reversed(decorators):
+        function = decorate(function)
+    return function
+
+
+def evidence_options(function: F) -> F:
+    """Decorator: ``--response``, ``--kappa``, ``--runs`` (as ``runs_file``) and ``--lower-is-better``."""
+    decorators = (
+        response_options,
         click.option(
             "--runs",
             "runs_file",

@@ -1,17 +1,138 @@
-"""``NAME=VALUE`` options and the selection request that they make."""
+"""The options that ask for a mixture, and the request that they make."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import click
+
+from tvt.cli.completion import complete_labels
 from tvt.errors import InputError
 
 if TYPE_CHECKING:
     from tvt.core.selection import SelectionSpec
 
+F = TypeVar("F", bound=Callable[..., Any])
 ALL = "all"
+FILE = click.Path(path_type=Path)
+REQUEST_SECTIONS: dict[str, tuple[str, ...]] = {
+    "What to aim for": ("objective", "goals", "targets", "without_direct", "exclude"),
+    "Budget and limits": (
+        *("budget", "sizes", "sizes_file", "max_epochs", "caps", "floors", "constraints", "max_sources", "min_weight"),
+        *("kl", "prior"),
+    ),
+    "Care": ("protect", "hard", "harm_penalty", "protect_z", "risk", "cvar", "confidence", "anyway", "seed"),
+}
+"""The options of :func:`selection_options` in the sections of a command's help."""
+_PLAIN = (
+    *("objective", "budget", "max_epochs", "max_sources", "min_weight", "harm_penalty", "protect_z", "risk", "cvar", "kl"),
+    *("response", "kappa", "confidence", "seed", "without_direct", "hard", "anyway"),
+)
+"""Options that are fields of the request as they are."""
+
+
+def selection_options(function: F) -> F:
+    """Decorator: what may be asked of a selection; :func:`requested` reads it. How gain grows is no part of it."""
+    decorators = (
+        click.option(
+            "--objective", type=click.Choice(["gain", "goals", "worst"]), help="Default: goals where given, else gain."
+        ),
+        click.option(
+            "--goal",
+            "goals",
+            multiple=True,
+            metavar="TARGET=GAIN",
+            help="Gain asked for (PGF; 15% is 0.15). Repeatable.",
+            shell_complete=complete_labels("target", end="="),
+        ),
+        click.option(
+            "--target",
+            "targets",
+            multiple=True,
+            metavar="TARGET[=WEIGHT]",
+            help="Count only these targets. Repeatable.",
+            shell_complete=complete_labels("target"),
+        ),
+        click.option("--without-direct", is_flag=True, help="Leave out the targets' own training data."),
+        click.option(
+            "--exclude",
+            multiple=True,
+            metavar="SOURCE",
+            help="Do not use this source. Repeatable.",
+            shell_complete=complete_labels("source"),
+        ),
+        click.option(
+            "--budget", type=click.IntRange(min=1), help="Training examples to share out.  [default: the study's, or 10000]"
+        ),
+        click.option("--size", "sizes", multiple=True, metavar="SOURCE=N", help="Examples that a source has. Repeatable."),
+        click.option("--sizes", "sizes_file", type=FILE, help="YAML file of source: number of examples."),
+        click.option("--max-epochs", type=float, help="How often an example may be used.  [default: 1]"),
+        click.option(
+            "--cap", "caps", multiple=True, metavar="[SOURCE=]SHARE", help="Largest weight, of all or one. Repeatable."
+        ),
+        click.option(
+            "--floor", "floors", multiple=True, metavar="[SOURCE=]SHARE", help="Least weight, of all or one. Repeatable."
+        ),
+        click.option(
+            "--constraint", "constraints", multiple=True, metavar="TEXT", help="Such as 'RD + RR >= 0.2'. Repeatable."
+        ),
+        click.option("--max-sources", type=click.IntRange(min=1), help="Most sources in the mixture."),
+        click.option("--min-weight", type=float, help="Least weight of a source that is used."),
+        click.option(
+            "--protect",
+            multiple=True,
+            metavar="all|TARGET[=GAIN]",
+            help="Least gain of targets (0 if not said).",
+            shell_complete=complete_labels("target", "all"),
+        ),
+        click.option("--hard", is_flag=True, help="Make protection a hard limit instead of a penalty."),
+        click.option("--harm-penalty", type=float, help="Cost of a unit of harm below a soft limit.  [default: 1]"),
+        click.option("--protect-z", type=float, help="Standard errors of safety in protection.  [default: 0]"),
+        click.option("--risk", type=float, help="Standard errors of gain to give up for safety (ellipsoid).  [default: 0]"),
+        click.option("--cvar", type=float, metavar="SHARE", help="Optimise the mean of the worst SHARE of bootstrap samples."),
+        click.option("--kl", type=float, help="Weight of the divergence from the prior.  [default: 0]"),
+        click.option("--prior", multiple=True, metavar="SOURCE=SHARE|FILE", help="Prior mixture for --kl. Default: uniform."),
+        click.option("--confidence", type=float, help="Level of intervals and of 'credible'.  [default: 0.9]"),
+        click.option("--anyway", is_flag=True, help="Give the best mixture even where nothing credibly helps."),
+        click.option("--seed", type=int, help="Seed of the bootstrap.  [default: 0]"),
+    )
+    for decorate in reversed(decorators):
+        function = decorate(function)
+    return function
+
+
+def requested(options: Mapping[str, Any]) -> SelectionSpec:
+    """The request that the options of :func:`selection_options` make, with ``response`` and ``kappa`` where a command has them.
+
+    Raises:
+        InputError: the faults of all options at once.
+    """
+    goals, targets, caps, floors, protect, prior, sizes, from_file = gather(
+        lambda: parse_pairs("--goal", options["goals"]),
+        lambda: parse_targets(options["targets"]),
+        lambda: parse_pairs("--cap", options["caps"], bare_number=True),
+        lambda: parse_pairs("--floor", options["floors"], bare_number=True),
+        lambda: parse_pairs("--protect", options["protect"], bare_name=0.0),
+        lambda: read_prior(options["prior"]),
+        lambda: parse_pairs("--size", options["sizes"]),
+        lambda: read_sizes(options["sizes_file"]),
+    )
+    if options["hard"] and not protect:
+        raise InputError("--hard needs --protect: it says which targets may not be harmed, e.g. --protect all")
+    return build_spec(
+        goals=goals,
+        targets=targets,
+        caps=caps,
+        floors=floors,
+        protect=protect,
+        prior=prior,
+        sizes={**from_file, **sizes},
+        exclude=options["exclude"],
+        constraints=options["constraints"],
+        **{name: options.get(name) for name in _PLAIN},
+    )
 
 
 def parse_pairs(
