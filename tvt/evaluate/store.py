@@ -7,9 +7,7 @@ or image is simply another one.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +17,7 @@ from urllib.parse import quote
 from tvt.errors import InputError
 from tvt.evaluate.scorer import Outcome
 from tvt.io import atomic, digest
+from tvt.io.lock import exclusively
 
 Row = tuple[str, str, str, Outcome]
 """Digest of the question, task, question id, outcome."""
@@ -41,15 +40,10 @@ class AnswerStore:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder: a second process waits, then finds what the first one wrote."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with exclusively(self.folder / ".lock"):
             if not (self.folder / "identity.json").exists():
                 atomic.write_text(self.folder / "identity.json", json.dumps(self._identity, indent=1) + "\n")
             yield
-        finally:
-            os.close(lock)
 
     def load(self) -> dict[str, Outcome]:
         """All answers so far, by the question's digest.

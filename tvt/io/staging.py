@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from tvt.io.lock import take
 
 _SUFFIX = ".unfinished"
 
@@ -49,7 +50,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=_SUFFIX))
     lock = os.open(temporary, os.O_RDONLY)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        take(lock, temporary, wait=True)
         yield temporary
         for file in sorted(temporary.rglob("*")):
             _sync(file)
@@ -72,8 +73,8 @@ def _remove_abandoned(path: Path) -> None:
         with suppress(OSError):  # another process may be at it, or may just have removed it
             lock = os.open(left, os.O_RDONLY)
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(left)
+                if take(lock, left):
+                    shutil.rmtree(left)
             finally:
                 os.close(lock)
 

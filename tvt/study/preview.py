@@ -26,12 +26,13 @@ from tvt.errors import InputError
 from tvt.evaluate.evaluator import Evaluator
 from tvt.evaluate.merging import merge_adapters
 from tvt.evaluate.results import CellResult
+from tvt.io.lock import attempted
 from tvt.selection.prepare import Prepared
 from tvt.study import mishaps
 from tvt.study.agreement import agreements, judged, predicted_gains, wished_targets
 from tvt.study.plan import Study
 from tvt.study.session import Session
-from tvt.study.store import CLAIM, Store, attempted
+from tvt.study.store import CLAIM, Store
 from tvt.train.record import ADAPTER
 from tvt.train.record import RECORD as TRAINING
 

@@ -13,7 +13,6 @@ away when its process dies, however it dies.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import time
@@ -27,12 +26,14 @@ from tvt.core.credit import Tally
 from tvt.core.run import Part, Run
 from tvt.errors import InputError
 from tvt.io import atomic
+from tvt.io.lock import attempted, take
 from tvt.train.record import RECORD as TRAINING
 from tvt.train.record import TrainingRecord, load_training_record
 
 RUN, SCORES, FAILURE, CLAIM = "spec.json", "scores.json", "failure.json", ".claim"
 SCHEMA = 1
 Status = Literal["done", "failed", "running", "begun", "missing"]
+Turn = Literal["mine", "held", "over"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +83,18 @@ class Store:
         folder.mkdir(parents=True, exist_ok=True)
         with attempted(folder / CLAIM) as free:
             yield free
+
+    @contextmanager
+    def turn(self, run_id: str, keys: Mapping[tuple[str, Part], str]) -> Iterator[Turn]:
+        """Hold a run that is still to be done, and look again: it may have been done since it was looked at.
+
+        Gives *mine*, *held* (by another process), or *over*: done or failed, so that nothing is to do.
+        """
+        with self.claim(run_id) as free:
+            if not free:
+                yield "held"
+            else:
+                yield "over" if self.status(run_id, keys) in ("done", "failed") else "mine"
 
     def begin(self, run_id: str, run: Run, identity: Mapping[str, Any]) -> None:
         """Say what the run is; call it while the run is held."""
@@ -137,7 +150,7 @@ class Store:
             return "failed"
         if not (folder / RUN).is_file():
             return "missing"
-        return "running" if self._held(run_id) else "begun"
+        return "running" if self.held(run_id) else "begun"
 
     def known(self) -> dict[str, dict[str, Any]]:
         """Every run that was ever begun here: its id and what ``spec.json`` says."""
@@ -148,18 +161,15 @@ class Store:
                 found[path.parent.name] = told
         return found
 
-    def _held(self, run_id: str) -> bool:
+    def held(self, run_id: str) -> bool:
         """Whether a process is at it. Looking must not take the claim, nor write: the folder may be somebody else's."""
+        path = self.run_folder(run_id) / CLAIM
         try:
-            handle = os.open(self.run_folder(run_id) / CLAIM, os.O_RDONLY)
+            handle = os.open(path, os.O_RDONLY)
         except OSError:
             return False
         try:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        else:
-            return False
+            return not take(handle, path, shared=True)
         finally:
             os.close(handle)
 
@@ -174,21 +184,6 @@ class Store:
         if not isinstance(told, dict) or told.get("schema") != SCHEMA:
             raise InputError(f"{path}: written by another version of tvt; use that one, or start another study folder")
         return told
-
-
-@contextmanager
-def attempted(path: Path) -> Iterator[bool]:
-    """Hold a lock file, which is made if need be; gives False where another process holds it."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
-    finally:
-        os.close(handle)
 
 
 def _json(value: Mapping[str, Any]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import json
 import os
 import signal
@@ -18,6 +17,7 @@ from tvt.core.recipe import Recipe
 from tvt.errors import InputError, MissingPackageError, ProcessDiedError, TrainingError
 from tvt.io import atomic
 from tvt.io.adapter_file import verify_adapter
+from tvt.io.lock import attempted
 from tvt.train.base import base_digest
 from tvt.train.checkpoints import check_same_run, has_checkpoints, newest_checkpoint, remove_broken
 from tvt.train.record import ADAPTER, LOG, RECORD, Job, Progress, TrainingRecord, load_training_record, silent
@@ -115,17 +115,10 @@ def _lock(output: Path, machines: Machines) -> Iterator[None]:
     if machines.rank:
         yield
         return
-    handle = os.open(output / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(
-                f"{output}: another tvt train is at work there; wait for it, or name another folder with -o"
-            ) from error
+    with attempted(output / ".lock") as free:
+        if not free:
+            raise InputError(f"{output}: another tvt train is at work there; wait for it, or name another folder with -o")
         yield
-    finally:
-        os.close(handle)
 
 
 def _finished(job: Job) -> TrainingRecord | None:

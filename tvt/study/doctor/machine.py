@@ -139,7 +139,7 @@ def lock_checks(study: Path) -> Iterator[Check]:
     there = existing(study)
     step = "keep studies on another disk: without locks, two commands at one study do the same runs"
     try:
-        with tempfile.NamedTemporaryFile(dir=there, prefix=".tvt-doctor-") as first, open(first.name, "rb") as second:
+        with tempfile.NamedTemporaryFile(dir=there, prefix=".tvt-doctor-") as first, open(first.name, "r+b") as second:
             fcntl.flock(first, fcntl.LOCK_EX | fcntl.LOCK_NB)
             try:
                 fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
