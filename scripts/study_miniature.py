@@ -33,6 +33,7 @@ from tvt.io.recipe_file import load_recipe
 from tvt.report.study_progress import StudyProgress
 from tvt.selection.engine import select
 from tvt.study.comparisons import Kept, comparison_name, comparison_names, keep_comparison, load_comparison
+from tvt.study.executors import choose_executor
 from tvt.study.jobs import Task
 from tvt.study.session import Session, open_session
 from tvt.study.views import comparison_runs, measured
@@ -54,7 +55,7 @@ def do(session: Session, tasks: list[Task], workers: int) -> None:
     states = session.status(tasks)
     todo = sum(states[task.run_id] not in ("done", "failed") for task in tasks)
     with StudyProgress(todo, Console(stderr=True)) as progress:
-        session.do(tasks, workers, progress)
+        session.do(tasks, choose_executor(session.study.recipe, workers=workers), progress)
 
 
 def choose(session: Session, matrix: TransferMatrix, target: str) -> Kept:

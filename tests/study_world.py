@@ -120,7 +120,7 @@ def adapters(study: Path) -> dict[str, str]:
 
 def leftovers(study: Path) -> list[str]:
     """What an interrupted process may leave behind and a finished study must not hold."""
-    names = ("*.tmp", "*.unfinished", ".job-*", "checkpoints", "mixed", ".rows")
+    names = ("*.tmp", "*.unfinished", "checkpoints", "mixed", ".rows")
     return sorted(str(path.relative_to(study)) for name in names for path in study.rglob(name))
 
 

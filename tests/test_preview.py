@@ -43,9 +43,9 @@ from tvt.report.preview_tables import preview_report
 from tvt.selection.engine import finish
 from tvt.selection.prepare import Prepared, prepare
 from tvt.study.agreement import agreements, judged
-from tvt.study.execute import Executor
 from tvt.study.jobs import make_job
 from tvt.study.preview import preview, trained_candidates
+from tvt.study.runner import Runner
 from tvt.study.session import Session, open_session, save_recipe
 from tvt.study.views import write_views
 
@@ -86,7 +86,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
             adapter = tiny_vlm.save_adapter(folder / "model", place / "adapter", k, scale=0.5)
             write_record(adapter, check_weights(adapter / WEIGHTS))
             (place / "training.json").write_text("{}")
-    executor = Executor(job=make_job(session.study, session.store.folder, tasks), note=print)
+    executor = Runner(job=make_job(session.study, session.store.folder, tasks), note=print)
     for task in tasks:
         executor.do(task, lambda *_: None)
     save_recipe(session.study.recipe, session.store.folder)

@@ -181,7 +181,6 @@ def test_changed_rows_and_questions_are_told(study: Path, world: World, tvt: Tvt
 
 def test_leftovers_go_also_where_nothing_is_to_do(study: Path, first: Path, world: World, tvt: Tvt) -> None:
     """A command that was killed after its last run, before its end."""
-    (study / "logs" / ".job-machine-1.json").touch()
     (study / ".scores.csv.abc.tmp").touch()
     done(tvt("study", "run", world.recipe, "-o", study))
     same(study, first)
@@ -268,7 +267,6 @@ def test_an_interrupted_command_ends_its_workers_and_goes_on_later(first: Path, 
     assert stderr.endswith("tvt: interrupted\n")
     assert "defect" not in stderr
     wait_for(lambda: not study_world.members(process.pid))
-    assert list(study.glob("logs/.job-*")) == []
     done(tvt("study", "run", world.recipe, "-o", study, "--workers", "2"))
     same(study, first)
 
@@ -294,7 +292,6 @@ def test_only_what_dead_processes_left_is_removed(study: Path) -> None:
         path = study / "logs" / f"worker-machine-{number}-0.log"
         path.touch()
         os.utime(path, (number, number))
-    (study / "logs" / ".job-machine-1.json").touch()
     before = sorted(path for path in study.rglob("*") if path.is_file())
     with Store(study).claim(living.name):
         tidy(study)
@@ -303,6 +300,5 @@ def test_only_what_dead_processes_left_is_removed(study: Path) -> None:
         f"runs/{dead.name}/.scores.json.abc.tmp",
         f"runs/{dead.name}/.adapter.unfinished/adapter_config.json",
         f"answers/{answers.name}/.chunk-000002.jsonl.abc.tmp",
-        "logs/.job-machine-1.json",
         *(f"logs/worker-machine-{number}-0.log" for number in range(5)),
     }

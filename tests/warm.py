@@ -28,7 +28,7 @@ _LLAVA = ("llava.modeling_llava", "llava.processing_llava", "qwen2.modeling_qwen
 PRELOADED = [
     *("datasets", "peft", "trl", "accelerate", "rich.console", "rich.progress", "rich.table", "yaml"),
     *(f"transformers.models.{name}" for name in (*_LLAVA, "siglip.image_processing_pil_siglip")),
-    *(f"tvt.study.{name}" for name in ("execute", "session", "estimate")),
+    *(f"tvt.study.{name}" for name in ("runner", "session", "estimate", "conductor")),
     *(f"tvt.report.{name}" for name in ("study_tables", "study_progress")),
     *("tvt.cli.main", "tvt.cli.study", "tvt.evaluate.scorer", "tvt.train.run", "tvt.train.launch", "tvt.data.mixing.dataset"),
 ]

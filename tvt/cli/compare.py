@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,13 +13,15 @@ from tvt.cli.completion import complete_folders
 from tvt.cli.judged import judge, reported_targets
 from tvt.cli.options import echo_json, json_option, note
 from tvt.cli.status_line import status_line
-from tvt.cli.study import do_runs
+from tvt.cli.study import do_runs, executor_options
 from tvt.errors import InputError
 
 if TYPE_CHECKING:
     from tvt.core.comparison import Comparison
     from tvt.core.matrix import TransferMatrix
     from tvt.study.comparisons import Kept
+    from tvt.study.executors import Name
+    from tvt.study.jobs import Task
     from tvt.study.session import Session
 
 PATH = click.Path(path_type=Path)
@@ -34,7 +37,7 @@ Examples:
 @click.argument("study", type=PATH, metavar="STUDY", shell_complete=complete_folders)
 @click.argument("mixture", type=PATH, required=False)
 @click.option("--run", "do", is_flag=True, help="Train and score the runs that are missing.")
-@click.option("--workers", type=click.IntRange(min=1), help="With --run: processes at once.  [default: one per device slot]")
+@executor_options
 @click.option("--randoms", type=click.IntRange(min=0), default=3, show_default=True, help="Random mixtures to compare with.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the random mixtures.")
 @click.option("--all-targets", is_flag=True, help="Report on all targets, not only on those that the selection served.")
@@ -47,6 +50,7 @@ def command(
     study: Path,
     mixture: Path | None,
     do: bool,
+    executor: Name | None,
     workers: int | None,
     randoms: int,
     seed: int,
@@ -68,7 +72,11 @@ def command(
         session = reopen(study, tell)
         matrix = _matrix(study)
     kept = _kept(session, matrix, mixture, name=name, randoms=randoms, seed=seed)
-    comparison = _compare(session, matrix, kept, all_targets=all_targets, do=do, workers=workers)
+
+    def run(tasks: list[Task]) -> None:
+        do_runs(session, tasks, executor, workers)
+
+    comparison = _compare(session, matrix, kept, all_targets=all_targets, run=run if do else None)
     if as_json:
         from tvt.report.comparison_json import comparison_json
 
@@ -112,7 +120,7 @@ def _kept(session: Session, matrix: TransferMatrix, mixture: Path | None, *, nam
 
 
 def _compare(
-    session: Session, matrix: TransferMatrix, kept: Kept, *, all_targets: bool, do: bool, workers: int | None
+    session: Session, matrix: TransferMatrix, kept: Kept, *, all_targets: bool, run: Callable[[list[Task]], None] | None
 ) -> Comparison:
     """Do what is missing, if asked to, and compare."""
     from tvt.study.comparisons import keep_comparison
@@ -120,12 +128,12 @@ def _compare(
 
     study = session.study
     targets = list(study.targets) if all_targets else reported_targets(session, matrix, kept)
-    if do:
+    if run is not None:
         keep_comparison(session.store.folder, kept)
         runs = list(comparison_runs(kept.entries, study.recipe.seeds).values())
-        do_runs(session, session.comparison_tasks(runs, targets), workers)
+        run(session.comparison_tasks(runs, targets))
     comparison = judge(session, matrix, kept, targets)
-    if comparison.missing and not do:
+    if comparison.missing and run is None:
         note(f"{len(comparison.missing)} runs are missing; add --run to train and score them")
     return comparison
 

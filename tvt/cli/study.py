@@ -12,9 +12,12 @@ import click
 from tvt.cli.completion import complete_folders, complete_recipes
 from tvt.cli.options import echo_json, json_option, note
 from tvt.cli.status_line import status_line
+from tvt.cli.study_judge import command as judge
 from tvt.errors import MissingPackageError, TrainingError
 
 if TYPE_CHECKING:
+    from tvt.study.conductor import More
+    from tvt.study.executors import Name
     from tvt.study.jobs import Task
     from tvt.study.session import Session
 
@@ -34,6 +37,18 @@ def recipe_options(function: F) -> F:
         click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Change one value. Repeatable."),
         click.option("-o", "--output", type=PATH, metavar="DIR", help="The study's folder.  [default: studies/NAME]"),
         click.argument("recipe", type=PATH, shell_complete=complete_recipes),
+    ):
+        function = option(function)
+    return function
+
+
+def executor_options(function: F) -> F:
+    """Decorator: ``--executor`` and ``--workers``."""
+    for option in (
+        click.option("--workers", type=click.IntRange(min=1), help="Runs at once.  [default: one per device slot]"),
+        click.option(
+            "--executor", type=click.Choice(["local", "slurm", "ray"]), help="Who does the runs.  [default: the recipe's]"
+        ),
     ):
         function = option(function)
     return function
@@ -62,11 +77,18 @@ def plan(*, recipe: Path, output: Path | None, overrides: tuple[str, ...], as_js
 
 @command.command(epilog=EPILOG)
 @recipe_options
-@click.option("--workers", type=click.IntRange(min=1), help="Processes at work at once.  [default: one per device slot]")
+@executor_options
 @click.option("--retry-failed", is_flag=True, help="Try the runs again that failed before.")
 @json_option
 def run(
-    *, recipe: Path, output: Path | None, overrides: tuple[str, ...], workers: int | None, retry_failed: bool, as_json: bool
+    *,
+    recipe: Path,
+    output: Path | None,
+    overrides: tuple[str, ...],
+    executor: Name | None,
+    workers: int | None,
+    retry_failed: bool,
+    as_json: bool,
 ) -> None:
     """Do what is missing: the base model's scores, then a run per seed and source (and dose), each scored on every target.
 
@@ -75,7 +97,7 @@ def run(
     """
     session = _open(recipe, output, overrides)
     tasks = session.tasks()
-    do_runs(session, tasks, workers, retry=retry_failed)
+    do_runs(session, tasks, executor, workers, retry=retry_failed)
     if as_json:
         _show(session, tasks, as_json)
         return
@@ -94,8 +116,16 @@ def status(*, folder: Path, as_json: bool) -> None:
     _show(session, session.tasks(), as_json)
 
 
-def do_runs(session: Session, tasks: list[Task], workers: int | None, *, retry: bool = False) -> None:
-    """Do what is missing of ``tasks`` and show it on stderr.
+def do_runs(
+    session: Session,
+    tasks: list[Task],
+    executor: Name | None,
+    workers: int | None,
+    *,
+    retry: bool = False,
+    more: More | None = None,
+) -> None:
+    """Do what is missing of ``tasks``, or what ``more`` chooses of them, and show it on stderr.
 
     Raises:
         MissingPackageError: there is something to do, and the train extra is not installed.
@@ -104,15 +134,16 @@ def do_runs(session: Session, tasks: list[Task], workers: int | None, *, retry: 
     from rich.console import Console
 
     from tvt.report.study_progress import StudyProgress
-    from tvt.study.local import default_workers
+    from tvt.study.executors import choose_executor
 
+    start = choose_executor(session.study.recipe, executor, workers)
     before = session.status(tasks)
     todo = [t for t in tasks if before[t.run_id] != "done" and (retry or before[t.run_id] != "failed")]
     missing = [name for name in ("torch", "transformers", "trl", "peft") if find_spec(name) is None]
     if todo and missing:  # before anything is written
         raise MissingPackageError(f"training and scoring need {', '.join(missing)}; pip install 'tvt[train]'")
     with StudyProgress(len(todo), Console(stderr=True)) as progress:
-        session.do(tasks, workers or default_workers(session.study.recipe), progress, retry=retry)
+        session.do(tasks, start, progress, retry=retry, more=more)
     failed = [task for task in tasks if session.store.status(task.run_id, task.keys) == "failed"]
     trained = [task for task in tasks if not task.run.is_base]
     if trained and len(failed) == len(trained):
@@ -149,13 +180,13 @@ def _summary(session: Session, tasks: list[Task]) -> str:
 
 def _show(session: Session, tasks: list[Task], as_json: bool) -> None:
     from tvt.study.estimate import estimate
-    from tvt.study.local import default_workers
+    from tvt.study.executors import default_room
 
     study, store = session.study, session.store
     states = session.status(tasks)
     todo = [task for task in tasks if states[task.run_id] not in ("done", "failed")]
     cost = estimate(study, store, todo)
-    workers = default_workers(study.recipe)
+    workers = default_room(study.recipe)
     failures = {t.run.name: store.failure(t.run_id) or "" for t in tasks if states[t.run_id] == "failed"}
     if as_json:
         runs = [{"id": t.run_id, **t.run.plain(), "status": states[t.run_id]} for t in tasks]
@@ -203,3 +234,6 @@ def _grid(session: Session, tasks: list[Task], states: dict[str, Any]) -> tuple[
         columns[column] = None
         rows.setdefault(source, {})[column] = states[task.run_id]
     return rows, list(columns)
+
+
+command.add_command(judge)

@@ -120,7 +120,7 @@ class RayConfig(_Part):
     """Where Ray is, and what a run asks of it."""
 
     address: str | None = runtime(None)
-    """Of a cluster, e.g. ``10.0.0.1:6379`` or ``auto``; default: ``RAY_ADDRESS``, else a cluster on this machine for the study."""
+    """Of a cluster, e.g. ``10.0.0.1:6379`` or ``auto``; default: ``RAY_ADDRESS``, else a cluster of this machine alone."""
     gpus_per_run: int | None = runtime(None, ge=0)
     """Default: as many as a run has processes, where the cluster has GPUs."""
     cpus_per_run: int | None = runtime(None, ge=1)
@@ -200,8 +200,8 @@ class Recipe(_Part):
             )
         if self.runtime.num_processes % self.runtime.num_machines:
             faults.append(
-                f"runtime.num_processes {self.runtime.num_processes} cannot be shared evenly by {self.runtime.num_machines} machines; "
-                "change one of them"
+                f"runtime.num_processes {self.runtime.num_processes} cannot be shared evenly by {self.runtime.num_machines} "
+                "machines; change one of them"
             )
         if faults:
             raise ValueError("\n".join(faults))

@@ -40,12 +40,12 @@ class StudyProgress:
             self._bars.stop()
 
     def __call__(self, event: Mapping[str, Any]) -> None:
-        """Show one event of :func:`tvt.study.local.do_locally`."""
-        kind, slot = event["kind"], event["slot"]
-        if kind == "progress":
-            self._move(slot, event)
-        elif kind == "note":
+        """Show one event of :class:`tvt.study.conductor.Conductor`."""
+        kind, slot = event["kind"], event.get("slot", 0)
+        if kind == "note":
             self._print(f"note: {event['text']}")
+        elif kind == "progress":
+            self._move(slot, event)
         elif kind in ("done", "failed"):
             self._done += 1
             self._shares[slot] = 0.0

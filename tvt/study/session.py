@@ -14,10 +14,13 @@ from tvt.io import atomic, strict_yaml
 from tvt.io.lock import exclusively
 from tvt.io.recipe_file import load_recipe
 from tvt.study import mishaps
+from tvt.study.conductor import Conductor, More
+from tvt.study.executors import Start
+from tvt.study.executors.interface import Event
 from tvt.study.jobs import Task, Where, make_job, make_task
-from tvt.study.local import Event, do_locally
 from tvt.study.plan import BASE_RUN, Study, load_study_plan
 from tvt.study.store import Status, Store
+from tvt.study.tidy import tidy
 from tvt.study.views import write_views
 from tvt.train.base import base_digest
 
@@ -50,14 +53,23 @@ class Session:
         """How far each task is, by run id."""
         return {task.run_id: self.store.status(task.run_id, task.keys) for task in tasks}
 
-    def do(self, tasks: Sequence[Task], workers: int, tell: Callable[[Event], None], *, retry: bool = False) -> None:
+    def do(
+        self,
+        tasks: Sequence[Task],
+        start: Start,
+        tell: Callable[[Event], None],
+        *,
+        retry: bool = False,
+        more: More | None = None,
+    ) -> None:
         """Do what is missing of ``tasks``; the study's tables are brought up to date after every run.
 
         Args:
             tasks: from :meth:`tasks` or :meth:`comparison_tasks`.
-            workers: processes at work at once.
+            start: from :func:`tvt.study.executors.choose_executor`.
             tell: told of every event.
             retry: also try again what failed before.
+            more: decides on the way which of ``tasks`` to do; default: all, in order.
 
         Raises:
             InputError: something that would stop every run; what is done is kept.
@@ -68,9 +80,9 @@ class Session:
             if retry:
                 for task in tasks:
                     self.store.forgive(task.run_id)
-            self._do_missing(tasks, workers, tell)
+            self._do_missing(tasks, start, tell, more)
 
-    def _do_missing(self, tasks: Sequence[Task], workers: int, tell: Callable[[Event], None]) -> None:
+    def _do_missing(self, tasks: Sequence[Task], start: Start, tell: Callable[[Event], None], more: More | None) -> None:
         status = self.status(tasks)
         todo = [task for task in tasks if status[task.run_id] not in ("done", "failed")]
 
@@ -80,7 +92,11 @@ class Session:
             tell(event)
 
         try:
-            do_locally(make_job(self.study, self.store.folder, todo), workers, heard)
+            with exclusively(self.store.folder / "logs" / ".lock"):
+                tidy(self.store.folder)
+            if todo:
+                job = make_job(self.study, self.store.folder, todo)
+                Conductor(job, start(job), heard, more).run()
         finally:
             write_views(self.study, self.store)
 

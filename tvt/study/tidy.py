@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from tvt.study.store import CLAIM, attempted
+from tvt.io.lock import attempted
+from tvt.study.store import CLAIM
 
 KEPT_LOGS = 40
-_LEFT = (".*.tmp", ".*.unfinished", ".job-*.json")
+_LEFT = (".*.tmp", ".*.unfinished")
 
 
 def clear(folder: Path) -> None:
@@ -25,10 +26,6 @@ def tidy(study: Path) -> None:
                 if free:
                     clear(lock.parent)
     logs = study / "logs"
-    for job in logs.glob(".job-*.json"):
-        with attempted(job) as free:
-            if free:
-                job.unlink(missing_ok=True)
     _remove(logs, ".*.tmp")
     by_age = sorted(logs.glob("worker-*.log"), key=lambda path: path.stat().st_mtime, reverse=True)
     for path in by_age[KEPT_LOGS:]:

@@ -38,7 +38,7 @@ _LEFT = (CHECKPOINTS, "mixed", ".rows")
 
 
 @dataclass(kw_only=True)
-class Executor:
+class Runner:
     """Does runs one after the other; the base model stays loaded between them where memory is no question."""
 
     job: Job
@@ -58,6 +58,7 @@ class Executor:
         Raises:
             InputError: something that would stop every run: the disk is full, memory is too small, files are gone.
         """
+        tell(*self._stands(task))  # before anything that may take the process down
         with self.store.claim(task.run_id) as mine:
             if not mine:
                 return "held"
@@ -78,6 +79,13 @@ class Executor:
             self.store.forgive(task.run_id)  # another process may have given it up meanwhile
         return "done"
 
+    def _stands(self, task: Task) -> tuple[Phase, int, int]:
+        """Where a run stands, as far as the disk knows."""
+        folder = self.store.run_folder(task.run_id)
+        if task.run.is_base or (folder / TRAINING).is_file():
+            return "scoring", 0, 0
+        return ("training", steps_done(folder), 0) if (folder / "mixed").is_dir() else ("mixing", 0, task.run.examples)
+
     def _adapter(self, task: Task, tell: Tell) -> Path:
         """The run's adapter, trained if it is not there or was damaged."""
         folder = self.store.run_folder(task.run_id)
@@ -95,7 +103,6 @@ class Executor:
         if remove_other_layouts(recipe, folder):
             self.note(f"{task.run.name}: its checkpoints are of another batch or number of processes; training it anew")
         if not mixed.is_dir():
-            tell("mixing", 0, task.run.examples)
             counts = {source: count for source, count in task.run.counts.items() if count}
             paths = {source: self._rows(source) for source in counts}
             write_mix(plan_mix(Mixture.of_counts(counts), paths, seed=task.run.seed), mixed)
@@ -104,7 +111,6 @@ class Executor:
         def show(progress: Progress) -> None:
             tell("training", progress.step, progress.steps)
 
-        tell("training", steps_done(folder), 0)
         train(recipe, mixed, folder, seed=task.run.seed, resume=True, progress=show)
         self._clear(folder)
         gc.collect()

@@ -1,0 +1,160 @@
+"""Have a job's runs done by an executor: in order, each until it is done or has failed, here or by another command."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+
+from tvt.errors import InputError, TvtError
+from tvt.study.attempt import ERRORS
+from tvt.study.executors.interface import Event, Executor
+from tvt.study.jobs import Job, Task
+from tvt.study.store import Store
+
+TRIES = 3
+"""How often a run may take its process down, from one point on, before it counts as failed. A checkpoint is another point."""
+POLL_SECONDS = 0.5
+
+More = Callable[[frozenset[str], frozenset[str]], Sequence[Task]]
+"""The runs to do next, from the ids of those that are over and of those at work; called whenever there is room and none waits."""
+Point = tuple[str, str, int]
+"""A run and where in it: what was done before, as far as the disk knows."""
+
+
+@dataclass
+class _Going:
+    task: Task
+    slot: int
+    """A small number for whoever shows it."""
+    began: Point | None = None
+    """Where it stood when it first told."""
+
+
+class Conductor:
+    """Hands runs to an executor and answers for what becomes of them.
+
+    Args:
+        job: what to do.
+        executor: who does it; closed at the end, however that comes.
+        tell: told of every event, with ``slot`` and the run's ``name``; ended runs come as *done*, or *failed* with ``reason``.
+        more: what to do next, where that is decided on the way; then the job's tasks are those that may be asked for.
+    """
+
+    def __init__(self, job: Job, executor: Executor, tell: Callable[[Event], None], more: More | None = None) -> None:
+        self._executor, self._tell, self._more = executor, tell, more
+        self._store = Store(job.folder)
+        self._names = {task.run_id: task.run.name for task in job.tasks}
+        self._waiting: deque[Task] = deque(() if more else job.tasks)
+        self._going: dict[str, _Going] = {}
+        self._over: set[str] = set()
+        self._waited: set[str] = set()
+        self._shown: set[int] = set()
+        self._deaths: Counter[Point] = Counter()
+        self._stillborn = 0
+
+    def run(self) -> None:
+        """Return when nothing is left to do.
+
+        Raises:
+            InputError: something that would stop every run; what is done is kept.
+            TvtError: a worker ended with a defect.
+        """
+        with closing(self._executor):
+            while self._start():
+                for event in self._executor.hear(POLL_SECONDS):
+                    self._heard(event)
+
+    def _start(self) -> bool:
+        """Fill the room that there is; says whether anything is waiting or at work."""
+        held = []
+        while len(self._going) < self._executor.room and (task := self._next()) is not None:
+            status = self._store.status(task.run_id, task.keys)
+            if status in ("done", "failed"):
+                self._end(task, self._slot())
+            elif status == "running":
+                held.append(task)
+            else:
+                self._going[task.run_id] = _Going(task, self._slot())
+                self._executor.submit(task)
+        self._wait(held)
+        self._waiting.extendleft(reversed(held))
+        used = {going.slot for going in self._going.values()}
+        for slot in self._shown - used:
+            self._tell({"kind": "idle", "slot": slot})
+        self._shown = used
+        return bool(self._waiting or self._going)
+
+    def _next(self) -> Task | None:
+        if not self._waiting and self._more is not None:
+            self._waiting.extend(self._more(frozenset(self._over), frozenset(self._going)))
+        return self._waiting.popleft() if self._waiting else None
+
+    def _slot(self) -> int:
+        used = {going.slot for going in self._going.values()}
+        return next(slot for slot in range(len(used) + 1) if slot not in used)
+
+    def _wait(self, held: Sequence[Task]) -> None:
+        """Say once of each run that another command does it, maybe on another machine."""
+        for task in held:
+            if task.run_id not in self._waited:
+                self._waited.add(task.run_id)
+                self._note(f"{task.run.name}: another process is at it; waiting for its end")
+
+    def _heard(self, event: Event) -> None:
+        kind, run = event["kind"], event.get("run")
+        if kind == "note":
+            self._note(event["text"])
+            return
+        going = self._going[str(run)]
+        if kind == "progress":
+            self._stillborn = 0
+            going.began = going.began or (going.task.run_id, event["phase"], event["done"])
+            self._tell({**event, "slot": going.slot, "name": going.task.run.name})
+            return
+        del self._going[going.task.run_id]
+        if kind == "error":
+            raise ERRORS[event["type"]](*event["lines"])
+        if kind == "defect":
+            log = self._executor.log(going.task.run_id)
+            raise TvtError(f"a worker ended with a defect of tvt; its traceback is in {log}")
+        if kind == "died":
+            self._died(going, event["how"])
+        elif kind == "held":
+            self._waiting.append(going.task)
+        else:
+            self._stillborn = 0
+            self._end(going.task, going.slot)
+
+    def _end(self, task: Task, slot: int) -> None:
+        """A run is over."""
+        self._over.add(task.run_id)
+        reason = self._store.failure(task.run_id)
+        told = {"kind": "done"} if reason is None else {"kind": "failed", "reason": reason}
+        self._tell({**told, "run": task.run_id, "name": task.run.name, "slot": slot})
+
+    def _died(self, going: _Going, how: str) -> None:
+        """An attempt's process is gone: another attempt, unless this keeps happening."""
+        task, log = going.task, self._executor.log(going.task.run_id)
+        if going.began is None:
+            self._stillborn += 1
+            if self._stillborn >= TRIES:
+                raise InputError(f"workers died {TRIES} times before any run ({how}); {log} says more")
+        else:
+            self._deaths[going.began] += 1
+            if self._deaths[going.began] >= TRIES:
+                copy = self._store.run_folder(task.run_id) / "worker.log"
+                with suppress(OSError):
+                    shutil.copyfile(log, copy)
+                place = copy.relative_to(self._store.folder)
+                told = f"{how}, {TRIES} times from the same point on; {place} may say more; try again with --retry-failed"
+                self._store.fail(task.run_id, told)
+                self._end(task, going.slot)
+                return
+            self._note(f"{task.run.name}: {how}; trying again")
+        self._waiting.appendleft(task)
+
+    def _note(self, text: str) -> None:
+        self._tell({"kind": "note", "text": text})

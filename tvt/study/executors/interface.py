@@ -1,0 +1,57 @@
+"""What every executor is: somebody who takes runs one by one and tells what becomes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from tvt.study.jobs import Task
+
+Event = Mapping[str, Any]
+"""``kind`` and what belongs to it; ``run`` is a run's id.
+
+======== ============================ =============================================================
+kind     with                         of an attempt at a run
+======== ============================ =============================================================
+progress run, phase, done, total      where it stands
+note     run, text                    worth knowing
+done     run                          ended: all is recorded
+failed   run                          ended: it cannot be done, and the store says why
+nothing  run                          ended: another process had done it
+held     run                          ended: another process is at it
+error    run, type, lines             ended by what would stop every run; a kind of :data:`ERRORS`
+defect   run                          ended by a defect of tvt; its log has the traceback
+died     run, how                     ended: its process is gone, or its training processes are
+======== ============================ =============================================================
+"""
+
+
+class Executor(Protocol):
+    """Does attempts at runs: at most one at a time of each run, at most :attr:`room` at once.
+
+    It knows nothing of order, tries or failures: :class:`tvt.study.conductor.Conductor` does.
+    """
+
+    room: int
+    """How many attempts may be submitted and not ended at once."""
+
+    def submit(self, task: Task) -> None:
+        """Start an attempt at a run, or queue it; returns at once.
+
+        Raises:
+            InputError: the engine takes none, with the next step.
+        """
+
+    def hear(self, seconds: float) -> Iterable[Event]:
+        """What happened since the last call; waits at most ``seconds`` for it. Every attempt ends by exactly one event.
+
+        Raises:
+            InputError: the engine is gone, with the next step.
+        """
+
+    def log(self, run_id: str) -> Path:
+        """The file with what a run's latest attempt printed."""
+
+    def close(self) -> None:
+        """Cancel the attempts that were submitted here and have not ended, and nothing else."""

@@ -1,0 +1,195 @@
+"""Runs on this machine: one process per device slot, each pinned to its devices, which does run after run."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tvt.core.recipe import Recipe
+from tvt.errors import InputError
+from tvt.study.attempt import ENDS
+from tvt.study.executors.interface import Event
+from tvt.study.jobs import Job, Task
+from tvt.study.worker import INTERRUPTED
+from tvt.train.devices import visible_gpus
+
+_STOP_SECONDS = 10.0
+
+
+def default_workers(recipe: Recipe) -> int:
+    """One worker per device slot: GPUs, or without any, cores."""
+    processes = recipe.runtime.num_processes
+    gpus = visible_gpus()
+    return max(1, (len(gpus) if gpus else len(os.sched_getaffinity(0))) // processes)
+
+
+@dataclass
+class _Slot:
+    number: int
+    environment: dict[str, str]
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+    run: str | None = None
+    """The run that its process is at."""
+
+
+class LocalExecutor:
+    """Processes of this machine.
+
+    Args:
+        job: what may be asked for.
+        workers: processes at work at once.
+
+    Raises:
+        InputError: more workers than there are devices for.
+    """
+
+    def __init__(self, job: Job, workers: int) -> None:
+        self.room = workers
+        self._job = job
+        # Several machines may share the folder, and process ids.
+        owner = f"{socket.gethostname()}-{os.getpid()}"
+        self._slots = [
+            _Slot(number, environment, job.folder / "logs" / f"worker-{owner}-{number}.log")
+            for number, environment in enumerate(_environments(workers, job.recipe.runtime.num_processes))
+        ]
+        self._events: queue.Queue[tuple[_Slot, dict[str, Any] | None]] = queue.Queue()
+        self._logs: dict[str, Path] = {}
+        self._keep_logs = False
+
+    def submit(self, task: Task) -> None:
+        """Give the run to a process that waits for one, or to a new one."""
+        slot = next(slot for slot in self._slots if slot.run is None)
+        slot.run = task.run_id
+        self._logs[task.run_id] = slot.log
+        if slot.process is None:
+            self._start(slot)
+        _write(slot.process, task.run_id)
+
+    def hear(self, seconds: float) -> list[Event]:
+        """Events of all processes, in order."""
+        told: list[Event] = []
+        with suppress(queue.Empty):
+            slot, event = self._events.get(timeout=seconds)
+            while True:
+                told += self._heard(slot, event)
+                slot, event = self._events.get_nowait()
+        return told
+
+    def log(self, run_id: str) -> Path:
+        """What the process printed, about this run and others."""
+        return self._logs[run_id]
+
+    def close(self) -> None:
+        """End the processes: gently, so that their training processes end too, then not."""
+        living = [slot.process for slot in self._slots if slot.process is not None and slot.process.poll() is None]
+        for process in living:
+            process.send_signal(signal.SIGTERM)
+        for process in living:
+            try:
+                process.wait(timeout=_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        for slot in self._slots:
+            if slot.process is not None and slot.process.stdin is not None:
+                with suppress(BrokenPipeError):
+                    slot.process.stdin.close()
+            if not self._keep_logs:
+                slot.log.unlink(missing_ok=True)
+
+    def _start(self, slot: _Slot) -> None:
+        slot.log.parent.mkdir(parents=True, exist_ok=True)
+        reading, writing = os.pipe()
+        with slot.log.open("ab") as log:
+            slot.process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                [sys.executable, "-m", "tvt.study.worker", str(writing)],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=(writing,),
+                env=slot.environment,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - few instructions before exec, none of them takes a lock
+            )
+        os.close(writing)
+        threading.Thread(target=self._listen, args=(slot, reading), daemon=True).start()
+        _write(slot.process, self._job.dump())
+
+    def _listen(self, slot: _Slot, handle: int) -> None:
+        with os.fdopen(handle, "rb") as stream:
+            for line in stream:
+                with suppress(ValueError):  # cut off by a kill
+                    self._events.put((slot, json.loads(line)))
+        self._events.put((slot, None))
+
+    def _heard(self, slot: _Slot, event: dict[str, Any] | None) -> list[Event]:
+        if event is None:
+            return self._ended(slot)
+        if event["kind"] in ENDS:
+            slot.run = None
+            self._keep_logs |= event["kind"] in ("defect", "died")
+        return [event]
+
+    def _ended(self, slot: _Slot) -> list[Event]:
+        """A process is gone."""
+        assert slot.process is not None  # noqa: S101 - it just ended
+        code, slot.process = slot.process.wait(), None
+        if code in (INTERRUPTED, -signal.SIGINT):  # Ctrl-C goes to all processes; whichever hears it, the command is meant
+            raise KeyboardInterrupt
+        run, slot.run = slot.run, None
+        if run is None:
+            return []
+        self._keep_logs = True
+        return [{"kind": "died", "run": run, "how": _death(code)}]
+
+
+def _write(process: subprocess.Popen[bytes] | None, line: str) -> None:
+    """A line to a process; if it is gone, its end is heard soon."""
+    assert process is not None  # noqa: S101 - it was started with a pipe
+    assert process.stdin is not None  # noqa: S101
+    with suppress(BrokenPipeError):
+        process.stdin.write(f"{line}\n".encode())
+        process.stdin.flush()
+
+
+def _death(code: int) -> str:
+    if code >= 0:
+        return f"its process ended with exit code {code}"
+    name = signal.Signals(-code).name if -code in signal.valid_signals() else str(-code)
+    return f"its process was killed by {name}" + (", often for want of memory" if name == "SIGKILL" else "")
+
+
+def _environments(workers: int, processes: int) -> list[dict[str, str]]:
+    """The environment of each worker, with its devices."""
+    gpus = visible_gpus()
+    if gpus and workers * processes > len(gpus):
+        raise InputError(
+            f"{workers} workers of {processes} processes need {workers * processes} GPUs, but there are {len(gpus)}; lower "
+            "--workers"
+        )
+    common = {
+        "OMP_NUM_THREADS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+    }
+    shares: Sequence[tuple[str, ...]] = [gpus[k * processes : (k + 1) * processes] for k in range(workers)]
+    return [{**common, "CUDA_VISIBLE_DEVICES": ",".join(share)} if share else common for share in shares]
+
+
+def _die_with_parent() -> None:
+    """Have the kernel end the worker when the study is killed: nobody else would, and it would hold its run."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
