@@ -1,8 +1,8 @@
 """Processes that race for the runs of a study folder by the rules of its workers, without a model.
 
-``racer.py FOLDER ROUNDS SEED``: each round is a folder of its own, with a few runs and eight processes, which a barrier lets loose
-at once. In some rounds some of them kill themselves at a random step. What they do is noted in the folder's ``log``, a line for
-each step, in order.
+``racer.py FOLDER ROUNDS SEED``: each round is a folder of its own, with a few runs and eight processes, which a barrier lets
+loose at once. In some rounds some of them kill themselves at a random step. What they do is noted in the folder's ``log``, a
+line for each step, in order.
 """
 
 from __future__ import annotations
