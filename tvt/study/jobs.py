@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,17 @@ class Job:
     """Each source's training rows."""
     questions: Mapping[Where, QuestionData]
 
+    def only(self, task: Task) -> Job:
+        """The job of one run alone."""
+        return replace(
+            self,
+            tasks=(task,),
+            rows={source: self.rows[source] for source, count in task.run.counts.items() if count},
+            questions={where: self.questions[where] for where in task.keys},
+        )
+
     def dump(self) -> str:
-        """As JSON, for another process."""
+        """As a line of JSON, for another process."""
         tasks = [
             {"run_id": t.run_id, "run": t.run.plain(), "identity": dict(t.identity), "keys": _pairs(t.keys)} for t in self.tasks
         ]
