@@ -19,7 +19,7 @@ TRIES = 3
 POLL_SECONDS = 0.5
 
 More = Callable[[frozenset[str], frozenset[str]], Sequence[Task]]
-"""The runs to do next, from the ids of those that are over and of those at work; called whenever there is room and none waits."""
+"""The runs to do next, from the ids of those over and of those at work; called whenever there is room and none waits."""
 Point = tuple[str, str, int]
 """A run and where in it: what was done before, as far as the disk knows."""
 
