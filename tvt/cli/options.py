@@ -23,37 +23,44 @@ Unit = Literal["fraction", "percent"]
 Ceiling = Literal["task", "human"]
 
 
+def reading_options(function: F) -> F:
+    """Decorator: how a study is read: ``--metric``, ``--unit`` and ``--ceiling``."""
+    for option in (
+        click.option(
+            "--ceiling",
+            type=click.Choice(["task", "human"]),
+            default="task",
+            show_default=True,
+            help="What counts as a perfect score: what each task states (1 as a rule), or what people reach.",
+        ),
+        click.option(
+            "--unit",
+            type=click.Choice(["fraction", "percent"]),
+            help="Unit of the values in a CSV. Default: what the values clearly are, else refused.",
+        ),
+        click.option(
+            "--metric",
+            type=click.Choice(["pgf", "gain"]),
+            default="pgf",
+            show_default=True,
+            help="What a CSV holds: PGF, or gains that are no PGF (a relative change, say).",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
 def study_arguments(*, required: bool = True) -> Callable[[F], F]:
-    """Decorator: ``STUDY...`` with ``--metric``, ``--unit`` and ``--ceiling``, passed as ``studies``, ``metric`` and so on.
+    """Decorator: ``STUDY...`` with :func:`reading_options`, passed as ``studies``, ``metric`` and so on.
 
     Args:
         required: whether at least one study must be named.
     """
 
     def decorate(function: F) -> F:
-        function = click.option(
-            "--ceiling",
-            type=click.Choice(["task", "human"]),
-            default="task",
-            show_default=True,
-            help="What counts as a perfect score: what each task states (1 as a rule), or what people reach.",
-        )(function)
-        function = click.option(
-            "--unit",
-            type=click.Choice(["fraction", "percent"]),
-            help="Unit of the values in a CSV. Default: what the values clearly are, else refused.",
-        )(function)
-        function = click.option(
-            "--metric",
-            type=click.Choice(["pgf", "gain"]),
-            default="pgf",
-            show_default=True,
-            help="What a CSV holds: PGF, or gains that are no PGF (a relative change, say).",
-        )(function)
         metavar = "STUDY..." if required else "[STUDY...]"
-        return click.argument("studies", metavar=metavar, nargs=-1, required=required, shell_complete=complete_studies)(
-            function
-        )
+        argument = click.argument("studies", metavar=metavar, nargs=-1, required=required, shell_complete=complete_studies)
+        return argument(reading_options(function))
 
     return decorate
 

@@ -1,0 +1,233 @@
+"""Is a cheaper study as good as the full one? Whether its cells agree, its mixtures are the same, and what is lost by them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from tvt.core.judgement import Answer, Choice, Estimated, Judgement, Likeness
+from tvt.core.matrix import TransferMatrix
+from tvt.core.mixture import FailedSelection, Mixture
+from tvt.core.pgf import Bools, Floats
+from tvt.core.selection import SelectionSpec
+from tvt.errors import InfeasibleError, InputError
+from tvt.selection.engine import finish
+from tvt.selection.prepare import Prepared, prepare
+from tvt.selection.response import transfer_response
+from tvt.selection.samples import bootstrap_means
+from tvt.selection.simple import uniform
+from tvt.study.cheaper import Cheap
+from tvt.transfer.ranks import rank_correlation
+from tvt.transfer.standing import p_values
+
+DRAWS = 400
+"""Bootstrap samples of the sources."""
+SAMPLES = 400
+"""Resampled figures of the full study."""
+FEWEST_SOURCES = 4
+"""With fewer, a bootstrap over sources says nothing."""
+
+
+def wishes(full: TransferMatrix, spec: SelectionSpec) -> list[SelectionSpec]:
+    """The requests to judge by: ``spec`` where it says what counts, else every target for itself without its own data."""
+    if spec.goals or spec.targets or spec.objective is not None:
+        return [spec]
+    measured = [t for j, t in enumerate(full.targets) if (full.run_count[:, j] > 0).any()]
+    return [
+        spec.model_copy(update={"targets": {t: 1.0}, "without_direct": t in full.sources and len(full.sources) > 1})
+        for t in measured
+    ]
+
+
+def judge(
+    full: TransferMatrix,
+    cheap: Sequence[Cheap],
+    asked: Sequence[SelectionSpec],
+    *,
+    way: Literal["seeds", "dose", "against"],
+    of: int | None = None,
+    examples: float | None = None,
+    notes: Sequence[str] = (),
+) -> Judgement:
+    """Hold cheaper studies against the full one.
+
+    Args:
+        full: the full study.
+        cheap: cheaper ones over its sources and targets, at least one.
+        asked: requests; with several, those that the full study cannot answer are left out with a note.
+        way: how the cheap studies came about.
+        of: how many such studies there could be.
+        examples: training examples of a cheap run, as a share of a full one's.
+        notes: what else there is to tell.
+
+    Raises:
+        InputError: no request can be answered by the full study, e.g. for unknown names.
+        InfeasibleError: the only request cannot be met on the full study.
+    """
+    told, failed = [], []
+    for spec in asked:
+        try:
+            told.append(_choice(full, cheap, spec))
+        except (InputError, InfeasibleError) as error:
+            failed.append(error)
+    if not told:
+        raise failed[0]
+    confidence, seed = asked[0].confidence, asked[0].seed
+    alike = _Alike(full, confidence)
+    pairs = [(full, c.matrix) for c in cheap]
+    others = [(c.rest, c.matrix) for c in cheap if c.rest is not None]
+    return Judgement(
+        study=full.name,
+        way=way,
+        names=tuple(c.name for c in cheap),
+        of=len(cheap) if of is None else of,
+        runs=_runs(full),
+        examples=examples,
+        likeness=tuple(alike.to(c) for c in cheap),
+        rank=_mean_rank(pairs, seed, confidence),
+        apart=_mean_rank(others, seed, confidence),
+        choices=tuple(told),
+        confidence=confidence,
+        notes=(*notes, *(str(error) for error in failed)),
+    )
+
+
+@dataclass(frozen=True)
+class _Alike:
+    """Compares cells with the full study's."""
+
+    full: TransferMatrix
+    confidence: float
+
+    def to(self, cheap: Cheap) -> Likeness:
+        full, other, between = self.full, cheap.matrix, ~self.full.self_cells
+        both = between & np.isfinite(full.mean) & np.isfinite(other.mean)
+        credible = both & self._credible()
+        agree = np.sign(full.mean) == np.sign(other.mean)
+        return Likeness(
+            cells=int(both.sum()),
+            rank=_rank(full.mean, other.mean, between),
+            apart=float("nan") if cheap.rest is None else _rank(cheap.rest.mean, other.mean, between),
+            estimated=int((np.isfinite(full.mean) & ~np.isfinite(other.mean)).sum()),
+            signs=int(credible.sum()),
+            agreeing=int((credible & agree).sum()),
+            shared=_shared(full, other),
+            runs=_runs(other),
+        )
+
+    def _credible(self) -> Bools:
+        """Cells that differ from 0 beyond the noise of runs and (where it is known) questions, each by itself."""
+        full = self.full
+        known = np.isfinite(full.item_errors).any()
+        p = p_values(full if known else replace(full, item_errors=np.where(np.isfinite(full.values), 0.0, np.nan)))
+        if p is None:
+            return np.zeros(self.full.mean.shape, dtype=bool)
+        return np.asarray(np.nan_to_num(p, nan=1.0) <= 1 - self.confidence)
+
+
+def _rank(a: Floats, b: Floats, cells: Bools) -> float:
+    return rank_correlation(a[cells], b[cells])
+
+
+def _runs(matrix: TransferMatrix) -> int:
+    """How many runs of a source were measured."""
+    return int(np.isfinite(matrix.values).any(axis=2).sum())
+
+
+def _shared(full: TransferMatrix, other: TransferMatrix) -> int:
+    """Runs of a source in ``other`` whose figures some run of ``full`` has too."""
+    a, b = other.values[:, None], full.values[None]
+    same = ((a == b) | (np.isnan(a) & np.isnan(b))).all(axis=3).any(axis=1)
+    return int((same & np.isfinite(other.values).any(axis=2)).sum())
+
+
+def _mean_rank(pairs: Sequence[tuple[TransferMatrix, TransferMatrix]], seed: int, confidence: float) -> Estimated:
+    """Mean rank correlation of cells between tasks. Sources are drawn with replacement: a source's cells share its runs."""
+    if not pairs:
+        return Estimated(np.nan, np.nan, np.nan)
+    between = ~pairs[0][0].self_cells
+    means = [(a.mean, b.mean) for a, b in pairs]
+    value = float(np.mean([_rank(a, b, between) for a, b in means]))
+    rows = np.flatnonzero([any((np.isfinite(a[i]) & np.isfinite(b[i])).any() for a, b in means) for i in range(len(between))])
+    if len(rows) < FEWEST_SOURCES:
+        return Estimated(value, np.nan, np.nan)
+    draws = np.random.default_rng(seed).choice(rows, size=(DRAWS, len(rows)))
+    drawn = np.array([np.mean([_rank(a[d], b[d], between[d]) for a, b in means]) for d in draws])
+    drawn = drawn[np.isfinite(drawn)]
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(drawn, [tail, 1 - tail]) if len(drawn) else (np.nan, np.nan)
+    return Estimated(value, float(low), float(high))
+
+
+def _choice(full: TransferMatrix, cheap: Sequence[Cheap], spec: SelectionSpec) -> Choice:
+    prepared = prepare(full, spec)
+    answer = finish(prepared)
+    if isinstance(answer, FailedSelection):
+        raise InfeasibleError(answer.reason)
+    own, others = _answer(answer), tuple(_ask(c.matrix, spec) for c in cheap)
+    even = dict(zip(prepared.request.sources, uniform(len(prepared.request.sources)).tolist(), strict=True))
+    weights = np.array([_row(w, prepared) for w in (own.weights, even, *(a.weights for a in others))])
+    values, samples = _values(weights, prepared), _sampled(weights, prepared)
+    return Choice(
+        targets=tuple(t for t, counts in zip(prepared.request.targets, prepared.request.counting, strict=True) if counts),
+        full=own,
+        cheap=others,
+        moved=tuple(_moved(own, other) for other in others),
+        value=float(values[0]),
+        values=tuple(values[2:].tolist()),
+        uniform=float(values[1]),
+        losses=samples[:, :1] - samples[:, 2:],
+        confidence=spec.confidence,
+    )
+
+
+def _ask(matrix: TransferMatrix, spec: SelectionSpec) -> Answer:
+    """A cheap study's answer; where it has none, nothing would be trained."""
+    try:
+        found = finish(prepare(matrix, spec))
+    except InputError as error:
+        return Answer(weights={}, verdict="no_answer", reason="; ".join(error.faults))
+    if isinstance(found, FailedSelection):
+        return Answer(weights={}, verdict="no_answer", reason=found.reason)
+    return _answer(found)
+
+
+def _answer(mixture: Mixture) -> Answer:
+    return Answer(weights={s: w for s, w in mixture.weights.items() if w > 0}, verdict=mixture.verdict)
+
+
+def _row(weights: Mapping[str, float], prepared: Prepared) -> list[float]:
+    return [weights.get(s, 0.0) for s in prepared.whole.sources]
+
+
+def _moved(a: Answer, b: Answer) -> float:
+    """Total variation; training on nothing is a source of its own."""
+    names = {*a.weights, *b.weights}
+    apart = sum(abs(a.weights.get(s, 0.0) - b.weights.get(s, 0.0)) for s in names)
+    return (apart + abs(sum(a.weights.values()) - sum(b.weights.values()))) / 2
+
+
+def _values(weights: Floats, prepared: Prepared) -> Floats:
+    return _served(prepared.whole.gains(weights), prepared)
+
+
+def _sampled(weights: Floats, prepared: Prepared) -> Floats:
+    """Values of mixtures (N, S) under resampled figures of the study they are valued by, (samples, N)."""
+    matrix, completed, whole = prepared.evidence, prepared.completed, prepared.whole
+    assert isinstance(matrix, TransferMatrix)  # noqa: S101 - judged by studies only
+    assert completed is not None  # noqa: S101 - a study's response is of completed cells
+    kappa = None if prepared.curvature is None else prepared.curvature.value
+    means = bootstrap_means(matrix, completed, prepared.spec.seed, SAMPLES)
+    drawn = (transfer_response(mean, whole.errors, sources=whole.sources, targets=whole.targets, kappa=kappa) for mean in means)
+    return np.stack([_served(response.gains(weights), prepared) for response in drawn])
+
+
+def _served(gains: Floats, prepared: Prepared) -> Floats:
+    """What gains (N, T) are worth to the request: the mean over the targets that count, or the smallest of theirs."""
+    request = prepared.request
+    if prepared.spec.goal == "worst":
+        return np.asarray(gains[:, request.counting].min(axis=1))
+    return np.asarray(gains @ request.weights)
