@@ -17,7 +17,7 @@ import pytest
 from test_cli import tvt
 
 from tvt.core.health import Check
-from tvt.study.doctor import devices, machine, packages
+from tvt.study.doctor import devices, executors, machine, packages
 from tvt.study.doctor.examine import guarded
 from tvt.study.doctor.probing import Probe
 from tvt.study.doctor.recipes import Asked, cached
@@ -278,6 +278,22 @@ def test_weights_against_the_smallest_gpu(home: Path) -> None:
 def test_more_processes_than_gpus(home: Path) -> None:
     found = of_recipe(home, torch_with(H100), runtime={"num_processes": 4})
     assert the(found, "processes").found == "4 processes a run, but 1 GPUs"
+
+
+def test_executors(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "executor" not in {check.name for check in of_recipe(home)}
+    spread = the(of_recipe(home, runtime={"num_machines": 2, "num_processes": 2}), "executor")
+    assert (spread.found, spread.step) == ("local, but 2 machines a run", "--set runtime.executor=slurm")
+    monkeypatch.setattr(executors, "version", lambda name: None)
+    assert the(of_recipe(home, runtime={"executor": "ray"}), "executor").step == "pip install 'tvt[ray]'"
+    monkeypatch.setattr(executors, "version", lambda name: "1.2")
+    monkeypatch.setenv("PATH", str(home / "bin"))
+    slurm = {"executor": "slurm", "num_processes": 4}
+    assert the(of_recipe(home, runtime=slurm), "executor").found == "slurm, but there is no sbatch here"
+    program(home, "sbatch", "exit 0")
+    here = of_recipe(home, torch_with(H100), runtime=slurm)
+    assert the(here, "executor").status == "ok"
+    assert "processes" not in {check.name for check in here}, "a login node's devices do no runs"
 
 
 def test_deepspeed_files(home: Path) -> None:

@@ -15,6 +15,7 @@ from tvt.core.recipe import Recipe
 from tvt.errors import TvtError
 from tvt.io.recipe_file import MINIATURE, load_recipe, model_path
 from tvt.study.doctor.devices import Gpu, usable
+from tvt.study.doctor.executors import executor_checks
 from tvt.study.doctor.machine import existing, hub_cache, offline, shown
 from tvt.study.doctor.packages import version
 from tvt.study.estimate import estimate
@@ -67,11 +68,12 @@ class Asked:
             yield _model(self.recipe)
             yield from _packages(self.recipe)
             yield from _deepspeed_file(self.recipe)
+            yield from executor_checks(self.recipe)
             yield from _plan(self.recipe, self.folder)
 
     def device_checks(self, gpus: Sequence[Gpu], torch: dict[str, Any] | None) -> Iterator[Check]:
         """Whether the devices can do what the recipe asks for."""
-        if self.recipe is not None:
+        if self.recipe is not None and self.recipe.runtime.executor == "local":
             devices = usable(gpus, torch)
             yield _precision(self.recipe, devices)
             yield from _four_bits(self.recipe, devices)
