@@ -104,9 +104,7 @@ class LocalExecutor:
                 process.kill()
                 process.wait()
         for slot in self._slots:
-            if slot.process is not None and slot.process.stdin is not None:
-                with suppress(BrokenPipeError):
-                    slot.process.stdin.close()
+            _hang_up(slot.process)
             if not self._keep_logs:
                 slot.log.unlink(missing_ok=True)
 
@@ -145,7 +143,9 @@ class LocalExecutor:
     def _ended(self, slot: _Slot) -> list[Event]:
         """A process is gone."""
         assert slot.process is not None  # noqa: S101 - it just ended
-        code, slot.process = slot.process.wait(), None
+        code = slot.process.wait()
+        _hang_up(slot.process)
+        slot.process = None
         if code in (INTERRUPTED, -signal.SIGINT):  # Ctrl-C goes to all processes; whichever hears it, the command is meant
             raise KeyboardInterrupt
         run, slot.run = slot.run, None
@@ -162,6 +162,13 @@ def _write(process: subprocess.Popen[bytes] | None, line: str) -> None:
     with suppress(BrokenPipeError):
         process.stdin.write(f"{line}\n".encode())
         process.stdin.flush()
+
+
+def _hang_up(process: subprocess.Popen[bytes] | None) -> None:
+    """Let go of a process that is gone, and of what it did not read any more."""
+    if process is not None and process.stdin is not None:
+        with suppress(BrokenPipeError):
+            process.stdin.close()
 
 
 def _death(code: int) -> str:
