@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,9 +13,11 @@ from tvt.cli.completion import complete_folders, complete_recipes
 from tvt.cli.options import echo_json, json_option, note
 from tvt.cli.status_line import status_line
 from tvt.cli.study_judge import command as judge
+from tvt.cli.study_ways import cheaper_ways, ways_json
 from tvt.errors import MissingPackageError, TrainingError
 
 if TYPE_CHECKING:
+    from tvt.report.study_tables import Way
     from tvt.study.conductor import More
     from tvt.study.executors import Name
     from tvt.study.jobs import Task
@@ -67,12 +69,12 @@ def command() -> None:
 @recipe_options
 @json_option
 def plan(*, recipe: Path, output: Path | None, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Show the grid of runs, what is done already, and what the rest will take. Nothing is written.
+    """Show the grid of runs, what is done already, and what the rest will take, in full and cheaper. Nothing is written.
 
     Rows that are not on this machine yet are no error here: what brings them is told.
     """
     session = _open(recipe, output, overrides, planning=True)
-    _show(session, session.tasks(), as_json)
+    _show(session, session.tasks(), as_json, cheaper_ways(session, recipe, output, overrides))
 
 
 @command.command(epilog=EPILOG)
@@ -178,7 +180,7 @@ def _summary(session: Session, tasks: list[Task]) -> str:
     return ", ".join(f"{runs(count)} {status}" for status, count in counted.items())
 
 
-def _show(session: Session, tasks: list[Task], as_json: bool) -> None:
+def _show(session: Session, tasks: list[Task], as_json: bool, ways: Sequence[Way] = ()) -> None:
     from tvt.study.estimate import estimate
     from tvt.study.executors import default_room
 
@@ -198,13 +200,14 @@ def _show(session: Session, tasks: list[Task], as_json: bool) -> None:
                 "failures": failures,
                 "estimate": vars(cost),
                 "missing": [str(absent) for absent in study.missing],
+                **({"alternatives": ways_json(ways)} if ways else {}),
             }
         )
         return
     from rich.console import Console
     from rich.text import Text
 
-    from tvt.report.study_tables import cost_sentence, failures_table, grid_table, legend, missing_list
+    from tvt.report.study_tables import cost_sentence, failures_table, grid_table, legend, missing_list, ways_table
 
     console = Console(highlight=False)
     budget = f"{study.recipe.budget:,} examples a run, {len(study.targets)} targets"
@@ -215,6 +218,8 @@ def _show(session: Session, tasks: list[Task], as_json: bool) -> None:
         console.print(failures_table(failures), Text(" try them again with tvt study run --retry-failed", style="dim"))
     if todo:
         console.print(cost_sentence(cost, min(workers, len(todo))), markup=False)
+    if ways:
+        console.print(ways_table(ways))
     if study.missing:
         console.print(missing_list(study.missing))
 

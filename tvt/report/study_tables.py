@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from tvt.data.task_questions import Absent
-from tvt.report.table_style import TABLE
+from tvt.report.table_style import MISSING, TABLE, dense_table, titled
 
 MARKS = {
     "done": ("✓", "green"),
@@ -60,6 +62,33 @@ def failures_table(failures: Mapping[str, str]) -> Table:
     for name, reason in failures.items():
         table.add_row(name, reason)
     return table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """A way to do a study, what is still to be done for it, and the command."""
+
+    name: str
+    training_runs: int
+    examples: int
+    questions: int
+    device_hours: float | None
+    disk_bytes: float | None
+    share: float | None
+    """Of the cost of the first way."""
+    command: str
+
+
+def ways_table(ways: Sequence[Way]) -> Group:
+    """What the full study and cheaper ones would still cost, side by side, and how to ask for them."""
+    table = dense_table("study", "runs", "examples", "questions", "device hours", "disk", "of full")
+    for way in ways:
+        hours = MISSING if way.device_hours is None else f"{way.device_hours:,.1f}"
+        disk = MISSING if way.disk_bytes is None else size(way.disk_bytes)
+        share = MISSING if way.share is None else f"{way.share:.0%}"
+        table.add_row(way.name, f"{way.training_runs}", f"{way.examples:,}", f"{way.questions:,}", hours, disk, share)
+    commands = [f"{way.name}: {way.command}" for way in ways[1:]]
+    return Group(titled("What is still to do, in full and cheaper", table), Text("\n".join(commands), style="dim"), Text(""))
 
 
 def missing_list(missing: Sequence[Absent]) -> Text:

@@ -41,20 +41,21 @@ class Estimate:
     """From finished runs of this study, not from the model's size."""
 
 
-def estimate(study: Study, store: Store, tasks: Sequence[Task]) -> Estimate:
+def estimate(study: Study, store: Store, tasks: Sequence[Task], speed: Store | None = None) -> Estimate:
     """What ``tasks`` will cost.
 
     Args:
         study: what they are runs of.
-        store: finished runs, whose speed is taken.
+        store: of finished runs, which cost nothing.
         tasks: the runs to do.
+        speed: finished runs whose speed is taken; default: those of ``store``.
     """
     recipe = study.recipe
     trained = [task for task in tasks if not task.run.is_base and store.training(task.run_id) is None]
     examples = sum(math.ceil(task.run.examples * recipe.training.num_train_epochs) for task in trained)
     missing = [where for task in tasks for where in _missing(store, task)]
     questions = sum(study.sizes[where] for where in missing)
-    rate = _measured(store)
+    rate = _measured(speed or store)
     if rate is not None:
         seconds: float | None = examples * rate.example + questions * rate.question
     else:
