@@ -11,6 +11,7 @@ import numpy as np
 
 from tvt.core.mixture_runs import MixtureRuns, mixture_gains
 from tvt.core.pgf import Bools, Floats, has_gap, item_standard_error, perfection_gap_factor
+from tvt.core.run_noise import pooled_variance
 from tvt.core.scores import MaskedScore, MixtureScore, Score
 from tvt.core.task import Task, resolve_name
 
@@ -69,6 +70,17 @@ class TransferMatrix:
             return np.where(count > 1, np.sqrt(spread / (count - 1) / count), np.nan)
 
     @property
+    def run_variance(self) -> Floats:
+        """Variance between the runs of a cell, by target, (targets,); NaN where no cell has two (:mod:`tvt.core.run_noise`)."""
+        return pooled_variance(self.values)
+
+    @property
+    def run_error(self) -> Floats:
+        """``seed_error``, and for a cell with one run what the other cells' runs tell: the root of ``run_variance``."""
+        once = np.where(self.run_count == 1, np.sqrt(self.run_variance), np.nan)
+        return np.where(self.run_count > 1, self.seed_error, once)
+
+    @property
     def item_error(self) -> Floats:
         """Standard error of the mean from the finite number of questions, (sources, targets); NaN where counts are unknown.
 
@@ -80,8 +92,8 @@ class TransferMatrix:
 
     @property
     def error(self) -> Floats:
-        """Both errors together, (sources, targets); one that is not known counts as 0, NaN where neither is."""
-        seed, item = self.seed_error, self.item_error
+        """That of runs and that of questions together, (sources, targets); one not known counts as 0, NaN where neither is."""
+        seed, item = self.run_error, self.item_error
         both = np.sqrt(np.nan_to_num(seed) ** 2 + np.nan_to_num(item) ** 2)
         return np.where(np.isnan(seed) & np.isnan(item), np.nan, both)
 

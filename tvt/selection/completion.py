@@ -46,10 +46,13 @@ def complete(matrix: TransferMatrix) -> Completed:
     mean, errors, known = mean[cut], errors[cut], known[cut]
     sources = tuple(s for s, keep in zip(matrix.sources, rows, strict=True) if keep)
     targets = tuple(t for t, keep in zip(matrix.targets, columns, strict=True) if keep)
+    once = int((matrix.run_count[cut] == 1).sum())
+    if once and np.isfinite(matrix.run_variance).all():
+        notes.append(f"{once} cells were measured in one run; their errors take the spread between runs from the other cells")
     holes = tuple((sources[i], targets[j]) for i, j in np.argwhere(~known))
     if holes:
         own = matrix.self_cells[cut]
-        seed = matrix.seed_error[cut]
+        seed = matrix.run_error[cut]
         guess, spread = estimate_cells(mean, float(np.nanmean(seed**2)) if np.isfinite(seed).any() else 0.0, known, own)
         typical = float(np.sqrt(np.nanmean(errors**2))) if np.isfinite(errors).any() else 0.0
         mean = np.where(known, mean, guess)

@@ -15,7 +15,7 @@ def bootstrap_means(matrix: TransferMatrix, completed: Completed, seed: int, cou
     """Mean matrices, (count, S, T) in the order of ``completed``.
 
     Runs are drawn with replacement (whole runs, as their cells share a seed), then each cell gets normal noise of its item
-    error; an estimated cell gets noise of its whole error.
+    error; a cell with one run gets noise of its whole error, and so does an estimated one.
     """
     rng = np.random.default_rng(seed)
     rows = [matrix.sources.index(s) for s in completed.sources]
@@ -26,9 +26,11 @@ def bootstrap_means(matrix: TransferMatrix, completed: Completed, seed: int, cou
     draws = rng.integers(0, len(matrix.runs), size=(count, len(matrix.runs)))
     shares = np.stack([np.bincount(d, minlength=len(matrix.runs)) for d in draws]) / len(matrix.runs)
     spread = np.einsum("bk,kst->bst", shares, deviation)
-    if len(matrix.runs) > 1:  # a resample of K runs spreads by (K - 1)/K of the error it stands for
-        spread *= np.sqrt(len(matrix.runs) / (len(matrix.runs) - 1))
-    item = np.nan_to_num(matrix.item_error[np.ix_(rows, columns)])
+    # A resample of K runs, of which a cell has n, spreads by n (n - 1) / K^2 of the variance that it stands for.
+    own = matrix.run_count[np.ix_(rows, columns)]
+    spread *= len(matrix.runs) / np.sqrt(np.maximum(own * (own - 1), 1))
+    once = own == 1
+    item = np.nan_to_num(np.where(once, matrix.error[np.ix_(rows, columns)], matrix.item_error[np.ix_(rows, columns)]))
     for source, target in completed.estimated:
         at = completed.sources.index(source), completed.targets.index(target)
         item[at] = np.nan_to_num(completed.errors[at])
