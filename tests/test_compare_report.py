@@ -147,3 +147,20 @@ def test_a_comparison_without_runs_has_a_picture_too(tmp_path: Path) -> None:
     of = many(2)
     empty = compare(replace(of.measured, answers={}), of.entries, of.matrix, of.spec)
     assert [p.name for p in plot_comparison(empty, tmp_path)] == ["comparison-gains.svg", "comparison-gains.png"]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_promises_that_rest_on_estimates_are_marked(width: int) -> None:
+    """A cell of the selected mixture that nobody measured: its prediction is marked, in the table and in the JSON."""
+    of = many(4)
+    source = max(of.mixture.weights, key=of.mixture.weights.__getitem__)
+    values = of.matrix.values.copy()
+    values[:, of.matrix.sources.index(source), 3] = np.nan
+    comparison = told(of._replace(matrix=replace(of.matrix, values=values)))
+    text = shown(comparison, width)
+    (marked,) = [line for line in text.splitlines() if "~+" in line or "~-" in line]
+    assert marked.startswith("task 3")
+    assert f"{source} on task 3" in " ".join(text.split())
+    points = comparison_json(comparison)["promise"]["points"]
+    assert {p["target"] for p in points if p["estimated"]} == {"task 3"}
+    assert "~" not in shown(told(of), width)

@@ -109,6 +109,7 @@ def _point(entry: Entry, target: str, p: Prediction, came: Estimate, z: float) -
         realised=came.value,
         error=came.error,
         inside=abs(came.value - p.gain) <= reach,
+        estimated=p.estimated,
     )
 
 

@@ -118,6 +118,8 @@ class Point:
     error: float
     inside: bool
     """Whether the realised value lies in the predicted interval, widened by the realised error."""
+    estimated: tuple[str, ...] = ()
+    """Sources of the entry whose gain on the target was not measured but estimated."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,8 @@ class Prediction(_Value):
     high: float
     value: float | None = None
     """The predicted score in the table's own unit, for a response fitted on mixture runs."""
+    estimated: tuple[str, ...] = ()
+    """Sources with a weight whose gain on this target was not measured but estimated."""
 
 
 class Audit(_Value):

@@ -32,7 +32,11 @@ def dump_mixture(mixture: Mixture) -> str:
     """The text of a mixture file."""
     from tvt import __version__
 
-    return _HEADER.format(version=__version__) + strict_yaml.dump(_plain(mixture.model_dump()))
+    told = _plain(mixture.model_dump())
+    for predicted in told["predicted"].values():
+        if not predicted["estimated"]:  # the rule
+            del predicted["estimated"]
+    return _HEADER.format(version=__version__) + strict_yaml.dump(told)
 
 
 def load_mixture(path: Path) -> Mixture:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from tvt.core.comparison import Comparison, Contrast, Estimate
 from tvt.report.labels import plain, shortened
+from tvt.report.table_style import resting, resting_legend
 
 MISSING = "–"
 MEAN = "mean"
@@ -150,11 +151,17 @@ def promise_table(comparison: Comparison) -> Group:
         within = "" if p.inside else "below it" if p.realised < p.predicted else "above it"
         name = plain(p.target) + ("°" if p.counting else "")
         table.add_row(
-            name, f"{p.predicted:+.3f}", f"{p.low:+.3f} to {p.high:+.3f}", f"{p.realised:+.3f} ±{p.error:.3f}", within
+            name,
+            f"{resting(p.estimated)}{p.predicted:+.3f}",
+            f"{p.low:+.3f} to {p.high:+.3f}",
+            f"{p.realised:+.3f} ±{p.error:.3f}",
+            within,
         )
     if not own:
         table.add_row("none", *[MISSING] * 3, "")
-    return _titled("Selected mixture: predicted and realised PGF (° served)", table)
+    unmeasured = {plain(p.target): tuple(map(plain, p.estimated)) for p in own if p.estimated}
+    caption = resting_legend(unmeasured) if unmeasured else ""
+    return _titled("Selected mixture: predicted and realised PGF (° served)", table, caption)
 
 
 def promise_sentences(comparison: Comparison) -> list[str]:

@@ -81,12 +81,15 @@ def prediction_json(
     return told
 
 
-def _score(p: Prediction) -> dict[str, float]:
-    """Value with interval; a score's interval is the gain's, moved to the score and turned over for losses."""
+def _score(p: Prediction) -> dict[str, Any]:
+    """Value with interval, and the sources whose gain is an estimate.
+
+    A score's interval is the gain's, moved to the score and turned over for losses.
+    """
     if p.value is None:
-        return {"value": p.gain, "low": p.low, "high": p.high}
+        return {"value": p.gain, "low": p.low, "high": p.high, "estimated": list(p.estimated)}
     half = (p.high - p.low) / 2
-    return {"value": p.value, "low": p.value - half, "high": p.value + half}
+    return {"value": p.value, "low": p.value - half, "high": p.value + half, "estimated": list(p.estimated)}
 
 
 def fit_json(report: FitReport) -> dict[str, Any]:

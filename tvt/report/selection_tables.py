@@ -12,7 +12,7 @@ from rich.text import Text
 from tvt.core.mixture import Mixture, Prediction
 from tvt.core.selection import SelectionSpec
 from tvt.report.selection_told import SelectionTold
-from tvt.report.table_style import TABLE
+from tvt.report.table_style import ESTIMATE, TABLE, resting, resting_legend
 from tvt.selection.explain import explain, kappa_sentences
 from tvt.selection.fit import FitReport
 from tvt.selection.stability import STRATEGIES, Stability
@@ -87,14 +87,19 @@ def gains_table(predicted: dict[str, Prediction], spec: SelectionSpec, mixture: 
             remark = f"goal {goal:+.3f} " + ("met" if p.gain >= goal - 1e-6 else f"missed by {goal - p.gain:.3f}")
         elif target in harmed:
             remark = f"{harmed[target].shortfall:.3f} below its limit"
-        row = [target, f"{p.gain:+.3f}", f"{p.low:+.3f} to {p.high:+.3f}"]
+        row = [target, f"{resting(p.estimated)}{p.gain:+.3f}", f"{p.low:+.3f} to {p.high:+.3f}"]
         table.add_row(*row, *([f"{p.value:.4f}"] if scored else []), remark, style="red" if p.gain < 0 and not scored else None)
+    unmeasured = {target: p.estimated for target, p in predicted.items() if p.estimated}
+    if unmeasured:
+        table.caption = resting_legend(unmeasured)
     return table
 
 
 def predictions_table(ids: Sequence[str], predictions: Sequence[dict[str, Prediction]], most: int = 40) -> Table:
     """Several mixtures: one row each with the mean prediction and its best and worst target."""
-    table = Table(title=f"Predictions for {len(ids)} mixtures", caption="--json gives every target", **TABLE)
+    unmeasured = any(p.estimated for told in predictions for p in told.values())
+    about = f"; {ESTIMATE} rests on cells that were not measured but estimated" if unmeasured else ""
+    table = Table(title=f"Predictions for {len(ids)} mixtures", caption=f"--json gives every target{about}", **TABLE)
     table.add_column("mixture", overflow="fold")
     for name in ("mean", "lowest", "highest"):
         table.add_column(name, justify="right", overflow="fold")
@@ -102,7 +107,9 @@ def predictions_table(ids: Sequence[str], predictions: Sequence[dict[str, Predic
         values = {t: p.gain if p.value is None else p.value for t, p in told.items()}
         low, high = min(values, key=values.__getitem__), max(values, key=values.__getitem__)
         mean = sum(values.values()) / len(values)
-        table.add_row(name, f"{mean:.4f}", f"{low} {values[low]:.3f}", f"{high} {values[high]:.3f}")
+        mark = {t: resting(p.estimated) for t, p in told.items()}
+        ends = [f"{t} {mark[t]}{values[t]:.3f}" for t in (low, high)]
+        table.add_row(name, f"{max(mark.values())}{mean:.4f}", *ends)
     if len(ids) > most:
         table.add_row(f"and {len(ids) - most} more", "", "", "")
     return table
@@ -155,14 +162,16 @@ def frontier_table(told: SelectionTold) -> Table:
     table.add_column("± error", justify="right", no_wrap=True)
     table.add_column("worst target", overflow="fold")
     table.add_column("mixture", overflow="fold")
+    if any(point.estimated for point in points):
+        table.caption = f"{ESTIMATE} rests on cells that were not measured but estimated."
     for point in points:
         top = sorted(((w, s) for s, w in point.weights.items() if w >= 0.01), reverse=True)
         shares = ", ".join(f"{short(s)} {w:.0%}" for w, s in top[:4]) + (f" +{len(top) - 4}" if len(top) > 4 else "")
         table.add_row(
             f"{point.setting:+.3f}" if kind == "harm" else f"{point.setting:g}",
-            f"{point.gain:+.3f}",
+            f"{resting(point.estimated)}{point.gain:+.3f}",
             f"{point.error:.3f}",
-            f"{short(point.worst_target)} {point.worst:+.3f}",
+            f"{short(point.worst_target)} {resting(point.worst_target in point.estimated)}{point.worst:+.3f}",
             shares,
         )
     return table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -22,6 +23,8 @@ TABLE: dict[str, Any] = {
 }
 """Keyword arguments of every table with rules."""
 MISSING = "–"
+ESTIMATE = "~"
+"""Stands before a figure that rests on cells that were not measured."""
 
 
 def dense_table(*heads: str, left: int = 1, header: bool = True) -> Table:
@@ -35,6 +38,18 @@ def dense_table(*heads: str, left: int = 1, header: bool = True) -> Table:
 def titled(title: str, table: Table) -> Group:
     """A table below its title; its own would be folded to the table's width."""
     return Group(Text(title, style="bold"), table)
+
+
+def resting(estimated: object) -> str:
+    """The mark of a figure that rests on estimates, where it does."""
+    return ESTIMATE if estimated else ""
+
+
+def resting_legend(cells: Mapping[str, Sequence[str]], most: int = 4) -> str:
+    """What the mark means; by target, the sources whose cell was estimated."""
+    pairs = [f"{source} on {target}" for target, sources in cells.items() for source in sources]
+    more = f" and {len(pairs) - most} more" if len(pairs) > most else ""
+    return f"{ESTIMATE} rests on cells that were not measured but estimated: {', '.join(pairs[:most])}{more}."
 
 
 def number(value: float) -> str:

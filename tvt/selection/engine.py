@@ -16,6 +16,7 @@ from tvt.core.selection import SelectionSpec
 from tvt.errors import TvtError
 from tvt.selection.audit import audit, objective_value, protection_shortfall, pure_value, tidy
 from tvt.selection.diagnose import diagnose
+from tvt.selection.estimates import Cells, resting_on
 from tvt.selection.fit import interval_factor
 from tvt.selection.prepare import Evidence, Prepared, prepare
 from tvt.selection.response import Response
@@ -91,13 +92,20 @@ def _helps(prepared: Prepared, weights: Floats, credible: dict[str, dict[str, fl
     return value[0] > shifted[0] or (len(value) > 1 and abs(value[0] - base[0]) <= 1e-6 and value[1] > shifted[1])
 
 
-def predictions(response: Response, weights: Floats, confidence: float) -> dict[str, Prediction]:
-    """Predicted gain of every target at ``weights`` (S,), with its interval."""
+def predictions(response: Response, weights: Floats, confidence: float, estimated: Cells = ()) -> dict[str, Prediction]:
+    """Predicted gain of every target at ``weights`` (S,), with its interval; ``estimated`` are the cells not measured."""
     gains = response.gains(weights)
     half = interval_factor(confidence) * response.gain_errors(weights)
     values = response.scores(gains)
+    unmeasured = resting_on(estimated, dict(zip(response.sources, weights.tolist(), strict=True)))
     return {
-        target: Prediction(gain=float(g), low=float(g - h), high=float(g + h), value=float(v) if np.isfinite(v) else None)
+        target: Prediction(
+            gain=float(g),
+            low=float(g - h),
+            high=float(g + h),
+            value=float(v) if np.isfinite(v) else None,
+            estimated=unmeasured.get(target, ()),
+        )
         for target, g, h, v in zip(response.targets, gains, half, values, strict=True)
     }
 
@@ -118,7 +126,7 @@ def _mixture(
         weights=dict(zip(prepared.whole.sources, map(float, full), strict=True)),
         counts=dict.fromkeys(prepared.whole.sources, 0) | dict(zip(request.sources, map(int, counts), strict=True)),
         budget=spec.budget,
-        predicted=predictions(prepared.whole, full, spec.confidence),
+        predicted=predictions(prepared.whole, full, spec.confidence, prepared.estimated),
         prices=dict(sorted(solution.prices.items(), key=lambda item: -item[1])),
         harmed=tuple(
             Harm(target=t, limit=float(limit), gain=float(g), shortfall=float(s))
@@ -171,6 +179,8 @@ def provenance(prepared: Prepared) -> dict[str, Any]:
         }
     asked = prepared.spec.model_dump(mode="json", exclude_defaults=True)
     packages = ("tvt", "cvxpy", "numpy", "scipy", "clarabel")
+    if prepared.estimated:
+        of["estimated_cells"] = len(prepared.estimated)
     beside = getattr(evidence, "evidence", None)
     if beside is not None:
         of["mixture_runs"] = list(beside.ids)

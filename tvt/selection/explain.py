@@ -19,7 +19,7 @@ def explain(
     if mixture.verdict == "nothing_helps":
         return _nothing(mixture)
     lines = [_choice(mixture)]
-    lines += [line for line in (_reasons(mixture), _binding(mixture), _harm(mixture)) if line]
+    lines += [line for line in (_reasons(mixture), _binding(mixture), _harm(mixture), _unmeasured(mixture)) if line]
     if stability is not None:
         lines += _trust(stability)
     return [*lines, *kappa_sentences(mixture, sensitivity or {}, curvature)]
@@ -86,6 +86,17 @@ def _harm(mixture: Mixture) -> str:
     if not losers or any(p.value is not None for p in mixture.predicted.values()):
         return ""
     return f"Predicted to lose: {_join([f'{t} {g:+.3f}' for g, t in losers[:5]])}."
+
+
+def _unmeasured(mixture: Mixture) -> str:
+    """Which predictions rest on cells that nobody measured."""
+    pairs = [f"{source} on {target}" for target, p in mixture.predicted.items() for source in p.estimated]
+    if not pairs:
+        return ""
+    more = f" and {len(pairs) - 4} more" if len(pairs) > 4 else ""
+    targets = sum(bool(p.estimated) for p in mixture.predicted.values())
+    what = "1 predicted gain rests" if targets == 1 else f"{targets} predicted gains rest"
+    return f"{what} on cells that were not measured but estimated: {', '.join(pairs[:4])}{more}."
 
 
 def _trust(stability: Stability) -> list[str]:

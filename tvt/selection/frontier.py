@@ -11,6 +11,7 @@ from tvt.core.pgf import Floats
 from tvt.core.selection import ALL, SelectionSpec
 from tvt.errors import InputError
 from tvt.selection.audit import tidy
+from tvt.selection.estimates import resting_on
 from tvt.selection.prepare import Evidence, Prepared, prepare
 from tvt.selection.rounding import round_to_counts
 
@@ -34,6 +35,8 @@ class FrontierPoint:
     worst_target: str
     weights: dict[str, float]
     counts: dict[str, int]
+    estimated: tuple[str, ...] = ()
+    """Counting targets, and the worst one, whose gain rests on cells that were not measured."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; only sources with a weight."""
@@ -42,6 +45,7 @@ class FrontierPoint:
             "gain": self.gain,
             "error": self.error,
             "worst": {"target": self.worst_target, "gain": self.worst},
+            "estimated": list(self.estimated),
             "weights": {s: w for s, w in self.weights.items() if w > 0},
             "counts": {s: n for s, n in self.counts.items() if n > 0},
         }
@@ -122,12 +126,15 @@ def _point(prepared: Prepared, weights: Floats, setting: float) -> FrontierPoint
     gains = response.gains(weights)
     counts = round_to_counts(weights, prepared.spec.budget, caps=np.minimum(request.caps, 1.0), floors=request.floors)
     lowest = int(np.argmin(gains))
+    told = dict(zip(request.sources, map(float, weights), strict=True))
+    unmeasured = resting_on(prepared.estimated, told)
     return FrontierPoint(
         setting=setting,
         gain=float(gains @ request.weights),
         error=gain_error(prepared, weights),
         worst=float(gains[lowest]),
         worst_target=request.targets[lowest],
-        weights=dict(zip(request.sources, map(float, weights), strict=True)),
+        weights=told,
         counts=dict(zip(request.sources, map(int, counts), strict=True)),
+        estimated=tuple(t for j, t in enumerate(request.targets) if t in unmeasured and (request.counting[j] or j == lowest)),
     )

@@ -27,7 +27,7 @@ def predict(
         InputError: a source with weight that the evidence does not know.
     """
     spec = spec or SelectionSpec()
-    response, _, report, notes, curvature = whole_response(evidence, spec)
+    response, completed, report, notes, curvature = whole_response(evidence, spec)
     if curvature is not None and curvature.origin == "fitted":
         notes = (*notes, curvature.told)
     position = {s: i for i, s in enumerate(response.sources)}
@@ -38,7 +38,8 @@ def predict(
     for j, source in enumerate(sources):
         if source in position:
             full[:, position[source]] = weights[:, j]
-    return tuple(predictions(response, row, spec.confidence) for row in full), report, notes
+    estimated = () if completed is None else completed.estimated
+    return tuple(predictions(response, row, spec.confidence, estimated) for row in full), report, notes
 
 
 def weights_of(mixture: Mapping[str, float]) -> tuple[Floats, tuple[str, ...]]:

@@ -44,6 +44,11 @@ class Prepared:
     """kappa of the log response and how it came about; None for other responses."""
 
     @property
+    def estimated(self) -> tuple[tuple[str, str], ...]:
+        """The (source, target) that were not measured but estimated."""
+        return () if self.completed is None else self.completed.estimated
+
+    @property
     def settled(self) -> SelectionSpec:
         """The request with kappa settled: what is prepared from it fits nothing anew."""
         return _with_kappa(self.spec, self.curvature)
