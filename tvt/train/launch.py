@@ -36,6 +36,8 @@ class Machines:
     rank: int = 0
     main_ip: str | None = None
     main_port: int | None = None
+    launcher: tuple[str, ...] = ()
+    """A command that starts another one on all of them, such as srun; then one launch does for all."""
 
 
 def train(
@@ -84,8 +86,8 @@ def train(
             return done
         job = _resumed(job, resume, machines, note)
         if recipe.runtime.num_processes == 1 and machines.count == 1 and not recipe.runtime.deepspeed:
-            return _run_here(job, progress)
-        _run_processes(job, machines, progress)
+            return _run_here(job, progress, note)
+        _run_processes(job, machines, progress, note)
         return load_training_record(job.output)
 
 
@@ -155,12 +157,12 @@ def _resumed(job: Job, resume: bool, machines: Machines, note: Note) -> Job:
     return Job(**{**vars(job), "resume_from": found.checkpoint})
 
 
-def _run_here(job: Job, progress: Tell) -> TrainingRecord:
+def _run_here(job: Job, progress: Tell, note: Note) -> TrainingRecord:
     try:
         from tvt.train.run import run
     except ImportError as error:
         raise MissingPackageError(f"training needs more packages ({error}): pip install 'tvt[train]'") from error
-    record = run(job, progress)
+    record = run(job, progress, note)
     if record is None:  # only the first process gets here
         raise TrainingError(f"{job.output}: this process was started as one of several; use tvt train --num-processes")
     return record
@@ -171,16 +173,19 @@ def command(job_file: Path, recipe: Recipe, machines: Machines) -> list[str]:
     here = recipe.runtime.num_processes // machines.count
     if machines.count == 1:
         place = ["--standalone"]
+    elif machines.launcher:  # they meet, and then know who is who
+        meeting = f"{machines.main_ip}:{machines.main_port}"
+        place = ["--nnodes", str(machines.count), "--rdzv-backend", "c10d", "--rdzv-endpoint", meeting, "--rdzv-id", meeting]
     else:
         place = ["--nnodes", str(machines.count), "--node_rank", str(machines.rank)]
         place += ["--master_addr", str(machines.main_ip), "--master_port", str(machines.main_port)]
     return [
-        *(sys.executable, "-m", "torch.distributed.run", *place, "--nproc_per_node", str(here)),
+        *(*machines.launcher, sys.executable, "-m", "torch.distributed.run", *place, "--nproc_per_node", str(here)),
         *("--module", "tvt.train.worker", str(job_file)),
     ]
 
 
-def _run_processes(job: Job, machines: Machines, progress: Tell) -> None:
+def _run_processes(job: Job, machines: Machines, progress: Tell, note: Note) -> None:
     """Start the processes and follow them; what libraries print goes to a log."""
     job_file = job.output / f".job-{machines.rank}.json"
     atomic.write_text(job_file, job.dump())
@@ -201,7 +206,7 @@ def _run_processes(job: Job, machines: Machines, progress: Tell) -> None:
         preexec_fn=_die_with_parent,  # noqa: PLW1509 - no threads hold locks that the few instructions before exec need
     )
     try:
-        errors = _follow(process, log, progress)
+        errors = _follow(process, log, progress, note)
         code = process.wait()
     except BaseException:
         process.send_signal(signal.SIGTERM)
@@ -222,7 +227,7 @@ def _run_processes(job: Job, machines: Machines, progress: Tell) -> None:
         )
 
 
-def _follow(process: subprocess.Popen[str], log: Path, progress: Tell) -> list[tuple[str, str]]:
+def _follow(process: subprocess.Popen[str], log: Path, progress: Tell, note: Note = silent) -> list[tuple[str, str]]:
     """Read until the processes are done; returns the errors they told, in order."""
     errors: list[tuple[str, str]] = []
     assert process.stdout is not None  # noqa: S101 - it was asked for
@@ -236,6 +241,8 @@ def _follow(process: subprocess.Popen[str], log: Path, progress: Tell) -> list[t
                 kind, what = json.JSONDecoder().raw_decode(message)[0]
                 if kind == "progress":
                     progress(Progress(**what))
+                elif kind == "note":
+                    note(what)
                 else:
                     errors.append((what[0], what[1]))
     return errors

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tvt.errors import InputError
 from tvt.io import digest
+from tvt.model.vision.picture import decode, undecoded
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -98,6 +98,8 @@ class Examples:
 
     def __init__(self, rows: Dataset, folder: Path) -> None:
         self._rows, self._folder = rows, folder
+        self.undecoded = False
+        """Whether images are left encoded, for whoever may not need their pixels."""
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -113,16 +115,25 @@ class Examples:
         return {"images": images, "prompt": list(row["prompt"]), "completion": list(row["completion"])}
 
     def _image(self, image: dict[str, Any], row: dict[str, Any], index: int, place: int) -> Any:
-        from PIL import Image, ImageOps
+        where = f"{_name(row, index)}: image {place}"
+        content = image["bytes"]
+        if content is None:
+            try:
+                content = Path(image["path"]).read_bytes()
+            except (OSError, TypeError) as error:
+                raise self._unreadable(where, error) from error
+        return undecoded(content, lambda: self._decoded(content, where)) if self.undecoded else self._decoded(content, where)
+
+    def _decoded(self, content: bytes, where: str) -> Any:
+        from PIL import Image
 
         try:
-            content = image["bytes"] if image["bytes"] is not None else Path(image["path"]).read_bytes()
-            with Image.open(io.BytesIO(content)) as opened:
-                return ImageOps.exif_transpose(opened).convert("RGB")
+            return decode(content)
         except (OSError, TypeError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise InputError(
-                f"{self._folder}: {_name(row, index)}: image {place} cannot be read ({error}); mend the row and mix anew"
-            ) from error
+            raise self._unreadable(where, error) from error
+
+    def _unreadable(self, where: str, error: Exception) -> InputError:
+        return InputError(f"{self._folder}: {where} cannot be read ({error}); mend the row and mix anew")
 
 
 def _name(row: dict[str, Any], index: int) -> str:
