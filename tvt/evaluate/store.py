@@ -19,6 +19,7 @@ from tvt.evaluate.scorer import Outcome
 from tvt.io import atomic, digest
 from tvt.io.lock import exclusively
 
+IDENTITY = "identity.json"
 Row = tuple[str, str, str, Outcome]
 """Digest of the question, task, question id, outcome."""
 
@@ -35,14 +36,33 @@ class AnswerStore:
     def __init__(self, root: Path, identity: Mapping[str, Any], about: Mapping[str, Any]) -> None:
         self.key = digest.of_value(dict(identity))[:32]
         self.folder = root / self.key
-        self._identity = {"schema": 1, "identity": dict(identity), "about": dict(about)}
+        self.identity = dict(identity)
+        self.about = dict(about)
+
+    @classmethod
+    def reopen(cls, folder: Path) -> AnswerStore:
+        """The answers that lie in a folder.
+
+        Raises:
+            InputError: the folder does not say whose answers they are, or its name is not that of what it says.
+        """
+        path = folder / IDENTITY
+        try:
+            told = json.loads(path.read_text(encoding="utf-8"))
+            found = cls(folder.parent, told["identity"], told["about"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path}: missing or damaged; these answers cannot be used") from error
+        if found.key != folder.name:
+            raise InputError(f"{path}: does not belong to this folder; these answers cannot be used")
+        return found
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder: a second process waits, then finds what the first one wrote."""
         with exclusively(self.folder / ".lock"):
-            if not (self.folder / "identity.json").exists():
-                atomic.write_text(self.folder / "identity.json", json.dumps(self._identity, indent=1) + "\n")
+            if not (self.folder / IDENTITY).exists():
+                told = {"schema": 1, "identity": self.identity, "about": self.about}
+                atomic.write_text(self.folder / IDENTITY, json.dumps(told, indent=1) + "\n")
             yield
 
     def load(self) -> dict[str, Outcome]:
@@ -51,17 +71,21 @@ class AnswerStore:
         Raises:
             InputError: a chunk was damaged after it was written.
         """
-        found: dict[str, Outcome] = {}
+        return {item: outcome for item, _, _, outcome in self.rows()}
+
+    def rows(self) -> Iterator[Row]:
+        """All answers so far, in the order in which they were given.
+
+        Raises:
+            InputError: a chunk was damaged after it was written.
+        """
         for path in self._chunks():
             try:
-                rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-                found |= {
-                    row["item"]: Outcome(scores=tuple(row["scores"]) if "scores" in row else None, raw=row.get("raw"))
-                    for row in rows
-                }
+                told = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+                rows = [(row["item"], row["task"], row["id"], outcome_of(row)) for row in told]
             except (OSError, ValueError, KeyError, TypeError) as error:
                 raise InputError(f"{path}: damaged; delete this file, and its questions are asked again") from error
-        return found
+            yield from rows
 
     def append(self, rows: Sequence[Row]) -> None:
         """Write answers (digest, task, question id, outcome) as one more chunk; call it while the folder is held."""
@@ -75,14 +99,39 @@ class AnswerStore:
 
     def finish(self, task: str, items: Sequence[Mapping[str, Any]], record: Mapping[str, Any]) -> None:
         """Write a finished set's items, and then its record, so that a record says that the items are whole."""
-        stem = quote(task, safe=" -_")
         text = "".join(json.dumps(dict(item), ensure_ascii=False) + "\n" for item in items)
         told = {**record, "items_sha256": digest.of_value(text)}
-        path = self.folder / f"{stem}.json"
+        path = self.record_path(task)
         if path.exists() and path.read_text(encoding="utf-8") == _pretty(told):
             return
-        atomic.write_text(self.folder / f"{stem}.items.jsonl", text)
+        atomic.write_text(self.items_path(task), text)
         atomic.write_text(path, _pretty(told))
+
+    def finished(self, task: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """A finished set's items and its record, as :meth:`finish` was given them.
+
+        Raises:
+            InputError: it is not finished, or was changed since.
+        """
+        path = self.record_path(task)
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            text = self.items_path(task).read_text(encoding="utf-8")
+            whole = record.pop("items_sha256") == digest.of_value(text)
+            items = [json.loads(line) for line in text.splitlines()]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{path}: missing or damaged, or its items are; these answers cannot be used") from error
+        if not whole:
+            raise InputError(f"{path}: its items changed since it was written; these answers cannot be used")
+        return items, record
+
+    def record_path(self, task: str) -> Path:
+        """Where the record of a set is."""
+        return self.folder / f"{quote(task, safe=' -_')}.json"
+
+    def items_path(self, task: str) -> Path:
+        """Where the items of a set are, a line each."""
+        return self.folder / f"{quote(task, safe=' -_')}.items.jsonl"
 
     def _chunks(self) -> list[Path]:
         return sorted(self.folder.glob("chunk-*.jsonl"))
@@ -91,6 +140,11 @@ class AnswerStore:
 def plain(outcome: Outcome) -> dict[str, Any]:
     """An outcome as JSON has it."""
     return {"raw": outcome.raw} if outcome.scores is None else {"scores": list(outcome.scores)}
+
+
+def outcome_of(told: Mapping[str, Any]) -> Outcome:
+    """The inverse of :func:`plain`; what else is told is left out."""
+    return Outcome(scores=tuple(told["scores"]) if "scores" in told else None, raw=told.get("raw"))
 
 
 def _pretty(value: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@
                  /scores.json   its cells so far
                  /failure.json  why it cannot be done, if so
                  /.claim        locked by the process that is at it
+                 /.queued       names the job of an engine such as Slurm, from when it is submitted until it ends
     STUDY/answers/              every answer, question by question
 
 Several processes, also on several machines with a shared disk, may work on one folder: a claim is a lock that the system takes
@@ -27,12 +28,13 @@ from tvt.core.run import Part, Run
 from tvt.errors import InputError
 from tvt.io import atomic
 from tvt.io.lock import attempted, take
+from tvt.study.queued import MARKER
 from tvt.train.record import RECORD as TRAINING
 from tvt.train.record import TrainingRecord, load_training_record
 
 RUN, SCORES, FAILURE, CLAIM = "spec.json", "scores.json", "failure.json", ".claim"
 SCHEMA = 1
-Status = Literal["done", "failed", "running", "begun", "missing"]
+Status = Literal["done", "failed", "running", "queued", "begun", "missing"]
 Turn = Literal["mine", "held", "over"]
 
 
@@ -148,18 +150,25 @@ class Store:
             return "done"
         if (folder / FAILURE).is_file():
             return "failed"
-        if not (folder / RUN).is_file():
-            return "missing"
-        return "running" if self.held(run_id) else "begun"
+        begun = (folder / RUN).is_file()
+        if begun and self.held(run_id):
+            return "running"
+        if (folder / MARKER).is_file():
+            return "queued"
+        return "begun" if begun else "missing"
 
     def known(self) -> dict[str, dict[str, Any]]:
         """Every run that was ever begun here: its id and what ``spec.json`` says."""
         found = {}
         for path in sorted((self.folder / "runs").glob(f"*/{RUN}")):
-            told = self._read(path.parent.name, RUN)
+            told = self.spec(path.parent.name)
             if told is not None:
                 found[path.parent.name] = told
         return found
+
+    def spec(self, run_id: str) -> dict[str, Any] | None:
+        """What ``spec.json`` says of a run, where it was ever begun."""
+        return self._read(run_id, RUN)
 
     def held(self, run_id: str) -> bool:
         """Whether a process is at it. Looking must not take the claim, nor write: the folder may be somebody else's."""

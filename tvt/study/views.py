@@ -115,6 +115,19 @@ def mixture_scores(study: Study, store: Store) -> Iterator[MixtureScore]:
                 )
 
 
+def foreign_runs(study: Study, store: Store) -> list[str]:
+    """Ids of runs in the folder that are none of the study's, nor on its sources: of another seed, budget, model or recipe."""
+    family = digest.of_value(study.family())
+    mine = {study.run_id(run) for run in study.runs()}
+    foreign = []
+    for run_id, told in store.known().items():
+        counts: Mapping[str, int] = told["counts"]
+        fits = told["seed"] in study.recipe.seeds and sum(counts.values()) <= study.recipe.budget
+        if run_id not in mine and not (counts and fits and _belongs(study, told["identity"], counts, family)):
+            foreign.append(run_id)
+    return foreign
+
+
 def _mixture_name(counts: Mapping[str, int], budget: int) -> str:
     """A name that depends on the counts alone: the same mixture may go by several labels."""
     shares = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
