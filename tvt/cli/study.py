@@ -13,6 +13,7 @@ from tvt.cli.completion import complete_folders, complete_recipes
 from tvt.cli.options import echo_json, json_option, note
 from tvt.cli.status_line import status_line
 from tvt.cli.study_judge import command as judge
+from tvt.cli.study_merge import command as merge
 from tvt.cli.study_ways import cheaper_ways, ways_json
 from tvt.errors import MissingPackageError, TrainingError
 
@@ -242,3 +243,4 @@ def _grid(session: Session, tasks: list[Task], states: dict[str, Any]) -> tuple[
 
 
 command.add_command(judge)
+command.add_command(merge)
