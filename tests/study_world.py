@@ -132,8 +132,9 @@ def specs(study: Path) -> dict[str, Values]:
 class Tvt:
     """The ``tvt`` command, started warm (see :mod:`warm`)."""
 
-    def __init__(self, python: Path) -> None:
+    def __init__(self, python: Path, environment: Mapping[str, str] | None = None) -> None:
         self._python = python
+        self._environment = {**QUICK, **(environment or {})}
 
     def __call__(self, *arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run to the end."""
@@ -156,7 +157,7 @@ class Tvt:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**QUICK, **(environment or {})},
+            env={**self._environment, **(environment or {})},
             process_group=0,
             preexec_fn=limit,  # noqa: PLW1509 - the tests start no threads
         )
@@ -170,9 +171,9 @@ def _server() -> WarmPython:
     return server
 
 
-def warm_tvt() -> Tvt:
-    """The command; the server behind it starts once for all tests."""
-    return Tvt(_server().executable)
+def warm_tvt(environment: Mapping[str, str] | None = None) -> Tvt:
+    """The command, with more in its environment; the server behind it starts once for all tests."""
+    return Tvt(_server().executable, environment)
 
 
 def done(result: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:

@@ -43,6 +43,8 @@ told = dict(argv=sys.argv[1:], env=dict(os.environ), cwd=os.getcwd(), handles=ha
 stream.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", handles))])
 stream.sendall(json.dumps(told).encode() + b"\\n")
 signal.signal(signal.SIGINT, signal.SIG_IGN)  # the fork gets it too, and decides
+for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGCONT):  # those are for this process alone, and handed on
+    signal.signal(number, lambda number, _: stream.sendall(bytes([number])))
 told = stream.recv(16)
 status = int(told) if told else 9
 if os.WIFSIGNALED(status):
@@ -104,10 +106,14 @@ def serve(path: str, executable: str, *more: str) -> None:
             elif ready is waking:
                 os.read(waking, 4096)
                 _reap(clients)
-            elif ready in clients:  # it is gone: whoever ended it wants the fork to end
-                os.kill(clients[ready], signal.SIGTERM)
-                ready.close()
-                del clients[ready]
+            elif ready in clients:
+                told = ready.recv(16)
+                for number in told:
+                    os.kill(clients[ready], number)
+                if not told:  # it is gone: whoever killed it wants the fork to end
+                    os.kill(clients[ready], signal.SIGKILL)
+                    ready.close()
+                    del clients[ready]
 
 
 def _reap(clients: dict[socket.socket, int]) -> None:
@@ -155,7 +161,8 @@ def _become(told: dict[str, Any], given: list[int], peer: int) -> int:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # Tests that run in the background of a shell ignore Ctrl-C, and so would all that they start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.setpgid(0, os.getpgid(peer))
+    with suppress(PermissionError):  # of another session, where slurmd starts jobs
+        os.setpgid(0, os.getpgid(peer))
     ctypes.CDLL(None).prctl(1, 0)
     high = [os.dup2(handle, 500 + k) for k, handle in enumerate(given)]
     os.closerange(3, 500)
@@ -166,11 +173,12 @@ def _become(told: dict[str, Any], given: list[int], peer: int) -> int:
     os.environ.clear()
     os.environ.update(told["env"])
     os.chdir(told["cwd"])
-    assert told["argv"][0] == "-m"
-    Path("/proc/self/comm").write_text(told["argv"][1][-15:])
-    sys.argv = told["argv"][1:]
+    arguments = [argument for argument in told["argv"] if argument != "-u"]
+    assert arguments[0] == "-m"
+    Path("/proc/self/comm").write_text(arguments[1][-15:])
+    sys.argv = arguments[1:]
     try:
-        runpy.run_module(told["argv"][1], run_name="__main__", alter_sys=True)
+        runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else int(error.code is not None)
     return 0

@@ -17,6 +17,7 @@ from tvt.report.table_style import MISSING, TABLE, dense_table, titled
 MARKS = {
     "done": ("✓", "green"),
     "running": ("▸", "cyan"),
+    "queued": ("○", "cyan"),
     "begun": ("…", "yellow"),
     "failed": ("✗", "red"),
     "missing": ("·", "dim"),

@@ -27,6 +27,7 @@ from tvt.study.store import Cell, Finished, Store
 from tvt.study.tidy import clear
 from tvt.train import Progress, train
 from tvt.train.checkpoints import remove_other_layouts, steps_done
+from tvt.train.launch import Machines
 from tvt.train.record import ADAPTER, CHECKPOINTS, RUN
 from tvt.train.record import RECORD as TRAINING
 
@@ -43,6 +44,8 @@ class Runner:
 
     job: Job
     note: Callable[[str], None]
+    machines: Machines | None = None
+    """Where training processes are started; default: on this machine."""
 
     def __post_init__(self) -> None:
         self.store = Store(self.job.folder)
@@ -58,7 +61,7 @@ class Runner:
         Raises:
             InputError: something that would stop every run: the disk is full, memory is too small, files are gone.
         """
-        tell(*self._stands(task))  # before anything that may take the process down
+        tell(*self.stands(task))  # before anything that may take the process down
         with self.store.claim(task.run_id) as mine:
             if not mine:
                 return "held"
@@ -79,7 +82,7 @@ class Runner:
             self.store.forgive(task.run_id)  # another process may have given it up meanwhile
         return "done"
 
-    def _stands(self, task: Task) -> tuple[Phase, int, int]:
+    def stands(self, task: Task) -> tuple[Phase, int, int]:
         """Where a run stands, as far as the disk knows."""
         folder = self.store.run_folder(task.run_id)
         if task.run.is_base or (folder / TRAINING).is_file():
@@ -111,7 +114,7 @@ class Runner:
         def show(progress: Progress) -> None:
             tell("training", progress.step, progress.steps)
 
-        train(recipe, mixed, folder, seed=task.run.seed, resume=True, progress=show)
+        train(recipe, mixed, folder, seed=task.run.seed, resume=True, machines=self.machines, progress=show)
         self._clear(folder)
         gc.collect()
         return folder / ADAPTER

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from tvt.io.lock import attempted
+from tvt.study.queued import all_marked
 from tvt.study.store import CLAIM
 
 KEPT_LOGS = 40
 _LEFT = (".*.tmp", ".*.unfinished")
+_JOB_FILES = ("*.events", "*.out", "*.pkl", "*.sh")
+"""What jobs of Slurm leave; the names of the files that such a job is started from begin with its number."""
 
 
 def clear(folder: Path) -> None:
@@ -27,8 +31,15 @@ def tidy(study: Path) -> None:
                     clear(lock.parent)
     logs = study / "logs"
     _remove(logs, ".*.tmp")
-    by_age = sorted(logs.glob("worker-*.log"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in by_age[KEPT_LOGS:]:
+    _keep_newest(logs.glob("worker-*.log"))
+    queued = all_marked(study).values()
+    needed = {Path(told.events).name for told in queued} | {told.job.partition("_")[0] for told in queued}
+    for kind in _JOB_FILES:
+        _keep_newest(path for path in (logs / "slurm").glob(kind) if not {path.name, path.name.partition("_")[0]} & needed)
+
+
+def _keep_newest(paths: Iterable[Path]) -> None:
+    for path in sorted(paths, key=lambda path: path.lstat().st_mtime, reverse=True)[KEPT_LOGS:]:
         path.unlink(missing_ok=True)
 
 

@@ -9,6 +9,8 @@ from tvt.core.recipe import Recipe
 from tvt.errors import InputError
 from tvt.study.executors.interface import Executor
 from tvt.study.executors.local import LocalExecutor, default_workers
+from tvt.study.executors.slurm import SlurmExecutor
+from tvt.study.executors.slurm_submit import need_slurm
 from tvt.study.jobs import Job
 
 Name = Literal["local", "slurm", "ray"]
@@ -34,6 +36,9 @@ def choose_executor(recipe: Recipe, name: Name | None = None, workers: int | Non
             f"runtime.num_machines {recipe.runtime.num_machines}: the {name} executor gives each run one machine; take "
             "--executor slurm, or set it to 1"
         )
+    if name == "slurm":
+        need_slurm()
+        return lambda job: SlurmExecutor(job, room)
     return lambda job: LocalExecutor(job, room)
 
 

@@ -18,6 +18,8 @@ def telling(path: Path) -> Iterator[Teller]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
+        if os.fstat(handle).st_size:  # a requeued attempt: the one before may have been killed in mid-line
+            os.write(handle, b"\n")
         yield Teller(handle)
     finally:
         os.close(handle)

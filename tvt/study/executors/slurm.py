@@ -1,0 +1,174 @@
+"""Runs as jobs of Slurm, submitted through submitit. What happens in them is told by files in the study's folder."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tvt.errors import InputError
+from tvt.io.lock import attempted, exclusively
+from tvt.study.executors import slurm_queue
+from tvt.study.executors.event_file import EventFile
+from tvt.study.executors.interface import Event
+from tvt.study.executors.slurm_job import Attempt
+from tvt.study.executors.slurm_submit import Submitter
+from tvt.study.jobs import Job, Task
+from tvt.study.queued import Queued, mark, marked, unmark
+from tvt.study.store import Store
+
+FOLDER = "slurm"
+"""Of scripts, logs and events, below ``logs``."""
+_LOOK_SECONDS = (1.0, 15.0)
+"""Between two looks at the queue: shortly after something happened, and at most."""
+_USUAL = {"None", "Priority", "Resources", "BeginTime", "JobArrayTaskLimit", "Cleaning", "Prolog"}
+"""Reasons for which a job waits, or ``None`` where it does not, that nobody need be told."""
+_SILENT_SECONDS = 90.0
+"""How long the queue may give no answer."""
+
+
+@dataclass(frozen=True)
+class _Sent:
+    queued: Queued
+    events: EventFile
+    mine: bool
+    """Whether it is cancelled with this executor: not if another command, which is still there, submitted it."""
+
+
+class SlurmExecutor:
+    """One Slurm job per run; those submitted between two looks are one array.
+
+    A run that is in this cluster's queue already, because a command was killed or another one is there, is followed.
+
+    Args:
+        job: what may be asked for.
+        room: jobs in the queue or at work at once.
+
+    Raises:
+        InputError: Slurm does not answer.
+    """
+
+    def __init__(self, job: Job, room: int) -> None:
+        self.room = room
+        self._job, self._store = job, Store(job.folder)
+        self._cluster = slurm_queue.cluster()
+        self._submitter = Submitter(job.recipe, job.folder / "logs" / FOLDER)
+        self._waiting: list[Task] = []
+        self._sent: dict[str, _Sent] = {}
+        self._logs: dict[str, Path] = {}
+        self._held_back: dict[str, str] = {}
+        """Unusual reasons for which jobs wait, each with such a job."""
+        self._told: set[str] = set()
+        self._answered, self._look_at, self._pause = time.monotonic(), 0.0, 0.0
+        slurm_queue.forget_gone(job.folder)
+        self._open = ExitStack()
+        (job.folder / "logs" / FOLDER).mkdir(parents=True, exist_ok=True)
+        self._alone = self._open.enter_context(attempted(job.folder / "logs" / FOLDER / ".lock"))
+
+    def submit(self, task: Task) -> None:
+        """Follow the run's job if there is one; else the next look submits one."""
+        queued = marked(self._store.run_folder(task.run_id))
+        if queued is not None and (queued.executor, queued.cluster) == ("slurm", self._cluster):
+            self._follow(task.run_id, queued, mine=self._alone)
+        else:
+            self._waiting.append(task)
+
+    def hear(self, seconds: float) -> list[Event]:
+        """Events of all jobs; a job that is gone without an end has died."""
+        if self._waiting:
+            self._send()
+        end = time.monotonic() + seconds
+        while not (told := self._news()) and time.monotonic() < end:
+            time.sleep(0.1)
+        return told
+
+    def log(self, run_id: str) -> Path:
+        """What the run's job printed."""
+        return self._logs[run_id]
+
+    def close(self) -> None:
+        """Cancel the jobs; where Slurm does not answer, they go on, and the next command finds them."""
+        mine = {run_id: sent.queued.job for run_id, sent in self._sent.items() if sent.mine}
+        with self._open:
+            slurm_queue.cancel(mine.values())
+            for run_id, job in mine.items():
+                unmark(self._store.run_folder(run_id), job)
+
+    def _send(self) -> None:
+        tasks, self._waiting = self._waiting, []
+        names = [f"{FOLDER}/{task.run_id}-{uuid.uuid4().hex[:8]}.events" for task in tasks]
+        logs = self._job.folder / "logs"
+        attempts = [Attempt(self._job.only(t).dump(), str(logs / name)) for t, name in zip(tasks, names, strict=True)]
+        # Whoever tidies up meanwhile takes files for abandoned that no marker names.
+        with exclusively(logs / ".lock"), _uninterrupted():
+            jobs = self._submitter.submit(attempts)
+            for task, name, job in zip(tasks, names, jobs, strict=True):
+                queued = Queued(executor="slurm", cluster=self._cluster, job=job, events=name)
+                self._follow(task.run_id, queued, mine=True)
+                mark(self._store.run_folder(task.run_id), queued)
+
+    def _follow(self, run_id: str, queued: Queued, *, mine: bool) -> None:
+        self._sent[run_id] = _Sent(queued, EventFile(self._job.folder / "logs" / queued.events), mine)
+        self._logs[run_id] = self._submitter.log(queued.job)
+        self._look_soon()
+
+    def _news(self) -> list[Event]:
+        looked = self._gone() if time.monotonic() >= self._look_at else set()
+        news = self._held_back.keys() - self._told
+        told: list[Event] = [{"kind": "note", "text": f"Slurm lets job {self._held_back[why]} wait: {why}"} for why in news]
+        self._told |= news
+        for run_id, sent in list(self._sent.items()):
+            told += sent.events.news()  # after the look: a job writes its end before it goes
+            if run_id in looked and not sent.events.ended:
+                how = f"its Slurm job {sent.queued.job} {slurm_queue.end_of(sent.queued.job)}"
+                told.append({"kind": "died", "run": run_id, "how": how})
+            elif not sent.events.ended:
+                continue
+            unmark(self._store.run_folder(run_id), sent.queued.job)
+            del self._sent[run_id]
+            self._look_soon()
+        return told
+
+    def _gone(self) -> set[str]:
+        """The runs whose jobs have left the queue."""
+        now = time.monotonic()
+        try:
+            there = slurm_queue.in_queue({sent.queued.job for sent in self._sent.values()})
+        except InputError:
+            if now - self._answered > _SILENT_SECONDS:
+                raise
+            return set()
+        finally:
+            self._pause = min(self._pause * 1.3, _LOOK_SECONDS[1])
+            self._look_at = now + self._pause
+        self._answered = now
+        self._held_back |= {why: job for job, why in there.items() if why not in _USUAL | self._held_back.keys()}
+        return {run_id for run_id, sent in self._sent.items() if sent.queued.job not in there}
+
+    def _look_soon(self) -> None:
+        self._pause = _LOOK_SECONDS[0]
+        self._look_at = time.monotonic() + self._pause
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits, also that of sbatch: a job would be in the queue of which nobody knew."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    heard = threading.Event()
+    signal.signal(signal.SIGINT, lambda *_: heard.set())
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # what is started inherits it
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, before)
+    if heard.is_set():
+        raise KeyboardInterrupt

@@ -1,0 +1,96 @@
+"""What a Slurm job of a study does: one attempt at one run, in the batch script's process on the first of its nodes."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tvt.core.recipe import Recipe
+from tvt.study import queued
+from tvt.study.attempt import attempt
+from tvt.study.executors.event_file import telling
+from tvt.study.jobs import Job
+
+if TYPE_CHECKING:
+    from submitit.core.utils import DelayedSubmission
+
+    from tvt.study.runner import Runner
+    from tvt.train.launch import Machines
+
+
+class Attempt:
+    """What submitit calls in the job, and again when the job was requeued. Its pickle holds two strings.
+
+    Args:
+        job: the job of one run, as :meth:`tvt.study.jobs.Job.dump` writes it.
+        events: the file by which the attempt tells.
+    """
+
+    def __init__(self, job: str, events: str) -> None:
+        self.job, self.events = job, events
+        self._life: _Life | None = None
+
+    def __call__(self) -> None:
+        for name, value in (("OMP_NUM_THREADS", "1"), ("TOKENIZERS_PARALLELISM", "false"), ("TRANSFORMERS_VERBOSITY", "error")):
+            os.environ.setdefault(name, value)
+        warnings.simplefilter("ignore", FutureWarning)
+        job = Job.load(self.job)
+        with telling(Path(self.events)) as tell:
+            from submitit import JobEnvironment
+
+            from tvt.study.runner import Runner
+
+            runner = Runner(job=job, note=lambda text: tell("note", text=text), machines=machines(job.recipe))
+            self._life = _Life(runner, self.events)
+            attempt(runner, job.tasks[0], tell)
+        queued.unmark(runner.store.run_folder(job.tasks[0].run_id), JobEnvironment().job_id)
+
+    def checkpoint(self) -> DelayedSubmission:
+        """Called by submitit when Slurm says that the job's time is over: what it shall do when it was requeued."""
+        from submitit.core.utils import DelayedSubmission
+
+        if self._life is not None:
+            self._life.give_up_if_vain()
+        return DelayedSubmission(Attempt(self.job, self.events))
+
+
+class _Life:
+    """From a job's start to its end, or to its being requeued."""
+
+    def __init__(self, runner: Runner, events: str) -> None:
+        self._runner, self._events = runner, events
+        self._task = runner.job.tasks[0]
+        self._began, self._stood = time.monotonic(), runner.stands(self._task)
+
+    def give_up_if_vain(self) -> None:
+        """End the job where a whole time limit brought no checkpoint: requeued, it would do the same for ever."""
+        minutes = self._runner.job.recipe.runtime.slurm.timeout_min
+        stands = self._runner.stands(self._task)
+        if stands != self._stood or stands[0] == "scoring" or time.monotonic() - self._began < 30 * minutes:
+            return
+        with telling(Path(self._events)) as tell:
+            how = f"its Slurm job met its time limit of {minutes} min before a checkpoint; raise runtime.slurm.timeout_min"
+            tell("died", run=self._task.run_id, how=how)
+        sys.exit(1)
+
+
+def machines(recipe: Recipe) -> Machines | None:
+    """The nodes of the job, whose training processes ``srun`` starts."""
+    count = recipe.runtime.num_machines
+    if count == 1:
+        return None
+    from tvt.train.launch import Machines
+
+    with socket.socket() as free:
+        free.bind(("", 0))
+        port = free.getsockname()[1]
+    shape = ("--nodes", str(count), "--ntasks", str(count), "--ntasks-per-node", "1")
+    # Steps do not take over the job's cores per task since Slurm 22.05.
+    cores = ("--cpus-per-task", os.environ.get("SLURM_CPUS_PER_TASK", "1"))
+    launcher = ("srun", *shape, *cores, "--kill-on-bad-exit=1")
+    return Machines(count=count, main_ip=socket.gethostname(), main_port=port, launcher=launcher)
