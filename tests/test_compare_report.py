@@ -158,9 +158,9 @@ def test_promises_that_rest_on_estimates_are_marked(width: int) -> None:
     values[:, of.matrix.sources.index(source), 3] = np.nan
     comparison = told(of._replace(matrix=replace(of.matrix, values=values)))
     text = shown(comparison, width)
-    (marked,) = [line for line in text.splitlines() if "~+" in line or "~-" in line]
+    (marked,) = [line for line in text.splitlines() if "≈+" in line or "≈-" in line]
     assert marked.startswith("task 3")
     assert f"{source} on task 3" in " ".join(text.split())
     points = comparison_json(comparison)["promise"]["points"]
     assert {p["target"] for p in points if p["estimated"]} == {"task 3"}
-    assert "~" not in shown(told(of), width)
+    assert "≈" not in shown(told(of), width)

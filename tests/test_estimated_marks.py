@@ -137,16 +137,16 @@ def test_marks_in_the_terminal(study: Path, tmp_path: Path, columns: int) -> Non
     ):
         lines = shown.splitlines()
         assert max(map(len, lines)) <= columns
-        marked = {line.split()[0] for line in lines if "~+" in line or "~-" in line}
+        marked = {line.split()[0] for line in lines if "≈+" in line or "≈-" in line}
         assert marked == {"Relative_Depth", "Spatial_Relation"}
-        assert "~ rests on cells that were not measured but estimated: Art_Style on Relative_Depth" in " ".join(shown.split())
+        assert "≈ rests on cells that were not measured but estimated: Art_Style on Relative_Depth" in " ".join(shown.split())
 
 
 def test_marks_of_several_mixtures(study: Path, tmp_path: Path) -> None:
     mixtures = tmp_path / "mixtures.csv"
     mixtures.write_text("id,w:Art_Style,w:Jigsaw\nresting,1,0\nmeasured,0,1\n")
     lines = tvt("predict", str(study), "--mixtures", str(mixtures)).splitlines()
-    assert ["~" in line for line in lines if line.strip().startswith(("resting", "measured"))] == [True, False]
+    assert ["≈" in line for line in lines if line.strip().startswith(("resting", "measured"))] == [True, False]
 
 
 def test_marks_in_json(study: Path, tmp_path: Path) -> None:
@@ -158,3 +158,26 @@ def test_marks_in_json(study: Path, tmp_path: Path) -> None:
         assert predicted["estimated"] == [s for s, t in HIDDEN if t == target and s in weights]
     (again,) = json.loads(tvt("predict", str(study), "--mixture", str(mixture), "--json"))["predictions"]
     assert {t: p["estimated"] for t, p in again["scores"].items()} == {t: p["estimated"] for t, p in told["predicted"].items()}
+
+
+def test_the_analysis_leaves_missing_cells_out_and_tells_their_estimates(holes: TransferMatrix, study: Path) -> None:
+    told = json.loads(tvt("analyze", str(study), "--json"))["studies"]["holes"]
+    cells = {(s, t): cell for s, row in told["pgf"].items() for t, cell in row.items()}
+    assert {pair for pair, cell in cells.items() if cell.get("estimated")} == set(HIDDEN)
+    found = estimated_cells(replace(holes, item_errors=np.full(holes.values.shape, np.nan)))
+    for pair in HIDDEN:
+        assert cells[pair]["mean"] is None
+        assert cells[pair]["masked"] == "not measured"
+        p = found[pair]
+        assert cells[pair]["estimated"] == pytest.approx({"value": p.gain, "low": p.low, "high": p.high})
+    assert {"mean", "se_seed", "se_items", "masked"} == set(cells["Jigsaw", "Jigsaw"])
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_missing_cells_of_the_analysis(study: Path, columns: int) -> None:
+    shown = tvt("analyze", str(study), columns=columns)
+    assert max(map(len, shown.splitlines())) <= columns
+    lines = [line.split() for line in shown.splitlines() if "≈" in line]
+    assert {tuple(line[:2]) for line in lines} == {("AS", "RD"), ("VC", "SR"), ("CN", "JG"), ("FD", "CN")}
+    assert "as tvt select takes them; all else here leaves them out" in shown
+    assert "≈" not in tvt("analyze", "7b", columns=columns)

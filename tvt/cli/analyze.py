@@ -75,7 +75,9 @@ def command(
         for path in written:
             note(f"wrote {path}")
     if as_json:
-        echo_json(analysis.to_json())
+        from tvt.report.analysis_json import analysis_json
+
+        echo_json(analysis_json(analysis))
         return
     from rich.console import Console
 

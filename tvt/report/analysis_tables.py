@@ -9,15 +9,18 @@ from collections.abc import Iterator
 
 import numpy as np
 from rich.console import Console, Group, RenderableType
+from rich.text import Text
 
 from tvt.core.matrix import TransferMatrix
+from tvt.core.selection import SelectionSpec
 from tvt.report.adapter_tables import adapter_tables
 from tvt.report.dose_tables import dose_table
 from tvt.report.grid_tables import MOST_ROWS, grid_tables
 from tvt.report.group_tables import group_tables
 from tvt.report.labels import plain, short_labels, shortened
 from tvt.report.sentences import headline, persona_sentences, trend_sentence
-from tvt.report.table_style import MISSING, dense_table, interval, number, percent, titled
+from tvt.report.table_style import ESTIMATE, MISSING, dense_table, interval, number, percent, titled
+from tvt.selection.estimates import estimated_cells
 from tvt.transfer.aggregates import Aggregate
 from tvt.transfer.analysis import Analysis, StudyAnalysis
 from tvt.transfer.cliques import Cliques
@@ -26,6 +29,7 @@ from tvt.transfer.personas import KINDS, Personas
 from tvt.transfer.standing import Standing
 
 MOST_CLIQUES = 12
+MOST_ESTIMATES = 12
 _CLIQUE_TITLES = {"": "mean", "_every_seed": "every run", "_threshold": "above threshold", "_test": "by test"}
 
 
@@ -70,6 +74,23 @@ def matrix_tables(matrix: TransferMatrix, width: int, *, errors: bool) -> list[R
         labels = short_labels(matrix)
         tables += grid_tables(matrix.sources, matrix.targets, values, labels=labels, width=width, title=title, mark=mark)
     return tables
+
+
+def estimates_table(matrix: TransferMatrix) -> Group | None:
+    """Missing cells, why they are missing, and what a selection takes them for; ``None`` where there are none to estimate."""
+    found = estimated_cells(matrix)
+    if not found:
+        return None
+    labels = short_labels(matrix)
+    table = dense_table("from", "to", "estimate", f"{SelectionSpec().confidence:.0%} interval", left=2)
+    table.add_column("why it is missing", overflow="fold")
+    for (source, target), cell in list(found.items())[:MOST_ESTIMATES]:
+        figures = (f"{ESTIMATE}{cell.gain:+.3f}", f"{cell.low:+.3f} to {cell.high:+.3f}")
+        table.add_row(labels[source], labels[target], *figures, matrix.reason(source, target) or "")
+    more = len(found) - MOST_ESTIMATES
+    rest = [Text(f"{more} more: --json has them", style="dim")] if more > 0 else []
+    title = Text("Missing cells, as tvt select takes them; all else here leaves them out", style="bold")
+    return Group(title, table, *rest)
 
 
 def aggregates_table(study: StudyAnalysis) -> Group:
@@ -176,7 +197,9 @@ def _print_study(study: StudyAnalysis, console: Console, errors: bool) -> None:
         console.print(table)
     if legend := _legend(matrix):
         console.print(legend, style="dim")
+    estimated = estimates_table(matrix)
     for table in (
+        *([estimated] if estimated else []),
         aggregates_table(study),
         cliques_table(study),
         *(table for grouping in study.groups for table in group_tables(grouping, console.width)),

@@ -23,7 +23,7 @@ TABLE: dict[str, Any] = {
 }
 """Keyword arguments of every table with rules."""
 MISSING = "–"
-ESTIMATE = "~"
+ESTIMATE = "≈"
 """Stands before a figure that rests on cells that were not measured."""
 
 

@@ -104,14 +104,15 @@ function promisePlot(of, label) {
       const kind = point.kind === "selected" ? "chosen" : "quiet";
       drawing.append(
         svg("line", { class: `reach ${kind}`, x1: px(point.predicted), x2: px(point.predicted), y1: py(point.realised - point.error), y2: py(point.realised + point.error) }),
-        svg("circle", { class: `point ${kind}`, cx: px(point.predicted), cy: py(point.realised), r: kind === "chosen" ? 5.5 : 4 }, svg("title", { text: `${point.label} on ${label(point.target)}: predicted ${signed(point.predicted)}, realised ${signed(point.realised)}` })),
+        svg("circle", { class: `point ${kind}`, cx: px(point.predicted), cy: py(point.realised), r: kind === "chosen" ? 5.5 : 4 }, svg("title", { text: `${point.label} on ${label(point.target)}: predicted ${point.estimated.length ? ESTIMATE : ""}${signed(point.predicted)}, realised ${signed(point.realised)}` })),
       );
     }
     return drawing;
   });
-  const rows = points.map((point) => [el("span", {}, named(point.label), " on ", named(label(point.target))), signed(point.predicted, 3), `${signed(point.low, 3)} to ${signed(point.high, 3)}`, signed(point.realised, 3), plainNumber(point.error, 3), point.inside ? "yes" : "no"]);
+  const rows = points.map((point) => [el("span", {}, named(point.label), " on ", named(label(point.target))), `${point.estimated.length ? ESTIMATE : ""}${signed(point.predicted, 3)}`, `${signed(point.low, 3)} to ${signed(point.high, 3)}`, signed(point.realised, 3), plainNumber(point.error, 3), point.inside ? "yes" : "no"]);
+  const resting = points.some((point) => point.estimated.length) ? ` ${ESTIMATE} rests on cells that were not measured but estimated.` : "";
   return [
-    framed("Predicted against realised", chart, ["On the dashed line the promise was kept; above it more came than was promised. ", promiseText(of.promise)], null),
+    framed("Predicted against realised", chart, ["On the dashed line the promise was kept; above it more came than was promised. ", promiseText(of.promise), resting], null),
     legend(key("point chosen", "selected mixture"), key("point quiet", "baselines"), "lines: one standard error"),
     tableBehind(() => dataTable("Predicted against realised", ["mixture and target", "predicted", "interval", "realised", "±", "inside"], rows), "predicted and realised"),
   ];

@@ -6,6 +6,27 @@ function reasonsOf(study, i, j) {
   return [...new Set(found)];
 }
 
+/** What a selection takes a missing cell for; null where it was measured or cannot be estimated. */
+function estimateOf(study, i, j) {
+  return study.pgf.mean[i][j] === null ? study.pgf.estimates[`${i}|${j}`] || null : null;
+}
+
+/** An estimate in a few words, with the mark that no measured figure has. */
+function estimateText(study, i, j) {
+  const [value, low, high] = estimateOf(study, i, j);
+  return `${ESTIMATE}${signed(value)} (${percent(study.pgf.estimateConfidence, 0)}: ${signed(low)} to ${signed(high)})`;
+}
+
+function estimateBox(study, i, j) {
+  if (!estimateOf(study, i, j)) return null;
+  return el(
+    "div",
+    { class: "estimate" },
+    el("p", {}, el("b", { text: estimateText(study, i, j) }), ", an estimate"),
+    el("p", { class: "hint", text: "From what the source does to other targets, and what other sources do to this one. Only mixtures go by it; every other figure on this page leaves the cell out." }),
+  );
+}
+
 /** Signs of a cell over the runs, in words. */
 function stability(study, i, j) {
   const values = study.runs.map((_, k) => study.pgf.runs[k][i][j]).filter((v) => v !== null);
@@ -30,7 +51,7 @@ function cellDetails(study, i, j) {
   const own = study.sources[i] === study.targets[j];
   const title = el("h3", {}, named(source.label), el("span", { class: "arrow", "aria-label": "to" }, " → "), named(target.label));
   if (value === null) {
-    return [title, el("p", { class: "big", text: "not measured" }), el("ul", {}, reasonsOf(study, i, j).map((text) => el("li", { dir: "auto", text })))];
+    return [title, el("p", { class: "big", text: "not measured" }), el("ul", {}, reasonsOf(study, i, j).filter((text) => text !== "not measured").map((text) => el("li", { dir: "auto", text }))), estimateBox(study, i, j)];
   }
   const kind = value > 0 ? "help" : "harm";
   const stands = pgf.stands && pgf.stands[i][j];

@@ -90,7 +90,8 @@ function frontierView(study, request, view, points, byName) {
   };
   slider.addEventListener("input", update);
   update();
-  const rows = points.map((point) => [care.setting(point.setting), signed(point.gain, 3), signed(worst(point)[1], 3), mixtureText(point, byName)]);
+  const served = (point) => (request.target === null ? Object.keys(point.estimated).length > 0 : restsOn(point, request.target) !== "");
+  const rows = points.map((point) => [care.setting(point.setting), `${served(point) ? ESTIMATE : ""}${signed(point.gain, 3)}`, `${restsOn(point, worst(point)[0])}${signed(worst(point)[1], 3)}`, mixtureText(point, byName)]);
   return [
     el(
       "div",

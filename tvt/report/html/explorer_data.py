@@ -53,7 +53,8 @@ def explore(matrix: TransferMatrix, reference: Sequence[str], targets: Sequence[
 
     A request is ``{"target": name or None, "frontiers": {kind: {"points": [...]} or {"reason": text}}}``. A point holds
     ``setting``, ``verdict``, ``gain`` (mean over the counting targets) and its ``error``, ``weights`` and ``counts`` (by
-    source, those above 0), ``predicted`` (by target: gain, low, high) and ``command``.
+    source, those above 0), ``predicted`` (by target: gain, low, high), ``estimated`` (by target, the sources with a weight
+    whose cell was not measured) and ``command``.
 
     Args:
         matrix: the study.
@@ -144,6 +145,7 @@ def _point(matrix: TransferMatrix, spec: SelectionSpec, setting: float, referenc
         "weights": {source: number(weight, 6) for source, weight in answer.weights.items() if weight > 0},
         "counts": {source: count for source, count in answer.counts.items() if count > 0},
         "predicted": {t: [number(p.gain, 4), number(p.low, 4), number(p.high, 4)] for t, p in answer.predicted.items()},
+        "estimated": {t: list(p.estimated) for t, p in answer.predicted.items() if p.estimated},
         "command": "tvt select " + shlex.join([*reference, *_options(spec)]),
     }
 

@@ -9,8 +9,8 @@ function pointView(study, request, point, byName) {
   const gains = Object.entries(point.predicted).sort((a, b) => asked(b[0]) - asked(a[0]) || b[1][0] - a[1][0]);
   const rows = gains.map(([name, [gain, low, high]]) => ({
     label: label(name),
-    series: [{ value: gain, low, high, kind: gain < 0 ? "harm" : "help" }],
-    text: signed(gain),
+    series: [{ value: gain, low, high, kind: `${gain < 0 ? "harm" : "help"}${restsOn(point, name) ? " estimated" : ""}` }],
+    text: `${restsOn(point, name)}${signed(gain)}`,
     strong: asked(name),
   }));
   return [
@@ -28,12 +28,25 @@ function pointView(study, request, point, byName) {
       framed(
         "Predicted gains",
         dotPlot(rows, { label: "Predicted gain of every target", title: metricName(study) }),
-        `Whiskers: the predicted interval.${overshoot(study, point)}`,
-        tableBehind(() => dataTable("Predicted gains", ["target", "gain", "low", "high"], gains.map(([name, of]) => [named(label(name)), ...of.map((v) => signed(v, 3))])), "predicted gains"),
+        `Whiskers: the predicted interval.${overshoot(study, point)}${unmeasured(point, label)}`,
+        tableBehind(() => dataTable("Predicted gains", ["target", "gain", "low", "high"], gains.map(([name, [gain, ...ends]]) => [named(label(name)), `${restsOn(point, name)}${signed(gain, 3)}`, ...ends.map((v) => signed(v, 3))])), "predicted gains"),
       ),
     ),
     commandBox(point.command),
   ];
+}
+
+/** The mark of a target's predicted gain where it rests on cells that were not measured. */
+function restsOn(point, name) {
+  return Object.hasOwn(point.estimated, name) ? ESTIMATE : "";
+}
+
+/** What the mark means here. */
+function unmeasured(point, label) {
+  const pairs = Object.entries(point.estimated).flatMap(([target, sources]) => sources.map((source) => `${label(source)} on ${label(target)}`));
+  if (!pairs.length) return "";
+  const more = pairs.length > 4 ? ` and ${pairs.length - 4} more` : "";
+  return ` ${ESTIMATE} and hollow: rests on cells that were not measured but estimated (${pairs.slice(0, 4).join(", ")}${more}).`;
 }
 
 /** What to make of a predicted PGF above 1, which none can be. */
@@ -44,11 +57,11 @@ function overshoot(study, point) {
 
 /** The promise in a sentence: gain, and who pays. */
 function promise(request, point, label) {
-  const whole = request.target === null ? ["Mean predicted gain over all targets: ", el("b", { text: signed(point.gain, 3) })] : oneTarget(request.target, point, label);
+  const whole = request.target === null ? ["Mean predicted gain over all targets: ", el("b", { text: `${Object.keys(point.estimated).length ? ESTIMATE : ""}${signed(point.gain, 3)}` })] : oneTarget(request.target, point, label);
   const losers = Object.entries(point.predicted).filter(([, [gain]]) => gain < -0.0005).sort((a, b) => a[1][0] - b[1][0]);
   const sure = losers.filter(([, [, , high]]) => high < 0).length;
   if (!losers.length) return [...whole, ". No target is predicted to lose."];
-  const shown = losers.slice(0, 4).map(([name, [gain]]) => el("span", {}, named(label(name)), ` (${signed(gain)})`));
+  const shown = losers.slice(0, 4).map(([name, [gain]]) => el("span", {}, named(label(name)), ` (${restsOn(point, name)}${signed(gain)})`));
   const more = losers.length > 4 ? [` and ${losers.length - 4} more`] : [];
   const certain = sure ? `; for ${sure === losers.length ? (sure === 1 ? "it" : "all of them") : sure} the whole interval is below 0` : "";
   return [...whole, `. Predicted to lose: `, ...(more.length ? shown.flatMap((node, at) => (at ? [", ", node] : [node])) : listed(shown)), ...more, `${certain}.`];
@@ -56,7 +69,7 @@ function promise(request, point, label) {
 
 function oneTarget(target, point, label) {
   const [gain, low, high] = point.predicted[target];
-  return ["Predicted gain of ", named(label(target)), ": ", el("b", { text: signed(gain, 3) }), ` (${signed(low, 2)} to ${signed(high, 2)})`];
+  return ["Predicted gain of ", named(label(target)), ": ", el("b", { text: `${restsOn(point, target)}${signed(gain, 3)}` }), ` (${signed(low, 2)} to ${signed(high, 2)})`];
 }
 
 /** The command with a button that copies it. */

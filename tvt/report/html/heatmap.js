@@ -97,7 +97,7 @@ function heatmapCell({ study, view, i, j, x, y, colour, size, cells, show }) {
     role: "gridcell",
     tabindex: "-1",
     "data-at": `${x}|${y}`,
-    "aria-label": `${source.label} on ${target.label}: ${value === null ? "not measured" : `${signed(value)}, ${verb(value)}`}`,
+    "aria-label": `${source.label} on ${target.label}: ${value === null ? `not measured${estimateOf(study, i, j) ? `, estimated as ${estimateText(study, i, j)}` : ""}` : `${signed(value)}, ${verb(value)}`}`,
     text: size === "small" ? "" : text,
   });
   if (value !== null) {
@@ -157,7 +157,7 @@ function cellsTable(study) {
       plainNumber(pgf.seItem[i][j], 3),
       percent(average(study.runs.map((_, k) => pgf.base[k][j]))),
       percent(average(study.runs.map((_, k) => pgf.after[k][i][j]))),
-      pgf.mean[i][j] === null ? reasonsOf(study, i, j).join("; ") : pgf.unstable[i][j] ? "flips" : "holds",
+      pgf.mean[i][j] === null ? [...reasonsOf(study, i, j), ...(estimateOf(study, i, j) ? [estimateText(study, i, j)] : [])].join("; ") : pgf.unstable[i][j] ? "flips" : "holds",
     ]),
   );
   return dataTable("Every transfer", ["from → to", metricName(study), "± runs", "± questions", "before", "after", "sign"], rows);

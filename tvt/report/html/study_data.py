@@ -13,6 +13,7 @@ from tvt.core.comparison import Comparison
 from tvt.core.matrix import TransferMatrix
 from tvt.core.recipe import Recipe
 from tvt.core.scores import Score
+from tvt.core.selection import SelectionSpec
 from tvt.data.studies.folder import StudyFolder
 from tvt.io.recipe_file import told_model
 from tvt.report.comparison_json import comparison_json
@@ -22,6 +23,7 @@ from tvt.report.html.numbers import nested, number, tidy
 from tvt.report.html.orders import orders, start_layout, tasks_of
 from tvt.report.labels import plain, short_labels
 from tvt.report.sentences import headline
+from tvt.selection.estimates import estimated_cells
 from tvt.transfer.aggregates import Aggregate
 from tvt.transfer.analysis import StudyAnalysis
 from tvt.transfer.noise import sign_unstable
@@ -55,7 +57,8 @@ def study_data(study: StudyAnalysis, source: StudySource) -> dict[str, Any]:
     Positions (of sources, targets, runs) index the arrays; ``tasks`` names both sides. ``pgf`` holds the cells: ``mean``,
     ``seSeed``, ``seItem``, ``p`` (sources, targets), ``runs``, ``runSeItem`` and ``after`` (runs, sources, targets), ``base``
     (runs, targets), ``questions`` (targets), ``unstable`` and ``stands`` (1 help, -1 harm, 0 neither), and ``reasons``, the
-    reason of every missing cell as ``"run|source|target": text`` (positions). Unknown figures are ``null``.
+    reason of every missing cell as ``"run|source|target": text`` (positions). ``estimates`` is what a selection takes missing
+    cells for, ``"source|target": [value, low, high]``, at ``estimateConfidence``. Unknown figures are ``null``.
     """
     matrix = study.matrix
     return {
@@ -116,6 +119,8 @@ def _cells(study: StudyAnalysis, folder: StudyFolder | None) -> dict[str, Any]:
         "unstable": sign_unstable(matrix.values).astype(int).tolist(),
         "stands": _stands(study),
         "reasons": _reasons(matrix),
+        "estimates": _estimates(matrix),
+        "estimateConfidence": SelectionSpec().confidence,
     }
 
 
@@ -143,6 +148,17 @@ def _reasons(matrix: TransferMatrix) -> dict[str, str]:
         cell = (matrix.runs[k], matrix.sources[i], matrix.targets[j])
         found[f"{k}|{i}|{j}"] = matrix.reasons.get(cell, "not measured")
     return found
+
+
+def _estimates(matrix: TransferMatrix) -> dict[str, list[float | None]]:
+    return {
+        f"{matrix.sources.index(source)}|{matrix.targets.index(target)}": [
+            number(cell.gain),
+            number(cell.low),
+            number(cell.high),
+        ]
+        for (source, target), cell in estimated_cells(matrix).items()
+    }
 
 
 def _standing(study: StudyAnalysis) -> dict[str, Any] | None:

@@ -14,6 +14,9 @@ const CLIQUES = {
   negative_every_seed: "harm each other in every run",
 };
 
+/** Stands before a figure that rests on cells that were not measured. */
+const ESTIMATE = "\u2248";
+
 /** What a study's figures are called. */
 function metricName(study) {
   return study.metric === "pgf" ? "PGF" : "gain";
