@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from tvt.cli.completion import complete_folders, complete_recipes
-from tvt.cli.options import echo_json, json_option, note
+from tvt.cli.options import SectionedCommand, echo_json, json_option, note
 from tvt.cli.status_line import status_line
+from tvt.cli.study_adaptive import SECTIONS, adaptive_options, adaptive_study, outcome_json, tell_outcome
 from tvt.cli.study_judge import command as judge
 from tvt.cli.study_merge import command as merge
 from tvt.cli.study_ways import cheaper_ways, ways_json
@@ -19,7 +20,7 @@ from tvt.errors import MissingPackageError, TrainingError
 
 if TYPE_CHECKING:
     from tvt.report.study_tables import Way
-    from tvt.study.conductor import More
+    from tvt.study.adaptive import AdaptiveStudy
     from tvt.study.executors import Name
     from tvt.study.jobs import Task
     from tvt.study.session import Session
@@ -30,6 +31,7 @@ EPILOG = """\b
 Examples:
   tvt study plan recipes/miniature.yaml
   tvt study run recipes/miniature.yaml -o studies/miniature --workers 2
+  tvt study run recipes/miniature.yaml --adaptive --runs 12 --target Jigsaw --without-direct
   tvt study status studies/miniature
 """
 
@@ -78,10 +80,11 @@ def plan(*, recipe: Path, output: Path | None, overrides: tuple[str, ...], as_js
     _show(session, session.tasks(), as_json, cheaper_ways(session, recipe, output, overrides))
 
 
-@command.command(epilog=EPILOG)
+@command.command(cls=SectionedCommand, sections=SECTIONS, epilog=EPILOG)
 @recipe_options
 @executor_options
 @click.option("--retry-failed", is_flag=True, help="Try the runs again that failed before.")
+@adaptive_options
 @json_option
 def run(
     *,
@@ -92,17 +95,26 @@ def run(
     workers: int | None,
     retry_failed: bool,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Do what is missing: the base model's scores, then a run per seed and source (and dose), each scored on every target.
 
     Interrupt it when you like; the same command goes on. Several may work on one folder at once. A run that fails is recorded
     with its reason and masks its cells; the rest goes on.
+
+    With --adaptive, every source gets one run, and further ones are spent where they may change the mixture that the options
+    ask for, until it is stable or --runs are spent.
     """
     session = _open(recipe, output, overrides)
     tasks = session.tasks()
-    do_runs(session, tasks, executor, workers, retry=retry_failed)
+    chooser = adaptive_study(session, options)
+    do_runs(session, tasks, executor, workers, retry=retry_failed, chooser=chooser)
+    outcome = None if chooser is None else chooser.outcome()
     if as_json:
-        _show(session, tasks, as_json)
+        _show(session, tasks, as_json, adaptive=None if outcome is None else outcome_json(outcome, session.store.folder))
+        return
+    if chooser is not None and outcome is not None:
+        tell_outcome(outcome, chooser, session.store.folder)
         return
     click.echo(f"{session.store.folder}: {_summary(session, tasks)}; look at it with tvt analyze {session.store.folder}")
 
@@ -113,9 +125,11 @@ def run(
 def status(*, folder: Path, as_json: bool) -> None:
     """Show how far the study in DIR is, what failed and why, and what the rest will take."""
     with status_line("reading the rows of") as tell:
+        from tvt.study.executors.slurm_queue import forget_gone
         from tvt.study.session import reopen
 
         session = reopen(folder, tell)
+        forget_gone(folder)
     _show(session, session.tasks(), as_json)
 
 
@@ -126,9 +140,9 @@ def do_runs(
     workers: int | None,
     *,
     retry: bool = False,
-    more: More | None = None,
+    chooser: AdaptiveStudy | None = None,
 ) -> None:
-    """Do what is missing of ``tasks``, or what ``more`` chooses of them, and show it on stderr.
+    """Do what is missing of ``tasks``, or what ``chooser`` chooses, and show it on stderr.
 
     Raises:
         MissingPackageError: there is something to do, and the train extra is not installed.
@@ -140,13 +154,16 @@ def do_runs(
     from tvt.study.executors import choose_executor
 
     start = choose_executor(session.study.recipe, executor, workers)
+    tasks = tasks if chooser is None else chooser.tasks
     before = session.status(tasks)
     todo = [t for t in tasks if before[t.run_id] != "done" and (retry or before[t.run_id] != "failed")]
     missing = [name for name in ("torch", "transformers", "trl", "peft") if find_spec(name) is None]
     if todo and missing:  # before anything is written
         raise MissingPackageError(f"training and scoring need {', '.join(missing)}; pip install 'tvt[train]'")
-    with StudyProgress(len(todo), Console(stderr=True)) as progress:
-        session.do(tasks, start, progress, retry=retry, more=more)
+    with StudyProgress(len(todo) if chooser is None else chooser.planned, Console(stderr=True)) as progress:
+        if chooser is not None:
+            chooser.tell = progress
+        session.do(tasks, start, progress, retry=retry, more=chooser)
     failed = [task for task in tasks if session.store.status(task.run_id, task.keys) == "failed"]
     trained = [task for task in tasks if not task.run.is_base]
     if trained and len(failed) == len(trained):
@@ -181,7 +198,9 @@ def _summary(session: Session, tasks: list[Task]) -> str:
     return ", ".join(f"{runs(count)} {status}" for status, count in counted.items())
 
 
-def _show(session: Session, tasks: list[Task], as_json: bool, ways: Sequence[Way] = ()) -> None:
+def _show(
+    session: Session, tasks: list[Task], as_json: bool, ways: Sequence[Way] = (), adaptive: dict[str, Any] | None = None
+) -> None:
     from tvt.study.estimate import estimate
     from tvt.study.executors import default_room
 
@@ -202,6 +221,7 @@ def _show(session: Session, tasks: list[Task], as_json: bool, ways: Sequence[Way
                 "estimate": vars(cost),
                 "missing": [str(absent) for absent in study.missing],
                 **({"alternatives": ways_json(ways)} if ways else {}),
+                **({"adaptive": adaptive} if adaptive else {}),
             }
         )
         return

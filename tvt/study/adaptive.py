@@ -1,0 +1,158 @@
+"""A study that decides on the way which of its runs are done, by what they may change in a mixture that is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tvt.core.matrix import TransferMatrix
+from tvt.core.mixture import FailedSelection, Mixture
+from tvt.core.scores import MaskedScore, Score
+from tvt.core.selection import SelectionSpec
+from tvt.core.task import resolve_name
+from tvt.errors import InputError
+from tvt.selection.adaptive import Choice, Standing, Stop, Tolerance, next_run
+from tvt.selection.engine import select
+from tvt.selection.request import resolve_request
+from tvt.study.executors.interface import Event
+from tvt.study.jobs import Task
+from tvt.study.session import Session
+from tvt.study.store import Status
+from tvt.study.views import mixture_scores, source_scores
+
+_BEGUN = ("done", "failed", "running", "queued")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How far an adaptive study came."""
+
+    spent: int
+    """Training runs that are done or have failed, at the full budget."""
+    whole: int
+    """Those of the whole study."""
+    why: str
+    """Why it stopped."""
+
+
+class AdaptiveStudy:
+    """Chooses runs for :class:`tvt.study.conductor.Conductor`: the base, a run per source, then what the policy says.
+
+    Args:
+        session: the study and its folder. Runs at a part of the budget are none of an adaptive study's.
+        spec: what the mixture is for.
+        runs: source runs in the folder at most, those that are there already included; default: all.
+        tolerance: when the mixture counts as stable.
+
+    Raises:
+        InputError: names or limits in ``spec`` that do not fit the study, or ``runs`` fewer than its sources: all at once.
+    """
+
+    def __init__(
+        self, session: Session, spec: SelectionSpec, runs: int | None = None, tolerance: Tolerance | None = None
+    ) -> None:
+        self._session, self._spec, self._tolerance = session, spec, tolerance
+        budget = session.study.recipe.budget
+        self.tasks = [task for task in session.tasks() if task.run.examples in (0, budget)]
+        """Those it may choose."""
+        self._base = next(task for task in self.tasks if task.run.is_base)
+        self._by_run = {_key(task): task for task in self.tasks if not task.run.is_base}
+        self._most = min(runs or len(self._by_run), len(self._by_run))
+        self.tell: Callable[[Event], None] = lambda _: None
+        """Told why each run is done."""
+        _check(session, spec, self._most)
+
+    @property
+    def planned(self) -> int:
+        """Runs that are still to do at most, the base's included."""
+        states = self._session.status(self.tasks)
+        begun = sum(states[task.run_id] in ("done", "failed") for task in self._by_run.values())
+        return max(self._most - begun, 0) + (states[self._base.run_id] not in ("done", "failed"))
+
+    def __call__(self, over: frozenset[str], going: frozenset[str]) -> Sequence[Task]:
+        """The next run to do, if there is one now (:data:`tvt.study.conductor.More`)."""
+        states = self._states(going)
+        base = states[self._base.run_id]
+        if base not in _BEGUN:
+            return [self._base]
+        if base == "failed" or self._begun(states) >= self._most:
+            return []
+        choice = self._next(states)
+        if not isinstance(choice, Choice):
+            return []
+        self.tell({"kind": "note", "text": choice.why})
+        return [self._by_run[choice.source, choice.seed]]
+
+    def outcome(self) -> Outcome:
+        """How far it came, and why no run is to follow."""
+        states = self._states(frozenset())
+        spent = self._begun(states)
+        if states[self._base.run_id] != "done":
+            why = f"the base model has no scores: {self._session.store.failure(self._base.run_id) or 'they are not done'}"
+        else:
+            choice = self._next(states)
+            if isinstance(choice, Choice) and spent >= self._most < len(self._by_run):
+                why = f"{spent} runs are spent; the next would be {choice.why}"
+            else:
+                why = choice.why if choice is not None else "first runs are still at work"
+        return Outcome(spent=spent, whole=len(self._by_run), why=why)
+
+    def matrix(self) -> TransferMatrix | None:
+        """What is measured so far; ``None`` before the first source run is."""
+        study, store = self._session.study, self._session.store
+        rows = list(source_scores(study, store))
+        scores = [row for row in rows if isinstance(row, Score)]
+        if not any(score.source is not None for score in scores) or all(score.source is not None for score in scores):
+            return None
+        return TransferMatrix.from_scores(
+            scores,
+            masked=[row for row in rows if isinstance(row, MaskedScore)],
+            tasks=[manifest.task() for manifest in {**study.sources, **study.targets}.values()],
+            name=study.recipe.name,
+            mixtures=mixture_scores(study, store),
+        )
+
+    def answer(self) -> Mixture | FailedSelection | None:
+        """The mixture that is selected from what is measured so far; ``None`` before there is anything."""
+        matrix = self.matrix()
+        return None if matrix is None else select(matrix, self._spec)
+
+    def _next(self, states: dict[str, Status]) -> Choice | Stop | None:
+        left: dict[str, list[int]] = {source: [] for source in self._session.study.sources}
+        going = dict.fromkeys(left, 0)
+        for (source, seed), task in self._by_run.items():
+            if states[task.run_id] not in _BEGUN:
+                left[source].append(seed)
+            going[source] += states[task.run_id] in ("running", "queued")
+        return next_run(self.matrix(), self._spec, Standing(left=left, going=going), self._tolerance)
+
+    def _states(self, going: frozenset[str]) -> dict[str, Status]:
+        """The state of every run; one that is at work here counts as that before its process has begun it."""
+        states = self._session.status(self.tasks)
+        return states | {run: "running" for run in going if states.get(run) not in ("done", "failed", None)}
+
+    def _begun(self, states: dict[str, Status]) -> int:
+        return sum(states[task.run_id] in _BEGUN for task in self._by_run.values())
+
+
+def _key(task: Task) -> tuple[str, int]:
+    (source,) = task.run.counts
+    return source, task.run.seed
+
+
+def _check(session: Session, spec: SelectionSpec, runs: int) -> None:
+    """Refuse what would be found out only after the first runs."""
+    study, faults = session.study, list[str]()
+    sources, targets = tuple(study.sources), tuple(study.targets)
+    tasks = [manifest.task() for manifest in {**study.sources, **study.targets}.values()]
+    known = tuple(dict.fromkeys((*sources, *targets)))
+    try:
+        resolve_request(spec, sources=sources, targets=targets, resolve=lambda text: resolve_name(text, tasks, known))
+    except InputError as error:
+        faults += error.faults
+    if runs < len(sources):
+        faults.append(
+            f"--runs {runs}: each of the {len(sources)} sources needs a first run; give at least --runs {len(sources)}"
+        )
+    if faults:
+        raise InputError(*faults)
