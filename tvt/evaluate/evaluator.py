@@ -72,7 +72,7 @@ class Evaluator:
         self.folder = folder
         self.manner = manner
         self._profile = read_profile(settings.prompt)
-        self._vision_settings, self._note = vision, note
+        self._vision_settings, self._note = vision, _once(note)
         self._vision: VisionCache | None = None
         self._flush_seconds, self._flush_items = flush_seconds, flush_items
         self._base: dict[str, Any] | None = None
@@ -250,6 +250,18 @@ class Evaluator:
 
         setting = Setting(name="scoring", batch=self.settings.batch_size, enter=torch.inference_mode)
         return open_cache(loaded.model, loaded.processor, self._vision_settings, setting, self._note)
+
+
+def _once(note: Callable[[str], None]) -> Callable[[str], None]:
+    """``note``, which is told nothing twice: a model may be loaded many times."""
+    told: set[str] = set()
+
+    def tell(text: str) -> None:
+        if text not in told:
+            told.add(text)
+            note(text)
+
+    return tell
 
 
 def _after(before: int, total: int, progress: Progress) -> Callable[[int], None]:

@@ -96,7 +96,7 @@ class VisionCache:
     def _tell_if_full(self) -> None:
         if self._store.full and not self._told_full:
             self._told_full = True
-            self._note("vision cache: its limit is reached, so new images are not kept; raise runtime.vision_cache_gb")
+            self._note("vision cache: its limit is reached, so what is new is not kept; raise vision_cache_gb")
 
 
 def open_cache(model: Any, processor: Any, settings: VisionSettings, setting: Setting, note: Note) -> VisionCache | None:
@@ -136,7 +136,7 @@ def _objection(verdict: Verdict, mode: str, dtype: str) -> str | None:
     differ = f"alone, images have features that differ by up to {verdict.largest:.1e} from those in a batch"
     if not verdict.by_rounding(dtype):
         return f"{differ}, which is more than rounding"
-    return None if mode == "rounding" else f"{differ}, by rounding; runtime.vision_cache: rounding accepts that"
+    return None if mode == "rounding" else f"{differ}, by rounding; the mode 'rounding' accepts that"
 
 
 def _verdict(tower: Tower, setting: Setting, space: Space, identity: dict[str, Any]) -> Verdict:

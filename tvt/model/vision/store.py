@@ -78,6 +78,8 @@ class Store:
     def put(self, key: str, tensors: dict[str, Any], about: dict[str, Any]) -> bool:
         """Keep tensors (CPU, contiguous) until the next shard is written; says whether there is room as far as is known."""
         with self._lock:
+            if key in self._entries:
+                return True
             if self.full:
                 return False
             self._waiting[key] = tensors
