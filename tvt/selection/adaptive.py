@@ -258,12 +258,13 @@ def run_variance(matrix: TransferMatrix) -> Floats:
     """Variance between runs, by target, carefully: what is measured, or more where a guess beside few runs says so.
 
     The guess is a share (``UNSEEN``) of the variance between a target's sources, drawn toward that of all targets as the
-    measured one is, and counts as four runs: two runs that happen to agree do not prove that there is no noise.
+    measured one is. Beside the repeats of all cells it counts as four: two runs that happen to agree do not prove that there
+    is no noise.
     """
     others = np.where(matrix.self_cells, np.nan, matrix.mean)
     guess = np.nan_to_num(UNSEEN * pooled_variance(others[:, None]))
     measured = np.nan_to_num(matrix.run_variance)
-    freedom = np.maximum(matrix.run_count - 1, 0).sum(axis=0)
+    freedom = float(np.maximum(matrix.run_count - 1, 0).sum())
     careful: Floats = np.maximum(measured, (PRIOR_RUNS * guess + freedom * measured) / (PRIOR_RUNS + freedom))
     return careful
 
