@@ -194,6 +194,18 @@ def test_a_dose_is_judged_by_the_sources_that_have_it() -> None:
     assert {"d", "e"}.isdisjoint(found.choices[0].cheap[0].weights)
 
 
+def test_runs_that_stand_in_both_studies_are_found() -> None:
+    """On the cells that both have; runs at a dose are others by definition."""
+    full = study(noisy(0, 0.1))
+    values = full.values[1:3].copy()
+    values[0, 0, 3] = np.nan
+    values[1, 1] += 0.01
+    spec = [SelectionSpec(targets={"a": 1})]
+    cheap = [beside(full, study(values, "cheap"))[0]]
+    assert judge(full, cheap, spec, way="against").likeness[0].shared == 9
+    assert judge(full, cheap, spec, way="dose").likeness[0].shared == 0
+
+
 def test_studies_of_other_tasks_and_metrics_are_refused() -> None:
     full = study(noisy(0, 0.1))
     strange = TransferMatrix.from_values(np.ones((2, 2)), sources=("x", "y"), targets=("a", "b"), name="strange")

@@ -62,8 +62,9 @@ def _cells(found: Judgement) -> RenderableType:
         row("  with the runs left out", found.apart, [like.apart for like in found.likeness])
     signs = [like.signs for like in found.likeness]
     shares = [like.agreeing / like.signs if like.signs else float("nan") for like in found.likeness]
-    what = f"same sign, of {_range(signs, str)} cells credibly not 0"
-    table.add_row(what, percent(float(np.mean(shares))), MISSING, *([_range(shares, percent)] if several else []))
+    if all(signs):
+        what = f"same sign, of {_range(signs, str)} cells credibly not 0"
+        table.add_row(what, percent(float(np.mean(shares))), MISSING, *([_range(shares, percent)] if several else []))
     return titled("Cells between tasks", table)
 
 
@@ -113,10 +114,10 @@ def _summary(found: Judgement) -> str:
     lost = float(np.mean([choice.regret.value for choice in found.choices]))
     same = sum(choice.same_verdict for choice in found.choices)
     asked = len(found.choices) * len(found.names)
-    told = f"Lost on average: {lost:.3f} of a gain of {gain:.3f}; the same verdict {same} of {asked} times"
-    if len(found.choices) < 2:
-        return f"{told}."
+    told = f"Regret on average: {lost:.3f}, of a gain of {gain:.3f}; the same verdict {same} of {asked} times"
     worst = max(found.choices, key=lambda choice: choice.regret.value)
+    if len(found.choices) < 2 or worst.regret.value < 0.0005:
+        return f"{told}."
     return f"{told}; the most is lost on {_wanted(worst)} ({worst.regret.value:.3f})."
 
 
@@ -132,9 +133,13 @@ def _notes(found: Judgement) -> list[str]:
         lacking = _range([like.estimated for like in found.likeness], str)
         notes.append(f"{lacking} cells that the cheaper study did not measure are estimated where it chooses")
     if not all(like.signs for like in found.likeness):
-        notes.append("the noise of the full study is not known, so no cell is credibly not 0")
+        notes.append("no cell of the full study is credibly not 0 (or its noise is not known), so signs cannot be compared")
     if sum(choice.same_verdict for choice in found.choices) < len(found.choices) * len(found.names):
         notes.append("where verdicts differ, one of the two trains on nothing; --anyway judges the mixtures alone")
+    if any(choice.full.verdict != "train" and choice.regret.value < 0 for choice in found.choices):
+        notes.append(
+            "a regret below 0: what the cheaper study trained on gains by the full study's figures, but not credibly so"
+        )
     failed = {answer.reason for choice in found.choices for answer in choice.cheap if answer.reason}
     return notes + sorted(f"a cheaper study has no answer: {reason}" for reason in failed)
 

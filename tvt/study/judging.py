@@ -29,6 +29,8 @@ SAMPLES = 400
 """Resampled figures of the full study."""
 FEWEST_SOURCES = 4
 """With fewer, a bootstrap over sources says nothing."""
+FEWEST_SHARED = 4
+"""Fewer equal figures of two runs may be chance: accuracies are counts of questions."""
 
 
 def wishes(full: TransferMatrix, spec: SelectionSpec) -> list[SelectionSpec]:
@@ -76,7 +78,7 @@ def judge(
     if not told:
         raise failed[0]
     confidence, seed = asked[0].confidence, asked[0].seed
-    alike = _Alike(full, confidence)
+    alike = _Alike(full, confidence, apart=way == "dose")
     pairs = [(full, c.matrix) for c in cheap]
     others = [(c.rest, c.matrix) for c in cheap if c.rest is not None]
     return Judgement(
@@ -101,6 +103,8 @@ class _Alike:
 
     full: TransferMatrix
     confidence: float
+    apart: bool
+    """Whether the cheap studies share no run with the full one."""
 
     def to(self, cheap: Cheap) -> Likeness:
         full, other, between = self.full, cheap.matrix, ~self.full.self_cells
@@ -114,7 +118,7 @@ class _Alike:
             estimated=int((np.isfinite(full.mean) & ~np.isfinite(other.mean)).sum()),
             signs=int(credible.sum()),
             agreeing=int((credible & agree).sum()),
-            shared=_shared(full, other),
+            shared=0 if self.apart else _shared(full, other),
             runs=_runs(other),
         )
 
@@ -138,10 +142,11 @@ def _runs(matrix: TransferMatrix) -> int:
 
 
 def _shared(full: TransferMatrix, other: TransferMatrix) -> int:
-    """Runs of a source in ``other`` whose figures some run of ``full`` has too."""
+    """Runs of a source in ``other`` whose figures some run of ``full`` has too, on all cells that both have."""
     a, b = other.values[:, None], full.values[None]
-    same = ((a == b) | (np.isnan(a) & np.isnan(b))).all(axis=3).any(axis=1)
-    return int((same & np.isfinite(other.values).any(axis=2)).sum())
+    both = np.isfinite(a) & np.isfinite(b)
+    same = ((a == b) | ~both).all(axis=3) & (both.sum(axis=3) >= FEWEST_SHARED)
+    return int(same.any(axis=1).sum())
 
 
 def _mean_rank(pairs: Sequence[tuple[TransferMatrix, TransferMatrix]], seed: int, confidence: float) -> Estimated:
