@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
@@ -98,22 +97,6 @@ def test_four_bit_under_zero3(model: Path, rows: Path, tmp_path: Path) -> None:
     verify_adapter(record.adapter)
 
 
-def test_two_machines(alone: TrainingRecord, model: Path, rows: Path, tmp_path: Path) -> None:
-    """Both on this one, each started by a command of its own; without DeepSpeed."""
-    (tmp_path / "recipe.yaml").write_text(json.dumps(asked(model, 2).model_dump(mode="json")))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "tvt", "train", str(rows), "--recipe", str(tmp_path / "recipe.yaml"), "--seed", "1"]
-    command += ["-o", str(tmp_path / "run"), "--num-machines", "2", "--main-process-ip", "127.0.0.1"]
-    command += ["--main-process-port", str(port), "--machine-rank"]
-    with subprocess.Popen([*command, "1"], stderr=subprocess.PIPE, env=ENVIRONMENT, text=True) as second:
-        first = subprocess.run([*command, "0"], capture_output=True, env=ENVIRONMENT, text=True, check=False)
-        _, told = second.communicate(timeout=60)
-    assert (first.returncode, second.returncode) == (0, 0), first.stderr + told
-    assert farthest(weights(load_training_record(tmp_path / "run")), weights(alone)) < 1e-4
-
-
 def test_loss_that_is_not_finite_ends_all_processes(rows: Path, tmp_path: Path) -> None:
     poisoned = llava(tmp_path / "model")
     path = poisoned / "model.safetensors"
@@ -199,6 +182,6 @@ def test_messages_of_processes_that_write_at_once_are_told_apart(tmp_path: Path)
     line = "".join(f"{MARK}{json.dumps(['error', ['TrainingError', text]])}" for text in ("one", "two"))
     code = f"print('before' + {line!r}); print('after')"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
-        errors = _follow(process, tmp_path / "log", print)
-    assert errors == [("TrainingError", "one"), ("TrainingError", "two")]
+        heard = _follow(process, tmp_path / "log", print)
+    assert heard.errors == [("TrainingError", "one"), ("TrainingError", "two")]
     assert (tmp_path / "log").read_text().split() == ["beforeafter"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import warnings
@@ -52,11 +53,27 @@ PATH = click.Path(path_type=Path)
 @click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Change one value of the recipe. Repeatable.")
 @click.option("--resume", is_flag=True, help="Go on from the newest whole checkpoint of this very run.")
 @click.option(
-    "--num-machines", type=click.IntRange(min=1), default=1, show_default=True, help="Machines; start the command on each."
+    "--num-machines",
+    type=click.IntRange(min=1),
+    help="Machines; start the command on each. Default: the recipe's, 1 as a rule.",
 )
-@click.option("--machine-rank", type=click.IntRange(min=0), default=0, show_default=True, help="Which of them this is.")
-@click.option("--main-process-ip", metavar="IP", help="Address of machine 0.")
-@click.option("--main-process-port", type=int, metavar="PORT", help="A free port of machine 0.")
+@click.option(
+    "--machine-rank",
+    type=click.IntRange(min=0),
+    help="Which of them this is, from 0. Default: the node's number in a Slurm job, else 0.",
+)
+@click.option("--main-process-ip", metavar="IP", help="Address of machine 0. Default: the recipe's.")
+@click.option(
+    "--main-process-port", type=click.IntRange(1, 65535), metavar="PORT", help="A free port there. Default: likewise."
+)
+@click.option(
+    "--rendezvous-timeout",
+    type=click.FloatRange(min=1),
+    metavar="SECONDS",
+    default=600,
+    show_default=True,
+    help="How long to wait for the other machines.",
+)
 @data_options("a .jsonl or .parquet file of questions, or a folder of them", "SOURCE.jsonl, SOURCE.parquet or SOURCE/")
 @json_option
 def command(
@@ -69,10 +86,11 @@ def command(
     deepspeed: str | None,
     overrides: tuple[str, ...],
     resume: bool,
-    num_machines: int,
-    machine_rank: int,
+    num_machines: int | None,
+    machine_rank: int | None,
     main_process_ip: str | None,
     main_process_port: int | None,
+    rendezvous_timeout: float,
     data: tuple[str, ...],
     data_dir: Path,
     as_json: bool,
@@ -87,18 +105,31 @@ def command(
     """
     from tvt.io.recipe_file import load_recipe
 
-    given = [f"runtime.num_processes={num_processes}"] if num_processes else []
-    given += [f"runtime.deepspeed={deepspeed}"] if deepspeed else []
+    runtime = {
+        "num_processes": num_processes,
+        "deepspeed": deepspeed,
+        "num_machines": num_machines,
+        "main_process_ip": main_process_ip,
+        "main_process_port": main_process_port,
+    }
+    given = [f"runtime.{name}={json.dumps(value)}" for name, value in runtime.items() if value is not None]
     recipe = load_recipe(recipe_path, [*overrides, *given])
     try:
         from tvt.train import Machines, train
     except ImportError as error:
         raise InputError(f"training needs more packages ({error}): pip install 'tvt[train]'") from error
-    if mixture.is_file() and num_machines > 1:
+    count = recipe.runtime.num_machines
+    if mixture.is_file() and count > 1:
         raise InputError(
             f"{mixture}: several machines train on one mixed folder; write it first with tvt mix {mixture} -o mixed"
         )
-    machines = Machines(count=num_machines, rank=machine_rank, main_ip=main_process_ip, main_port=main_process_port)
+    machines = Machines(
+        count=count,
+        rank=_rank(count) if machine_rank is None else machine_rank,
+        main_ip=recipe.runtime.main_process_ip,
+        main_port=recipe.runtime.main_process_port,
+        wait=rendezvous_timeout,
+    )
     dataset = _mixed(mixture, recipe, output, seed, source_paths(data), data_dir) if mixture.is_file() else mixture
     with _quiet(), status_line("loading the model and its rows") as tell:
 
@@ -112,6 +143,11 @@ def command(
         return
     last = f", last loss {record.losses[-1][1]:.4f}" if record.losses else ""
     click.echo(f"{record.adapter}: {record.rows:,} rows in {record.steps} steps, {record.rows_per_second:.1f} rows/s{last}")
+
+
+def _rank(machines: int) -> int:
+    """Which of several machines this is: Slurm numbers the nodes of a job."""
+    return int(os.environ.get("SLURM_NODEID", "0")) if machines > 1 and "SLURM_JOB_ID" in os.environ else 0
 
 
 def _mixed(path: Path, recipe: Recipe, output: Path, seed: int, given: dict[str, str], data_dir: Path) -> Path:  # noqa: PLR0917

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import ctypes
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tvt.core.recipe import Recipe
 from tvt.errors import InputError, MissingPackageError, ProcessDiedError, TrainingError
-from tvt.io import atomic
+from tvt.io import atomic, digest
 from tvt.io.adapter_file import verify_adapter
 from tvt.io.lock import attempted
 from tvt.train.base import base_digest
-from tvt.train.checkpoints import check_same_run, has_checkpoints, newest_checkpoint, remove_broken
+from tvt.train.checkpoints import check_same_run, has_checkpoints, layout, newest_checkpoint, remove_broken
+from tvt.train.meeting import WAIT_SECONDS, address_faults
 from tvt.train.record import ADAPTER, LOG, RECORD, Job, Progress, TrainingRecord, load_training_record, silent
 from tvt.train.rows import check_rows, dataset_digest
 from tvt.train.worker import ERRORS, MARK
@@ -36,6 +38,8 @@ class Machines:
     rank: int = 0
     main_ip: str | None = None
     main_port: int | None = None
+    wait: float = WAIT_SECONDS
+    """Seconds until the launches must have met."""
     launcher: tuple[str, ...] = ()
     """A command that starts another one on all of them, such as srun; then one launch does for all."""
 
@@ -88,6 +92,10 @@ def train(
         if recipe.runtime.num_processes == 1 and machines.count == 1 and not recipe.runtime.deepspeed:
             return _run_here(job, progress, note)
         _run_processes(job, machines, progress, note)
+        if machines.rank and not (job.output / RECORD).is_file():
+            raise InputError(
+                f"{output}: machine 0 wrote its adapter elsewhere; name a folder on a disk that all machines share"
+            )
         return load_training_record(job.output)
 
 
@@ -105,8 +113,13 @@ def _check_request(recipe: Recipe, machines: Machines) -> None:
         )
     if not 0 <= machines.rank < machines.count:
         faults.append(f"--machine-rank {machines.rank}: not below --num-machines {machines.count}")
-    if machines.count > 1 and (machines.main_ip is None or machines.main_port is None):
-        faults.append("several machines need --main-process-ip and --main-process-port, those of machine 0")
+    if machines.count > 1 and machines.main_ip is not None and machines.main_port is not None:
+        faults += [] if machines.launcher else address_faults(machines.main_ip, machines.main_port, machines.rank)
+    elif machines.count > 1:
+        faults.append(
+            f"{machines.count} machines need an address of machine 0: --main-process-ip and --main-process-port, or "
+            "main_process_ip and main_process_port in the recipe's runtime part"
+        )
     if faults:
         raise InputError(*faults)
 
@@ -168,9 +181,9 @@ def _run_here(job: Job, progress: Tell, note: Note) -> TrainingRecord:
     return record
 
 
-def command(job_file: Path, recipe: Recipe, machines: Machines) -> list[str]:
+def command(job_file: Path, job: Job, machines: Machines) -> list[str]:
     """The torchrun command that starts this machine's processes."""
-    here = recipe.runtime.num_processes // machines.count
+    here = job.recipe.runtime.num_processes // machines.count
     if machines.count == 1:
         place = ["--standalone"]
     elif machines.launcher:  # they meet, and then know who is who
@@ -179,10 +192,17 @@ def command(job_file: Path, recipe: Recipe, machines: Machines) -> list[str]:
     else:
         place = ["--nnodes", str(machines.count), "--node_rank", str(machines.rank)]
         place += ["--master_addr", str(machines.main_ip), "--master_port", str(machines.main_port)]
+        place += ["--rdzv_id", _meeting(job), "--rdzv_conf", f"timeout={math.ceil(machines.wait)}"]
     return [
         *(*machines.launcher, sys.executable, "-m", "torch.distributed.run", *place, "--nproc_per_node", str(here)),
         *("--module", "tvt.train.worker", str(job_file)),
     ]
+
+
+def _meeting(job: Job) -> str:
+    """Names what the launches meet for: those of other rows, another recipe or another checkpoint shall not train together."""
+    checkpoint = job.resume_from.name if job.resume_from else None
+    return digest.of_value([job.identity, layout(job.recipe), checkpoint])[:16]
 
 
 def _run_processes(job: Job, machines: Machines, progress: Tell, note: Note) -> None:
@@ -191,7 +211,7 @@ def _run_processes(job: Job, machines: Machines, progress: Tell, note: Note) -> 
     atomic.write_text(job_file, job.dump())
     log = job.output / (LOG if machines.rank == 0 else f"train-{machines.rank}.log")
     process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-        command(job_file, job.recipe, machines),
+        command(job_file, job, machines),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -206,7 +226,7 @@ def _run_processes(job: Job, machines: Machines, progress: Tell, note: Note) -> 
         preexec_fn=_die_with_parent,  # noqa: PLW1509 - no threads hold locks that the few instructions before exec need
     )
     try:
-        errors = _follow(process, log, progress, note)
+        heard = _follow(process, log, progress, note)
         code = process.wait()
     except BaseException:
         process.send_signal(signal.SIGTERM)
@@ -218,18 +238,40 @@ def _run_processes(job: Job, machines: Machines, progress: Tell, note: Note) -> 
         raise
     finally:
         job_file.unlink(missing_ok=True)
-    if errors:
-        kind, text = errors[0]
+    if heard.errors:
+        kind, text = heard.errors[0]
         raise ERRORS[kind](*text.splitlines()) if kind == "InputError" else ERRORS[kind](text)
+    if code and machines.count > 1 and not machines.launcher and not heard.started:
+        raise InputError(_alone(machines, log))
     if code:
+        where = " here or on another machine" if machines.count > 1 else ""
         raise ProcessDiedError(
-            f"a training process died (exit code {code}); the last lines of {log} say why; go on with --resume"
+            f"a training process died{where} (exit code {code}); the last lines of {log} say why; go on with --resume"
         )
 
 
-def _follow(process: subprocess.Popen[str], log: Path, progress: Tell, note: Note = silent) -> list[tuple[str, str]]:
-    """Read until the processes are done; returns the errors they told, in order."""
-    errors: list[tuple[str, str]] = []
+def _alone(machines: Machines, log: Path) -> str:
+    """What to say when the machines did not meet."""
+    place = f"{machines.main_ip}:{machines.main_port} within {machines.wait:g} s"
+    return (
+        f"machine {machines.rank} of {machines.count} did not meet the others at {place}; start this very command on each, "
+        f"with its own --machine-rank from 0 to {machines.count - 1}, and let them reach that port; {log} says more"
+    )
+
+
+@dataclass
+class _Heard:
+    """What the processes told."""
+
+    errors: list[tuple[str, str]] = field(default_factory=list)
+    """Kind and text, in order."""
+    started: bool = False
+    """Whether any process began, which it does when all machines have met."""
+
+
+def _follow(process: subprocess.Popen[str], log: Path, progress: Tell, note: Note = silent) -> _Heard:
+    """Read until the processes are done."""
+    heard = _Heard()
     assert process.stdout is not None  # noqa: S101 - it was asked for
     with log.open("a", encoding="utf-8") as stream:
         for line in process.stdout:
@@ -243,9 +285,11 @@ def _follow(process: subprocess.Popen[str], log: Path, progress: Tell, note: Not
                     progress(Progress(**what))
                 elif kind == "note":
                     note(what)
+                elif kind == "started":
+                    heard.started = True
                 else:
-                    errors.append((what[0], what[1]))
-    return errors
+                    heard.errors.append((what[0], what[1]))
+    return heard
 
 
 def _die_with_parent() -> None:

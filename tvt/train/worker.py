@@ -27,6 +27,7 @@ def tell(kind: str, what: object) -> None:
 def main(path: Path) -> None:
     """Run the job, and leave at once when it fails: the other processes may be waiting for this one."""
     job = Job.load(path.read_text(encoding="utf-8"))
+    tell("started", None)
     try:
         from tvt.train.run import run
 
