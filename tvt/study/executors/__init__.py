@@ -9,6 +9,8 @@ from tvt.core.recipe import Recipe
 from tvt.errors import InputError
 from tvt.study.executors.interface import Executor
 from tvt.study.executors.local import LocalExecutor, default_workers
+from tvt.study.executors.ray import RayExecutor
+from tvt.study.executors.ray_cluster import need_ray
 from tvt.study.executors.slurm import SlurmExecutor
 from tvt.study.executors.slurm_submit import need_slurm
 from tvt.study.jobs import Job
@@ -23,7 +25,7 @@ def choose_executor(recipe: Recipe, name: Name | None = None, workers: int | Non
     Args:
         recipe: whose ``runtime`` names the executor and what it needs.
         name: another one than the recipe's.
-        workers: runs at once; default: see :func:`default_room`.
+        workers: runs at once; default: see :func:`default_room`, and on a Ray cluster as many as its living nodes hold.
 
     Raises:
         InputError: it cannot do the recipe's runs.
@@ -39,11 +41,14 @@ def choose_executor(recipe: Recipe, name: Name | None = None, workers: int | Non
     if name == "slurm":
         need_slurm()
         return lambda job: SlurmExecutor(job, room)
+    if name == "ray":
+        need_ray()
+        return lambda job: RayExecutor(job, workers)
     return lambda job: LocalExecutor(job, room)
 
 
 def default_room(recipe: Recipe, name: Name | None = None) -> int:
-    """How many runs are done at once where nobody says."""
+    """How many runs are done at once where nobody says; nobody is asked, and of a Ray cluster this machine alone is counted."""
     if (name or recipe.runtime.executor) == "slurm":
         return recipe.runtime.slurm.array_parallelism
     return default_workers(recipe)
