@@ -8,7 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+
+from tvt.core.judgement import Judgement
+from tvt.core.selection import SelectionSpec
+from tvt.data.studies.load import load_study
 from tvt.data.tasks import load_manifests
+from tvt.study.cheaper import by_runs
+from tvt.study.judging import judge, wishes
 
 ROOT = Path(__file__).parents[1]
 STUDIES = [f"blink-qwen2.5-vl-{size}" for size in ("3b", "7b", "32b")] + [
@@ -37,6 +44,47 @@ def tasks() -> list[str]:
             instead = ", a substitute" if source.substitute else ""
             rows.append(f"| {name} | {count} | [{source.name}]({source.url}){instead} | `{source.layout}` | {source.licence} |")
     return rows
+
+
+def cheaper(folder: Path) -> list[str]:
+    """What ``tvt study plan`` says of cheaper ways to the 32B study."""
+    recipe = ROOT / "recipes" / "blink-qwen2.5-vl-32b.yaml"
+    command = [sys.executable, "-m", "tvt", "study", "plan", str(recipe), "-o", str(folder), "--json"]
+    told = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    rows = [
+        "| the 32B study | runs | training examples | questions | device hours, guessed | disk | of full |",
+        f"|{'---|' * 7}",
+    ]
+    for way in told["alternatives"]:
+        figures = f"{way['training_runs']} | {way['examples']:,} | {way['questions']:,} | {way['device_hours']:.2g}"
+        rows.append(f"| {way['name']} | {figures} | {way['disk_bytes'] / 1e9:.2g} GB | {way['share']:.0%} |")
+    return rows
+
+
+def judged() -> list[str]:
+    """What ``tvt study judge --seeds 2`` says of the published figures, with verdicts and (``--anyway``) by mixtures alone."""
+    rows = [
+        "| study | rank correlation with all 4 runs | with the 2 left out | same verdict | regret "
+        "| mixtures alone: moved | regret |",
+        f"|{'---|' * 7}",
+    ]
+    for size in ("3B", "7B", "32B"):
+        full = load_study(f"qwen2.5-vl-{size.lower()}")
+        cheap, of = by_runs(full, 2)
+        told, alone = (
+            judge(full, cheap, wishes(full, SelectionSpec(anyway=anyway)), way="seeds", of=of) for anyway in (False, True)
+        )
+        asked = len(told.choices) * len(cheap)
+        same = f"{sum(choice.same_verdict for choice in told.choices)} of {asked}"
+        moved = np.mean([choice.moved for choice in alone.choices])
+        ranks = f"{told.rank.value:.3f} | {told.apart.value:.3f}"
+        rows.append(f"| {size} | {ranks} | {same} | {_regret(told)} | {moved:.0%} | {_regret(alone)} |")
+    return rows
+
+
+def _regret(of: Judgement) -> str:
+    lost = np.mean([choice.regret.value for choice in of.choices])
+    return f"{lost:.3f} of {np.mean([choice.value for choice in of.choices]):.3f}"
 
 
 def costs(folder: Path) -> list[str]:

@@ -42,6 +42,11 @@ def test_costs_are_those_of_the_plans(tmp_path: Path) -> None:
     assert docs_tables.between(PAGES["reproduce"].text, "costs") == docs_tables.costs(tmp_path / "study")
 
 
+def test_cheaper_studies_cost_and_say_what_the_pages_state(tmp_path: Path) -> None:
+    assert docs_tables.between(PAGES["reproduce"].text, "cheaper") == docs_tables.cheaper(tmp_path / "study")
+    assert docs_tables.between(PAGES["studies"].text, "judged") == docs_tables.judged()
+
+
 def test_readme_states_the_costs_of_the_paper_s_studies() -> None:
     rows = docs_tables.between(PAGES["reproduce"].text, "costs")
     hours = {row.split("|")[1].strip(" `"): row.split("|")[5].strip() for row in rows[2:]}
