@@ -52,6 +52,8 @@ class Conductor:
         self._over: set[str] = set()
         self._waited: set[str] = set()
         self._shown: set[int] = set()
+        self._asked: tuple[frozenset[str], frozenset[str]] | None = None
+        """What was over and at work when ``more`` last had nothing: it is asked again when that changes."""
         self._deaths: Counter[Point] = Counter()
         self._stillborn = 0
 
@@ -88,8 +90,10 @@ class Conductor:
         return bool(self._waiting or self._going)
 
     def _next(self) -> Task | None:
-        if not self._waiting and self._more is not None:
-            self._waiting.extend(self._more(frozenset(self._over), frozenset(self._going)))
+        state = frozenset(self._over), frozenset(self._going)
+        if not self._waiting and self._more is not None and state != self._asked:
+            self._waiting.extend(self._more(*state))
+            self._asked = None if self._waiting else state
         return self._waiting.popleft() if self._waiting else None
 
     def _slot(self) -> int:
