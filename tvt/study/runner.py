@@ -21,6 +21,7 @@ from tvt.evaluate.evaluator import Evaluator
 from tvt.evaluate.results import CellResult
 from tvt.io.adapter_file import verify_adapter
 from tvt.io.lock import exclusively
+from tvt.model.vision.cache import VisionSettings
 from tvt.study import mishaps
 from tvt.study.jobs import Job, Task, Where
 from tvt.study.store import Cell, Finished, Store
@@ -49,7 +50,9 @@ class Runner:
 
     def __post_init__(self) -> None:
         self.store = Store(self.job.folder)
-        self._evaluator = Evaluator(self.job.recipe.model, self.job.recipe.evaluation, self.store.answers)
+        recipe = self.job.recipe
+        vision = VisionSettings.of(recipe.runtime)
+        self._evaluator = Evaluator(recipe.model, recipe.evaluation, self.store.answers, vision=vision, note=self.note)
         self._questions: dict[Where, tuple[Question, ...]] = {}
 
     def do(self, task: Task, tell: Tell) -> Verdict:
