@@ -67,9 +67,8 @@ class Cluster:
         ray._private.worker.print_to_stdstream = lambda *_, **__: None
         try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **own)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            what = "none is at work on this machine" if address == "auto" else str(error).splitlines()[0]
-            raise InputError(f"runtime.ray.address {address}: no Ray cluster to work with ({what}); {_START}") from error
+        except Exception as error:  # Ray raises what comes; a start that took too long is no more than an Exception
+            raise InputError(_unconnected(address, str(error).splitlines()[0])) from error
         self._ray, self._gone = ray, False
         here = ray.get_runtime_context()
         self._address, self._here = str(here.gcs_address), str(here.get_node_id())
@@ -179,6 +178,13 @@ def _environment() -> dict[str, str]:
     if code.name != "site-packages":  # a clone, which nodes with the same disk can use
         told["PYTHONPATH"] = str(code)
     return told
+
+
+def _unconnected(address: str, why: str) -> str:
+    if address == LOCAL:
+        return f"Ray did not start on this machine ({why}); run the same command again, or with --executor local"
+    what = "none is at work on this machine" if address == "auto" else why
+    return f"runtime.ray.address {address}: no Ray cluster to work with ({what}); {_START}"
 
 
 def _check(address: str) -> None:
