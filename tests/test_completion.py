@@ -93,6 +93,7 @@ def test_tasks_of_the_studies_that_are_named(option: str, kind: str, end: str, h
     assert offered("select", "other", option, "") == [("Light" if kind == "targets" else "Dark") + end]
     assert offered("select", "gains.csv", option, "") == [("C" if kind == "targets" else "A b") + end]
     assert offered("select", option, "jig") == [f"Jigsaw{end}"]  # no study named yet
+    assert offered("study", "judge", "other", option, "") == [("Light" if kind == "targets" else "Dark") + end]
 
 
 def test_protection(here: Path) -> None:

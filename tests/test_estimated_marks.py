@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -11,19 +12,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from tvt.compare.promise import promise
 from tvt.core.comparison import Contrast, Entry, Estimate
 from tvt.core.matrix import TransferMatrix
+from tvt.core.preview import Candidate, Gain, Preview, Previewed
 from tvt.core.selection import SelectionSpec
 from tvt.data.studies.load import load_study
 from tvt.io.mixture_file import dump_mixture, load_mixture
+from tvt.report.preview_json import preview_json
+from tvt.report.preview_tables import preview_report
 from tvt.selection.completion import complete
 from tvt.selection.engine import select
 from tvt.selection.estimates import estimated_cells, resting_on
 from tvt.selection.explain import explain
 from tvt.selection.frontier import frontier
 from tvt.selection.predict import predict
+from tvt.selection.prepare import prepare
+from tvt.study.agreement import predicted_gains
 
 HIDDEN = (
     ("Art_Style", "Relative_Depth"),
@@ -125,6 +132,42 @@ def test_a_promise_that_rests_on_an_estimate_is_marked(holes: TransferMatrix) ->
     ]
     found = promise([entry], gains, holes, SelectionSpec(), counting={"Jigsaw": 1.0})
     assert {p.target: p.estimated for p in found.points} == {"Relative_Depth": ("Art_Style",), "Jigsaw": ()}
+
+
+def test_a_previewed_prediction_is_marked(holes: TransferMatrix) -> None:
+    """The predictions beside merged adapters' scores, which are measured."""
+    prepared = prepare(holes, SelectionSpec(targets={"Relative_Depth": 1, "Jigsaw": 1}))
+    candidate = Candidate(label="mix", counts={"Art_Style": 5, "Jigsaw": 5})
+    predicted, _ = predicted_gains(candidate, prepared, ("Relative_Depth", "Jigsaw"))
+    assert {t: gain.estimated for t, gain in predicted.items()} == {"Relative_Depth": ("Art_Style",), "Jigsaw": ()}
+    one = Previewed(
+        candidate=candidate,
+        merged={t: Gain(value=0.2, error=0.1) for t in predicted},
+        predicted=predicted,
+        linear={},
+        trained={},
+        merged_seeds=(0,),
+        trained_seeds=(),
+        objective={"merged": 0.2, "predicted": 0.3},
+    )
+    whole = Preview(
+        objective="gain",
+        targets=("Relative_Depth", "Jigsaw"),
+        counting={"Relative_Depth": 0.5, "Jigsaw": 0.5},
+        selected="mix",
+        candidates=(one,),
+        agreement=(),
+        trained_error=None,
+        asked=0,
+    )
+    console = Console(width=80, file=io.StringIO())
+    for part in preview_report(whole):
+        console.print(part)
+    marked = [line.split()[0] for line in console.file.getvalue().splitlines() if "≈" in line]  # type: ignore[attr-defined]
+    assert marked == ["mix", "Relative_Depth"]
+    told = preview_json(whole)["candidates"][0]
+    assert told["predicted"]["Relative_Depth"]["estimated"] == ["Art_Style"]
+    assert "estimated" not in told["merged"]["Relative_Depth"]
 
 
 @pytest.mark.parametrize("columns", [80, 120])

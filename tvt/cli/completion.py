@@ -58,7 +58,8 @@ def complete_labels(column: str, *more: str, end: str = "") -> Complete:
 
     def complete(ctx: click.Context, _parameter: click.Parameter, typed: str) -> Offers:
         # While an option waits for its value, click has not told the arguments apart yet.
-        named = ctx.params.get("studies") or ctx.args
+        one = ctx.params.get("study")
+        named = ctx.params.get("studies") or ([one] if one else ctx.args)
         studies = [path for name in named if (path := _scores_of(name)) is not None]
         names = [name for path in studies for name in _labels(path, column)] or list(_manifest_names(bundled_root()))
         return _offers(typed, [*more, *(f"{name}{end}" for name in names)], files=False)

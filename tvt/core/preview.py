@@ -38,6 +38,8 @@ class Gain:
 
     value: float
     error: float | None
+    estimated: tuple[str, ...] = ()
+    """Of a prediction: sources with a weight whose gain on the target was not measured but estimated."""
 
 
 @dataclass(frozen=True, kw_only=True)

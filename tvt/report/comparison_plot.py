@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from tvt.core.comparison import Comparison, Entry, Kind, Point
 from tvt.report.labels import plain, shortened
 from tvt.report.style import GREY, HELP, INK, MARKERS, PALE, PALE_HELP, SERIES, draw
+from tvt.report.table_style import resting
 
 PER_ROW = 5
 """Panels side by side."""
@@ -134,7 +135,7 @@ def _cloud(axes: Any, points: Sequence[Point], entry: Entry, labels: Mapping[str
             **style,
         )
         if own and p.counting:
-            name = labels.get(p.target, shortened(plain(p.target), 14))
+            name = resting(p.estimated) + labels.get(p.target, shortened(plain(p.target), 14))
             axes.annotate(name, (p.predicted, p.realised), xytext=(6, -10), textcoords="offset points", fontsize=7.5)
 
 

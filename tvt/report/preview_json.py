@@ -36,7 +36,7 @@ def _candidate_json(p: Previewed) -> dict[str, Any]:
         "counts": dict(p.candidate.counts),
         "objective": {figure: p.objective.get(figure) for figure in ("merged", "predicted", "linear", "trained")},
         "merged": gains(p.merged),
-        "predicted": gains(p.predicted),
+        "predicted": {t: {**told, "estimated": list(p.predicted[t].estimated)} for t, told in gains(p.predicted).items()},
         "linear": dict(p.linear),
         "trained": gains(p.trained),
         "seeds": {"merged": list(p.merged_seeds), "trained": list(p.trained_seeds)},

@@ -9,9 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tvt.core.preview import Agreement, Candidate, Gain, Preview
-from tvt.report.table_style import TABLE
+from tvt.report.table_style import MISSING, TABLE, resting
 
-MISSING = "–"
 _TITLES = {"gain": "mean gain of", "goals": "margin over the goals of", "worst": "smallest gain of"}
 _FIGURES = {"merged": "merged adapters", "predicted": "prediction", "linear": "linear prediction"}
 
@@ -40,6 +39,9 @@ def candidates_table(preview: Preview, short: Callable[[str], str] = str) -> Tab
     for p in preview.candidates:
         figures = ("merged", "predicted", *(["trained"] if trained else []))
         told = [_signed(p.objective.get(figure)) for figure in figures]
+        told[1] = (
+            resting(any(p.predicted[t].estimated for t, w in preview.counting.items() if w and t in p.predicted)) + told[1]
+        )
         style = "bold" if p.candidate.label == preview.selected else None
         table.add_row(p.candidate.label, *told, _shares(p.candidate, short), style=style)
     return table
@@ -56,7 +58,9 @@ def targets_table(preview: Preview, short: Callable[[str], str] = str, most: int
     for target in sorted(preview.targets, key=lambda t: -preview.counting.get(t, 0.0))[:most]:
         row = [target if len(shown) < 2 else short(target)]
         for p in shown:
-            row += [_with_error(p.merged.get(target)), _signed(p.predicted[target].value if target in p.predicted else None)]
+            known = p.predicted.get(target)
+            figure = MISSING if known is None else resting(known.estimated) + _signed(known.value)
+            row += [_with_error(p.merged.get(target)), figure]
         table.add_row(*row)
     if len(preview.targets) > most:
         table.caption = f"and {len(preview.targets) - most} more targets; --json gives all"

@@ -9,6 +9,7 @@ import numpy as np
 
 from tvt.core.pgf import Floats
 from tvt.core.preview import Agreement, Candidate, Figure, Gain, Previewed
+from tvt.selection.estimates import resting_on
 from tvt.selection.prepare import Prepared
 from tvt.transfer.ranks import rank_correlation
 
@@ -37,7 +38,11 @@ def predicted_gains(
     weights = np.array([candidate.weights.get(s, 0.0) for s in response.sources])
     gains, errors = response.gains(weights), response.gain_errors(weights)
     place = {t: j for j, t in enumerate(response.targets)}
-    predicted = {t: Gain(value=float(gains[place[t]]), error=float(errors[place[t]]) or None) for t in targets}
+    unmeasured = resting_on(prepared.estimated, candidate.weights)
+    predicted = {
+        t: Gain(value=float(gains[place[t]]), error=float(errors[place[t]]) or None, estimated=unmeasured.get(t, ()))
+        for t in targets
+    }
     if completed is None:
         return predicted, {}
     shares = np.array([candidate.weights.get(s, 0.0) for s in completed.sources])
