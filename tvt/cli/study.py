@@ -13,10 +13,11 @@ from tvt.cli.completion import complete_folders, complete_recipes
 from tvt.cli.options import SectionedCommand, echo_json, json_option, note
 from tvt.cli.status_line import status_line
 from tvt.cli.study_adaptive import SECTIONS, adaptive_options, adaptive_study, outcome_json, tell_outcome
+from tvt.cli.study_grid import run_grid
 from tvt.cli.study_judge import command as judge
 from tvt.cli.study_merge import command as merge
 from tvt.cli.study_ways import cheaper_ways, ways_json
-from tvt.errors import MissingPackageError, TrainingError
+from tvt.errors import InputError, MissingPackageError, TrainingError
 
 if TYPE_CHECKING:
     from tvt.report.study_tables import Way
@@ -32,7 +33,7 @@ Examples:
   tvt study plan recipes/miniature.yaml
   tvt study run recipes/miniature.yaml -o studies/miniature --workers 2
   tvt study run recipes/miniature.yaml --adaptive --runs 12 --target Jigsaw --without-direct
-  tvt study status studies/miniature
+  tvt study status studies/miniature --watch
 """
 
 
@@ -121,15 +122,34 @@ def run(
 
 @command.command(epilog=EPILOG)
 @click.argument("folder", type=PATH, metavar="DIR", shell_complete=complete_folders)
+@click.option("--watch", is_flag=True, help="Show it anew until all is done, or until Ctrl-C.")
+@click.option(
+    "--interval",
+    type=click.FloatRange(min=0.1),
+    metavar="SECONDS",
+    default=2,
+    show_default=True,
+    help="Between two looks of --watch.",
+)
 @json_option
-def status(*, folder: Path, as_json: bool) -> None:
-    """Show how far the study in DIR is, what failed and why, and what the rest will take."""
+def status(*, folder: Path, watch: bool, interval: float, as_json: bool) -> None:
+    """Show how far the study in DIR is, what failed and why, and what the rest will take.
+
+    With --watch also what each run at work is at; sent into a file or a pipe, it prints a line for each run that changes.
+    """
+    if watch and as_json:
+        raise InputError("--json is one object and --watch goes on: drop one of them")
     with status_line("reading the rows of") as tell:
         from tvt.study.executors.slurm_queue import forget_gone
         from tvt.study.session import reopen
 
         session = reopen(folder, tell)
         forget_gone(folder)
+    if watch:
+        from tvt.cli.study_watch import watch as show
+
+        show(session, interval)
+        return
     _show(session, session.tasks(), as_json)
 
 
@@ -233,7 +253,7 @@ def _show(
     console = Console(highlight=False)
     budget = f"{study.recipe.budget:,} examples a run, {len(study.targets)} targets"
     console.print(f"{study.recipe.name}: {len(tasks)} runs, {budget}, in {store.folder}", markup=False)
-    rows, columns = _grid(session, tasks, states)
+    rows, columns = run_grid(study.recipe, tasks, states)
     console.print(grid_table(rows, columns), legend(list(states.values())))
     if failures:
         console.print(failures_table(failures), Text(" try them again with tvt study run --retry-failed", style="dim"))
@@ -243,23 +263,6 @@ def _show(
         console.print(ways_table(ways))
     if study.missing:
         console.print(missing_list(study.missing))
-
-
-def _grid(session: Session, tasks: list[Task], states: dict[str, Any]) -> tuple[dict[str, dict[str, str]], list[str]]:
-    """The runs by source, seed and dose."""
-    rows: dict[str, dict[str, str]] = {}
-    columns: dict[str, None] = {}
-    budget = session.study.recipe.budget
-    for task in tasks:
-        if task.run.is_base:
-            rows["base"] = {"seed " + str(session.study.recipe.seeds[0]): states[task.run_id]}
-            continue
-        (source,) = task.run.counts
-        share = "" if task.run.examples == budget else f" at {task.run.examples / budget:.0%}"
-        column = f"seed {task.run.seed}{share}"
-        columns[column] = None
-        rows.setdefault(source, {})[column] = states[task.run_id]
-    return rows, list(columns)
 
 
 command.add_command(judge)
