@@ -42,7 +42,7 @@ class Racer:
         self.log = os.open(folder / "log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
 
     def work(self, order: list[str]) -> None:
-        """Do runs until none is left, waiting for those that others hold: as :mod:`tvt.study.worker` does."""
+        """Do runs until none is left, waiting for those that others hold: as a command and its workers do."""
         left = order
         while left:
             held = [run for run in left if self.do(run) == "held"]
@@ -51,6 +51,7 @@ class Racer:
             left = held
 
     def do(self, run: str) -> str:
+        """By the steps of :class:`tvt.study.runner.Runner`."""
         with self.store.turn(run, KEYS) as turn:
             if turn == "mine":
                 self.note("enter", run)

@@ -65,11 +65,9 @@ class Runner:
             InputError: something that would stop every run: the disk is full, memory is too small, files are gone.
         """
         tell(*self.stands(task))  # before anything that may take the process down
-        with self.store.claim(task.run_id) as mine:
-            if not mine:
-                return "held"
-            if self.store.status(task.run_id, task.keys) in ("done", "failed"):
-                return "nothing"
+        with self.store.turn(task.run_id, task.keys) as turn:
+            if turn != "mine":
+                return "held" if turn == "held" else "nothing"
             clear(self.store.run_folder(task.run_id))
             try:
                 with mishaps.told(self.job.folder, task.run.name):
