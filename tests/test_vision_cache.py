@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import resource
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -28,7 +30,7 @@ from tvt.evaluate.results import CellResult
 from tvt.evaluate.scorer import Outcome
 from tvt.io.cache import VARIABLE
 from tvt.model.vision.cache import VisionSettings, open_cache
-from tvt.model.vision.feed import take_pixels
+from tvt.model.vision.feed import Piece, take_pixels
 from tvt.model.vision.picture import decode, undecoded
 from tvt.model.vision.probe import Setting
 
@@ -36,6 +38,7 @@ TASKS = {"one": tiny_vlm.questions("one", 6), "mixed": tiny_vlm.questions("mixed
 TOWERS = ("SiglipVisionModel", "Qwen2_5_VisionTransformerPretrainedModel", "Qwen3VLVisionModel", "Idefics3VisionTransformer")
 # Of these, features alone equal those of a batch bit for bit on the CPU; of Qwen in float32 only where sizes are alike.
 EXACT = [("llava", "float32"), ("llava", "bfloat16"), ("qwen", "bfloat16"), ("qwen3", "bfloat16"), ("idefics", "bfloat16")]
+FULL = "vision cache: no room for more, by its limit (vision_cache_gb) or on its disk; what is new is not kept"
 Mode = Literal["off", "exact", "rounding"]
 
 
@@ -177,7 +180,32 @@ def test_tiny_limit_is_never_exceeded_and_changes_no_answer(models: dict[str, Pa
         notes: list[str] = []
         assert scored(model, tmp_path / str(limit), "exact", (None,), notes, gigabytes=limit / 1e9) == off
         assert sum(path.stat().st_size for path in cache.rglob("*") if path.is_file()) <= limit
-        assert notes == ["vision cache: its limit is reached, so what is new is not kept; raise vision_cache_gb"]
+        assert notes == [FULL]
+
+
+def test_a_disk_that_is_full_or_not_writable_changes_no_answer(models: dict[str, Path], tmp_path: Path, cache: Path) -> None:
+    model = config(models["llava"])
+    off = scored(model, tmp_path / "off", "off")
+    loaded = load_base(model)
+    setting = Setting(name="scoring", batch=4, enter=torch.inference_mode)
+    notes: list[str] = []
+    kept = open_cache(loaded.model, loaded.processor, VisionSettings(mode="exact"), setting, notes.append)
+    assert kept is not None
+    piece = Piece(key="0" * 64, content=tiny_vlm.picture(1))
+    first = kept.encoder_outputs([piece])["image"].pooler_output[0]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        kept.flush()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert notes == [FULL]
+    assert torch.equal(kept.encoder_outputs([piece])["image"].pooler_output[0], first)
+    shutil.rmtree(cache)
+    assert torch.equal(kept.encoder_outputs([piece])["image"].pooler_output[0], first), "somebody emptied the folder"
+    cache.write_text("in the way")
+    assert scored(model, tmp_path / "on", "exact", (None,), notes) == off
+    assert notes[1:] == [f"vision cache not used: {cache} cannot be written (File exists)"]
 
 
 def test_another_model_processor_or_precision_is_another_namespace(

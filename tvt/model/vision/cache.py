@@ -96,7 +96,7 @@ class VisionCache:
     def _tell_if_full(self) -> None:
         if self._store.full and not self._told_full:
             self._told_full = True
-            self._note("vision cache: its limit is reached, so what is new is not kept; raise vision_cache_gb")
+            self._note("vision cache: no room for more, by its limit (vision_cache_gb) or on its disk; what is new is not kept")
 
 
 def open_cache(model: Any, processor: Any, settings: VisionSettings, setting: Setting, note: Note) -> VisionCache | None:
@@ -114,20 +114,29 @@ def open_cache(model: Any, processor: Any, settings: VisionSettings, setting: Se
     """
     if settings.mode == "off":
         return None
-    tower = Tower(model, processor)
+    tower, root = Tower(model, processor), cache_folder() / _FOLDER
     fault = tower.fault()
     if fault is None:
-        identity = tower.identity()
-        space = Space(cache_folder() / _FOLDER, namespace(identity), int(settings.gigabytes * 10**9))
-        verdict = _verdict(tower, setting, space, identity)
-        fault = _objection(verdict, settings.mode, str(tower.dtype))
-        if fault is None:
-            if not verdict.equal:
-                note(f"vision cache: features differ by up to {verdict.largest:.1e} from those of a batch, by rounding")
-            return VisionCache(tower, space, note)
-        space.leave()
+        try:
+            return _opened(tower, root, settings, setting, note)
+        except OSError as error:
+            fault = f"{root} cannot be written ({error.strerror or error})"
     note(f"vision cache not used: {fault}")
     return None
+
+
+def _opened(tower: Tower, root: Path, settings: VisionSettings, setting: Setting, note: Note) -> VisionCache | None:
+    identity = tower.identity()
+    space = Space(root, namespace(identity), int(settings.gigabytes * 10**9))
+    verdict = _verdict(tower, setting, space, identity)
+    fault = _objection(verdict, settings.mode, str(tower.dtype))
+    if fault is not None:
+        space.leave()
+        note(f"vision cache not used: {fault}")
+        return None
+    if not verdict.equal:
+        note(f"vision cache: features differ by up to {verdict.largest:.1e} from those of a batch, by rounding")
+    return VisionCache(tower, space, note)
 
 
 def _objection(verdict: Verdict, mode: str, dtype: str) -> str | None:

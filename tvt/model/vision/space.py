@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from tvt.io import atomic
@@ -29,6 +31,7 @@ class Space:
 
     Raises:
         InputError: the file system has no locks.
+        OSError: the folder cannot be written.
     """
 
     def __init__(self, root: Path, name: str, limit: int) -> None:
@@ -47,11 +50,14 @@ class Space:
                     shard.unlink(missing_ok=True)
 
     def add(self, name: str, content: bytes) -> bool:
-        """Write a file of the namespace, unless the limit leaves no room for it; says whether it was written."""
-        with exclusively(self._root / _LOCK):
-            if not self._make_room(len(content)):
-                return False
-            atomic.write_bytes(self.folder / name, content)
+        """Write a file of the namespace, unless the limit, or the disk, has no room for it; says whether it was written."""
+        try:
+            with exclusively(self._root / _LOCK):
+                if not self._make_room(len(content)):
+                    return False
+                atomic.write_bytes(self.folder / name, content)
+        except OSError:
+            return False
         return True
 
     def leave(self) -> None:
@@ -59,7 +65,7 @@ class Space:
         self._held.close()
 
     def _taken(self) -> int:
-        return sum(path.stat().st_size for path in self._root.rglob("*") if path.is_file())
+        return _size(self._root)
 
     def _make_room(self, needed: int) -> bool:
         """Remove namespaces until so many bytes fit; nothing is removed for what would never fit."""
@@ -88,6 +94,16 @@ def _remove(folder: Path) -> int:
     with attempted(folder / _LOCK) as mine:
         if not mine:
             return 0
-        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        size = _size(folder)
         shutil.rmtree(folder)
     return size
+
+
+def _size(folder: Path) -> int:
+    """Bytes of all files below a folder."""
+    found = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # a reader deletes damaged shards at any time
+            state = path.stat()
+            found += state.st_size if stat.S_ISREG(state.st_mode) else 0
+    return found

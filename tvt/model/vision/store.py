@@ -113,7 +113,10 @@ class Store:
 
     def _scan(self) -> None:
         """Take note of shards that are new since the last look."""
-        changed = self._space.folder.stat().st_mtime_ns
+        try:
+            changed = self._space.folder.stat().st_mtime_ns
+        except OSError:  # somebody removed it
+            return
         if changed == self._seen:
             return
         # A file that comes within the same tick of the clock leaves no trace: so what is fresh is looked at again.
