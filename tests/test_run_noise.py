@@ -8,8 +8,10 @@ from problems import random_matrix
 
 from tvt.core.matrix import TransferMatrix
 from tvt.core.run_noise import pooled_variance
+from tvt.core.selection import SelectionSpec
 from tvt.selection.completion import complete
 from tvt.selection.samples import bootstrap_means
+from tvt.selection.stability import stability
 
 NAN = float("nan")
 Z90 = 1.6449
@@ -89,6 +91,20 @@ def test_bootstrap_samples_spread_by_the_errors() -> None:
     matrix = made(uneven(np.random.default_rng(2), np.full(6, 0.05), np.zeros((12, 6))))
     samples = bootstrap_means(matrix, complete(matrix), seed=0, count=2000)
     assert samples.std(axis=0) == pytest.approx(matrix.error, rel=0.12)
+
+
+def test_stability_leaves_out_a_run_of_each_source_that_has_several() -> None:
+    cube = np.full((3, 3, 1), NAN)
+    cube[:, 0, 0], cube[:2, 1, 0], cube[1, 2, 0] = [0.1, 0.2, 0.6], [0.5, 0.3], 0.2
+    spec = SelectionSpec(targets={"t0": 1.0}, response="linear", anyway=True)
+    found = stability(made(cube), spec)
+    assert found is not None
+    assert found.folds == ("run 1 of each", "run 2 of each", "run 3 of each")
+    # Without the first runs s0 promises (0.2 + 0.6) / 2 and gave 0.1; without the second ones s1 promises 0.5 and gave 0.3;
+    # without the third s1, which has none to leave out, promises its mean.
+    assert found.weights == pytest.approx(np.array([[1, 0, 0], [0, 1, 0], [0, 1, 0]]), abs=1e-6)
+    assert found.promised[:, 0] == pytest.approx([0.4, 0.5, 0.4])
+    assert found.kept[:, 0] == pytest.approx([0.1, 0.3, 0.4])
 
 
 def test_completion_says_so() -> None:

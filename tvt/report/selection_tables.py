@@ -127,7 +127,8 @@ def prices_table(mixture: Mixture) -> Table:
 
 def trust_table(stability: Stability) -> Table:
     """Strategies chosen without a run and scored on it."""
-    table = Table(title=f"Chosen without a run, scored on it ({len(stability.folds)} times)", **TABLE)
+    times = f"{len(stability.folds)} times{'; what has fewer runs stays in' if stability.uneven else ''}"
+    table = Table(title=f"Chosen without a run, scored on it ({times})", **TABLE)
     table.add_column("mixture")
     for name in ("promised", "kept", "worst", "best"):
         table.add_column(name, justify="right", no_wrap=True)

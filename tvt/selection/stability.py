@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture_runs import MixtureRuns
-from tvt.core.pgf import Floats
+from tvt.core.pgf import Bools, Floats
 from tvt.core.selection import SelectionSpec
 from tvt.errors import InputError
 from tvt.selection.audit import tidy
@@ -34,6 +34,8 @@ class Stability:
     kept: Floats
     limited: bool
     """Whether the choice had limits (caps, protection, few sources) that the other strategies do not keep to."""
+    uneven: bool = False
+    """Whether sources have different numbers of runs, so that some had none left out."""
 
     @property
     def optimism(self) -> float:
@@ -59,6 +61,8 @@ class Stability:
 
 def stability(evidence: Evidence, spec: SelectionSpec, form: Form | None = None) -> Stability | None:
     """Choose without each run (each of five folds of a table of mixture runs) and score on what was left out.
+
+    Where sources have different numbers of runs, one run of each source that has several is left out at a time.
 
     ``form`` is the member of the fitted family, chosen once on all mixture runs. None where there are too few runs to leave one
     out. The verdict is not asked here: the best mixture of each fold counts.
@@ -97,12 +101,15 @@ def stability(evidence: Evidence, spec: SelectionSpec, form: Form | None = None)
         promised=np.stack(promised),
         kept=np.stack(kept),
         limited=limited(spec),
+        uneven=_is_uneven(evidence),
     )
 
 
 def _folds(evidence: Evidence, spec: SelectionSpec) -> list[tuple[str, Evidence, Evidence]]:
     """(label, evidence without the fold, the fold)."""
     if isinstance(evidence, TransferMatrix):
+        if _is_uneven(evidence):
+            return _uneven_folds(evidence)
         everything = range(len(evidence.runs))
         return [
             (run, evidence.only_runs([k for k in everything if k != out]), evidence.only_runs([out]))
@@ -110,6 +117,26 @@ def _folds(evidence: Evidence, spec: SelectionSpec) -> list[tuple[str, Evidence,
         ]
     groups = np.random.default_rng(spec.seed + 1).permutation(len(evidence.ids)) % FOLDS
     return [(f"fold {fold + 1}", _rows(evidence, groups != fold), _rows(evidence, groups == fold)) for fold in range(FOLDS)]
+
+
+def _is_uneven(evidence: Evidence) -> bool:
+    return isinstance(evidence, TransferMatrix) and bool(np.ptp(evidence.run_count.max(axis=1)) > 0)
+
+
+def _uneven_folds(matrix: TransferMatrix) -> list[tuple[str, Evidence, Evidence]]:
+    """Folds of a study whose sources have different numbers of runs: the first run of each source, then the second, and so on.
+
+    A source without a run in a fold, or with that one only, is in both parts: what it promises counts as kept.
+    """
+    measured: Bools = np.isfinite(matrix.values).any(axis=2)
+    number = np.where(measured, np.cumsum(measured, axis=0), 0)
+    folds: list[tuple[str, Evidence, Evidence]] = []
+    for k in range(1, int(number.max()) + 1):
+        out = (number == k) & (measured.sum(axis=0) > 1)
+        seen, unseen = ~out, out | ~out.any(axis=0)
+        rest, left = (replace(matrix, values=np.where(part[..., None], matrix.values, np.nan)) for part in (seen, unseen))
+        folds.append((f"run {k} of each", rest, left))
+    return folds
 
 
 def _rows(runs: MixtureRuns, keep: Any) -> MixtureRuns:
