@@ -49,7 +49,7 @@ class SlurmCluster:
         host, me = socket.gethostname().partition(".")[0], getpass.getuser()
         control, *ports = _free_ports(1 + len(NODES))
         nodes = "\n".join(
-            f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=2 State=UNKNOWN"
+            f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=2 RealMemory=4000 State=UNKNOWN"
             for node, port in zip(NODES, ports, strict=True)
         )
         # Requeued jobs start again when their credentials have expired: in two minutes by default.
@@ -61,7 +61,7 @@ SlurmUser={me}
 SlurmdUser={me}
 AuthType=auth/munge
 CredType=cred/munge
-AuthInfo=socket={self.folder}/munge/socket,cred_expire=2
+AuthInfo=socket={self.folder}/munge/socket,cred_expire=5
 StateSaveLocation={self.folder}/state
 SlurmdSpoolDir={self.folder}/spool-%n
 SlurmctldPidFile={self.folder}/slurmctld.pid
@@ -80,7 +80,10 @@ JobRequeue=1
 KillWait=2
 SchedulerParameters=sched_interval=1,sched_min_interval=0,batch_sched_delay=0,bf_interval=1
 {nodes}
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+PartitionName=urgent Nodes=ALL PriorityTier=10 PreemptMode=OFF State=UP
 """)
 
     def _start(self) -> None:
@@ -125,11 +128,16 @@ PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
         """All that Slurm knows of a job."""
         return dict(re.findall(r"(\w+)=(\S+)", self.ask("scontrol", "--oneliner", "show", "job", job)))
 
+    def empty(self) -> None:
+        """Cancel every job."""
+        if jobs := self.jobs():
+            self.ask("scancel", "--quiet", *jobs, check=False)
+            _wait_for(lambda: not self.jobs(), "the end of the jobs")
+
     def close(self) -> None:
         """End everything: jobs, daemons, and what daemons leave."""
         if self.ask("sinfo", "--noheader", check=False):
-            self.ask("scancel", "--quiet", *self.jobs(), check=False)
-            _wait_for(lambda: not self.jobs(), "the end of the jobs")
+            self.empty()
         for daemon in reversed(self._daemons):
             daemon.terminate()
             try:

@@ -95,13 +95,16 @@ def _ask(*command: str, unknown: str | None = None) -> str:
     try:
         # The commands are looked up on the path, as a person's shell does; arguments are job numbers.
         result = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)  # noqa: S603
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise InputError(f"{command[0]}: {error}; ask Slurm's administrators, and run the same command again") from error
-    if result.returncode == 0:
-        return result.stdout
-    if unknown is not None and "Invalid job id" in result.stderr:
-        return unknown
-    reason = (result.stderr.strip().splitlines() or [f"exit code {result.returncode}"])[-1]
+    except subprocess.TimeoutExpired:
+        reason = f"{command[0]} took longer than {_SECONDS} s"
+    except OSError as error:
+        reason = f"{command[0]}: {error.strerror}"
+    else:
+        if result.returncode == 0:
+            return result.stdout
+        if unknown is not None and "Invalid job id" in result.stderr:
+            return unknown
+        reason = (result.stderr.strip().splitlines() or [f"exit code {result.returncode}"])[-1]
     raise InputError(
         f"Slurm does not answer ({reason}); run the same command again when it does: jobs in its queue are taken over"
     )

@@ -7,7 +7,9 @@ import shlex
 import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -88,9 +90,10 @@ class Submitter:
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
         try:
-            return [job.job_id for job in self._engine.submit_array(attempts)]
+            with redirect_stderr(StringIO()):  # where submitit prints what its error says
+                return [job.job_id for job in self._engine.submit_array(attempts)]
         except (FailedJobError, FailedSubmissionError) as error:
-            reason = str(error).strip().splitlines()[-1]
+            reason = "; ".join(line.removeprefix("sbatch: error: ") for line in str(error).strip().splitlines())
             raise InputError(f"Slurm takes no job ({reason}); change what the recipe's runtime.slurm asks for") from error
 
     def log(self, job: str) -> Path:
