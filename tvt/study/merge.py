@@ -27,7 +27,7 @@ from tvt.study import mishaps
 from tvt.study.finished_run import Evidence, FinishedRun, look_at, refuse_links, worth
 from tvt.study.jobs import Where
 from tvt.study.session import RECIPE, reopen
-from tvt.study.store import RUN, Cell, Cells, Finished, Store
+from tvt.study.store import RUN, SCORES, Cell, Cells, Finished, Store
 from tvt.study.tidy import clear, tidy
 from tvt.study.views import foreign_runs, write_views
 from tvt.train.card import CARD
@@ -294,7 +294,14 @@ class _Merging:
         base = self.here.finished(run.base_id).cells.get(where)
         if run.training is None or base is None or base.key != cell.key:
             return cell
-        theirs, _ = AnswerStore.reopen(self.here.answers / base.answers).finished(set_name(*where))
+        answers = AnswerStore.reopen(self.here.answers / base.answers)
+        theirs, _ = answers.finished(set_name(*where))
+        if [item["item"] for item in theirs] != [item["item"] for item in evidence.items]:
+            path = answers.items_path(set_name(*where))
+            scores = self.here.run_folder(run.base_id) / SCORES
+            raise InputError(
+                f"{path}: holds other questions than {scores} stands on; delete the latter and run the study again"
+            )
         pairs = zip(worth(evidence.items), worth(theirs), strict=True)
         return replace(cell, both_correct=tally(mine * other for mine, other in pairs))
 

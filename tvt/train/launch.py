@@ -118,7 +118,7 @@ def _check_request(recipe: Recipe, machines: Machines) -> None:
     elif machines.count > 1:
         faults.append(
             f"{machines.count} machines need an address of machine 0: --main-process-ip and --main-process-port, or "
-            "main_process_ip and main_process_port in the recipe's runtime part"
+            "main_process_ip and main_process_port in the recipe's runtime part; or train here alone with --num-machines 1"
         )
     if faults:
         raise InputError(*faults)
