@@ -274,7 +274,7 @@ def test_a_batch_is_the_same_but_for_its_pixels(family: str, models: dict[str, P
     take_pixels(plain)
     for turn in range(2):
         opened.clear()
-        with cache.standing_in(loaded.processor) as stand_in:
+        with cache.feed.standing_in(loaded.processor) as stand_in:
             batch = loaded.processor(
                 text=text, images=[[later(content) for content in shown] for shown in images], padding=True, return_tensors="pt"
             )

@@ -3,6 +3,7 @@
 # ruff: noqa: E402
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -75,6 +76,19 @@ def test_what_is_put_is_found_at_once_and_by_others_once_it_is_written(tmp_path:
     other.put("a", features("a"), about("a"))
     other.flush()
     assert len(shards(tmp_path)) == 1, "nor by another"
+
+
+def test_another_process_gets_a_copy_that_reads_what_is_on_disk(tmp_path: Path) -> None:
+    mine = store(tmp_path)
+    mine.put("a", features("a"), about("a"))
+    mine.flush()
+    mine.put("b", features("b"), about("b"))
+    copy = pickle.loads(pickle.dumps(mine))  # as processes that load batches get it
+    assert same(copy.get("a"), "a")
+    assert copy.about("b") is None
+    copy.close()
+    mine.flush()
+    assert same(copy.get("b"), "b")
 
 
 def test_a_shard_is_written_when_enough_waits(tmp_path: Path) -> None:

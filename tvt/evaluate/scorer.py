@@ -219,7 +219,7 @@ class Scorer:
 
     def _without_pixels(self, questions: Sequence[Question], vision: VisionCache) -> Prepared:
         """Inputs with the images beside them, if the cache can give their features; else as ever."""
-        with vision.standing_in(self.processor) as stand_in:
+        with vision.feed.standing_in(self.processor) as stand_in:
             inputs = self.prepare(questions, decoded=False)
         if stand_in.pieces:
             take_pixels(inputs)

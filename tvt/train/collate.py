@@ -7,14 +7,11 @@ square with a question whose answer takes no part in the loss. The same row fill
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
-from tvt.model.vision.feed import take_pixels
-
-if TYPE_CHECKING:
-    from tvt.model.vision.cache import VisionCache
+from tvt.model.vision.feed import Feed, take_pixels
 
 PIECES = "vision_pieces"
 """Where a batch has its images in place of their pixels, if there is a cache."""
@@ -32,7 +29,7 @@ class Collator:
     def __init__(self, processor: Any, *, picture_always: bool) -> None:
         self._collate = DataCollatorForVisionLanguageModeling(processor=processor, max_length=None, completion_only_loss=True)
         self._processor, self._picture_always = processor, picture_always
-        self.vision: VisionCache | None = None
+        self.vision: Feed | None = None
 
     def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
         counted = len(examples)

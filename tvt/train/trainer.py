@@ -61,7 +61,7 @@ class GuardedTrainer(SFTTrainer):  # type: ignore[misc]
 
     def use_vision_cache(self, cache: VisionCache) -> None:
         """Take features from a cache, before the first batch is made."""
-        self._vision = self.data_collator.vision = cache
+        self._vision, self.data_collator.vision = cache, cache.feed
         self._examples.undecoded = True
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +12,7 @@ from tvt.core.recipe import RuntimeConfig
 from tvt.io import digest
 from tvt.io.cache import cache_folder
 from tvt.io.lock import exclusively
-from tvt.model.vision.feed import Piece, StandIn, about_inputs, alone, standing_in
+from tvt.model.vision.feed import Feed, Piece, about_inputs, alone
 from tvt.model.vision.picture import Encoded, decode
 from tvt.model.vision.probe import LARGEST_BATCH, Setting, Verdict, probe
 from tvt.model.vision.space import Space
@@ -57,9 +56,10 @@ class VisionCache:
         """Whether the vision side is still the one whose features these are: no adapter has layers in it."""
         return self._tower.untouched
 
-    def standing_in(self, processor: Any) -> AbstractContextManager[StandIn]:
-        """Make one batch with ``processor``; see :class:`tvt.model.vision.feed.StandIn`."""
-        return standing_in(processor, self._store)
+    @property
+    def feed(self) -> Feed:
+        """For whoever makes batches."""
+        return Feed(self._store)
 
     def encoder_outputs(self, pieces: Sequence[Piece]) -> dict[str, Any]:
         """The features of a batch's images as the model takes them, in place of their pixels, on its device."""

@@ -64,15 +64,21 @@ class StandIn:
         return self._real(_opened(images), **options) if joined is None else joined
 
 
-@contextmanager
-def standing_in(processor: Any, store: Store) -> Iterator[StandIn]:
-    """Put a stand-in into a processor for one batch. One batch is made at a time."""
-    real = processor.image_processor
-    processor.image_processor = StandIn(real, store)
-    try:
-        yield processor.image_processor
-    finally:
-        processor.image_processor = real
+@dataclass(frozen=True)
+class Feed:
+    """What makes batches needs of a cache; other processes that load batches get a copy."""
+
+    store: Store
+
+    @contextmanager
+    def standing_in(self, processor: Any) -> Iterator[StandIn]:
+        """Put a stand-in into a processor for one batch. One batch is made at a time."""
+        real = processor.image_processor
+        processor.image_processor = StandIn(real, self.store)
+        try:
+            yield processor.image_processor
+        finally:
+            processor.image_processor = real
 
 
 def take_pixels(batch: Any) -> None:

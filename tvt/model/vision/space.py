@@ -13,6 +13,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import IO, Any
 
 from tvt.io import atomic
 from tvt.io.lock import attempted, exclusively, take
@@ -40,7 +41,7 @@ class Space:
         with exclusively(root / _LOCK):
             self._remove_unfinished()
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._held = (self.folder / _LOCK).open("a")
+            self._held: IO[str] | None = (self.folder / _LOCK).open("a")
             # Nobody keeps it from us: it is held exclusively only under the lock that is held here.
             take(self._held.fileno(), self.folder / _LOCK, wait=True, shared=True)
             os.utime(self.folder / _LOCK)
@@ -48,6 +49,10 @@ class Space:
             for shard in sorted(self.folder.glob(SHARDS)):  # the limit was lowered
                 if self._taken() > self._limit:
                     shard.unlink(missing_ok=True)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process, which reads while this one holds the namespace."""
+        return {**vars(self), "_held": None}
 
     def add(self, name: str, content: bytes) -> bool:
         """Write a file of the namespace, unless the limit, or the disk, has no room for it; says whether it was written."""
@@ -62,7 +67,8 @@ class Space:
 
     def leave(self) -> None:
         """Let go of the namespace; it stays until its room is needed."""
-        self._held.close()
+        if self._held is not None:
+            self._held.close()
 
     def _taken(self) -> int:
         return _size(self._root)

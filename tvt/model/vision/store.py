@@ -54,6 +54,14 @@ class Store:
         self._seen = -1
         self._lock = RLock()  # the scorer prepares batches in a thread of its own
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process: what is on disk."""
+        on_disk = {key: entry for key, entry in self._entries.items() if entry.shard is not None}
+        return {**vars(self), "_entries": on_disk, "_waiting": {}, "_handles": OrderedDict(), "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=RLock())
+
     def about(self, key: str) -> dict[str, Any] | None:
         """What was told with ``key``'s tensors; ``None`` if they are not here."""
         with self._lock:
