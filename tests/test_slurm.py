@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,17 +20,21 @@ import pytest
 pytest.importorskip("trl")
 
 import study_world
+import yaml
 from slurm_cluster import SlurmCluster
 from study_world import QUICK, Tvt, World, done, wait_for
 from test_cli import ROOT
 from test_study_faults import run_of, same
 from test_training import farthest, weights
 
+from tvt.io.recipe_file import load_recipe
+from tvt.study.executors.slurm_submit import resources
 from tvt.study.queued import Queued, mark
 from tvt.study.tidy import KEPT_LOGS, tidy
 from tvt.train.checkpoints import steps_done
 from tvt.train.record import load_training_record
 
+BATCHES = {"global_batch_size": 32, "per_device_train_batch_size": 2}
 LATER = {"begin": "now+1hour"}
 """Jobs that wait until they are let go."""
 
@@ -324,6 +329,35 @@ def test_no_job_can_be_submitted(
     assert result.returncode == 2, result.stderr
     (line,) = (line for line in result.stderr.splitlines() if line.startswith("tvt: "))
     assert line.startswith(f"tvt: {told}"), line
+
+
+def test_the_recipe_of_the_page_asks_for_what_it_says(world: World) -> None:
+    page = (ROOT / "tvt" / "docs" / "clusters.md").read_text()
+    (block,) = re.findall(r"<!-- slurm -->\n```yaml\n(.*?)```", page, re.DOTALL)
+    asked = load_recipe(study_world.write_recipe(world.folder, "page.yaml", **yaml.safe_load(block), training=BATCHES))
+    assert resources(asked) == {
+        "job_name": "tvt-small",
+        "partition": "gpu",
+        "account": "vision",
+        "time": 240,
+        "nodes": 2,
+        "ntasks_per_node": 1,
+        "cpus_per_task": 32,
+        "gpus_per_node": 8,
+        "mem": "409600M",
+        "array_parallelism": 16,
+        "setup": ["module load cuda"],
+    }
+    bare = study_world.write_recipe(world.folder, "bare.yaml", training=BATCHES, runtime={"num_processes": 2})
+    assert resources(load_recipe(bare, ["runtime.dataloader_num_workers=3"])) == {
+        "job_name": "tvt-small",
+        "time": 240,
+        "nodes": 1,
+        "ntasks_per_node": 1,
+        "cpus_per_task": 8,
+        "gpus_per_node": 2,
+        "array_parallelism": 64,
+    }
 
 
 def test_of_jobs_that_are_over_the_newest_files_are_kept(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Collection, Mapping
+from functools import cache
 from pathlib import Path
 
 from tvt.errors import InputError
@@ -23,6 +24,7 @@ _ENDS = {
 }
 
 
+@cache
 def cluster() -> str:
     """The name of the cluster whose commands are here.
 
