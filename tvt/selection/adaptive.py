@@ -271,7 +271,7 @@ def run_variance(matrix: TransferMatrix) -> Floats:
 
 def _pattern(runs: int) -> Floats:
     """Numbers with mean 0 and sample variance 1 (one number: 0)."""
-    steps: Floats = np.arange(runs) - (runs - 1) / 2
+    steps: Floats = np.arange(runs, dtype=np.float64) - (runs - 1) / 2
     return steps / float(steps.std(ddof=1)) if runs > 1 else steps
 
 

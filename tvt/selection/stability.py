@@ -128,7 +128,7 @@ def _uneven_folds(matrix: TransferMatrix) -> list[tuple[str, Evidence, Evidence]
 
     A source without a run in a fold, or with that one only, is in both parts: what it promises counts as kept.
     """
-    measured: Bools = np.isfinite(matrix.values).any(axis=2)
+    measured: Bools = np.asarray(np.isfinite(matrix.values).any(axis=2), dtype=bool)
     number = np.where(measured, np.cumsum(measured, axis=0), 0)
     folds: list[tuple[str, Evidence, Evidence]] = []
     for k in range(1, int(number.max()) + 1):
