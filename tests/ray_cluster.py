@@ -14,14 +14,15 @@ SIZE = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 80_000_000}
 
 
 @contextmanager
-def two_nodes() -> Iterator[Any]:
-    """A cluster of two nodes with a core each."""
+def nodes(count: int) -> Iterator[Any]:
+    """A cluster of nodes with a core each."""
     from ray.cluster_utils import Cluster
 
     cluster = Cluster()
     try:
         cluster.add_node(**SIZE, include_dashboard=False)
-        cluster.add_node(**SIZE)
+        for _ in range(count - 1):
+            cluster.add_node(**SIZE)
         cluster.wait_for_nodes()
         yield cluster
     finally:

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +22,9 @@ import study_world
 from ray_cluster import at_work
 from study_world import Tvt, World, done, specs, wait_for
 
-from tvt.errors import InputError
+from tvt.errors import InputError, MissingPackageError
+from tvt.io.recipe_file import load_recipe
+from tvt.study.executors import choose_executor
 from tvt.study.executors.ray import do_attempt
 from tvt.study.executors.ray_cluster import end_of
 
@@ -56,7 +59,7 @@ def whole(world: World, tvt: Tvt, tmp_path_factory: pytest.TempPathFactory) -> P
 def cluster() -> Iterator[Any]:
     """Two nodes, to which this process is connected too."""
     before = ray_cluster.engines()
-    with ray_cluster.two_nodes() as cluster:
+    with ray_cluster.nodes(2) as cluster:
         ray.init(address=cluster.address, log_to_driver=False, logging_level="CRITICAL")
         try:
             yield cluster
@@ -169,7 +172,7 @@ def until_gone(**options: Any) -> Any:
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_an_ended_command_takes_its_own_tasks_along(
-    how: signal.Signals, cluster: Any, world: World, tvt: Tvt, study: Path
+    how: signal.Signals, cluster: Any, world: World, whole: Path, tvt: Tvt, study: Path
 ) -> None:
     waiting = study.parent / "wait"
     waiting.touch()
@@ -240,6 +243,18 @@ def test_without_an_address_a_cluster_comes_and_goes(world: World, whole: Path, 
     same(study, whole)
 
 
+def test_a_cluster_that_is_gone(world: World, tvt: Tvt, study: Path) -> None:
+    with ray_cluster.nodes(1) as mortal:
+        process = tvt.start("study", "run", world.recipe, "-o", study, *on(mortal.address))
+        wait_for(lambda: list(study.glob("logs/ray/*/*.events")), process)
+        address = mortal.address
+        mortal.head_node.kill_gcs_server()
+        _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 2, stderr
+    again = "start it and run the same command again: what is done is kept"
+    assert stderr.splitlines()[-1] == f"tvt: the Ray cluster at {address} does not answer; {again}"
+
+
 def test_how_tasks_end_without_telling(cluster: Any) -> None:
     assert end_of(task(lambda: None)) == {"kind": "died", "how": "its process ended without a word"}
     killed = {"kind": "died", "how": "its process was killed, often for want of memory"}
@@ -261,6 +276,12 @@ def test_how_tasks_end_without_telling(cluster: Any) -> None:
 
 def task(function: Callable[[], None]) -> Any:
     return ray.remote(num_cpus=0, max_retries=0)(function).remote()
+
+
+def test_without_ray(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)  # as Python marks what cannot be imported
+    with pytest.raises(MissingPackageError, match=r"needs Ray; pip install 'tvt\[ray\]'"):
+        choose_executor(load_recipe(world.recipe), "ray")
 
 
 def test_a_node_that_does_not_see_the_folder(tmp_path: Path) -> None:

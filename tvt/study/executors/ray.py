@@ -58,6 +58,7 @@ class RayExecutor:
         self._cluster = Cluster(job.recipe.runtime.ray.address)
         try:
             self._asked = asked(job.recipe, self._cluster.nodes())
+            self._start = self._cluster.task(do_attempt, self._asked)
             self.room, self._roomy = 1, -_PATIENCE_SECONDS
             self._look()
             self._open = ExitStack()
@@ -72,7 +73,7 @@ class RayExecutor:
         events, log = self._folder / f"{name}.events", self._job.folder / "logs" / f"worker-ray-{name}.log"
         events.touch()  # by which a node knows that it sees the study's folder
         log.touch()
-        ref = self._cluster.submit(do_attempt, self._asked, (self._job.only(task).dump(), str(events), str(log)))
+        ref = self._start(self._job.only(task).dump(), str(events), str(log))
         self._sent[task.run_id] = _Sent(ref, EventFile(events))
         self._logs[task.run_id] = log
 

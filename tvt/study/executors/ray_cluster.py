@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
+import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
@@ -17,7 +18,7 @@ from tvt.errors import InputError, MissingPackageError, TvtError
 
 LOCAL = "local"
 """Ray's name for a cluster of this machine that is started here and ends with us."""
-# Ray's own checks take minutes, and 60 seconds after it lost its cluster it ends this process.
+# Ray's own checks take minutes, and 60 seconds after it lost its cluster it ends this process with exit code 1.
 _ANSWER_SECONDS = 5.0
 _GONE_SECONDS = 20.0
 _OBJECTS_BYTES = 100 * 2**20
@@ -65,11 +66,14 @@ class Cluster:
         own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": _OBJECTS_BYTES} if address == LOCAL else {}
         # Ray prints on our terminal whatever befell its processes; the study says so in its own words.
         ray._private.worker.print_to_stdstream = lambda *_, **__: None
+        terminated = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **own)
         except Exception as error:  # Ray raises what comes; a start that took too long is no more than an Exception
-            raise InputError(_unconnected(address, str(error).splitlines()[0])) from error
-        self._ray, self._gone = ray, False
+            raise InputError(_unconnected(address, _lines(error)[0])) from error
+        if terminated is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, terminated)  # Ray's own way prints where its C++ was
+        self._ray = ray
         here = ray.get_runtime_context()
         self._address, self._here = str(here.gcs_address), str(here.get_node_id())
         self._answered, self._nodes = time.monotonic(), self._living()
@@ -84,13 +88,12 @@ class Cluster:
             self._answered, self._nodes = time.monotonic(), self._living()
         gone = time.monotonic() - self._answered > _GONE_SECONDS
         if gone or self._here not in self._nodes:
-            self._abandon()
             what = f"the Ray cluster at {self._address} does not answer" if gone else "Ray has ended on this machine"
             raise InputError(f"{what}; start it and run the same command again: what is done is kept")
         return list(self._nodes.values())
 
-    def submit(self, function: Callable[..., None], asked: Mapping[str, int], arguments: Sequence[str]) -> Any:
-        """Start a task, or queue it; returns Ray's reference to it."""
+    def task(self, function: Callable[..., None], asked: Mapping[str, int]) -> Callable[..., Any]:
+        """What starts, or queues, a task that asks for so much of a node; it returns Ray's reference to the task."""
         options = {
             "num_cpus": asked["CPU"],
             "num_gpus": asked["GPU"],
@@ -98,7 +101,8 @@ class Cluster:
             "max_calls": 1,  # a process per task: what it holds of GPUs' memory goes with it
             "runtime_env": {"env_vars": _environment()},
         }
-        return self._ray.remote(**options)(function).remote(*arguments)
+        start: Callable[..., Any] = self._ray.remote(**options)(function).remote
+        return start
 
     def over(self, refs: Sequence[Any], seconds: float) -> set[Any]:
         """The tasks that are over; waits for one to be."""
@@ -109,7 +113,7 @@ class Cluster:
 
     def cancel(self, refs: Sequence[Any], seconds: float) -> None:
         """End tasks, and wait for that."""
-        if self._gone or not refs:
+        if not refs:
             return
         for ref in refs:
             self._ray.cancel(ref, force=True)
@@ -117,16 +121,10 @@ class Cluster:
 
     def leave(self) -> None:
         """Disconnect; a cluster that was started here ends."""
-        if not self._gone:
-            self._ray.shutdown()
+        self._ray.shutdown()
 
     def _living(self) -> dict[str, dict[str, float]]:
         return {node["NodeID"]: node["Resources"] for node in self._ray.nodes() if node["Alive"]}
-
-    def _abandon(self) -> None:
-        """Never speak to the cluster again, nor when Python ends: it would not answer, and Ray would wait for it."""
-        self._gone = True
-        atexit.unregister(self._ray.shutdown)
 
 
 def end_of(ref: Any) -> dict[str, Any]:
@@ -139,7 +137,7 @@ def end_of(ref: Any) -> dict[str, Any]:
     except exceptions.RayTaskError as error:
         return _refused(error)
     except exceptions.RuntimeEnvSetupError as error:
-        lines = [f"a Ray node cannot start runs ({_last_line(error)}); see Ray's logs there"]
+        lines = [f"a Ray node cannot start runs ({_lines(error)[-1]}); see Ray's logs there"]
         return {"kind": "error", "type": "InputError", "lines": lines}
     except exceptions.OutOfMemoryError:
         how = "Ray ended its process for want of memory"
@@ -150,7 +148,7 @@ def end_of(ref: Any) -> dict[str, Any]:
     except exceptions.TaskCancelledError:
         how = "somebody cancelled its Ray task"
     except exceptions.RayError as error:
-        how = f"Ray lost it ({str(error).splitlines()[0]})"
+        how = f"Ray lost it ({_lines(error)[0]})"
     else:
         how = "its process ended without a word"
     return {"kind": "died", "how": how}
@@ -161,12 +159,12 @@ def _refused(error: Any) -> dict[str, Any]:
     if isinstance(error.cause, TvtError):
         lines = str(error.cause).splitlines()
     else:
-        lines = [f"a Ray node cannot do runs: {_last_line(error)}; install tvt[train,ray] there as here"]
+        lines = [f"a Ray node cannot do runs: {_lines(error)[-1]}; install tvt[train,ray] there as here"]
     return {"kind": "error", "type": "InputError", "lines": lines}
 
 
-def _last_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[-1]
+def _lines(error: Exception) -> list[str]:
+    return str(error).strip().splitlines() or [type(error).__name__]
 
 
 def _environment() -> dict[str, str]:
@@ -176,7 +174,7 @@ def _environment() -> dict[str, str]:
     told |= {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     code = Path(tvt.__file__).parents[1]
     if code.name != "site-packages":  # a clone, which nodes with the same disk can use
-        told["PYTHONPATH"] = str(code)
+        told["PYTHONPATH"] = f"{code}:${{PYTHONPATH}}"  # Ray fills in the node's own
     return told
 
 
