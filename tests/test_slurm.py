@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -20,21 +19,22 @@ import pytest
 pytest.importorskip("trl")
 
 import study_world
-import yaml
 from slurm_cluster import SlurmCluster
 from study_world import QUICK, Tvt, World, done, wait_for
 from test_cli import ROOT
 from test_study_faults import run_of, same
 from test_training import farthest, weights
 
+from tvt.errors import InputError
 from tvt.io.recipe_file import load_recipe
-from tvt.study.executors.slurm_submit import resources
+from tvt.study.executors import slurm
+from tvt.study.executors.slurm import SlurmExecutor
+from tvt.study.jobs import Job, make_job
 from tvt.study.queued import Queued, mark
-from tvt.study.tidy import KEPT_LOGS, tidy
+from tvt.study.session import open_session
 from tvt.train.checkpoints import steps_done
 from tvt.train.record import load_training_record
 
-BATCHES = {"global_batch_size": 32, "per_device_train_batch_size": 2}
 LATER = {"begin": "now+1hour"}
 """Jobs that wait until they are let go."""
 
@@ -153,7 +153,7 @@ def test_a_study_is_one_array_and_equals_the_local_one(first: Path, world: World
 
 def test_the_miniature_by_ordinary_interpreters(tvt: Tvt, cluster: SlurmCluster, tmp_path: Path) -> None:
     tasks = "[Count_Comparison, Jigsaw]"
-    fields = {"sources": tasks, "targets": tasks, "seeds": "[0]", "budget": "128", "evaluation.questions": "40"}
+    fields = {"sources": tasks, "targets": tasks, "seeds": "[0]", "budget": "64", "evaluation.questions": "20"}
     changes = [f"{name}={value}" for name, value in {**fields, "runtime.slurm.gpus_per_node": "0"}.items()]
     asked = ["study", "run", str(ROOT / "recipes" / "miniature.yaml"), *(part for c in changes for part in ("--set", c))]
     command = [sys.executable, "-m", "tvt", *asked, "-o", str(tmp_path / "slurm"), "--executor", "slurm"]
@@ -331,49 +331,39 @@ def test_no_job_can_be_submitted(
     assert line.startswith(f"tvt: {told}"), line
 
 
-def test_the_recipe_of_the_page_asks_for_what_it_says(world: World) -> None:
-    page = (ROOT / "tvt" / "docs" / "clusters.md").read_text()
-    (block,) = re.findall(r"<!-- slurm -->\n```yaml\n(.*?)```", page, re.DOTALL)
-    asked = load_recipe(study_world.write_recipe(world.folder, "page.yaml", **yaml.safe_load(block), training=BATCHES))
-    assert resources(asked) == {
-        "job_name": "tvt-small",
-        "partition": "gpu",
-        "account": "vision",
-        "time": 240,
-        "nodes": 2,
-        "ntasks_per_node": 1,
-        "cpus_per_task": 32,
-        "gpus_per_node": 8,
-        "mem": "409600M",
-        "array_parallelism": 16,
-        "setup": ["module load cuda"],
-    }
-    bare = study_world.write_recipe(world.folder, "bare.yaml", training=BATCHES, runtime={"num_processes": 2})
-    assert resources(load_recipe(bare, ["runtime.dataloader_num_workers=3"])) == {
-        "job_name": "tvt-small",
-        "time": 240,
-        "nodes": 1,
-        "ntasks_per_node": 1,
-        "cpus_per_task": 8,
-        "gpus_per_node": 2,
-        "array_parallelism": 64,
-    }
+@pytest.fixture
+def job(world: World, tmp_path: Path) -> Job:
+    """A study's job, as the command makes it, of jobs that wait."""
+    asked = load_recipe(recipe(world, "waiting.yaml", timeout_min=1, additional_parameters=LATER))
+    session = open_session(asked, tmp_path / "study")
+    return make_job(session.study, session.store.folder, session.tasks())
 
 
-def test_of_jobs_that_are_over_the_newest_files_are_kept(tmp_path: Path) -> None:
-    folder = tmp_path / "logs" / "slurm"
-    folder.mkdir(parents=True)
-    for number in range(KEPT_LOGS + 5):
-        for name in (f"{number}_0_submitted.pkl", f"{number}_submission.sh", f"{number}_0_0_log.out", f"run-{number}.events"):
-            (folder / name).touch()
-            os.utime(folder / name, (number, number))
-    mark(tmp_path / "runs" / "run", Queued(executor="slurm", cluster="c", job="1_0", events="slurm/run-3.events"))
-    tidy(tmp_path)
-    gone = {f"{number}_0_submitted.pkl" for number in (0, 2, 3, 4)} | {f"run-{number}.events" for number in (0, 1, 2, 4)}
-    left = {path.name for path in folder.iterdir()}
-    assert not gone & left
-    assert {"1_0_submitted.pkl", "1_submission.sh", "1_0_0_log.out", "run-3.events"} <= left
-    assert len(left) == 4 * (KEPT_LOGS + 1)
+def test_what_is_odd_with_the_queue_is_told(job: Job, cluster: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_CONF", cluster.environment["SLURM_CONF"])
+    executor = SlurmExecutor(job, 3)
+    for task in job.tasks:
+        executor.submit(task)
+    assert executor.hear(0) == []
+    first, *_ = jobs = cluster.jobs()
+    assert len(jobs) == 3
+    cluster.ask("scontrol", "uhold", first)
+    assert executor.hear(5) == [{"kind": "note", "text": f"Slurm lets job {first} wait: JobHeldUser"}]
+    monkeypatch.setenv("SLURM_CONF", "/dev/null")
+    assert executor.hear(1.5) == [], "a queue that does not answer for a moment"
+    monkeypatch.setattr(slurm, "_SILENT_SECONDS", 0.0)
+    with pytest.raises(InputError, match="Slurm does not answer"):
+        executor.hear(5)
+    executor.close()
+    assert cluster.jobs().keys() == jobs.keys()
+    assert len(markers(job.folder)) == 3
+    monkeypatch.setenv("SLURM_CONF", cluster.environment["SLURM_CONF"])
+    later = SlurmExecutor(job, 3)
+    for task in job.tasks:
+        later.submit(task)
+    later.close()
+    assert cluster.jobs() == {}
+    assert markers(job.folder) == []
 
 
 def test_a_marker_of_another_cluster_stays(first: Path, world: World, tvt: Tvt, tmp_path: Path) -> None:

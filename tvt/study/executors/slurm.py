@@ -141,6 +141,7 @@ class SlurmExecutor:
             there = slurm_queue.in_queue({sent.queued.job for sent in self._sent.values()})
         except InputError:
             if now - self._answered > _SILENT_SECONDS:
+                self._sent.clear()  # they go on, and the next command follows them
                 raise
             return set()
         finally:

@@ -33,7 +33,7 @@ class Attempt:
 
     def __init__(self, job: str, events: str) -> None:
         self.job, self.events = job, events
-        self._life: _Life | None = None
+        self._life: Life | None = None
 
     def __call__(self) -> None:
         for name, value in (("OMP_NUM_THREADS", "1"), ("TOKENIZERS_PARALLELISM", "false"), ("TRANSFORMERS_VERBOSITY", "error")):
@@ -46,7 +46,7 @@ class Attempt:
             from tvt.study.runner import Runner
 
             runner = Runner(job=job, note=lambda text: tell("note", text=text), machines=machines(job.recipe))
-            self._life = _Life(runner, self.events)
+            self._life = Life(runner, self.events)
             attempt(runner, job.tasks[0], tell)
         queued.unmark(runner.store.run_folder(job.tasks[0].run_id), JobEnvironment().job_id)
 
@@ -59,8 +59,13 @@ class Attempt:
         return DelayedSubmission(Attempt(self.job, self.events))
 
 
-class _Life:
-    """From a job's start to its end, or to its being requeued."""
+class Life:
+    """From a job's start to its end, or to its being requeued.
+
+    Args:
+        runner: at work on its job's only run.
+        events: the file by which the attempt tells.
+    """
 
     def __init__(self, runner: Runner, events: str) -> None:
         self._runner, self._events = runner, events
@@ -68,7 +73,11 @@ class _Life:
         self._began, self._stood = time.monotonic(), runner.stands(self._task)
 
     def give_up_if_vain(self) -> None:
-        """End the job where a whole time limit brought no checkpoint: requeued, it would do the same for ever."""
+        """End the job where a whole time limit brought no checkpoint: requeued, it would do the same for ever.
+
+        Raises:
+            SystemExit: it is given up; whoever waits for it is told.
+        """
         minutes = self._runner.job.recipe.runtime.slurm.timeout_min
         stands = self._runner.stands(self._task)
         if stands != self._stood or stands[0] == "scoring" or time.monotonic() - self._began < 30 * minutes:
