@@ -245,7 +245,8 @@ def test_without_an_address_a_cluster_comes_and_goes(world: World, whole: Path, 
 
 def test_a_cluster_that_is_gone(world: World, tvt: Tvt, study: Path) -> None:
     with ray_cluster.nodes(1) as mortal:
-        process = tvt.start("study", "run", world.recipe, "-o", study, *on(mortal.address))
+        long = ("--set", "training.num_train_epochs=2000")
+        process = tvt.start("study", "run", world.recipe, "-o", study, *on(mortal.address), *long)
         wait_for(lambda: at_work(study), process)
         address = mortal.address
         mortal.head_node.kill_gcs_server()
