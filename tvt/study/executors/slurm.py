@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,19 +14,14 @@ from tvt.study.executors import slurm_queue
 from tvt.study.executors.event_file import EventFile
 from tvt.study.executors.interface import Event
 from tvt.study.executors.slurm_job import Attempt
-from tvt.study.executors.slurm_submit import Submitter
+from tvt.study.executors.slurm_submit import Submitter, uninterrupted
+from tvt.study.executors.slurm_watch import Watch
 from tvt.study.jobs import Job, Task
 from tvt.study.queued import Queued, mark, marked, unmark
 from tvt.study.store import Store
 
 FOLDER = "slurm"
 """Of scripts, logs and events, below ``logs``."""
-_LOOK_SECONDS = (1.0, 15.0)
-"""Between two looks at the queue: shortly after something happened, and at most."""
-_USUAL = {"None", "Priority", "Resources", "BeginTime", "JobArrayTaskLimit", "Cleaning", "Prolog"}
-"""Reasons for which a job waits, or ``None`` where it does not, that nobody need be told."""
-_SILENT_SECONDS = 90.0
-"""How long the queue may give no answer."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +53,7 @@ class SlurmExecutor:
         self._waiting: list[Task] = []
         self._sent: dict[str, _Sent] = {}
         self._logs: dict[str, Path] = {}
-        self._held_back: dict[str, str] = {}
-        """Unusual reasons for which jobs wait, each with such a job."""
-        self._told: set[str] = set()
-        self._answered, self._look_at, self._pause = time.monotonic(), 0.0, 0.0
+        self._watch = Watch()
         slurm_queue.forget_gone(job.folder)
         self._open = ExitStack()
         (job.folder / "logs" / FOLDER).mkdir(parents=True, exist_ok=True)
@@ -105,7 +94,7 @@ class SlurmExecutor:
         logs = self._job.folder / "logs"
         attempts = [Attempt(self._job.only(t).dump(), str(logs / name)) for t, name in zip(tasks, names, strict=True)]
         # Whoever tidies up meanwhile takes files for abandoned that no marker names.
-        with exclusively(logs / ".lock"), _uninterrupted():
+        with exclusively(logs / ".lock"), uninterrupted():
             jobs = self._submitter.submit(attempts)
             for task, name, job in zip(tasks, names, jobs, strict=True):
                 queued = Queued(executor="slurm", cluster=self._cluster, job=job, events=name)
@@ -115,61 +104,23 @@ class SlurmExecutor:
     def _follow(self, run_id: str, queued: Queued, *, mine: bool) -> None:
         self._sent[run_id] = _Sent(queued, EventFile(self._job.folder / "logs" / queued.events), mine)
         self._logs[run_id] = self._submitter.log(queued.job)
-        self._look_soon()
+        self._watch.look_soon()
 
     def _news(self) -> list[Event]:
-        looked = self._gone() if time.monotonic() >= self._look_at else set()
-        news = self._held_back.keys() - self._told
-        told: list[Event] = [{"kind": "note", "text": f"Slurm lets job {self._held_back[why]} wait: {why}"} for why in news]
-        self._told |= news
+        try:
+            gone, notes = self._watch.gone({sent.queued.job for sent in self._sent.values()})
+        except InputError:
+            self._sent.clear()  # they go on, and the next command follows them
+            raise
+        told: list[Event] = [{"kind": "note", "text": text} for text in notes]
         for run_id, sent in list(self._sent.items()):
             told += sent.events.news()  # after the look: a job writes its end before it goes
-            if run_id in looked and not sent.events.ended:
+            if sent.queued.job in gone and not sent.events.ended:
                 how = f"its Slurm job {sent.queued.job} {slurm_queue.end_of(sent.queued.job)}"
                 told.append({"kind": "died", "run": run_id, "how": how})
             elif not sent.events.ended:
                 continue
             unmark(self._store.run_folder(run_id), sent.queued.job)
             del self._sent[run_id]
-            self._look_soon()
+            self._watch.look_soon()
         return told
-
-    def _gone(self) -> set[str]:
-        """The runs whose jobs have left the queue."""
-        now = time.monotonic()
-        try:
-            there = slurm_queue.in_queue({sent.queued.job for sent in self._sent.values()})
-        except InputError:
-            if now - self._answered > _SILENT_SECONDS:
-                self._sent.clear()  # they go on, and the next command follows them
-                raise
-            return set()
-        finally:
-            self._pause = min(self._pause * 1.3, _LOOK_SECONDS[1])
-            self._look_at = now + self._pause
-        self._answered = now
-        self._held_back |= {why: job for job, why in there.items() if why not in _USUAL | self._held_back.keys()}
-        return {run_id for run_id, sent in self._sent.items() if sent.queued.job not in there}
-
-    def _look_soon(self) -> None:
-        self._pause = _LOOK_SECONDS[0]
-        self._look_at = time.monotonic() + self._pause
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C waits, also that of sbatch: a job would be in the queue of which nobody knew."""
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield
-        return
-    heard = threading.Event()
-    signal.signal(signal.SIGINT, lambda *_: heard.set())
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # what is started inherits it
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        signal.signal(signal.SIGINT, before)
-    if heard.is_set():
-        raise KeyboardInterrupt

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import shlex
 import shutil
+import signal
 import sys
-from collections.abc import Sequence
-from contextlib import redirect_stderr
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
@@ -73,12 +75,12 @@ class Submitter:
         # The interpreter takes the place of the batch script's shell. The process is there once, on the first node, and Slurm's
         # signal before the end (B: to the batch script) reaches it; a shell would die of it, or keep it for itself.
         self._engine = SlurmExecutor(folder, max_num_timeout=_REQUEUES, python=f"exec {shlex.quote(sys.executable)}")
-        signal = f"B:{SlurmJobEnvironment.USR_SIG}@{slurm.signal_delay_s}"
+        told = f"B:{SlurmJobEnvironment.USR_SIG}@{slurm.signal_delay_s}"
         self._engine.update_parameters(
             **resources(recipe),
             use_srun=False,
             stderr_to_stdout=True,
-            additional_parameters={"signal": signal, "requeue": True, **slurm.additional_parameters},
+            additional_parameters={"signal": told, "requeue": True, **slurm.additional_parameters},
         )
 
     def submit(self, attempts: Sequence[Attempt]) -> list[str]:
@@ -101,3 +103,22 @@ class Submitter:
         from submitit.core.utils import JobPaths
 
         return Path(JobPaths(self._engine.folder, job_id=job, task_id=0).stdout)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits, also that of sbatch: a job would be in the queue of which nobody knew."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    heard = threading.Event()
+    signal.signal(signal.SIGINT, lambda *_: heard.set())
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # what is started inherits it
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, before)
+    if heard.is_set():
+        raise KeyboardInterrupt
