@@ -14,8 +14,8 @@ from tvt.core.judgement import Judgement
 from tvt.core.selection import SelectionSpec
 from tvt.data.studies.load import load_study
 from tvt.data.tasks import load_manifests
-from tvt.study.cheaper import by_runs
-from tvt.study.judging import judge, wishes
+from tvt.study.cheaper.judging import judge, wishes
+from tvt.study.cheaper.kinds import by_runs
 
 ROOT = Path(__file__).parents[1]
 STUDIES = [f"blink-qwen2.5-vl-{size}" for size in ("3b", "7b", "32b")] + [

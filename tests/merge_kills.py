@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from tvt.errors import InputError
-from tvt.study.finished_run import look_at
-from tvt.study.merge import merge
+from tvt.study.merging.finished_run import look_at
+from tvt.study.merging.merge import merge
 from tvt.study.store import Store
 
 KILLS = 24

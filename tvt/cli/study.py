@@ -21,7 +21,7 @@ from tvt.errors import InputError, MissingPackageError, TrainingError
 
 if TYPE_CHECKING:
     from tvt.report.study_tables import Way
-    from tvt.study.adaptive import AdaptiveStudy
+    from tvt.study.cheaper.adaptive import AdaptiveStudy
     from tvt.study.executors import Name
     from tvt.study.jobs import Task
     from tvt.study.session import Session

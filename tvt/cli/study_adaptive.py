@@ -15,7 +15,7 @@ from tvt.cli.spec_options import REQUEST_SECTIONS, requested, selection_options
 from tvt.errors import InputError
 
 if TYPE_CHECKING:
-    from tvt.study.adaptive import AdaptiveStudy, Outcome
+    from tvt.study.cheaper.adaptive import AdaptiveStudy, Outcome
     from tvt.study.session import Session
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -59,7 +59,7 @@ def adaptive_study(session: Session, options: Mapping[str, Any]) -> AdaptiveStud
             )
         return None
     from tvt.selection.adaptive import Tolerance
-    from tvt.study.adaptive import AdaptiveStudy
+    from tvt.study.cheaper.adaptive import AdaptiveStudy
 
     spec = requested(options)
     if options["budget"] is None:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tvt.report.study_tables import Way
-    from tvt.study.alternatives import Alternative
+    from tvt.study.cheaper.alternatives import Alternative
     from tvt.study.session import Session
 
 
 def cheaper_ways(session: Session, recipe: Path, output: Path | None, overrides: Sequence[str]) -> list[Way]:
     """The full study and cheaper ones, with the command for each; nothing where all is done or there is but one way."""
     from tvt.report.study_tables import Way
-    from tvt.study.alternatives import alternatives
+    from tvt.study.cheaper.alternatives import alternatives
 
     found = alternatives(session)
     full = found[0].estimate

@@ -19,7 +19,7 @@ from tvt.selection.prepare import Prepared, prepare
 from tvt.selection.response import transfer_response
 from tvt.selection.samples import bootstrap_means
 from tvt.selection.simple import uniform
-from tvt.study.cheaper import Cheap
+from tvt.study.cheaper.kinds import Cheap
 from tvt.transfer.ranks import rank_correlation
 from tvt.transfer.standing import p_values
 

@@ -24,8 +24,8 @@ from tvt.io.adapter_file import CONFIG, RECORD, WEIGHTS, verify_adapter
 from tvt.io.lock import exclusively
 from tvt.io.recipe_file import load_recipe
 from tvt.study import mishaps
-from tvt.study.finished_run import Evidence, FinishedRun, look_at, refuse_links, worth
 from tvt.study.jobs import Where
+from tvt.study.merging.finished_run import Evidence, FinishedRun, look_at, refuse_links, worth
 from tvt.study.session import RECIPE, reopen
 from tvt.study.store import RUN, SCORES, Cell, Cells, Finished, Store
 from tvt.study.tidy import clear, tidy

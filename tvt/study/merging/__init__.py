@@ -1,0 +1,1 @@
+"""Finished runs of other folders, checked and joined into one."""
