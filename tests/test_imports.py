@@ -35,6 +35,7 @@ CONFINED = {
     **{name: {"train", "evaluate", "model"} for name in ("torch", "transformers", "trl", "peft", "deepspeed", "accelerate")},
     "datasets": {"train", "evaluate", "data"},
     "cvxpy": {"selection"},
+    **{name: {"study"} for name in ("submitit", "ray")},
 }
 
 # Installed under another name than they are imported by, for when the extra is not installed here.
