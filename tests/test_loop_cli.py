@@ -78,6 +78,7 @@ def test_a_mixture_file_needs_rows(trained: Path, tmp_path: Path) -> None:
 def test_several_machines_need_a_mixed_folder(trained: Path, tmp_path: Path) -> None:
     result = tvt(
         *("train", str(trained / "mixture.yaml"), "--recipe", str(trained / "recipe.yaml"), "-o", str(tmp_path / "run")),
+        *("--num-processes", "2", "--set", "training.per_device_train_batch_size=4"),
         *("--num-machines", "2", "--main-process-ip", "127.0.0.1", "--main-process-port", "1"),
     )
     assert (result.returncode, "tvt mix" in result.stderr) == (2, True)

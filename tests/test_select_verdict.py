@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from problems import random_matrix
@@ -150,3 +152,15 @@ def test_a_target_never_measured_is_left_out_or_refused() -> None:
     assert set(mixture.predicted) == {"x", "z"}
     with pytest.raises(InputError, match="target y: not measured"):
         select(matrix, SelectionSpec(goals={"y": 0.1}))
+
+
+def test_gains_beyond_what_can_be_are_told() -> None:
+    """Many sources that each help add up to more than a perfect score."""
+    matrix = TransferMatrix.from_values(np.full((1, 4, 1), 0.6), sources=list("abcd"), targets=["t"])
+    answer = select(matrix, SelectionSpec(anyway=True))
+    assert isinstance(answer, Mixture)
+    assert answer.predicted["t"].gain > 1
+    assert any("no PGF can be above 1, as predicted for t:" in note for note in answer.notes)
+    other = select(replace(matrix, metric="gain"), SelectionSpec(anyway=True))
+    assert isinstance(other, Mixture)
+    assert not any("above 1" in note for note in other.notes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -110,6 +111,18 @@ def predictions(response: Response, weights: Floats, confidence: float, estimate
     }
 
 
+def beyond_reach(predicted: Mapping[str, Prediction], evidence: Evidence) -> tuple[str, ...]:
+    """A note where a predicted PGF is above 1, which none can be."""
+    above = [target for target, found in predicted.items() if found.gain > 1]
+    if not above or not isinstance(evidence, TransferMatrix) or evidence.metric != "pgf":
+        return ()
+    more = f" and {len(above) - 2} more" if len(above) > 2 else ""
+    return (
+        f"no PGF can be above 1, as predicted for {' and '.join(above[:2]) if not more else ', '.join(above[:2])}{more}: "
+        "predictions add up what single sources do, and go too far where many of them help",
+    )
+
+
 def _mixture(
     prepared: Prepared, solution: Solution, weights: Floats, checked: Audit, credible: dict[str, dict[str, float]]
 ) -> Mixture:
@@ -120,13 +133,14 @@ def _mixture(
     full = prepared.spread(weights)
     short = protection_shortfall(weights, request, response)
     gains = response.gains(weights)
+    predicted = predictions(prepared.whole, full, spec.confidence, prepared.estimated)
     return Mixture(
         status="optimal" if solution.status == "optimal" else "optimal_inaccurate",
         objective=value[0] if missed or len(value) == 1 else value[1],
         weights=dict(zip(prepared.whole.sources, map(float, full), strict=True)),
         counts=dict.fromkeys(prepared.whole.sources, 0) | dict(zip(request.sources, map(int, counts), strict=True)),
         budget=spec.budget,
-        predicted=predictions(prepared.whole, full, spec.confidence, prepared.estimated),
+        predicted=predicted,
         prices=dict(sorted(solution.prices.items(), key=lambda item: -item[1])),
         harmed=tuple(
             Harm(target=t, limit=float(limit), gain=float(g), shortfall=float(s))
@@ -136,7 +150,7 @@ def _mixture(
         audit=checked,
         solver=solution.record,
         credible=credible,
-        notes=prepared.notes,
+        notes=(*prepared.notes, *beyond_reach(predicted, prepared.evidence)),
         provenance=provenance(prepared),
     )
 

@@ -10,7 +10,7 @@ from tvt.core.mixture import Prediction
 from tvt.core.pgf import Floats
 from tvt.core.selection import SelectionSpec
 from tvt.errors import InputError, suggest
-from tvt.selection.engine import predictions
+from tvt.selection.engine import beyond_reach, predictions
 from tvt.selection.fit import FitReport
 from tvt.selection.prepare import Evidence, whole_response
 
@@ -39,7 +39,9 @@ def predict(
         if source in position:
             full[:, position[source]] = weights[:, j]
     estimated = () if completed is None else completed.estimated
-    return tuple(predictions(response, row, spec.confidence, estimated) for row in full), report, notes
+    told = tuple(predictions(response, row, spec.confidence, estimated) for row in full)
+    highest = {t: max((mixture[t] for mixture in told), key=lambda found: found.gain) for t in response.targets} if told else {}
+    return told, report, (*notes, *beyond_reach(highest, evidence))
 
 
 def weights_of(mixture: Mapping[str, float]) -> tuple[Floats, tuple[str, ...]]:

@@ -44,6 +44,11 @@ def wishes(full: TransferMatrix, spec: SelectionSpec) -> list[SelectionSpec]:
     ]
 
 
+_BEYOND = (
+    "no PGF can be above 1: gains add up what single sources do, and go too far where many of them help; regret shares that"
+)
+
+
 def judge(
     full: TransferMatrix,
     cheap: Sequence[Cheap],
@@ -78,6 +83,7 @@ def judge(
     if not told:
         raise failed[0]
     confidence, seed = asked[0].confidence, asked[0].seed
+    beyond = full.metric == "pgf" and any(choice.value > 1 for choice in told)
     alike = _Alike(full, confidence, apart=way == "dose")
     pairs = [(full, c.matrix) for c in cheap]
     others = [(c.rest, c.matrix) for c in cheap if c.rest is not None]
@@ -93,7 +99,7 @@ def judge(
         apart=_mean_rank(others, seed, confidence),
         choices=tuple(told),
         confidence=confidence,
-        notes=(*notes, *(str(error) for error in failed)),
+        notes=(*notes, *(str(error) for error in failed), *([_BEYOND] if beyond else ())),
     )
 
 
