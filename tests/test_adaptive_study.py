@@ -25,11 +25,6 @@ ASKED = ("--target", "Gamma", "--tolerance", "0", "--anyway")
 
 
 @pytest.fixture(scope="module")
-def tvt() -> Tvt:
-    return study_world.warm_tvt()
-
-
-@pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     found = study_world.build(tmp_path_factory.mktemp("world"))
     study_world.write_recipe(found.folder, seeds=[0, 1, 2], doses=[1, 0.5], training={"learning_rate": 0.03})

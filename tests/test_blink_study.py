@@ -14,18 +14,12 @@ pytest.importorskip("trl")
 pytest.importorskip("datasets")
 
 import blink_copy
-import study_world
 import tiny_models
 import yaml
 from blink_copy import NAME, SHAPES, TASKS
 from study_world import Tvt, adapters, chunks, done, leftovers
 
 BUDGET, QUESTIONS = 4, 4
-
-
-@pytest.fixture(scope="module")
-def tvt() -> Tvt:
-    return study_world.warm_tvt()
 
 
 @pytest.fixture(scope="module")

@@ -34,11 +34,6 @@ import ray
 
 
 @pytest.fixture(scope="module")
-def tvt() -> Tvt:
-    return study_world.warm_tvt()
-
-
-@pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Runs that are long enough to be killed in: thirty steps with a checkpoint each."""
     world = study_world.build(tmp_path_factory.mktemp("world"))

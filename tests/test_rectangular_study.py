@@ -35,11 +35,6 @@ EACH = 9
 
 
 @pytest.fixture(scope="module")
-def tvt() -> Tvt:
-    return study_world.warm_tvt()
-
-
-@pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two tasks of pictures to train on, one more to score on, and a copy of VSI-Bench; the model mostly says digits."""
     folder = tmp_path_factory.mktemp("world")

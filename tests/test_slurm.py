@@ -60,11 +60,6 @@ def tvt(cluster: SlurmCluster) -> Tvt:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return study_world.build(tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture(scope="module")
 def first(world: World, tvt: Tvt, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished study of the local executor: the base and two runs, three targets."""
     study = tmp_path_factory.mktemp("studies") / "first"

@@ -29,11 +29,6 @@ from tvt.study.tidy import KEPT_LOGS, tidy
 BATCHES = {"global_batch_size": 32, "per_device_train_batch_size": 2}
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return study_world.build(tmp_path_factory.mktemp("world"))
-
-
 def test_a_job_that_gets_nowhere_within_its_time_limit_is_given_up(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,16 +22,6 @@ from tvt.study.tidy import KEPT_LOGS, tidy
 
 
 @pytest.fixture(scope="module")
-def tvt() -> Tvt:
-    return study_world.warm_tvt()
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return study_world.build(tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture(scope="module")
 def first(world: World, tvt: Tvt, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished study: the base and two runs, three targets."""
     study = tmp_path_factory.mktemp("studies") / "first"

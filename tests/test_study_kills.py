@@ -27,11 +27,6 @@ LONGEST = 2.5
 
 
 @pytest.fixture(scope="module")
-def tvt() -> Tvt:
-    return study_world.warm_tvt()
-
-
-@pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Long enough runs to be killed in: seven steps with a checkpoint each."""
     world = study_world.build(tmp_path_factory.mktemp("world"))

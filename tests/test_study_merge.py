@@ -30,11 +30,6 @@ Edit = Callable[[Path, Path], object]
 
 
 @pytest.fixture(scope="module")
-def tvt() -> Tvt:
-    return study_world.warm_tvt()
-
-
-@pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Recipes of a study of two sources, and of each alone."""
     world = study_world.build(tmp_path_factory.mktemp("world"))

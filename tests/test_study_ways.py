@@ -23,11 +23,6 @@ QUESTIONS = 1751
 """Of the 13 tasks together."""
 
 
-@pytest.fixture(scope="module")
-def tvt() -> Tvt:
-    return study_world.warm_tvt()
-
-
 def plan(tvt: Tvt, recipe: Path, folder: Path, *options: str) -> dict[str, Any]:
     return dict(json.loads(done(tvt("study", "plan", recipe, "-o", folder, "--json", *options)).stdout))
 
