@@ -107,7 +107,9 @@ def serve(path: str, executable: str, *more: str) -> None:
                 os.read(waking, 4096)
                 _reap(clients)
             elif ready in clients:
-                told = ready.recv(16)
+                told = b""
+                with suppress(ConnectionResetError):  # it was killed before it read what it was told
+                    told = ready.recv(16)
                 for number in told:
                     os.kill(clients[ready], number)
                 if not told:  # it is gone: whoever killed it wants the fork to end
