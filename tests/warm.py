@@ -102,7 +102,8 @@ def serve(path: str, executable: str, *more: str) -> None:
         for ready in select.select([listening, waking, *clients], [], [])[0]:
             if ready is listening:
                 client = listening.accept()[0]
-                clients[client] = _fork(client, [listening, *clients])
+                with suppress(ValueError, ConnectionResetError):  # it was killed before it had said what it wants
+                    clients[client] = _fork(client, [listening, *clients])
             elif ready is waking:
                 os.read(waking, 4096)
                 _reap(clients)
