@@ -164,3 +164,10 @@ def test_a_model_is_told_without_the_folders_of_a_machine(tmp_path: Path) -> Non
     assert told_model(model_path("tvt/miniature")) == "tvt/miniature"
     assert told_model(str(tmp_path / "my-model")) == "my-model"
     assert told_model("Qwen/Qwen2.5-VL-3B-Instruct") == "Qwen/Qwen2.5-VL-3B-Instruct"
+
+
+def test_removed_fields_of_earlier_recipes_are_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(EXAMPLE.read_text().replace("\nruntime:", "\nruntime:\n  vision_cache: exact\n  vision_cache_gb: 5.0"))
+    assert "vision_cache_gb" in path.read_text()
+    assert load_recipe(path) == load_recipe(EXAMPLE)

@@ -179,4 +179,4 @@ def test_letters_are_looked_up_while_the_next_batches_are_prepared(loaded: Loade
                 scorer.letter_tokens(4)
     finally:
         sys.setswitchinterval(before)
-    assert len({future.result().inputs["input_ids"].shape for future in prepared}) == 1
+    assert len({future.result()["input_ids"].shape for future in prepared}) == 1

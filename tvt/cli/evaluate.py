@@ -26,7 +26,6 @@ Examples:
   tvt evaluate a b c --model base --questions Counting=c.jsonl --questions Depth=d.jsonl --json
   tvt evaluate a --model tvt/miniature --dtype float32 --tasks all --manifests miniature
   tvt evaluate a --model base --tasks BLINK --dataset BLINK-Benchmark/BLINK=BLINK --prompt letter
-  tvt evaluate a b c --model base --questions Depth=depth.jsonl --vision-cache rounding
 """
 
 
@@ -87,22 +86,6 @@ Examples:
     help="Of the model.",
 )
 @click.option("--4bit", "four_bit", is_flag=True, help="Load the base model in 4 bits (nf4), as for QLoRA.")
-@click.option(
-    "--vision-cache",
-    type=click.Choice(["off", "exact", "rounding"]),
-    default="off",
-    show_default=True,
-    help="Keep what the vision tower makes of each image: exact only where that changes no bit, rounding also where scores "
-    "differ by rounding.",
-)
-@click.option(
-    "--vision-cache-gb",
-    type=click.FloatRange(min=0, min_open=True),
-    default=20.0,
-    show_default=True,
-    metavar="GB",
-    help="Size limit of what is kept, of all models together.",
-)
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N questions of each task.")
 @click.option("--no-base", is_flag=True, help="Leave the base model out.")
 @click.option(
@@ -141,11 +124,9 @@ def command(
     if not questions:
         raise InputError("on what? name questions with --questions TASK=PATH, or --tasks with --manifests")
     from tvt.evaluate.evaluator import Evaluator
-    from tvt.model.vision.cache import VisionSettings
 
     model, settings = _settings(options)
-    vision = VisionSettings(mode=options["vision_cache"], gigabytes=options["vision_cache_gb"])
-    evaluator = Evaluator(model, settings, output, manner=extract, vision=vision, note=note)
+    evaluator = Evaluator(model, settings, output, manner=extract, note=note)
     with status_line("checking adapters, loading the model") as tell, progress_bar("scoring") as bar:
 
         def progress(done: int, total: int) -> None:

@@ -13,6 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 RESULTS: dict[str, Any] = {"effect": "results"}
 RUNTIME: dict[str, Any] = {"effect": "runtime"}
 
+REMOVED = ("vision_cache", "vision_cache_gb")
+"""Fields of ``runtime`` in version 0.1.0 that no longer do anything."""
+
 PROMPTS = ("dataset", "official", "letter")
 """The profiles by which questions are put, beside templates."""
 
@@ -143,15 +146,16 @@ class RuntimeConfig(_Part):
     report_to: tuple[str, ...] = runtime(())
     """Trackers, as transformers names them."""
     dataloader_num_workers: int = runtime(0, ge=0)
-    vision_cache: Literal["off", "exact", "rounding"] = runtime("off")
-    """Compute what the frozen vision tower makes of an image once and keep it. *exact*: only where that changes no bit;
-    *rounding*: also where results differ by rounding, as they do with another ``per_device_train_batch_size``."""
-    vision_cache_gb: FiniteFloat = runtime(20.0, gt=0)
-    """Size limit of what is kept."""
     executor: Literal["local", "slurm", "ray"] = runtime("local")
     """Who does a study's runs: this machine's device slots, Slurm, or a Ray cluster."""
     slurm: SlurmConfig = SlurmConfig()
     ray: RayConfig = RayConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_removed(cls, given: Any) -> Any:
+        """Recipes of version 0.1.0 and those in its study folders may hold removed fields; none of them changed results."""
+        return {name: value for name, value in given.items() if name not in REMOVED} if isinstance(given, dict) else given
 
 
 class Recipe(_Part):

@@ -19,12 +19,9 @@ from tvt.evaluate.prompts import read_profile
 from tvt.evaluate.results import CellResult, ItemResult, judge
 from tvt.evaluate.scorer import Outcome, Scorer
 from tvt.evaluate.store import AnswerStore, Row, plain
-from tvt.model.vision.cache import VisionCache, VisionSettings, open_cache
-from tvt.model.vision.probe import Setting
 
 FLUSH_SECONDS = 5.0
 FLUSH_ITEMS = 512
-_NO_CACHE = VisionSettings()
 
 Progress = Callable[[int, int], None]
 """Called with how many questions are done and how many there are, over all adapters and tasks."""
@@ -34,7 +31,7 @@ def _silent(done: int, total: int) -> None:
     pass
 
 
-def _unheard(text: str) -> None:
+def _no_note(text: str) -> None:
     pass
 
 
@@ -46,8 +43,7 @@ class Evaluator:
         settings: how to score.
         folder: where answers are kept; share it between evaluations, also of other models.
         manner: how a letter or a number is read from a generated answer; changing it asks nothing anew.
-        vision: whether features of images are kept; no answer depends on it.
-        note: told in a sentence what is worth knowing.
+        note: called with a sentence that is worth knowing, never twice with the same.
         flush_seconds: answers are on disk after so many seconds at the latest,
         flush_items: or after so many questions.
 
@@ -62,8 +58,7 @@ class Evaluator:
         folder: Path,
         *,
         manner: Manner = "careful",
-        vision: VisionSettings = _NO_CACHE,
-        note: Callable[[str], None] = _unheard,
+        note: Callable[[str], None] = _no_note,
         flush_seconds: float = FLUSH_SECONDS,
         flush_items: int = FLUSH_ITEMS,
     ) -> None:
@@ -72,8 +67,7 @@ class Evaluator:
         self.folder = folder
         self.manner = manner
         self._profile = read_profile(settings.prompt)
-        self._vision_settings, self._note = vision, _once(note)
-        self._vision: VisionCache | None = None
+        self._note = _once(note)
         self._flush_seconds, self._flush_items = flush_seconds, flush_items
         self._base: dict[str, Any] | None = None
         self._loaded: Loaded | None = None
@@ -112,9 +106,7 @@ class Evaluator:
         if self._loaded is not None and self._loaded.device.type == "cuda":
             import torch
 
-            if self._vision is not None:
-                self._vision.close()
-            self._loaded = self._scorer = self._vision = None
+            self._loaded = self._scorer = None
             torch.cuda.empty_cache()
 
     def _compose(self, questions: Mapping[str, Sequence[Question]]) -> None:
@@ -179,7 +171,7 @@ class Evaluator:
             return asked
         scorer, loaded = self._scorer_ready()
         batches = [([self._composed[t][0][k] for k in batch], [self._composed[t][1][k] for k in batch]) for t, batch in todo]
-        with attached(loaded, adapter) as model, self._writing(store) as write, self._features_kept(adapter):
+        with attached(loaded, adapter) as model, self._writing(store) as write:
             for (task, _), (questions, digests), outcomes in zip(todo, batches, scorer.score_all(model, batches), strict=True):
                 known.update(zip(digests, outcomes, strict=True))
                 write([(d, task, q.id, o) for d, q, o in zip(digests, questions, outcomes, strict=True)])
@@ -208,19 +200,6 @@ class Evaluator:
             if waiting:
                 store.append(waiting)
 
-    @contextmanager
-    def _features_kept(self, adapter: CheckedAdapter | None) -> Iterator[None]:
-        """Say so if an adapter does without the vision cache, and write what is new in the end."""
-        if self._vision is None:
-            yield
-            return
-        if adapter is not None and not self._vision.usable:
-            self._note(f"{adapter.name}: vision cache not used: the adapter has layers in the vision tower")
-        try:
-            yield
-        finally:
-            self._vision.flush()
-
     def _missing(self, known: Mapping[str, Outcome]) -> list[tuple[str, list[int]]]:
         """Batches of what must be asked, each question once, also where two tasks share it."""
         seen = set(known)
@@ -239,29 +218,20 @@ class Evaluator:
     def _scorer_ready(self) -> tuple[Scorer, Loaded]:
         if self._scorer is None or self._loaded is None:
             self._loaded = load_base(self.model)
-            self._vision = self._open_vision_cache(self._loaded)
-            self._scorer = Scorer(self._loaded, self.settings, self._profile, self._vision)
+            self._scorer = Scorer(self._loaded, self.settings, self._profile)
         return self._scorer, self._loaded
-
-    def _open_vision_cache(self, loaded: Loaded) -> VisionCache | None:
-        if self._vision_settings.mode == "off":
-            return None
-        import torch
-
-        setting = Setting(name="scoring", batch=self.settings.batch_size, enter=torch.inference_mode)
-        return open_cache(loaded.model, loaded.processor, self._vision_settings, setting, self._note)
 
 
 def _once(note: Callable[[str], None]) -> Callable[[str], None]:
-    """``note``, which is told nothing twice: a model may be loaded many times."""
-    told: set[str] = set()
+    """``note``, called with no sentence twice: a model may be loaded many times."""
+    said: set[str] = set()
 
-    def tell(text: str) -> None:
-        if text not in told:
-            told.add(text)
+    def once(text: str) -> None:
+        if text not in said:
+            said.add(text)
             note(text)
 
-    return tell
+    return once
 
 
 def _after(before: int, total: int, progress: Progress) -> Callable[[int], None]:

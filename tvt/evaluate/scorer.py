@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
@@ -15,9 +15,7 @@ from tvt.core.recipe import EvaluationConfig
 from tvt.errors import InputError, needs_train_extra
 from tvt.evaluate.loading import Loaded
 from tvt.evaluate.prompts import Profile, read_profile
-from tvt.model.vision.cache import VisionCache
-from tvt.model.vision.feed import Piece, take_pixels
-from tvt.model.vision.picture import decode, undecoded
+from tvt.model.picture import decode
 
 PREPARED_BYTES = 512 * 2**20
 """Prepared inputs kept for the next adapter: the same questions are asked of each."""
@@ -39,22 +37,6 @@ class Outcome:
     """The generated answer as it is. For mode *generate*, and for answers by a number."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Prepared:
-    """A batch on its way to the model."""
-
-    inputs: Any
-    """What the processor made of it."""
-    pieces: Sequence[Piece] = ()
-    """Its images, where a cache gives their features and ``inputs`` has no pixels."""
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the tensors."""
-        parts = [self.inputs, *(piece.inputs or {} for piece in self.pieces)]
-        return sum(tensor.nbytes for part in parts for tensor in part.values() if hasattr(tensor, "nbytes"))
-
-
 class Scorer:
     """Scores questions on one loaded base model, with whatever adapter it is given.
 
@@ -62,25 +44,21 @@ class Scorer:
         loaded: base model and processor.
         settings: mode and generation settings.
         profile: how questions are put; default: as the settings say.
-        vision: features of images, for as long as no adapter has layers in the vision tower.
 
     Raises:
         InputError: the settings' prompt cannot be used.
     """
 
-    def __init__(
-        self, loaded: Loaded, settings: EvaluationConfig, profile: Profile | None = None, vision: VisionCache | None = None
-    ) -> None:
+    def __init__(self, loaded: Loaded, settings: EvaluationConfig, profile: Profile | None = None) -> None:
         self.processor = loaded.processor
         self.device = loaded.device
         self.settings = settings
         self._profile = profile or read_profile(settings.prompt)
-        self._vision = vision
         self.tokenizer = loaded.processor.tokenizer
         self._base = loaded.model
         self._keeps_logits = "logits_to_keep" in inspect.signature(loaded.model.forward).parameters
         self._letters: dict[int, list[list[int]]] = {}
-        self._prepared: OrderedDict[tuple[str, ...], tuple[Prepared, int]] = OrderedDict()
+        self._prepared: OrderedDict[tuple[str, ...], Any] = OrderedDict()
         self._prepared_bytes = 0
         self._preparing = Lock()  # a tokenizer serves one thread at a time
 
@@ -92,7 +70,7 @@ class Scorer:
             batches: questions with equally many images, all or none of them answered by a number, and their digests.
         """
         with ThreadPoolExecutor(1) as pool:
-            waiting: deque[Future[Prepared]] = deque()
+            waiting: deque[Future[Any]] = deque()
             for place, (questions, _) in enumerate(batches):
                 for ahead in batches[place + len(waiting) : place + 1 + PREPARED_AHEAD]:
                     waiting.append(pool.submit(self._inputs, *ahead))
@@ -102,7 +80,7 @@ class Scorer:
         """Score questions with equally many images in one pass."""
         return self._answer(model, self._inputs(questions, ()), questions)
 
-    def _answer(self, model: Any, prepared: Prepared, questions: Sequence[Question]) -> list[Outcome]:
+    def _answer(self, model: Any, prepared: Any, questions: Sequence[Question]) -> list[Outcome]:
         """One pass, or two smaller ones where memory does not suffice."""
         with needs_train_extra():
             import torch
@@ -110,7 +88,7 @@ class Scorer:
         act = self._options if letters else self._generate
         try:
             with torch.inference_mode():
-                return act(model, self._on_device(prepared), questions)
+                return act(model, prepared.to(self.device), questions)
         except torch.OutOfMemoryError as error:
             if len(questions) == 1:
                 line = f"{questions[0].task}, question {questions[0].id}: does not fit into the GPU's memory even alone"
@@ -154,13 +132,6 @@ class Scorer:
         answers = self.tokenizer.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
         return [Outcome(raw=answer) for answer in answers]
 
-    def _on_device(self, prepared: Prepared) -> Any:
-        """What the model takes, with features in place of pixels where a cache has them."""
-        inputs = prepared.inputs.to(self.device)
-        if self._vision is not None and prepared.pieces:
-            inputs["mm_encoder_outputs"] = self._vision.encoder_outputs(prepared.pieces)
-        return inputs
-
     def _positions(self, inputs: Any) -> dict[str, Any]:
         """Positions counted from each prompt's first token, as generation counts them, whatever the padding.
 
@@ -195,46 +166,30 @@ class Scorer:
         ids = self.tokenizer.encode(text, add_special_tokens=False)
         return ids[0] if len(ids) == 1 and ids[0] != self.tokenizer.unk_token_id else None
 
-    def _inputs(self, questions: Sequence[Question], keys: Sequence[str]) -> Prepared:
+    def _inputs(self, questions: Sequence[Question], keys: Sequence[str]) -> Any:
         """Prepared inputs, from an earlier adapter's turn where they are still there."""
         with self._preparing:
-            vision = self._vision
-            if vision is None or not vision.usable:
-                return self._known(tuple(keys), lambda: Prepared(inputs=self.prepare(questions)))
-            return self._known(("vision", *keys) if keys else (), lambda: self._without_pixels(questions, vision))
+            return self._known(tuple(keys), questions) if keys else self.prepare(questions)
 
-    def _known(self, key: tuple[str, ...], make: Callable[[], Prepared]) -> Prepared:
-        if key and key in self._prepared:
+    def _known(self, key: tuple[str, ...], questions: Sequence[Question]) -> Any:
+        if key in self._prepared:
             self._prepared.move_to_end(key)
-            found, _ = self._prepared[key]
-            return Prepared(inputs=found.inputs.copy(), pieces=found.pieces)
-        made = make()
-        if key:
-            size = made.nbytes  # as it is now: pieces get lighter
-            self._prepared[key] = Prepared(inputs=made.inputs.copy(), pieces=made.pieces), size
-            self._prepared_bytes += size
-            while self._prepared_bytes > PREPARED_BYTES:
-                self._prepared_bytes -= self._prepared.popitem(last=False)[1][1]
+            return self._prepared[key].copy()
+        made = self.prepare(questions)
+        self._prepared[key] = made.copy()
+        self._prepared_bytes += _nbytes(made)
+        while self._prepared_bytes > PREPARED_BYTES:
+            self._prepared_bytes -= _nbytes(self._prepared.popitem(last=False)[1])
         return made
 
-    def _without_pixels(self, questions: Sequence[Question], vision: VisionCache) -> Prepared:
-        """Inputs with the images beside them, if the cache can give their features; else as ever."""
-        with vision.feed.standing_in(self.processor) as stand_in:
-            inputs = self.prepare(questions, decoded=False)
-        if stand_in.pieces:
-            take_pixels(inputs)
-        return Prepared(inputs=inputs, pieces=stand_in.pieces or ())
-
-    def prepare(self, questions: Sequence[Question], *, decoded: bool = True) -> Any:
+    def prepare(self, questions: Sequence[Question]) -> Any:
         """Left-padded model inputs on the CPU: what the profile makes of each question, then the start of the answer.
 
         Args:
             questions: with equally many images.
-            decoded: whether images are decoded, rather than left to the image processor as they are.
         """
         told = [self._told(question) for question in questions]
-        show = _decode if decoded else _undecoded
-        pictures = [[show(question, place) for place in range(len(question.images))] for question in questions]
+        pictures = [[_decode(question, place) for place in range(len(question.images))] for question in questions]
         bos = self.tokenizer.bos_token
         return self.processor(
             text=told,
@@ -262,5 +217,6 @@ def _decode(question: Question, place: int) -> Any:
         raise InputError(f"{line}: {error}; replace the file") from error
 
 
-def _undecoded(question: Question, place: int) -> Any:
-    return undecoded(question.images[place], lambda: _decode(question, place))
+def _nbytes(inputs: Any) -> int:
+    """Bytes of the tensors."""
+    return sum(tensor.nbytes for tensor in inputs.values() if hasattr(tensor, "nbytes"))

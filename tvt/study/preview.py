@@ -27,7 +27,6 @@ from tvt.evaluate.evaluator import Evaluator
 from tvt.evaluate.merging import merge_adapters
 from tvt.evaluate.results import CellResult
 from tvt.io.lock import attempted
-from tvt.model.vision.cache import VisionSettings
 from tvt.selection.prepare import Prepared
 from tvt.study import mishaps
 from tvt.study.agreement import agreements, judged, predicted_gains, wished_targets
@@ -148,8 +147,7 @@ class _Merges:
         if unknown:
             raise InputError(*(f"target {t} is none of the study {self.store.folder}; it cannot be previewed" for t in unknown))
         recipe = self.study.recipe
-        vision = VisionSettings.of(recipe.runtime)
-        self._evaluator = Evaluator(recipe.model, recipe.evaluation, self.store.answers, vision=vision)
+        self._evaluator = Evaluator(recipe.model, recipe.evaluation, self.store.answers)
         self._questions = {t: tuple(read(locate(self.study.targets[t], "evaluation"), t)) for t in targets}
         self._count = sum(len(asked[: recipe.evaluation.questions]) for asked in self._questions.values())
 

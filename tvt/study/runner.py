@@ -21,7 +21,6 @@ from tvt.evaluate.evaluator import Evaluator
 from tvt.evaluate.results import CellResult
 from tvt.io.adapter_file import verify_adapter
 from tvt.io.lock import exclusively
-from tvt.model.vision.cache import VisionSettings
 from tvt.study import mishaps
 from tvt.study.jobs import Job, Task, Where
 from tvt.study.store import Cell, Finished, Store
@@ -51,8 +50,7 @@ class Runner:
     def __post_init__(self) -> None:
         self.store = Store(self.job.folder)
         recipe = self.job.recipe
-        vision = VisionSettings.of(recipe.runtime)
-        self._evaluator = Evaluator(recipe.model, recipe.evaluation, self.store.answers, vision=vision, note=self.note)
+        self._evaluator = Evaluator(recipe.model, recipe.evaluation, self.store.answers, note=self.note)
         self._questions: dict[Where, tuple[Question, ...]] = {}
 
     def do(self, task: Task, tell: Tell) -> Verdict:

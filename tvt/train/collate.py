@@ -11,10 +11,6 @@ from typing import Any
 
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
-from tvt.model.vision.feed import Feed, take_pixels
-
-PIECES = "vision_pieces"
-"""Where a batch has its images in place of their pixels, if there is a cache."""
 IGNORED = -100
 
 
@@ -28,27 +24,14 @@ class Collator:
 
     def __init__(self, processor: Any, *, picture_always: bool) -> None:
         self._collate = DataCollatorForVisionLanguageModeling(processor=processor, max_length=None, completion_only_loss=True)
-        self._processor, self._picture_always = processor, picture_always
-        self.vision: Feed | None = None
+        self._picture_always = picture_always
 
     def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
         counted = len(examples)
         if not examples or (self._picture_always and not any(example["images"] for example in examples)):
             examples = [*examples, unscored_example(picture=self._picture_always)]
-        batch = self._collated(examples)
+        batch: dict[str, Any] = self._collate(examples)
         batch["labels"][counted:] = IGNORED
-        return batch
-
-    def _collated(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-        batch: dict[str, Any]
-        if self.vision is None:
-            batch = self._collate(examples)
-            return batch
-        with self.vision.standing_in(self._processor) as stand_in:
-            batch = self._collate(examples)
-        if stand_in.pieces:
-            take_pixels(batch)
-            batch[PIECES] = stand_in.pieces
         return batch
 
 

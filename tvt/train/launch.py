@@ -90,8 +90,8 @@ def train(
             return done
         job = _resumed(job, resume, machines, note)
         if recipe.runtime.num_processes == 1 and machines.count == 1 and not recipe.runtime.deepspeed:
-            return _run_here(job, progress, note)
-        _run_processes(job, machines, progress, note)
+            return _run_here(job, progress)
+        _run_processes(job, machines, progress)
         if machines.rank and not (job.output / RECORD).is_file():
             raise InputError(
                 f"{output}: machine 0 wrote its adapter elsewhere; name a folder on a disk that all machines share"
@@ -170,12 +170,12 @@ def _resumed(job: Job, resume: bool, machines: Machines, note: Note) -> Job:
     return Job(**{**vars(job), "resume_from": found.checkpoint})
 
 
-def _run_here(job: Job, progress: Tell, note: Note) -> TrainingRecord:
+def _run_here(job: Job, progress: Tell) -> TrainingRecord:
     try:
         from tvt.train.run import run
     except ImportError as error:
         raise MissingPackageError(f"training needs more packages ({error}): pip install 'tvt[train]'") from error
-    record = run(job, progress, note)
+    record = run(job, progress)
     if record is None:  # only the first process gets here
         raise TrainingError(f"{job.output}: this process was started as one of several; use tvt train --num-processes")
     return record
@@ -205,7 +205,7 @@ def _meeting(job: Job) -> str:
     return digest.of_value([job.identity, layout(job.recipe), checkpoint])[:16]
 
 
-def _run_processes(job: Job, machines: Machines, progress: Tell, note: Note) -> None:
+def _run_processes(job: Job, machines: Machines, progress: Tell) -> None:
     """Start the processes and follow them; what libraries print goes to a log."""
     job_file = job.output / f".job-{machines.rank}.json"
     atomic.write_text(job_file, job.dump())
@@ -226,7 +226,7 @@ def _run_processes(job: Job, machines: Machines, progress: Tell, note: Note) -> 
         preexec_fn=_die_with_parent,  # noqa: PLW1509 - no threads hold locks that the few instructions before exec need
     )
     try:
-        heard = _follow(process, log, progress, note)
+        heard = _follow(process, log, progress)
         code = process.wait()
     except BaseException:
         process.send_signal(signal.SIGTERM)
@@ -269,7 +269,7 @@ class _Heard:
     """Whether any process began, which it does when all machines have met."""
 
 
-def _follow(process: subprocess.Popen[str], log: Path, progress: Tell, note: Note = silent) -> _Heard:
+def _follow(process: subprocess.Popen[str], log: Path, progress: Tell) -> _Heard:
     """Read until the processes are done."""
     heard = _Heard()
     assert process.stdout is not None  # noqa: S101 - it was asked for
@@ -283,8 +283,6 @@ def _follow(process: subprocess.Popen[str], log: Path, progress: Tell, note: Not
                 kind, what = json.JSONDecoder().raw_decode(message)[0]
                 if kind == "progress":
                     progress(Progress(**what))
-                elif kind == "note":
-                    note(what)
                 elif kind == "started":
                     heard.started = True
                 else:

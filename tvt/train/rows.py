@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tvt.errors import InputError
 from tvt.io import digest
-from tvt.model.vision.picture import decode, undecoded
+from tvt.model.picture import decode
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -98,8 +98,6 @@ class Examples:
 
     def __init__(self, rows: Dataset, folder: Path) -> None:
         self._rows, self._folder = rows, folder
-        self.undecoded = False
-        """Whether images are left encoded, for whoever may not need their pixels."""
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -115,6 +113,8 @@ class Examples:
         return {"images": images, "prompt": list(row["prompt"]), "completion": list(row["completion"])}
 
     def _image(self, image: dict[str, Any], row: dict[str, Any], index: int, place: int) -> Any:
+        from PIL import Image
+
         where = f"{_name(row, index)}: image {place}"
         content = image["bytes"]
         if content is None:
@@ -122,11 +122,6 @@ class Examples:
                 content = Path(image["path"]).read_bytes()
             except (OSError, TypeError) as error:
                 raise self._unreadable(where, error) from error
-        return undecoded(content, lambda: self._decoded(content, where)) if self.undecoded else self._decoded(content, where)
-
-    def _decoded(self, content: bytes, where: str) -> Any:
-        from PIL import Image
-
         try:
             return decode(content)
         except (OSError, TypeError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

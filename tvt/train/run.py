@@ -26,19 +26,17 @@ from tvt.train.order import Order
 from tvt.train.record import ADAPTER, CHECKPOINTS, Job, Progress, TrainingRecord, save_training_record, silent
 from tvt.train.rows import Examples, check_rows, load_rows
 from tvt.train.trainer import CheckpointGuard, GradientGuard, GuardedTrainer, adapter_shapes
-from tvt.train.vision import VisionCaching
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "deepspeed")
 _ROWS = ".rows"
 
 
-def run(job: Job, progress: Callable[[Progress], None], note: Callable[[str], None] = silent) -> TrainingRecord | None:
+def run(job: Job, progress: Callable[[Progress], None]) -> TrainingRecord | None:
     """Train, in this one process of the run; the first process writes and returns the record.
 
     Args:
         job: the run.
         progress: told at every logging step, in the first process.
-        note: told in a sentence what is worth knowing, in the first process.
 
     Raises:
         InputError: model or rows cannot be used.
@@ -62,12 +60,7 @@ def run(job: Job, progress: Callable[[Progress], None], note: Callable[[str], No
     trainer.add_callback(meter)
     if trainer.is_world_process_zero():
         remember_run(job)
-    caching = VisionCaching(recipe, trainer, note if trainer.is_world_process_zero() else silent)
-    trainer.add_callback(caching)
-    try:
-        trainer.train(resume_from_checkpoint=str(job.resume_from) if job.resume_from else None)
-    finally:
-        caching.close()
+    trainer.train(resume_from_checkpoint=str(job.resume_from) if job.resume_from else None)
     adapter = _save(trainer, job)
     if adapter is None:
         return None

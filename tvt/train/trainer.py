@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Sampler
@@ -14,13 +14,10 @@ from trl import SFTTrainer
 from tvt.errors import InputError, TrainingError
 from tvt.io.adapter_file import WEIGHTS, check_weights
 from tvt.train.checkpoints import write_checkpoint_record
-from tvt.train.collate import PIECES, Collator
+from tvt.train.collate import Collator
 from tvt.train.order import Order
 from tvt.train.record import Job
 from tvt.train.rows import Examples
-
-if TYPE_CHECKING:
-    from tvt.model.vision.cache import VisionCache
 
 ADVICE = "lower training.learning_rate or training.max_grad_norm, or train in bfloat16 or float32"
 
@@ -43,7 +40,6 @@ class GuardedTrainer(SFTTrainer):  # type: ignore[misc]
 
     def __init__(self, *, examples: Examples, order: Order, collator: Collator, **options: Any) -> None:
         self._examples, self._order = examples, order
-        self._vision: VisionCache | None = None
         super().__init__(data_collator=collator, **options)
         # TRL's loss counts the tokens of the whole global batch if it is told their number, which transformers does only for
         # models that say so. Without, every forward pass would weigh the same, however few answers it has.
@@ -58,18 +54,6 @@ class GuardedTrainer(SFTTrainer):  # type: ignore[misc]
             num_workers=self.args.dataloader_num_workers,
             pin_memory=self.args.dataloader_pin_memory,
         )
-
-    def use_vision_cache(self, cache: VisionCache) -> None:
-        """Take features from a cache, before the first batch is made."""
-        self._vision, self.data_collator.vision = cache, cache.feed
-        self._examples.undecoded = True
-
-    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        pieces = inputs.pop(PIECES, None)
-        prepared: dict[str, Any] = super()._prepare_inputs(inputs)
-        if self._vision is not None and pieces is not None:
-            prepared["mm_encoder_outputs"] = self._vision.encoder_outputs(pieces)
-        return prepared
 
     def compute_loss(self, *args: Any, **options: Any) -> Any:
         """TRL's loss, if it is finite."""

@@ -31,7 +31,7 @@ def main(path: Path) -> None:
     try:
         from tvt.train.run import run
 
-        run(job, tell_progress, tell_note)
+        run(job, tell_progress)
     except TvtError as error:
         kind = next((name for name, known in ERRORS.items() if isinstance(error, known)), TrainingError.__name__)
         tell("error", [kind, str(error)])
@@ -42,11 +42,6 @@ def main(path: Path) -> None:
 def tell_progress(progress: Progress) -> None:
     """One line of progress to the parent."""
     tell("progress", asdict(progress))
-
-
-def tell_note(text: str) -> None:
-    """One sentence to the parent."""
-    tell("note", text)
 
 
 def leave() -> None:

@@ -1,1 +1,0 @@
-"""What a frozen vision tower makes of an image, computed once and kept on disk for every run and evaluation."""
