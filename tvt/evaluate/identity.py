@@ -15,8 +15,12 @@ from tvt.evaluate.prompts import Profile
 from tvt.io import atomic, digest
 from tvt.io.adapter_file import CONFIG, RECORD, WEIGHTS, check_weights, verify_adapter
 
-SCORER_VERSION = 1
-"""Raise it whenever the same model could get other scores for the same question; all earlier results are then misses."""
+SCORER_VERSION = 2
+"""Raise it whenever the same model could get other scores for the same question; all earlier results are then misses.
+
+2: the base is proved unchanged after every adapter, the scored prompt is the trained one, letters are scored in every
+spelling, and pictures with an alpha channel or more than 8 bits are shown as they look.
+"""
 
 _MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
 _REMEMBERED_BYTES = 50 * 2**20

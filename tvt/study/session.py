@@ -10,6 +10,8 @@ from typing import Any
 from tvt.core.recipe import Recipe, identity
 from tvt.core.run import Part, Run
 from tvt.errors import InputError
+from tvt.evaluate.identity import SCORER_VERSION
+from tvt.evaluate.store import AnswerStore
 from tvt.io import atomic, strict_yaml
 from tvt.io.lock import exclusively
 from tvt.io.recipe_file import load_recipe
@@ -19,10 +21,11 @@ from tvt.study.executors import Start
 from tvt.study.executors.interface import Event
 from tvt.study.jobs import Task, Where, make_job, make_task
 from tvt.study.plan import BASE_RUN, Study, load_study_plan
-from tvt.study.store import Status, Store
+from tvt.study.store import Cells, Status, Store
 from tvt.study.tidy import tidy
 from tvt.study.views import write_views
 from tvt.train.base import base_digest
+from tvt.train.record import ORDER_VERSION
 
 RECIPE = "recipe.yaml"
 
@@ -156,6 +159,7 @@ def changes(session: Session) -> Changes:
         return Changes(remade=(), rescored=())
     before, now = _results(load_recipe(path)), _results(study.recipe)
     known = [spec["identity"] for spec in store.known().values()]
+    base_cells = store.finished(study.run_id(BASE_RUN)).cells
     models = {identity.get("model", identity.get("base"))["model_name_or_path"] for identity in known}
     earlier = base_digest(str(before["model.model_name_or_path"]))
     if study.base is not None and (
@@ -170,14 +174,31 @@ def changes(session: Session) -> Changes:
         remade.append(f"{study.recipe.model.model_name_or_path}: another model than before")
     sources = {source for source, _ in rows}
     remade += [f"the training rows of {s}" for s, d in study.training.items() if s in sources and (s, d) not in rows]
+    remade += _newer(
+        "the way rows are trained on", {identity["order"] for identity in known if "order" in identity}, ORDER_VERSION
+    )
     rescored = [line for name, line in told.items() if name.startswith("evaluation.")]
-    cells = store.finished(study.run_id(BASE_RUN)).cells
-    others = [t for (t, p), k in study.questions.items() if (t, p) in cells and cells[t, p].key != k]
-    if cells and not others:  # e.g. a template that lies elsewhere now
+    others = [t for (t, p), k in study.questions.items() if (t, p) in base_cells and base_cells[t, p].key != k]
+    scorer = _newer("the way answers are scored", _scorers(store, base_cells), SCORER_VERSION)
+    if base_cells and not others:  # e.g. a template that lies elsewhere now
         rescored = []
+    elif scorer:
+        rescored += scorer
     elif not fields:
         rescored = [f"the questions of {target}" for target in others]
     return Changes(remade=tuple(remade), rescored=tuple(rescored))
+
+
+def _newer(what: str, versions: set[int], now: int) -> list[str]:
+    """A line where all results of a folder are of other versions of tvt's own code than today's."""
+    return [f"{what}: version {max(versions)} before, {now} now"] if versions and now not in versions else []
+
+
+def _scorers(store: Store, cells: Cells) -> set[int]:
+    """The versions of the scorer that the answers behind some cells are of."""
+    return {
+        AnswerStore.reopen(store.answers / folder).identity["scorer"] for folder in {cell.answers for cell in cells.values()}
+    }
 
 
 def _results(recipe: Recipe) -> dict[str, Any]:

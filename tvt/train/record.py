@@ -14,8 +14,12 @@ from tvt.io import atomic, digest
 
 ADAPTER, CHECKPOINTS, RECORD, RUN, LOG = "adapter", "checkpoints", "training.json", "run.json", "train.log"
 SCHEMA = 1
-ORDER_VERSION = 1
-"""Of the order of rows and the way the loss is taken; raised when the same job would give another adapter."""
+ORDER_VERSION = 2
+"""Of the order of rows, of what becomes of a row, and of the way the loss is taken; raised when the same job would give another
+adapter.
+
+2: the trained text begins with the scored prompt, and pictures with alpha or more than 8 bits are shown as they look.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
