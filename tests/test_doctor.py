@@ -19,8 +19,8 @@ from test_cli import tvt
 from tvt.core.health import Check
 from tvt.study.doctor import devices, executors, machine, packages
 from tvt.study.doctor.examine import guarded
-from tvt.study.doctor.probing import Probe
 from tvt.study.doctor.recipes import Asked, cached
+from tvt.train.probing import Probe
 
 ROOT = Path(__file__).resolve().parents[1]
 Torch = dict[str, Any]

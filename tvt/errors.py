@@ -59,6 +59,19 @@ class ProcessDiedError(TrainingError):
     """A training process was killed from outside; what it had saved stays, and it can be started again."""
 
 
+class ProcessFailedError(TrainingError):
+    """A training process of several ended with an exception of its own, which would come again.
+
+    Args:
+        text: the line for a person.
+        cause: the exception's own line, by which two failures are recognised as the same.
+    """
+
+    def __init__(self, text: str, cause: str) -> None:
+        super().__init__(text)
+        self.cause = cause
+
+
 def suggest(name: str, known: Sequence[str]) -> str:
     """Return `` (did you mean 'X'?)`` for the known name nearest to ``name``, or an empty string."""
     lowered = {candidate.lower(): candidate for candidate in known}

@@ -9,7 +9,7 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Any
 
-from tvt.errors import InputError, MissingPackageError, ProcessDiedError, TvtError
+from tvt.errors import InputError, MissingPackageError, ProcessDiedError, ProcessFailedError, TvtError
 from tvt.study.jobs import Task
 
 if TYPE_CHECKING:
@@ -46,6 +46,9 @@ def attempt(runner: Runner, task: Task, tell: Teller) -> None:
     except ProcessDiedError as error:
         print(error, file=sys.stderr, flush=True)
         tell("died", run=task.run_id, how="its training processes were killed")
+    except ProcessFailedError as error:
+        print(error, file=sys.stderr, flush=True)
+        tell("failed", run=task.run_id, cause=error.cause)
     except (InputError, MissingPackageError) as error:
         tell("error", run=task.run_id, type=type(error).__name__, lines=str(error).splitlines())
     except Exception:

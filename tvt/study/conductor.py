@@ -56,6 +56,8 @@ class Conductor:
         """What was over and at work when ``more`` last had nothing: it is asked again when that changes."""
         self._deaths: Counter[Point] = Counter()
         self._stillborn = 0
+        self._causes: dict[str, str] = {}
+        """The run that each exception of a training process made fail."""
 
     def run(self) -> None:
         """Return when nothing is left to do.
@@ -131,6 +133,19 @@ class Conductor:
         else:
             self._stillborn = 0
             self._end(going.task, going.slot)
+            self._check_cause(going.task, event.get("cause"))
+
+    def _check_cause(self, task: Task, cause: str | None) -> None:
+        """Stop where the same exception ends a second run: it would end all the others."""
+        if cause is None:
+            return
+        first = self._causes.setdefault(cause, task.run.name)
+        if first != task.run.name:
+            log = self._executor.log(task.run_id)
+            raise InputError(
+                f"{first} and {task.run.name} failed alike: {cause}; the other runs would too; {log} says more; mend the "
+                "cause, then run again with --retry-failed"
+            )
 
     def _end(self, task: Task, slot: int) -> None:
         """A run is over."""

@@ -26,9 +26,9 @@ from tvt.errors import InputError
 from tvt.evaluate.evaluator import Evaluator
 from tvt.evaluate.merging import merge_adapters
 from tvt.evaluate.results import CellResult
+from tvt.io import resource_errors
 from tvt.io.lock import attempted
 from tvt.selection.prepare import Prepared
-from tvt.study import mishaps
 from tvt.study.agreement import agreements, judged, predicted_gains, wished_targets
 from tvt.study.plan import Study
 from tvt.study.session import Session
@@ -158,7 +158,7 @@ class _Merges:
         base, asked = cells, sum(cell.asked for cell in cells.values())
         scores: list[Score] = []
         seeds: dict[str, list[int]] = {}
-        with mishaps.told(self.store.folder, "the preview"), _room(self.store.folder) as room:
+        with resource_errors.reported(self.store.folder, "the preview"), _room(self.store.folder) as room:
             for place, (candidate, seed, adapters) in enumerate(todo, 1):
                 merged = merge_adapters(self.study.recipe.model, adapters, room / "merged")
                 cells = self._ask(merged, place * self._count, total, progress)

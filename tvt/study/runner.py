@@ -16,12 +16,12 @@ from tvt.core.run import set_name
 from tvt.data.mixing.dataset import write_mix
 from tvt.data.mixing.plan import plan_mix
 from tvt.data.task_questions import as_file, read
-from tvt.errors import InputError, ProcessDiedError, TrainingError
+from tvt.errors import InputError, ProcessDiedError, ProcessFailedError, TrainingError
 from tvt.evaluate.evaluator import Evaluator
 from tvt.evaluate.results import CellResult
+from tvt.io import resource_errors
 from tvt.io.adapter_file import verify_adapter
 from tvt.io.lock import exclusively
-from tvt.study import mishaps
 from tvt.study.jobs import Job, Task, Where
 from tvt.study.store import Cell, Finished, Store
 from tvt.study.tidy import clear
@@ -61,6 +61,7 @@ class Runner:
 
         Raises:
             InputError: something that would stop every run: the disk is full, memory is too small, files are gone.
+            ProcessFailedError: the run failed, which is recorded, by an exception that may come again in other runs.
         """
         tell(*self.stands(task))  # before anything that may take the process down
         with self.store.turn(task.run_id, task.keys) as turn:
@@ -68,7 +69,7 @@ class Runner:
                 return "held" if turn == "held" else "nothing"
             clear(self.store.run_folder(task.run_id))
             try:
-                with mishaps.told(self.job.folder, task.run.name):
+                with resource_errors.reported(self.job.folder, task.run.name):
                     self.store.begin(task.run_id, task.run, task.identity)
                     adapter = None if task.run.is_base else self._adapter(task, tell)
                     self._score(task, adapter, tell)
@@ -77,6 +78,8 @@ class Runner:
             except TrainingError as error:
                 self._discard(task)
                 self.store.fail(task.run_id, str(error).splitlines()[0])
+                if isinstance(error, ProcessFailedError):
+                    raise
                 return "failed"
             self.store.forgive(task.run_id)  # another process may have given it up meanwhile
         return "done"

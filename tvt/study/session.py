@@ -12,10 +12,9 @@ from tvt.core.run import Part, Run
 from tvt.errors import InputError
 from tvt.evaluate.identity import SCORER_VERSION
 from tvt.evaluate.store import AnswerStore
-from tvt.io import atomic, strict_yaml
+from tvt.io import atomic, resource_errors, strict_yaml
 from tvt.io.lock import exclusively
 from tvt.io.recipe_file import load_recipe
-from tvt.study import mishaps
 from tvt.study.conductor import Conductor, More
 from tvt.study.executors import Start
 from tvt.study.executors.interface import Event
@@ -77,7 +76,7 @@ class Session:
         Raises:
             InputError: something that would stop every run; what is done is kept.
         """
-        with mishaps.told(self.store.folder, self.study.recipe.name):
+        with resource_errors.reported(self.store.folder, self.study.recipe.name):
             with exclusively(self.store.folder / ".views"):
                 save_recipe(self.study.recipe, self.store.folder)
             if retry:

@@ -15,16 +15,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tvt.core.recipe import Recipe
-from tvt.errors import InputError, MissingPackageError, ProcessDiedError, TrainingError
-from tvt.io import atomic, digest
+from tvt.errors import InputError, MissingPackageError, ProcessDiedError, ProcessFailedError, TrainingError
+from tvt.io import atomic, digest, resource_errors
 from tvt.io.adapter_file import verify_adapter
 from tvt.io.lock import attempted
 from tvt.train.base import base_digest
 from tvt.train.checkpoints import check_same_run, has_checkpoints, layout, newest_checkpoint, remove_broken
+from tvt.train.deepspeed_file import deepspeed_faults
+from tvt.train.devices import gpus_lacking, visible_gpus
 from tvt.train.meeting import WAIT_SECONDS, address_faults
 from tvt.train.record import ADAPTER, LOG, RECORD, Job, Progress, TrainingRecord, load_training_record, silent
 from tvt.train.rows import check_rows, dataset_digest
-from tvt.train.worker import ERRORS, MARK
+from tvt.train.worker import ERRORS, EXCEPTION, MARK
 
 Tell = Callable[[Progress], None]
 Note = Callable[[str], None]
@@ -89,9 +91,10 @@ def train(
             note(f"{output}: this very run is done; nothing trained")
             return done
         job = _resumed(job, resume, machines, note)
-        if recipe.runtime.num_processes == 1 and machines.count == 1 and not recipe.runtime.deepspeed:
-            return _run_here(job, progress)
-        _run_processes(job, machines, progress)
+        with resource_errors.reported(output, str(output)):
+            if recipe.runtime.num_processes == 1 and machines.count == 1 and not recipe.runtime.deepspeed:
+                return _run_here(job, progress)
+            _run_processes(job, machines, progress)
         if machines.rank and not (job.output / RECORD).is_file():
             raise InputError(
                 f"{output}: machine 0 wrote its adapter elsewhere; name a folder on a disk that all machines share"
@@ -100,17 +103,13 @@ def train(
 
 
 def _check_request(recipe: Recipe, machines: Machines) -> None:
-    faults = []
-    config = recipe.runtime.deepspeed
-    if config is not None:
-        try:
-            json.loads(Path(config).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            faults.append(f"{config}: no DeepSpeed configuration ({error}); take one of recipes/deepspeed")
+    faults = deepspeed_faults(recipe)
     if recipe.runtime.num_processes % machines.count:
         faults.append(
             f"{recipe.runtime.num_processes} processes cannot be shared evenly by {machines.count} machines; change one of them"
         )
+    elif (gpus := len(visible_gpus())) and recipe.runtime.num_processes // machines.count > gpus:
+        faults.append(gpus_lacking(recipe.runtime.num_processes, machines.count, gpus))
     if not 0 <= machines.rank < machines.count:
         faults.append(f"--machine-rank {machines.rank}: not below --num-machines {machines.count}")
     if machines.count > 1 and machines.main_ip is not None and machines.main_port is not None:
@@ -238,16 +237,34 @@ def _run_processes(job: Job, machines: Machines, progress: Tell) -> None:
         raise
     finally:
         job_file.unlink(missing_ok=True)
-    if heard.errors:
-        kind, text = heard.errors[0]
-        raise ERRORS[kind](*text.splitlines()) if kind == "InputError" else ERRORS[kind](text)
+    _raise_reported(heard.errors, log)
     if code and machines.count > 1 and not machines.launcher and not heard.started:
         raise InputError(_alone(machines, log))
+    if code and not heard.started:
+        line = _last_line(log)
+        raise ProcessFailedError(f"the training processes could not be started: {line}; {log} says more", line)
     if code:
         where = " here or on another machine" if machines.count > 1 else ""
         raise ProcessDiedError(
             f"a training process died{where} (exit code {code}); the last lines of {log} say why; go on with --resume"
         )
+
+
+def _raise_reported(errors: list[tuple[str, str]], log: Path) -> None:
+    """Raise what the processes reported; those that only lost another one know no reason."""
+    for kind, text in errors:
+        if kind == "InputError":
+            raise InputError(*text.splitlines())
+        if kind in ERRORS:
+            raise ERRORS[kind](text)
+    for kind, text in errors:
+        if kind == EXCEPTION:
+            raise ProcessFailedError(f"a training process failed: {text}; its traceback is in {log}", text)
+
+
+def _last_line(log: Path) -> str:
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    return lines[-1] if lines else "nothing was printed"
 
 
 def _alone(machines: Machines, log: Path) -> str:

@@ -18,7 +18,8 @@ ORDER_VERSION = 2
 """Of the order of rows, of what becomes of a row, and of the way the loss is taken; raised when the same job would give another
 adapter.
 
-2: the trained text begins with the scored prompt, and pictures with alpha or more than 8 bits are shown as they look.
+2: the trained text begins with the scored prompt, and pictures with alpha or more than 8 bits are shown as they look. With
+4 bits one process trains the adapter in float32, as DeepSpeed does.
 """
 
 

@@ -44,6 +44,8 @@ def run(job: Job, progress: Callable[[Progress], None]) -> TrainingRecord | None
     """
     recipe = job.recipe
     check_dtype(recipe.model)
+    if torch.cuda.is_available():  # a worker may have trained other runs before
+        torch.cuda.reset_peak_memory_stats()
     summary = check_rows(job.dataset)
     order = Order(
         rows=summary.rows,
@@ -102,10 +104,10 @@ def check_world_size(recipe: Recipe, actual: int) -> None:
 
 
 def training_arguments(job: Job, order: Order) -> SFTConfig:
-    """The recipe in TRL's terms. The whole run is one epoch of TRL's: the order knows the passes."""
+    """The recipe in TRL's terms. The whole run is one epoch of TRL's: the order knows the passes. A process uses one GPU."""
     recipe, settings = job.recipe, job.recipe.training
     gpu = torch.cuda.is_available()
-    return SFTConfig(
+    arguments = SFTConfig(
         output_dir=str(job.output / CHECKPOINTS),
         run_name=recipe.name,
         seed=job.seed,
@@ -140,6 +142,10 @@ def training_arguments(job: Job, order: Order) -> SFTConfig:
         dataloader_pin_memory=gpu,
         disable_tqdm=True,
     )
+    # With several GPUs visible to a process that trains alone, transformers would take all of them by nn.DataParallel.
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1
+    return arguments
 
 
 def _trainer(job: Job, order: Order, arguments: SFTConfig, *, pictures: bool) -> GuardedTrainer:
@@ -164,10 +170,23 @@ def _trainer(job: Job, order: Order, arguments: SFTConfig, *, pictures: bool) ->
         processing_class=processor,
         peft_config=lora_config(model, recipe),
     )
+    if plugin is None or recipe.model.dtype == "float32":
+        cast_adapter(trainer.model)
     trainer.remove_callback(PrinterCallback)
     GradientGuard().watch(trainer)
     trainer.add_callback(CheckpointGuard(job, adapter_shapes(trainer.model), trainer.accelerator.wait_for_everyone))
     return trainer
+
+
+def cast_adapter(model: Any) -> None:
+    """Train the adapter in float32, as DeepSpeed's masters are.
+
+    TRL casts it to bfloat16 where the base model is quantised: then steps below a weight's rounding are lost, and torch's
+    scaler for float16 cannot unscale such gradients.
+    """
+    for weight in model.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.float()
 
 
 def _save(trainer: GuardedTrainer, job: Job) -> Adapter | None:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
+import traceback
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,6 +17,12 @@ from tvt.errors import InputError, MissingPackageError, TrainingError, TvtError
 from tvt.train.record import Job, Progress
 
 MARK = "\x1etvt "
+EXCEPTION, LOST = "Exception", "Lost"
+"""Kinds of failure beside :data:`ERRORS`: an exception of this process, and one that says that another process is gone."""
+_PEER_GONE = re.compile(
+    r"connection (?:closed|reset|refused) by peer|broken pipe|socket timeout|remote process exited|heartbeat|store .*time",
+    re.IGNORECASE,
+)
 ERRORS: dict[str, type[TvtError]] = {kind.__name__: kind for kind in (InputError, MissingPackageError, TrainingError)}
 
 
@@ -36,7 +44,18 @@ def main(path: Path) -> None:
         kind = next((name for name, known in ERRORS.items() if isinstance(error, known)), TrainingError.__name__)
         tell("error", [kind, str(error)])
         os._exit(error.exit_code)
+    except Exception as error:
+        traceback.print_exc()
+        line = first_line(error)
+        tell("error", [LOST if _PEER_GONE.search(line) else EXCEPTION, line])
+        os._exit(1)
     leave()
+
+
+def first_line(error: Exception) -> str:
+    """An exception's type and its message in one line; packages underline and wrap theirs."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def tell_progress(progress: Progress) -> None:

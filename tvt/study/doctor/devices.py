@@ -78,7 +78,7 @@ def usable(gpus: Sequence[Gpu], torch: dict[str, Any] | None) -> list[dict[str, 
 def gpu_checks(gpus: Sequence[Gpu], torch: dict[str, Any] | None) -> Iterator[Check]:
     """What GPUs there are, and whether torch can be loaded and can use them."""
     hidden = os.environ.get(VISIBLE)
-    yield from _listed(gpus, hidden)
+    yield from _listed(gpus, hidden, torch or {})
     if torch is None:
         return
     if "error" in torch:
@@ -94,7 +94,12 @@ def gpu_checks(gpus: Sequence[Gpu], torch: dict[str, Any] | None) -> Iterator[Ch
     yield Check(group="GPUs", name="torch", status="fail", found=f"{built} and sees no GPU", step=_mismatch(torch["cuda"]))
 
 
-def _listed(gpus: Sequence[Gpu], hidden: str | None) -> Iterator[Check]:
+def _listed(gpus: Sequence[Gpu], hidden: str | None, torch: dict[str, Any]) -> Iterator[Check]:
+    seen = [device["name"] for device in torch.get("devices", [])]
+    if not gpus and seen:
+        found = f"torch sees {len(seen)} ({', '.join(sorted(set(seen)))}); nvidia-smi lists none"
+        yield Check(group="GPUs", name="GPUs", status="ok", found=found)
+        return
     if not gpus:
         found = "none that the driver lists (nvidia-smi); training and scoring run on the CPU"
         step = "fine for recipes/miniature.yaml; a model of billions of parameters needs a GPU"

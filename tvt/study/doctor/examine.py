@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tvt.core.health import Check
 from tvt.study.doctor import devices, machine, packages, recipes
-from tvt.study.doctor.probing import Probe
+from tvt.train.probing import Probe
 
 Looks = Sequence[tuple[str, Callable[[], Iterable[Check]]]]
 

@@ -17,7 +17,8 @@ kind     with                         of an attempt at a run
 progress run, phase, done, total      where it stands
 note     run, text                    worth knowing
 done     run                          ended: all is recorded
-failed   run                          ended: it cannot be done, and the store says why
+failed   run, maybe cause             ended: it cannot be done, and the store says why; an exception of a training process
+                                      is its ``cause``
 nothing  run                          ended: another process had done it
 held     run                          ended: another process is at it
 error    run, type, lines             ended by what would stop every run; a kind of :data:`ERRORS`

@@ -23,7 +23,7 @@ from tvt.study.attempt import ENDS
 from tvt.study.executors.interface import Event
 from tvt.study.jobs import Job, Task
 from tvt.study.worker import INTERRUPTED
-from tvt.train.devices import visible_gpus
+from tvt.train.devices import gpus_lacking, visible_gpus
 
 _STOP_SECONDS = 10.0
 
@@ -181,6 +181,8 @@ def _death(code: int) -> str:
 def _environments(workers: int, processes: int) -> list[dict[str, str]]:
     """The environment of each worker, with its devices."""
     gpus = visible_gpus()
+    if gpus and processes > len(gpus):
+        raise InputError(gpus_lacking(processes, 1, len(gpus)))
     if gpus and workers * processes > len(gpus):
         raise InputError(
             f"{workers} workers of {processes} processes need {workers * processes} GPUs, but there are {len(gpus)}; lower "

@@ -19,11 +19,10 @@ from tvt.core.run import set_name
 from tvt.errors import InputError
 from tvt.evaluate.scorer import Outcome
 from tvt.evaluate.store import IDENTITY, AnswerStore, Row, outcome_of
-from tvt.io import atomic, staging
+from tvt.io import atomic, resource_errors, staging
 from tvt.io.adapter_file import CONFIG, RECORD, WEIGHTS, verify_adapter
 from tvt.io.lock import exclusively
 from tvt.io.recipe_file import load_recipe
-from tvt.study import mishaps
 from tvt.study.jobs import Where
 from tvt.study.merging.finished_run import Evidence, FinishedRun, look_at, refuse_links, worth
 from tvt.study.session import RECIPE, reopen
@@ -79,7 +78,7 @@ def merge(folder: Path, others: Sequence[Path], *, dry_run: bool = False, tell: 
         planned: _Planned = {}
         return [_Merging(Store(folder), Store(other), planned).do(tell) for other in others]
     folder.mkdir(parents=True, exist_ok=True)
-    with mishaps.told(folder, "copying runs"):
+    with resource_errors.reported(folder, "copying runs"):
         with exclusively(folder / ".views"):
             if not (folder / RECIPE).exists():
                 atomic.write_bytes(folder / RECIPE, (others[0] / RECIPE).read_bytes())
@@ -94,7 +93,7 @@ def write_tables(folder: Path, tell: Tell = str) -> list[str]:
         InputError: what its recipe stands on is not on this machine.
     """
     session = reopen(folder, tell)
-    with mishaps.told(folder, "writing tables"):
+    with resource_errors.reported(folder, "writing tables"):
         write_views(session.study, session.store)
     return foreign_runs(session.study, session.store)
 

@@ -1,4 +1,4 @@
-"""What would stop every run of a study, as one line that says what to do: a full disk, too little memory."""
+"""A full disk and too little memory as one line that says what to do: they would stop every run of a study."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _LITTLE = 2**20
 
 
 @contextmanager
-def told(folder: Path, name: str) -> Iterator[None]:
-    """Turn a full disk and want of memory into an error for a person, however deep in a library they were met.
+def reported(folder: Path, name: str) -> Iterator[None]:
+    """Turn a full disk and a lack of memory into an error for a person, however deep in a library they occurred.
 
     Args:
-        folder: the study's folder, whose disk is meant.
-        name: what is done meanwhile.
+        folder: the folder that is written, whose disk is meant.
+        name: what is done meanwhile, for the message.
 
     Raises:
         InputError: with what to do; everything else passes through.
