@@ -18,8 +18,9 @@ from PIL import Image
 from tvt.core.recipe import EvaluationConfig, ModelConfig
 from tvt.evaluate.loading import load_base
 from tvt.evaluate.scorer import Scorer
+from tvt.model.inputs import IGNORED
 from tvt.model.processor import load_processor
-from tvt.train.collate import IGNORED, Collator
+from tvt.train.collate import Collator
 
 
 @pytest.mark.parametrize("family", tiny_models.FAMILIES)
@@ -36,7 +37,7 @@ def test_what_is_asked_is_what_was_trained_on(family: str, tmp_path: Path) -> No
         trained, asked = collate([example]), scorer.prepare([question])
         start = int((trained["labels"][0] != IGNORED).nonzero()[0])
         assert trained["input_ids"][0, :start].tolist() == asked["input_ids"][0].tolist()
-        letter = scorer.letter_tokens(len(question.options))[0]["ABCD".index(question.answer)]
+        letter = scorer.letter_tokens(question)[0]["ABCD".index(question.answer)]
         assert int(trained["labels"][0, start]) == letter, "the token that is scored is the one that was trained"
         assert ("pixel_values" in trained) == ("pixel_values" in asked) == bool(question.images)
         if question.images:

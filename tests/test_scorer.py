@@ -112,20 +112,28 @@ def test_one_token_generated_is_the_letter_scored_highest(loaded: Loaded) -> Non
 
 def test_both_spellings_of_a_letter_count(loaded: Loaded) -> None:
     class Words:
-        chat_template, unk_token_id, bos_token = "x", 0, None
+        chat_template, unk_token_id, bos_token, name_or_path = "x", 0, None, "words"
+        all_special_ids, eos_token = (9,), "<end>"
 
         def encode(self, text: str, add_special_tokens: bool) -> list[int]:
-            known = {"A": 1, "B": 2, " A": 3, " B": 4, "C": 5}
-            return [known[text]] if text in known else [7, 8]
+            known = {"A": [1], "B": [2], " A": [3], " B": [4], "C": [5], "<end>": [9], "": []}
+            return known.get(text, [7, 8])
+
+        def get_added_vocab(self) -> dict[str, int]:
+            return {"<end>": 9}
 
     class Processor:
         chat_template, tokenizer = "x", Words()
 
+        def apply_chat_template(self, messages: list[Any], tokenize: bool, add_generation_prompt: bool) -> str:
+            return "".join(block["text"] for message in messages for block in message["content"] if "text" in block)
+
     scorer = Scorer(Loaded(model=loaded.model, processor=Processor(), device=loaded.device), OPTIONS)
-    assert scorer.letter_tokens(2) == [[1, 2], [3, 4]]
-    assert scorer.letter_tokens(3) == [[1, 2, 5]], "a spelling counts only if it has all letters"
+    two, three, four = (tiny_vlm.questions("one", 1, options=options)[0] for options in (2, 3, 4))
+    assert scorer.letter_tokens(two) == [[1, 2], [3, 4]]
+    assert scorer.letter_tokens(three) == [[1, 2, 5]], "a spelling counts only if it has all letters"
     with pytest.raises(InputError, match="no single tokens for the letters A, B, C, D; use --mode generate"):
-        scorer.letter_tokens(4)
+        scorer.letter_tokens(four)
 
 
 def test_out_of_memory_halves_the_batch(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +184,7 @@ def test_letters_are_looked_up_while_the_next_batches_are_prepared(loaded: Loade
             prepared = [pool.submit(scorer._inputs, ASKED[:14:3], ()) for _ in range(40)]
             while not all(future.done() for future in prepared):
                 scorer._letters.clear()
-                scorer.letter_tokens(4)
+                scorer.letter_tokens(ASKED[0])
     finally:
         sys.setswitchinterval(before)
     assert len({future.result()["input_ids"].shape for future in prepared}) == 1

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
-from tvt.core.question import LETTERS, Question
+from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig
 from tvt.errors import InputError, needs_train_extra
 from tvt.evaluate.loading import Loaded
 from tvt.evaluate.prompts import Profile, read_profile
+from tvt.model.chat import Chat, Prompt
+from tvt.model.inputs import prompt_inputs
 from tvt.model.picture import decode
 
 PREPARED_BYTES = 512 * 2**20
@@ -55,9 +57,10 @@ class Scorer:
         self.settings = settings
         self._profile = profile or read_profile(settings.prompt)
         self.tokenizer = loaded.processor.tokenizer
+        self._chat = Chat(loaded.processor)
         self._base = loaded.model
         self._keeps_logits = "logits_to_keep" in inspect.signature(loaded.model.forward).parameters
-        self._letters: dict[int, list[list[int]]] = {}
+        self._letters: dict[str, list[list[int]]] = {}
         self._prepared: OrderedDict[tuple[str, ...], Any] = OrderedDict()
         self._prepared_bytes = 0
         self._preparing = Lock()  # a tokenizer serves one thread at a time
@@ -107,7 +110,7 @@ class Scorer:
         told = torch.log_softmax(logits, -1)
         outcomes = []
         for row, question in zip(told, questions, strict=True):
-            variants = self.letter_tokens(len(question.options))
+            variants = self.letter_tokens(question)
             best = torch.stack([row[tokens] for tokens in variants]).max(0).values
             outcomes.append(Outcome(scores=tuple(best.tolist())))
         return outcomes
@@ -142,29 +145,21 @@ class Scorer:
             return {}
         return {"position_ids": prepare(inputs["input_ids"], dict(inputs))}
 
-    def letter_tokens(self, options: int) -> list[list[int]]:
-        """Token ids of the first ``options`` letters, once per spelling (``A`` and `` A``) in which all are single tokens.
+    def letter_tokens(self, question: Question) -> list[list[int]]:
+        """Token ids of a question's letters where an answer to it is trained, once per spelling (``A`` and `` A``).
 
         Raises:
-            InputError: in neither spelling are they single, distinct tokens.
+            InputError: in no spelling are they single, distinct tokens.
         """
-        if options not in self._letters:
+        letters = question.letters
+        if letters not in self._letters:  # what stands before an answer is the template's, the same for all questions
             with self._preparing:
-                spellings = [[self._single(f"{space}{letter}") for letter in LETTERS[:options]] for space in ("", " ")]
-            whole: list[list[int]] = []
-            for spelling in spellings:
-                ids = [token for token in spelling if token is not None]
-                if len(set(ids)) == options and ids not in whole:
-                    whole.append(ids)
-            if not whole:
-                names = ", ".join(LETTERS[:options])
+                found = self._chat.letters(self._prompt(question), letters)
+            if not found:
+                names = ", ".join(letters)
                 raise InputError(f"the model's tokenizer has no single tokens for the letters {names}; use --mode generate")
-            self._letters[options] = whole
-        return self._letters[options]
-
-    def _single(self, text: str) -> int | None:
-        ids = self.tokenizer.encode(text, add_special_tokens=False)
-        return ids[0] if len(ids) == 1 and ids[0] != self.tokenizer.unk_token_id else None
+            self._letters[letters] = found
+        return self._letters[letters]
 
     def _inputs(self, questions: Sequence[Question], keys: Sequence[str]) -> Any:
         """Prepared inputs, from an earlier adapter's turn where they are still there."""
@@ -183,29 +178,17 @@ class Scorer:
         return made
 
     def prepare(self, questions: Sequence[Question]) -> Any:
-        """Left-padded model inputs on the CPU: what the profile makes of each question, then the start of the answer.
+        """Left-padded model inputs on the CPU: what the profile makes of each question, up to where an answer begins.
 
         Args:
             questions: with equally many images.
         """
-        told = [self._told(question) for question in questions]
+        prompts = [self._prompt(question).text for question in questions]
         pictures = [[_decode(question, place) for place in range(len(question.images))] for question in questions]
-        bos = self.tokenizer.bos_token
-        return self.processor(
-            text=told,
-            **({"images": pictures} if any(pictures) else {}),
-            padding=True,
-            padding_side="left",
-            # The template may have written the token for the beginning already; twice is another prompt.
-            add_special_tokens=not (bos and told[0].startswith(bos)),
-            return_tensors="pt",
-        )
+        return prompt_inputs(self.processor, prompts, pictures)
 
-    def _told(self, question: Question) -> str:
-        told: str = self.processor.apply_chat_template(
-            [{"role": "user", "content": self._profile.content(question)}], tokenize=False, add_generation_prompt=True
-        )
-        return told
+    def _prompt(self, question: Question) -> Prompt:
+        return self._chat.prompt([{"role": "user", "content": self._profile.content(question)}])
 
 
 def _decode(question: Question, place: int) -> Any:

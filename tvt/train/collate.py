@@ -1,4 +1,4 @@
-"""Rows to tensors: TRL's collator, plus an unscored picture wherever a process would otherwise see none.
+"""Rows to tensors, plus an unscored picture wherever a process would otherwise see none.
 
 Under ZeRO-3 the processes gather the weights of a layer together. If one has a batch without pictures and skips the vision
 tower, the others wait for it for ever. So in a run with pictures and several processes every batch has at least one: a grey
@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
-
-IGNORED = -100
+from tvt.model.chat import Chat
+from tvt.model.inputs import IGNORED, training_inputs
 
 
 class Collator:
@@ -23,14 +22,14 @@ class Collator:
     """
 
     def __init__(self, processor: Any, *, picture_always: bool) -> None:
-        self._collate = DataCollatorForVisionLanguageModeling(processor=processor, max_length=None, completion_only_loss=True)
+        self._chat = Chat(processor)
         self._picture_always = picture_always
 
     def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
         counted = len(examples)
         if not examples or (self._picture_always and not any(example["images"] for example in examples)):
             examples = [*examples, unscored_example(picture=self._picture_always)]
-        batch: dict[str, Any] = self._collate(examples)
+        batch = training_inputs(self._chat, examples)
         batch["labels"][counted:] = IGNORED
         return batch
 

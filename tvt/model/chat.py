@@ -1,0 +1,246 @@
+"""Where an answer stands in a model's conversation: one place decides the text that is scored and the text that is trained.
+
+A chat template is asked for the whole conversation, with a word of our own as the answer. What it writes before the word is the
+prompt, what it writes behind it is the end of the turn. So the prompt that is scored is the one that training continues, also
+where the template's own generation prompt is another: thinking models open a block there that a trained answer stands behind,
+some templates know no generation prompt at all, and some write a line break or a mark of their own before an answer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tvt.errors import InputError
+
+Message = Mapping[str, Any]
+"""``role`` and ``content``: a text, or a list of ``{"type": "image"}`` and ``{"type": "text", "text": ...}``."""
+
+THINKING = {"<think>": "</think>", "◁think▷": "◁/think▷", "[THINK]": "[/THINK]"}
+"""Marks that open and close a model's reasoning."""
+
+_ANSWER = "TheAnswerStandsHere"
+_WRITTEN_OUT = re.compile(r"""["']type["']: ["'](?:text|image)["']""")
+"""Blocks of content as a template writes them out that does not know them."""
+_TAIL = 32
+"""So many characters of a prompt decide how what follows is divided into tokens."""
+
+_REMEMBERED = 4096
+"""Answers whose tokens are remembered: most are the same few letters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A conversation up to the place of the answer, and what surrounds the answer there."""
+
+    text: str
+    """What the model is shown; scored tokens and trained ones follow it immediately."""
+    lead: str
+    """What stands between the prompt and the answer's first letter: a space that is one token with that letter, or nothing."""
+    ending: str
+    """What follows the answer: the end of the turn."""
+
+
+@dataclass(slots=True)
+class _Around:
+    """A conversation around an answer, as the template takes it and as it renders it."""
+
+    messages: list[Message]
+    more: list[Message]
+    plain: bool
+    """Whether an answer's content is a plain text: most templates take a list of blocks, some a text alone."""
+    before: str = ""
+    after: str = ""
+
+    def answer(self, text: str) -> Message:
+        return {"role": "assistant", "content": text if self.plain else [{"type": "text", "text": text}]}
+
+
+class Chat:
+    """The chat template of one processor, and its tokenizer. It serves one thread at a time, as a tokenizer does.
+
+    Args:
+        processor: of a vision-language model, with a chat template.
+    """
+
+    def __init__(self, processor: Any) -> None:
+        self.processor = processor
+        self.tokenizer = processor.tokenizer
+        # Families that can do without reasoning say so with this variable; others would take it for an option of the tokenizer.
+        self._options = {"enable_thinking": False} if "enable_thinking" in str(processor.chat_template) else {}
+        self._continued: dict[tuple[str, str], list[int]] = {}
+
+    def prompt(self, messages: Sequence[Message]) -> Prompt:
+        """The text before an answer, and what surrounds the answer.
+
+        Args:
+            messages: the conversation; the last message is the user's.
+
+        Raises:
+            InputError: the template fails, or does not show an answer as it is.
+        """
+        around = self._around(messages, ())
+        before = around.before
+        text = self._cut(self._render(around.messages, add_generation_prompt=True), before)
+        lead = before[len(text) :] if before.startswith(text) else ""
+        return Prompt(text=text, lead=lead, ending=self._ended(around.after))
+
+    def completion(self, prompt: Prompt, messages: Sequence[Message], completion: Sequence[Message]) -> list[int]:
+        """Tokens that training puts behind the prompt's: the answer, the end of the turn, and later turns if there are any.
+
+        Args:
+            prompt: of ``messages``, from :meth:`prompt`.
+            messages: the conversation before the answer.
+            completion: the answer, and possibly more turns.
+
+        Raises:
+            InputError: the template fails, or ``completion`` begins with another role.
+        """
+        answer, *more = completion
+        if answer["role"] != "assistant":
+            raise InputError(f"a completion begins with role {answer['role']}; it must begin with the assistant's answer")
+        ending = prompt.ending
+        if more:
+            ending = self._ended(self._around(messages, more).after)
+        return self.tokens_after(prompt.text, f"{prompt.lead}{_text(answer).strip()}{ending}")
+
+    def shows(self, messages: Sequence[Message], completion: Sequence[Message]) -> bool:
+        """Whether the template puts this very answer where it puts any, and changes nothing in it but space around it.
+
+        Raises:
+            InputError: the template fails.
+        """
+        answer, *more = completion
+        text = _text(answer).strip()
+        if any(mark in text for pair in THINKING.items() for mark in pair):
+            return True  # templates take reasoning out of an answer; it is trained as it was written
+        around = self._around(messages, more)
+        whole = self._render([*around.messages, around.answer(text), *around.more])
+        return whole.split() == f"{around.before}{text}{around.after}".split()
+
+    def letters(self, prompt: Prompt, letters: str) -> list[list[int]]:
+        """Token ids of option letters, once per spelling in which all are single, distinct tokens; the trained one first.
+
+        Args:
+            prompt: what they follow.
+            letters: the letters.
+        """
+        spellings = [[self.tokens_after(prompt.text, f"{prompt.lead}{letter}") for letter in letters]]
+        for space in ("", " "):
+            spellings.append([self.tokens_after(prompt.text, f"{space}{letter}") for letter in letters])
+            spellings.append([self._encode(f"{space}{letter}") for letter in letters])
+        found: list[list[int]] = []
+        for spelling in spellings:
+            ids = [tokens[0] for tokens in spelling if len(tokens) == 1 and tokens[0] != self.tokenizer.unk_token_id]
+            if len(set(ids)) == len(letters) and ids not in found:
+                found.append(ids)
+        return found
+
+    def tokens_after(self, prompt: str, text: str) -> list[int]:
+        """Tokens of ``text`` where it follows ``prompt``, whose own tokens stay as they are.
+
+        Tokenizers of the Llama kind put a space before a text that stands alone, so the text is taken together with what it
+        follows. Where both would share a token, it is taken behind a line break, which shares none.
+        """
+        key = (prompt[-_TAIL:], text)
+        if key not in self._continued:
+            if len(self._continued) == _REMEMBERED:
+                self._continued.clear()
+            for anchor in (key[0], "\n", ""):
+                start, whole = self._encode(anchor), self._encode(f"{anchor}{text}")
+                if whole[: len(start)] == start:
+                    self._continued[key] = whole[len(start) :]
+                    break
+        return self._continued[key]
+
+    def _encode(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
+        return ids
+
+    def _cut(self, begun: str, before: str) -> str:
+        """Where the prompt ends: as late as it must be for the next token to be the answer's, and as early as it can be.
+
+        Args:
+            begun: the conversation with the template's generation prompt.
+            before: all that the template writes before an answer.
+        """
+        if not before.startswith(begun) and (closing := _closing(begun)):
+            return f"{begun.rstrip()}\n\n{closing}\n\n"
+        for text in (begun, before.rstrip(" ")):
+            if before.startswith(text) and self._tells(text, before[len(text) :]):
+                return text
+        return before
+
+    def _tells(self, text: str, lead: str) -> bool:
+        """Whether the token behind ``text`` tells one answer from another."""
+        one, other = (self.tokens_after(text, f"{lead}{letter}") for letter in "AB")
+        return len(one) == len(other) == 1 and one != other
+
+    def _around(self, messages: Sequence[Message], more: Sequence[Message]) -> _Around:
+        """Render a conversation with an answer of our own, and find the answer in it."""
+        before, after = [_blocks(message) for message in messages], [_blocks(message) for message in more]
+        texts = [block["text"].strip() for message in before for block in message["content"] if "text" in block]
+        faults: list[str] = []
+        for plain in (False, True):
+            around = _Around(messages=before, more=after, plain=plain)
+            try:
+                rendered = self._render([*before, around.answer(_ANSWER), *after])
+            except InputError as error:
+                faults += error.faults
+                continue
+            if fault := _rendering_fault(rendered, texts):
+                faults.append(fault)
+                continue
+            around.before, _, around.after = rendered.partition(_ANSWER)
+            return around
+        raise InputError(
+            f"{self.tokenizer.name_or_path}: chat template: {faults[0]}; so it cannot be said where an answer stands that is "
+            "trained or scored; use a model with another template, or mend its chat_template.jinja"
+        )
+
+    def _render(self, messages: Sequence[Message], *, add_generation_prompt: bool = False) -> str:
+        from jinja2 import TemplateError
+
+        try:
+            rendered: str = self.processor.apply_chat_template(
+                list(messages), tokenize=False, add_generation_prompt=add_generation_prompt, **self._options
+            )
+        except (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+            raise InputError(f"{str(error) or type(error).__name__}") from error
+        return rendered
+
+    def _ended(self, ending: str) -> str:
+        """The end of a turn, with the model's own end where the template writes none: else it would never learn to stop."""
+        known = {*self.tokenizer.all_special_ids, *self.tokenizer.get_added_vocab().values()}
+        if known.intersection(self.tokens_after("", ending)):
+            return ending
+        return f"{ending.rstrip()}{self.tokenizer.eos_token or ''}"
+
+
+def _blocks(message: Message) -> Message:
+    """The message with its content as a list of blocks."""
+    content = message["content"]
+    return {**message, "content": [{"type": "text", "text": content}]} if isinstance(content, str) else message
+
+
+def _text(message: Message) -> str:
+    content = message["content"]
+    return content if isinstance(content, str) else "".join(block.get("text", "") for block in content)
+
+
+def _rendering_fault(rendered: str, texts: Sequence[str]) -> str | None:
+    """What is wrong with a conversation that shows ``texts`` and then an answer, if anything is."""
+    if rendered.count(_ANSWER) != 1:
+        return "an answer is not shown as it is"
+    if any(text not in rendered for text in texts):
+        return "a question is not shown as it is"
+    if len(_WRITTEN_OUT.findall(rendered)) > sum(len(_WRITTEN_OUT.findall(text)) for text in texts):
+        return "it writes out a list of texts and images instead of showing them"
+    return None
+
+
+def _closing(text: str) -> str | None:
+    """The mark that closes the reasoning which ``text`` leaves open at its very end."""
+    return next((closing for opening, closing in THINKING.items() if text.rstrip().endswith(opening)), None)
