@@ -217,8 +217,10 @@ class Evaluator:
 
     def _scorer_ready(self) -> tuple[Scorer, Loaded]:
         if self._scorer is None or self._loaded is None:
-            self._loaded = load_base(self.model)
-            self._scorer = Scorer(self._loaded, self.settings, self._profile)
+            loaded = load_base(self.model)
+            scorer = Scorer(loaded, self.settings, self._profile)
+            scorer.check(items[0] for items, _, _ in self._composed.values())
+            self._loaded, self._scorer = loaded, scorer
         return self._scorer, self._loaded
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
@@ -15,7 +15,8 @@ from tvt.core.recipe import EvaluationConfig
 from tvt.errors import InputError, needs_train_extra
 from tvt.evaluate.loading import Loaded
 from tvt.evaluate.prompts import Profile, read_profile
-from tvt.model.chat import Chat, Prompt
+from tvt.model.agreement import Sample, check_agreement
+from tvt.model.chat import Chat, Message, Prompt
 from tvt.model.inputs import prompt_inputs
 from tvt.model.picture import decode
 
@@ -184,11 +185,34 @@ class Scorer:
             questions: with equally many images.
         """
         prompts = [self._prompt(question).text for question in questions]
-        pictures = [[_decode(question, place) for place in range(len(question.images))] for question in questions]
-        return prompt_inputs(self.processor, prompts, pictures)
+        return prompt_inputs(self.processor, prompts, [_decoded(question) for question in questions])
+
+    def check(self, questions: Iterable[Question]) -> None:
+        """Check that questions are scored as they would be trained.
+
+        Raises:
+            InputError: see :func:`tvt.model.agreement.check_agreement`.
+        """
+        samples = [
+            Sample(
+                name=f"{question.task}, question {question.id}",
+                images=_decoded(question),
+                prompt=self._messages(question),
+                completion=[{"role": "assistant", "content": question.answer}],
+            )
+            for question in questions
+        ]
+        check_agreement(self.processor, samples)
 
     def _prompt(self, question: Question) -> Prompt:
-        return self._chat.prompt([{"role": "user", "content": self._profile.content(question)}])
+        return self._chat.prompt(self._messages(question))
+
+    def _messages(self, question: Question) -> list[Message]:
+        return [{"role": "user", "content": self._profile.content(question)}]
+
+
+def _decoded(question: Question) -> list[Any]:
+    return [_decode(question, place) for place in range(len(question.images))]
 
 
 def _decode(question: Question, place: int) -> Any:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tvt.errors import InputError
 from tvt.io import digest
+from tvt.model.agreement import Sample
 from tvt.model.picture import decode
 
 if TYPE_CHECKING:
@@ -107,6 +108,15 @@ class Examples:
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         return [self[index] for index in indices]
+
+    def first_of_sources(self) -> Iterator[Sample]:
+        """The first row of every source; of rows that name no source, the first of all."""
+        sources = self._rows["source"][:] if "source" in self._rows.column_names else [None]
+        first: dict[str | None, int] = {}
+        for index, source in enumerate(sources):
+            first.setdefault(source, index)
+        for index in first.values():
+            yield Sample(name=f"{self._folder}: {_name(self._rows[index], index)}", **self[index])
 
     def _example(self, row: dict[str, Any], index: int) -> dict[str, Any]:
         images = [self._image(image, row, index, place) for place, image in enumerate(row["images"] or [], 1)]

@@ -17,6 +17,7 @@ from tvt.core.recipe import Recipe
 from tvt.errors import InputError, TrainingError
 from tvt.io import atomic
 from tvt.io.adapter_file import Adapter, verify_adapter, write_record
+from tvt.model.agreement import check_agreement
 from tvt.model.processor import load_processor
 from tvt.train.card import CARD, model_card
 from tvt.train.checkpoints import remember_run
@@ -157,14 +158,16 @@ def _trainer(job: Job, order: Order, arguments: SFTConfig, *, pictures: bool) ->
         # On CPU accelerate starts torch's processes but not DeepSpeed's view of them: ZeRO-3 would load as if alone.
         deepspeed.init_distributed()
     processor = load_processor(recipe.model)
-    model = load_model(recipe.model, sharded=plugin is not None and plugin.zero_stage == 3)
     with arguments.main_process_first(local=False, desc="rows"):
         rows = load_rows(job.dataset, job.output / _ROWS)
+    examples = Examples(rows, job.dataset)
+    check_agreement(processor, examples.first_of_sources())
+    model = load_model(recipe.model, sharded=plugin is not None and plugin.zero_stage == 3)
     trainer = GuardedTrainer(
         model=model,
         args=arguments,
         train_dataset=rows,
-        examples=Examples(rows, job.dataset),
+        examples=examples,
         order=order,
         collator=Collator(processor, picture_always=pictures and order.processes > 1),
         processing_class=processor,
