@@ -76,7 +76,7 @@ PROCESSORS: dict[str, tuple[Callable[[Path], Any], str, str]] = {
     "LLaVA-1.5": (lambda folder: loaded(tiny_chats.llava_15(folder)), "ASSISTANT:", "B</s>"),
     "VipLLaVA": (lambda folder: loaded(tiny_chats.llava_15(folder, tiny_chats.VIPLLAVA)), "###Assistant:", "B</s>"),
     "LLaVA-NeXT": (lambda _: tiny_chats.llava_next_processor(), "[/INST]", "B</s> "),
-    "Idefics2": (lambda _: tiny_chats.idefics2_processor(), "<end_of_utterance>\nAssistant:", "B<end_of_utterance>\n"),
+    "Idefics2": (lambda _: tiny_chats.idefics2_processor(), "\nAssistant:", "B<end_of_utterance>\n"),
 }
 
 
@@ -303,3 +303,20 @@ def test_what_answers_all_by_generation_scores_all_by_options(template: Callable
         for mode in ("generate", "options")
     }
     assert right == {"generate": 8, "options": 8}
+
+
+def test_a_llava_15_is_trained_and_scored_with_its_beginning(tmp_path: Path) -> None:
+    """One step of generation gives the letter that is scored highest, where a letter is what it gives."""
+    folder = tiny_chats.llava_15(tmp_path / "model")
+    rows = tiny_models.write_rows(tmp_path / "rows", [1] * 8)
+    adapter = train(recipe(folder, num_train_epochs=10), rows, tmp_path / "run", seed=1).adapter
+    asked = tiny_vlm.questions("any", 8, options=2)
+    model = ModelConfig(model_name_or_path=str(folder), dtype="float32")
+    scored, said = (
+        Evaluator(model, EvaluationConfig.model_validate({"mode": mode, "max_new_tokens": 1}), tmp_path / "answers")
+        .evaluate([adapter], {"any": asked})[0]["any"]
+        .items
+        for mode in ("options", "generate")
+    )
+    assert {item.predicted for item in said} <= {"A", "B"}, "it has learnt to say letters"
+    assert [item.predicted for item in scored] == [item.predicted for item in said]
