@@ -171,7 +171,7 @@ def test_what_changes_answers_is_a_miss(change: str, llava: Path, tmp_path: Path
     elif change == "weights":
         tiny_vlm.save(model, seed=5)
     else:
-        monkeypatch.setattr("tvt.evaluate.identity.SCORER_VERSION", 2)
+        monkeypatch.setattr("tvt.evaluate.identity.SCORER_VERSION", 99)
     assert asked(Evaluator(told, settings, tmp_path / "e").evaluate([None], few)) == 4
 
 
