@@ -26,7 +26,7 @@ class Careful(Reader):
 
     def read_letter(self, text: str, options: Sequence[str]) -> str | None:
         """See :class:`Careful`."""
-        from tvt.evaluate.readers.claims import ALL, decide
+        from tvt.evaluate.readers.claims import decide
         from tvt.evaluate.readers.cleaning import parts
         from tvt.evaluate.readers.naming import mark
         from tvt.evaluate.readers.option_texts import option_texts
@@ -38,7 +38,7 @@ class Careful(Reader):
             if found is None:
                 found = decide(mark(part, texts), texts)
             if found is not None:
-                return LETTERS[found] if found != ALL and found < len(options) else None
+                return LETTERS[found] if 0 <= found < len(options) else None
         return None
 
     def read_number(self, text: str) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ _CHANNEL = re.compile(r"<\|channel\|>\s*final\s*<\|message\|>|<\|start_of_respon
 _ANALYSIS = re.compile(r"<\|channel\|>\s*(?:analysis|commentary)\b", re.IGNORECASE)
 _TURN = re.compile(
     r"<\|?(?:im_end|im_start|eot_id|eot|end|endoftext|end_of_text|end_of_utterance|end_of_turn|end_of_sentence|return|eos)\|?>"
-    r"|</s>|\[/?INST\]|\n\s*(?:#+\s*)?(?:USER|User|Human|HUMAN|Question)\s*:",
+    r"|</s>|\[/?INST\]|\n[ \t]*(?:#+ *)?(?:USER|User|Human|HUMAN|Question)\s*:",
 )
 """Where the answer ends and a next turn begins."""
 _BOX_TOKENS = re.compile(r"<\|begin_of_box\|>(.*?)(?:<\|end_of_box\|>|\Z)", re.DOTALL)
@@ -41,25 +42,35 @@ _LINE_MARKS = re.compile(r"^[ \t]*(?:#{1,6}[ \t]+|>[ \t]?|[-•●▪◦–][ \t
 _QUOTES = re.compile(r"[\"“”„‟«»「」『』″]|(?<![^\W_])['‘’‚](?=\S)|(?<=\S)['‘’](?![^\W_])")
 _CJK = r"\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f\u0900-\u097f\u0600-\u06ff"
 _SEAM = re.compile(rf"(?<=[{_CJK}])(?=[A-Za-z0-9])|(?<=[A-Za-z0-9])(?=[{_CJK}])")
+_BLANKS = re.compile(r"\s{3,}")
+_DIALOGUE = re.compile(r"^\s*Q\s*:[^\n]*\n+\s*A\s*:\s*(?=\S)")
+"""A question told again, and "A:" before the answer."""
 _BRACES = re.compile(r"\{\s*([^{}]{0,200}?)\s*\}")
-_KEY = re.compile(
-    r"[\"']?\b(?P<key>(?:final|correct|selected|chosen|best|predicted|my)?[ _-]?(?:answer|choice|option|prediction|letter|label|selection)"
-    r"|result|response|final|output|count|number|value)[\"']?\s*:\s*"
-    r"(?P<value>\"(?:[^\"\\]|\\.){0,400}\"|'(?:[^'\\]|\\.){0,400}'|\[[^\[\]]{0,200}\]|[^,{}\[\]\"'\n]{1,200})",
+_VALUE = r"(?P<value>\"(?:[^\"\\]|\\.){0,400}\"|'(?:[^'\\]|\\.){0,400}'|\[[^\[\]]{0,200}\]|[^,{}\[\]\"'\n]{1,200})"
+_ANSWER_KEY = re.compile(
+    r"[\"']?\b(?:(?:final|correct|selected|chosen|best|predicted|my)?[ _-]?(?:answer|choice|option|prediction|selection))[\"']?\s*:\s*"
+    + _VALUE,
     re.IGNORECASE,
+)
+_OTHER_KEY = re.compile(
+    r"[\"']?\b(?:letter|label|result|response|final|output|count|number|value)[\"']?\s*:\s*" + _VALUE, re.IGNORECASE
 )
 
 
 def parts(answer: str) -> list[str]:
-    """What of an answer is to be read, the most explicit first: boxes, tagged answers and values of JSON, then the whole
-    without them. Each is free of thinking and markup; an answer that is cut off inside its thinking has none.
+    """What of an answer is to be read, one after the other until something names an option: the last box, tagged answer or value of
+    an answer's key in JSON, which stand alone; else the values of other keys, and then the whole. Each is free of thinking and
+    markup; an answer that is cut off inside its thinking has none.
     """
     text = _without_thinking(_bounded(answer))
-    found = [*(plain(part) for part in _explicit(text)), plain(_unboxed(text))]
-    return [part for part in found if part]
+    explicit = list(_explicit(text))
+    if explicit:
+        return [part for part in map(plain, explicit[:1]) if part]
+    return [part for part in map(plain, (*_values(text, _OTHER_KEY), _unboxed(text))) if part]
 
 
 def _bounded(text: str) -> str:
+    text = _BLANKS.sub(lambda match: "\n" * min(2, match.group().count("\n")) or " ", text)
     return text if len(text) <= LONGEST else f"{text[:_HEAD]}\n\n{text[_HEAD - LONGEST :]}"
 
 
@@ -82,17 +93,24 @@ def _without_thinking(text: str) -> str:
 
 
 def _explicit(text: str) -> Iterator[str]:
-    """The last box, the last tagged answer, the last value of a key such as ``answer`` in JSON."""
-    boxes = [*_BOX_TOKENS.findall(text), *_latex_boxes(text)]
-    if boxes:
-        yield boxes[-1]
-    tagged = _TAGGED.findall(text)
-    if tagged:
-        yield tagged[-1][1]
-    if "{" in text:
-        values = [match.group("value") for match in _KEY.finditer(text, text.index("{"))]
-        if values:
-            yield values[-1].strip(" \t[]")
+    """The last box, the last tagged answer, the last value of an answer's key in JSON."""
+    yield from [*_BOX_TOKENS.findall(text), *_latex_boxes(text)][-1:]
+    yield from [content for _, content in _TAGGED.findall(text)][-1:]
+    yield from _values(text, _ANSWER_KEY)
+
+
+def _values(text: str, key: re.Pattern[str]) -> list[str]:
+    """The last value of a key in JSON, or in a Python dictionary."""
+    found = [match.group("value") for match in key.finditer(text, text.index("{"))] if "{" in text else []
+    return [_decoded(value).strip(" \t[]") for value in found[-1:]]
+
+
+def _decoded(value: str) -> str:
+    """A JSON string without its escapes; anything else as it is."""
+    try:
+        return str(json.loads(value)) if value.startswith('"') else value
+    except ValueError:
+        return value
 
 
 def _latex_boxes(text: str) -> Iterator[str]:
@@ -118,5 +136,6 @@ def plain(text: str) -> str:
         text = pattern.sub("", text)
     for _ in range(2):
         text = _BRACES.sub(r"\1", text)
+    text = _DIALOGUE.sub("", text)
     text = text.replace("−", "-").replace("’", "'").replace("‘", "'")
     return _SEAM.sub(" ", text).strip()

@@ -10,13 +10,7 @@ import re
 
 from tvt.core.question import LETTERS
 from tvt.evaluate.readers.option_texts import OptionTexts
-
-LETTER, ENTITY, TEXT, NEGATED, COMPARED = (chr(0xE000 + 0x40 * k) for k in range(5))
-"""First character of each kind of place; the option's number is added. *LETTER*: "(B)", "option B"; *ENTITY*: "Point B" and the
-like; *TEXT*: the option's text; *NEGATED* and *COMPARED*: named to say that it is not the answer, or to compare with it."""
-SEVERAL = chr(0xE200)
-"""A place that names several options: "A or B"."""
-_KINDS = 0x40
+from tvt.evaluate.readers.places import ENTITY, LETTER, OWN, SEVERAL, TEXT, kind_of, option_of, place, span
 
 _CHOICE = r"(?:options?|choices?|answers?|letters?|alternatives?|selections?|选项|選項|選択肢|选择|opción|opção|réponse|respuesta|resposta|antwort)"
 _THING = (
@@ -33,7 +27,7 @@ _VERBS = (
     "localises surrounds aligns shares depicts lies sits stands points indicates belongs gives makes completes continues better best "
     "isn't wasn't doesn't can't couldn't won't not and or nor but because since as for than which that who while whereas although "
     "though if when so then with without in on at to from of by near over under above below behind beside between vs versus "
-    "being itself only alone here there too also again most more less ist sind war hat est sont était es son era é são era è sono "
+    "it being itself only alone here there too also again most more less ist sind war hat est sont était es son era é são era è sono "
     "är är er jest adalah dan und oder ou et e o y och og i lub atau instead rather due given considering located situated "
     "positioned based"
 )
@@ -49,26 +43,6 @@ _PROPER = re.compile(
 )
 
 
-def place(kind: str, option: int) -> str:
-    """The character for a place that names an option."""
-    return chr(ord(kind) + option)
-
-
-def kind_of(character: str) -> str:
-    """The kind of a place."""
-    return SEVERAL if character == SEVERAL else chr((ord(character) - ord(LETTER)) // _KINDS * _KINDS + ord(LETTER))
-
-
-def option_of(character: str) -> int:
-    """The number of the option that a place names."""
-    return (ord(character) - ord(LETTER)) % _KINDS
-
-
-def span(*kinds: str) -> str:
-    """A character class, without its brackets, of all places of some kinds."""
-    return "".join(f"{kind}-{chr(ord(kind) + _KINDS - 1)}" for kind in kinds)
-
-
 def mark(text: str, texts: OptionTexts) -> str:
     """A clean text in lower case with places instead of the options' names."""
     text = texts.mark(text, TEXT)
@@ -78,7 +52,7 @@ def mark(text: str, texts: OptionTexts) -> str:
     text = _CUED.sub(lambda m: m["cue"] + place(LETTER, _number(m["letter"])), text)
     known = LETTERS[: max(5, len(texts))]
     text = _BARE.sub(lambda m: _bare(m, text, known, texts), text)
-    return _merged(text.casefold())
+    return _merged(text.casefold(), len(texts))
 
 
 def _number(letter: str) -> int:
@@ -112,6 +86,8 @@ def _letter(match: re.Match[str], text: str, found: str, texts: OptionTexts) -> 
     shown = match.group()[len(match["noun"]) :]
     if "(" in shown or "[" in shown:
         return found
+    if letter == "I":
+        return match.group()
     if letter.islower():
         following = _NEXT_WORD.match(behind)
         alone = re.match(r"\s*(?:$|[.,:;!?)\]\n])", behind)
@@ -125,7 +101,8 @@ def _letter(match: re.Match[str], text: str, found: str, texts: OptionTexts) -> 
 
 def _bare(match: re.Match[str], text: str, known: str, texts: OptionTexts) -> str:
     letter = match["letter"]
-    if letter not in known or _PROPER.search(text, max(0, match.start() - 12), match.start()):
+    modifies = text[: match.start()].endswith((" a ", " an ")) and _NEXT_WORD.match(text, match.end())  # "a B movie"
+    if modifies or letter not in known or _PROPER.search(text, max(0, match.start() - 12), match.start()):
         return letter
     if letter in "AI" and _article(text, match.end(), _number(letter), texts):
         return letter
@@ -155,30 +132,45 @@ def _article(text: str, end: int, option: int, texts: OptionTexts) -> bool:
     return True
 
 
-_EVERY = span(LETTER, TEXT, ENTITY)
-_TOUCHING = re.compile(rf"([{_EVERY}])((?:[ \t]*[.:),\-–—=(]*[ \t]*(?:the[ \t]+)?(?:image[ \t]*)?)[{_EVERY}])(?:[ \t]*\))?")
+_BETWEEN = r"[ \t]*[:),\-–—=(]*[ \t]*(?:the[ \t]+)?"
+_TOUCHING = re.compile(
+    rf"({OWN})((?:{_BETWEEN}|(?<=[{span(LETTER)}])[ \t]*\.[ \t]*(?:the[ \t]+)?(?=[{span(TEXT, ENTITY)}])){OWN})(?:[ \t]*\))?"
+)
 _SINGULAR = (
     r"(?!\s+(?:is|was|has|does|shows?|appears|seems|looks|would|could|might|can|will|should|corresponds|matches|fits|isn't|doesn't|"
     r"[a-z]+ly|[a-z]{3,}[^siua\W]s\b))"
 )
-_OR = rf"(?:\s*(?:,\s*)?(?:\b(?:or|nor|and/or|vs\.?|versus)\b|[/|])\s*(?:also\s+|even\s+|maybe\s+|possibly\s+|perhaps\s+|with\s+)?)(?:the\s+)?[{_EVERY}]"
-_AND = rf"(?:\s*(?:,\s*)?(?:\band\b|&)\s*|[ \t]*[,;][ \t]*|(?<=[{span(LETTER)}])[ \t]*\.[ \t]*(?=[{span(LETTER)}])|[ \t]*\n[ \t]*|[ \t]+)(?:the\s+|also\s+)?[{_EVERY}]{_SINGULAR}"
-_ASKED = re.compile(
-    rf"\b(?:which|either|neither|one|any|both|whether|between|among)(?:\s+of)?(?:\s+the(?:\s+two)?)?\s+[{_EVERY}]"
-    rf"(?:\s*(?:,|and|or|nor|&|,\s*(?:and|or))\s*(?:the\s+)?[{_EVERY}])+|\bfrom\s+(?:the\s+)?[{_EVERY}]\s+to\s+(?:the\s+)?[{_EVERY}]"
+_ALSO = r"(?:(?:the|also|even|maybe|possibly|perhaps|with|that)\s+)?"
+_COMMA = rf"(?:[ \t]*[,;/|][ \t]*|(?<=[{span(LETTER)}])[ \t]*\.[ \t]*(?=[{span(LETTER)}])|[ \t]*\n[ \t]*|[ \t]+)"
+_OR = r"\s*(?:,\s*)?(?:\b(?:or|nor|and/or|vs\.?|versus)\b|/)\s*"
+_AND = r"\s*(?:,\s*)?(?:\band\b|&)\s*"
+_GROUP = re.compile(
+    rf"{OWN}(?:(?:{_COMMA}(?:the\s+)?{OWN})+(?:{_OR}|{_AND}){_ALSO}{OWN}|(?:{_COMMA}(?:the\s+)?{OWN}{_SINGULAR})*(?:{_OR}{_ALSO}{OWN})+"
+    rf"|{_AND}{_ALSO}{OWN}{_SINGULAR}(?:{_AND}{_ALSO}{OWN}{_SINGULAR})*|(?:{_COMMA}(?:the\s+)?{OWN}{_SINGULAR})+)"
 )
-_GROUP = re.compile(rf"[{_EVERY}](?:{_OR}|{_AND})+")
+"""Options in a row: "A, B and C", "A or B", "A and B", "A, B"."""
+_ASKED = re.compile(
+    rf"\b(?:which|either|neither|one|any|both|whether|between|among)(?:\s+of)?(?:\s+the(?:\s+two)?)?\s+{OWN}"
+    rf"(?:\s*,\s*(?:the\s+)?{OWN})*\s*,?\s*(?:and|or|nor|&)\s*(?:the\s+)?{OWN}"
+    rf"|\bfrom\s+(?:the\s+)?{OWN}\s+to\s+(?:the\s+)?{OWN}"
+)
 
 
-def _merged(text: str) -> str:
+def _merged(text: str, options: int) -> str:
     """Neighbours become one place: a letter with its option's text, and options in a row, "A, B or C", which name none."""
-    return _GROUP.sub(_group, _ASKED.sub(SEVERAL, _TOUCHING.sub(_one, text)))
+    return _GROUP.sub(lambda m: _group(m, options), _ASKED.sub(_asked, _TOUCHING.sub(_one, text)))
+
+
+def _asked(match: re.Match[str]) -> str:
+    return f"neither {SEVERAL}" if match.group().startswith("neither") else SEVERAL
 
 
 def _one(match: re.Match[str]) -> str:
     """A letter with the text behind it is that option, also where the text is another's; so is a text with its letter."""
     first, second = match.group(1), match.group(2)[-1]
     between = match.group(2)[:-1]
+    if "," in between and {kind_of(first), kind_of(second)} != {LETTER, TEXT}:
+        return match.group()
     if option_of(first) == option_of(second):
         return first if kind_of(first) == LETTER else second if kind_of(second) == LETTER else first
     letter_first = kind_of(first) == LETTER and kind_of(second) == TEXT
@@ -187,7 +179,10 @@ def _one(match: re.Match[str]) -> str:
     return match.group()
 
 
-def _group(match: re.Match[str]) -> str:
+_WHOLE_LIST = "them all"
+
+
+def _group(match: re.Match[str], count: int) -> str:
     """Options in a row. A list ends where the order of options does: what follows "(A) (B) (C)" in another order is apart."""
     found = [character for character in match.group() if LETTER <= character < SEVERAL]
     options = [option_of(character) for character in found]
@@ -195,6 +190,8 @@ def _group(match: re.Match[str]) -> str:
         return found[0]
     joined = re.search(r"\b(?:or|nor|and|vs|versus)\b|[/&|]", match.group())
     rising = next((k for k in range(1, len(options)) if options[k] <= options[k - 1]), len(options))
+    if len(set(options)) == count > 2 and joined:
+        return _WHOLE_LIST  # names nothing
     if joined or rising == len(options) or rising < 2:
         return SEVERAL
     rest = set(options[rising:])

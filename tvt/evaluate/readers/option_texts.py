@@ -34,7 +34,7 @@ _LISTED = re.compile(
 _YES_NO = {
     "yes": r"\b(?:yes|yeah|yep)\b(?!\s+or\s+no\b)(?!/no)",
     "no": (
-        r"(?:(?<=^)|(?<=\n)|(?<=[.!?:(]\s)|(?<=[.!?:(])|(?<=\bis\s)|(?<=\bbe\s)|(?<=\bsay\s)|(?<=,\s)|(?<=\bso\s))"
+        r"(?:(?<=^)|(?<=\n)|(?<=[.!?:(]\s)|(?<=[.!?:(])|(?<=\bis\s)|(?<=\bbe\s)|(?<=\bsay\s)|(?<=,\s)|(?<=\)\s)|(?<=\bso\s))"
         r"no(?=\s*(?:$|[.,;:!)\n\u2014\u2013]|-\s|because\b|since\b|as\b)|\s+(?:it|that|this|they|there)\b)"
     ),
 }
@@ -145,9 +145,9 @@ def _forms(text: str) -> tuple[str, str]:
     if core in _YES_NO:
         return _YES_NO[core], core
     if re.fullmatch(r"\d+(?:\.\d+)?", core):
-        before = rf"(?<![\w.,#/-])(?<!image )(?<!picture )(?<!figure )(?<!photo )(?<!frame )(?<!step )(?<!point )(?<!option )"
+        before = r"(?<![\w.,#/-])(?<!image )(?<!picture )(?<!figure )(?<!photo )(?<!frame )(?<!step )(?<!point )(?<!option )"
         return (
-            rf"{before}(?:exactly\s+|about\s+|approximately\s+|only\s+|a\s+total\s+of\s+)?{re.escape(core)}(?![\w%/]|[.,]\d)",
+            rf"{before}(?:exactly\s+|about\s+|approximately\s+|only\s+)?{re.escape(core)}(?![\w%/]|[.,]\d)",
             core,
         )
     said = [re.escape(word) for word in core.split()]
@@ -161,7 +161,7 @@ def _forms(text: str) -> tuple[str, str]:
         inner += r"(?:wards?)?"
     if core.startswith(("about the same", "approximately the same", "roughly the same")):
         inner = r"(?:(?:about|approximately|roughly|nearly|almost)[ ])?the[ ]same|(?:similar|equal)(?=[ ](?:in|surface|albedo|color|darkness|reflectance))"
-    return rf"(?<![\w-])(?:(?:the|an?)\s+)?(?:{inner})(?!\w)", core
+    return rf"(?<![\w-])(?:(?:the|an?)\s+)?(?:{inner})(?!\w|-[a-z])", core
 
 
 def _as_picture(number: int) -> str:
