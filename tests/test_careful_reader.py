@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from answer_forms import AROUND, COLOURS, CONTRASTS, LETTER_FORMS, TEXT_FORMS, UNDECIDED, as_json, forms
+from answer_forms import AROUND, COLOURS, as_json, forms
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -68,7 +68,7 @@ def test_a_form_that_names_one_letter_names_every_letter(place: int, count: int)
     if place >= count:
         return
     options, letter = COLOURS[:count], LETTERS[place]
-    said = [form.format(x=letter, l=letter.lower(), t=options[place]) for form in forms(LETTER_FORMS) + forms(TEXT_FORMS)]
+    said = [form.format(x=letter, l=letter.lower(), t=options[place]) for form in forms("letter_forms", "text_forms")]
     assert {answer: tvt.read_answer(answer, options) for answer in said} == dict.fromkeys(said, letter)
 
 
@@ -78,13 +78,13 @@ def pairs(count: int) -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize(("x", "y"), list(pairs(4)))
 def test_of_two_options_the_right_one_is_read_whatever_their_letters(x: str, y: str) -> None:
-    said = [form.format(x=x, y=y) for form in forms(CONTRASTS)]
+    said = [form.format(x=x, y=y) for form in forms("contrasts")]
     assert {answer: tvt.read_answer(answer, COLOURS[:4]) for answer in said} == dict.fromkeys(said, x)
 
 
 @pytest.mark.parametrize(("x", "y"), list(pairs(4)))
 def test_a_sentence_that_names_no_single_option_is_unread(x: str, y: str) -> None:
-    said = [form.format(x=x, y=y) for form in forms(UNDECIDED)]
+    said = [form.format(x=x, y=y) for form in forms("undecided")]
     assert {answer: tvt.read_answer(answer, COLOURS[:4]) for answer in said} == dict.fromkeys(said)
 
 
@@ -92,7 +92,7 @@ def test_a_sentence_that_names_no_single_option_is_unread(x: str, y: str) -> Non
 def test_what_is_around_an_answer_changes_nothing(x: str) -> None:
     y, z = (letter for letter in "ABCD" if letter != x and letter in "ABC"[: 3 if x != "D" else 2])
     place = LETTERS.index(x)
-    for form in forms(LETTER_FORMS) + forms(TEXT_FORMS):
+    for form in forms("letter_forms", "text_forms"):
         sentence = form.format(x=x, l=x.lower(), t=COLOURS[place])
         around = [frame.format(s=sentence, y=y, z=z) for frame in AROUND] + as_json(sentence, y)
         assert {answer: tvt.read_answer(answer, COLOURS[:4]) for answer in around} == dict.fromkeys(around, x)
@@ -100,7 +100,7 @@ def test_what_is_around_an_answer_changes_nothing(x: str) -> None:
 
 @pytest.mark.parametrize(("x", "y"), list(pairs(3)))
 def test_what_is_around_no_answer_makes_none(x: str, y: str) -> None:
-    for form in forms(UNDECIDED):
+    for form in forms("undecided"):
         if "<think>" not in form:
             sentence = form.format(x=x, y=y)
             around = [frame.format(s=sentence, y=y, z="D") for frame in AROUND] + as_json(sentence, y)

@@ -194,7 +194,8 @@ def test_words_of_every_number_up_to_a_million_are_read(value: int) -> None:
 
 def spelled(value: int) -> str:
     """A number in English words."""
-    ones = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen"
+    ones = "zero one two three four five six seven eight nine ten eleven twelve"
+    ones += "".join(f" {stem}teen" for stem in ("thir", "four", "fif", "six", "seven", "eigh", "nine"))
     tens = "twenty thirty forty fifty sixty seventy eighty ninety"
     if value < 20:
         return ones.split()[value]

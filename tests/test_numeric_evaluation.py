@@ -28,8 +28,8 @@ from tvt.evaluate.batches import compose
 from tvt.evaluate.evaluator import Evaluator
 from tvt.evaluate.identity import item_digest
 from tvt.evaluate.loading import load_base
-from tvt.evaluate.readers import find_reader
 from tvt.evaluate.prompts import read_profile
+from tvt.evaluate.readers import find_reader
 from tvt.evaluate.results import CellResult
 from tvt.evaluate.scorer import Scorer
 from tvt.io import digest

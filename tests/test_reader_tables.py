@@ -5,8 +5,8 @@ one of A to E; exactly one of (A) to (E); else the bracketed letters of the opti
 overall and after the last empty line. Neither of the two sets has one member, or nothing stands overall: a language model is
 asked, ``None`` here. Else the one of the last paragraph, or else the one overall.
 
-*lmms-eval-0.7.2*: EvolvingLMMs-Lab/lmms-eval, lmms_eval/tasks/blink/utils.py, ``_extract_answer_letter`` (commit 205d72d): after
-stripping, any number of opening brackets and blanks, then a letter in either case; that letter, or nothing.
+*lmms-eval-0.7.2*: EvolvingLMMs-Lab/lmms-eval, lmms_eval/tasks/blink/utils.py, ``_extract_answer_letter`` (commit 205d72d):
+after stripping, any number of opening brackets and blanks, then a letter in either case; that letter, or nothing.
 
 *lmms-eval-0.7.3*: the same function of release 0.7.3, which was run for each case: a first line that is a letter, else the last
 letter behind "answer", else the last one in round brackets, else as 0.7.2; letters of options alone.

@@ -21,8 +21,8 @@ from tvt.core.question import LETTERS, Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig
 from tvt.errors import InputError
 from tvt.evaluate.batches import TOKENS_PER_QUESTION, compose
-from tvt.evaluate.readers import read_answer
 from tvt.evaluate.loading import Loaded, load_base
+from tvt.evaluate.readers import read_answer
 from tvt.evaluate.scorer import Outcome, Scorer
 
 OPTIONS = EvaluationConfig(mode="options")

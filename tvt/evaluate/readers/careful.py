@@ -14,10 +14,10 @@ class Careful(Reader):
     """Only an option or a number that the answer clearly names.
 
     Thinking, markup, quotes, boxes and JSON around an answer change nothing. Every letter is found by the same rules, and an
-    option's text and labels such as "Point B" count as its letter does. The clearest places decide: an answer in a box or a key of
-    JSON; an answer stated ("the answer is B", "B is correct", "I would guess B"), of which the last one counts; the option that the
-    answer begins with; one in a conclusion; one said to be the most or the best; the only one that is named. Options that are
-    negated, compared with or only considered do not count. Several options are no answer.
+    option's text and labels such as "Point B" count as its letter does. The clearest places decide: an answer in a box or a
+    key of JSON; an answer stated ("the answer is B", "B is correct", "I would guess B"), of which the last one counts; the
+    option that the answer begins with; one in a conclusion; one said to be the most or the best; the only one that is named.
+    Options that are negated, compared with or only considered do not count. Several options are no answer.
     """
 
     name: str = "careful"
@@ -33,7 +33,7 @@ class Careful(Reader):
 
         texts = option_texts(tuple(options))
         for part in parts(text):
-            whole = _whole(part, len(options))
+            whole = _whole(part)
             found = texts.whole(part) if whole is None else whole
             if found is None:
                 found = decide(mark(part, texts), texts)
@@ -48,7 +48,7 @@ class Careful(Reader):
         return quantity(text)
 
 
-def _whole(part: str, options: int) -> int | None:
+def _whole(part: str) -> int | None:
     """The letter that is the whole of a text, but for brackets and punctuation."""
     said = part.strip(" \t\n()[]{}<>.,:;!?-|'\"")
     return LETTERS.index(said.upper()) if len(said) == 1 and said.upper() in LETTERS else None

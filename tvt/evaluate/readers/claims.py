@@ -17,21 +17,27 @@ from tvt.evaluate.readers.stated import stated
 from tvt.evaluate.readers.weighing import ALL, Claim, Strength, option, weigh
 
 _CONSIDERS = re.compile(
-    r"\b(?:if|whether|suppose|assuming|assume|unless|let's (?:check|see|consider|examine|look)|let us|let me(?!\s+(?:guess|choose|pick|answer|say|go))|"
+    r"\b(?:if|whether|suppose|assuming|assume|unless|let's (?:check|see|consider|examine|look)|let us|"
+    r"let me(?!\s+(?:guess|choose|pick|answer|say|go))|"
     r"check(?:ing)? (?:if|whether)|could be either|either)\b"
 )
 _GUESSES = re.compile(r"\bif (?:i|you|one|we)(?:'d| had| have| must| were| was| need| do)\b")
 _CONCLUDES = re.compile(
-    r"\b(?:therefore|thus|hence|consequently|accordingly|in conclusion|to conclude|in summary|to sum up|to summarize|as a result|"
-    r"so|overall|ultimately|in the end|we can conclude|i conclude|this (?:means|suggests|indicates|implies)|finally)\b|因此|所以|따라서"
+    r"\b(?:therefore|thus|hence|consequently|accordingly|in conclusion|to conclude|in summary|to sum up|to summarize|"
+    r"as a result|"
+    r"so|overall|ultimately|in the end|we can conclude|i conclude|this (?:means|suggests|indicates|implies)|finally)\b|"
+    r"因此|所以|따라서"
 )
 _REFUSES = re.compile(
-    r"\b(?:(?:can ?not|can't|unable to|impossible to|not possible to|difficult to|hard to|don't know|do not know|not sure|unsure|uncertain|"
-    r"not clear|unclear)|not enough information|insufficient|cannot be determined|can't be determined|sorry|none of|neither|no clear)\b"
+    r"\b(?:(?:can ?not|can't|unable to|impossible to|not possible to|difficult to|hard to|don't know|do not know|"
+    r"not sure|unsure|uncertain|"
+    r"not clear|unclear)|not enough information|insufficient|cannot be determined|can't be determined|sorry|none of|"
+    r"neither|no clear)\b"
 )
 _YET = re.compile(r"\b(?:but|however|though|yet|still)\b|,")
 _ANALYSIS = re.compile(
-    r"\b(?:let's|let us|step by step|we need to|first,|to (?:determine|find|identify|solve|answer)|look(?:ing)? at (?:each|the))\b"
+    r"\b(?:let's|let us|step by step|we need to|first,|to (?:determine|find|identify|solve|answer)|"
+    r"look(?:ing)? at (?:each|the))\b"
 )
 _DANGLING = re.compile(
     r"(?:\b(?:the|an?|of|on|in|at|to|and|or|is|are|with|that|which|has|as|by|for|from|it|its|this|but|because|be)|,)\s*$"
@@ -71,7 +77,9 @@ def _weighed(claims: Sequence[Claim], text: str) -> int | None:
                 return single.pop() if len(single) == 1 else ALL
     if len(options) > 1:
         return ALL
-    return None if not options or _REFUSES.search(text) or _cut_off(text) else options.pop()
+    begins = _BEGINS.match(text)
+    whole = (begins and kind_of(begins.group(1)) == LETTER) or not _cut_off(text)
+    return options.pop() if options and whole and not _REFUSES.search(text) else None
 
 
 def _cut_off(text: str) -> bool:

@@ -17,7 +17,8 @@ _CLOSE = re.compile(rf"</{_THINK}>|\[/think\]|◁/think▷", re.IGNORECASE)
 _CHANNEL = re.compile(r"<\|channel\|>\s*final\s*<\|message\|>|<\|start_of_response\|>", re.IGNORECASE)
 _ANALYSIS = re.compile(r"<\|channel\|>\s*(?:analysis|commentary)\b", re.IGNORECASE)
 _TURN = re.compile(
-    r"<\|?(?:im_end|im_start|eot_id|eot|end|endoftext|end_of_text|end_of_utterance|end_of_turn|end_of_sentence|return|eos)\|?>"
+    r"<\|?(?:im_end|im_start|eot_id|eot|end|endoftext|end_of_text|end_of_utterance|end_of_turn|end_of_sentence|return|"
+    r"eos)\|?>"
     r"|</s>|\[/?INST\]|\n[ \t]*(?:#+ *)?(?:USER|User|Human|HUMAN|Question)\s*:",
 )
 """Where the answer ends and a next turn begins."""
@@ -29,7 +30,8 @@ _BOX = re.compile(r"\\f?boxed\s*\{")
 _SPECIAL = re.compile(r"<\|[^|<>\s]{1,40}\|>|<(?:s|pad|unk|bos|eos|image|box|ref|quad|/box|/ref|/s)>", re.IGNORECASE)
 _STRUCK = re.compile(r"~~[^~\n]{1,200}~~")
 _COMMAND = re.compile(
-    r"\\(?:(?:text|math)(?:rm|bf|it|sf|tt)?|rm|bf|displaystyle|left|right|quad|operatorname|large|Large|huge)(?![A-Za-z])|\\[,;!]"
+    r"\\(?:(?:text|math)(?:rm|bf|it|sf|tt)?|rm|bf|displaystyle|left|right|quad|operatorname|large|Large|"
+    r"huge)(?![A-Za-z])|\\[,;!]"
 )
 _DELIMITERS = re.compile(r"\\[()\[\]]|\$+|\\\\")
 _TAGS = re.compile(
@@ -48,8 +50,8 @@ _DIALOGUE = re.compile(r"^\s*Q\s*:[^\n]*\n+\s*A\s*:\s*(?=\S)")
 _BRACES = re.compile(r"\{\s*([^{}]{0,200}?)\s*\}")
 _VALUE = r"(?P<value>\"(?:[^\"\\]|\\.){0,400}\"|'(?:[^'\\]|\\.){0,400}'|\[[^\[\]]{0,200}\]|[^,{}\[\]\"'\n]{1,200})"
 _ANSWER_KEY = re.compile(
-    r"[\"']?\b(?:(?:final|correct|selected|chosen|best|predicted|my)?[ _-]?(?:answer|choice|option|prediction|selection))[\"']?\s*:\s*"
-    + _VALUE,
+    r"[\"']?\b(?:(?:final|correct|selected|chosen|best|predicted|my)?[ _-]?(?:answer|choice|option|prediction|"
+    r"selection))[\"']?\s*:\s*" + _VALUE,
     re.IGNORECASE,
 )
 _OTHER_KEY = re.compile(
@@ -58,9 +60,10 @@ _OTHER_KEY = re.compile(
 
 
 def parts(answer: str) -> list[str]:
-    """What of an answer is to be read, one after the other until something names an option: the last box, tagged answer or value of
-    an answer's key in JSON, which stand alone; else the values of other keys, and then the whole. Each is free of thinking and
-    markup; an answer that is cut off inside its thinking has none.
+    """What of an answer is to be read, one after the other until something names an option.
+
+    The last box, tagged answer or value of an answer's key in JSON stands alone; else these are the values of other keys, and
+    then the whole. Each is free of thinking and markup; an answer that is cut off inside its thinking has none.
     """
     text = _without_thinking(_bounded(answer))
     explicit = list(_explicit(text))
@@ -114,7 +117,7 @@ def _decoded(value: str) -> str:
 
 
 def _latex_boxes(text: str) -> Iterator[str]:
-    """The contents of ``\\boxed{...}``, with braces inside them balanced; one that is cut off goes to the end."""
+    r"""The contents of ``\boxed{...}``, with braces inside them balanced; one that is cut off goes to the end."""
     for match in _BOX.finditer(text):
         depth, end = 1, match.end()
         while end < len(text) and end - match.end() < 400 and depth:

@@ -12,8 +12,8 @@ class Reader(ABC):
     """Reads the option or the number that a free answer names.
 
     How answers are read decides accuracies, and finetuning changes how a model answers. So a reader has a name and a version,
-    which stand beside its results, and ``None`` (nothing could be read) is counted apart from wrong answers. Readers see the raw
-    answer, which is stored, so that another reader asks no model again.
+    which stand beside its results, and ``None`` (nothing could be read) is counted apart from wrong answers. Readers see the
+    raw answer, which is stored, so that another reader asks no model again.
     """
 
     name: str

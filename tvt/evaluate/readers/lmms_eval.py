@@ -28,9 +28,9 @@ class LmmsEval072(Reader):
     So ``Answer: B`` gives ``A`` and ``**B**`` gives nothing. The letter may be none of the options; then it is simply wrong.
     Numbers are read as VSI-Bench's own code reads them.
 
-    Source: ``_extract_answer_letter`` in EvolvingLMMs-Lab/lmms-eval, lmms_eval/tasks/blink/utils.py, and ``fuzzy_matching`` with
-    ``to_float`` in lmms_eval/tasks/vsibench/utils.py, release 0.7.2. The first one's pattern ignores case, and so takes four
-    characters beyond ASCII for letters; where it finds nothing, that is wrong too.
+    Source: ``_extract_answer_letter`` in EvolvingLMMs-Lab/lmms-eval, lmms_eval/tasks/blink/utils.py, and ``fuzzy_matching``
+    with ``to_float`` in lmms_eval/tasks/vsibench/utils.py, release 0.7.2. The first one's pattern ignores case, and so takes
+    four characters beyond ASCII for letters; where it finds nothing, that is wrong too.
     """
 
     name: str = "lmms-eval-0.7.2"
@@ -52,7 +52,7 @@ class LmmsEval072(Reader):
 
 @dataclass(frozen=True, kw_only=True)
 class LmmsEval073(Reader):
-    """As lmms-eval 0.7.3 reads BLINK answers: only letters of options count, and the first of these steps that finds one decides.
+    """As lmms-eval 0.7.3 reads BLINK answers: only letters of options count, and the first step that finds one decides.
 
     1. The first line has at most four characters and is a letter, maybe in brackets and with punctuation behind it.
     2. The last letter behind the word "answer" or "answers", with or without "is", a colon or a hyphen, and a bracket between

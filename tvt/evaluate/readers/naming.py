@@ -12,30 +12,70 @@ from tvt.core.question import LETTERS
 from tvt.evaluate.readers.option_texts import OptionTexts
 from tvt.evaluate.readers.places import ENTITY, LETTER, OWN, SEVERAL, TEXT, kind_of, option_of, place, span
 
-_CHOICE = r"(?:options?|choices?|answers?|letters?|alternatives?|selections?|选项|選項|選択肢|选择|opción|opção|réponse|respuesta|resposta|antwort)"
+_CHOICE = (
+    r"(?:options?|choices?|answers?|letters?|alternatives?|selections?|选项|選項|選択肢|选择|opción|opção|réponse|respuesta|"
+    r"resposta|antwort)"
+)
 _THING = (
     r"(?:(?:red|green|blue|yellow|bounding|second|reference|circled|candidate|corresponding)[ -]){0,2}"
-    r"(?:box|boxes|bbox|points?|images?|pictures?|photos?|photographs?|figures?|fig\.|panels?|regions?|objects?|circles?|markers?|dots?|"
-    r"items?|positions?|locations?|spots?|areas?|candidates?|patch|patches|tiles?|pieces?|shapes?|patterns?|crops?|views?|frames?|"
-    r"keypoints?|squares?|rectangles?|parts?|sections?|labels?|labell?ed|marked|annotated|designated|called|named|one|ones|surfaces?)"
-    r"(?:[ ](?:labell?ed|marked|annotated|designated))?(?:[ ](?:as|with|by|at|in))?(?:[ ](?:the[ ])?(?:letter|label|point|box))?"
+    r"(?:box|boxes|bbox|points?|images?|pictures?|photos?|photographs?|figures?|fig\.|panels?|regions?|objects?|"
+    r"circles?|markers?|dots?|"
+    r"items?|positions?|locations?|spots?|areas?|candidates?|patch|patches|tiles?|pieces?|shapes?|patterns?|crops?|"
+    r"views?|frames?|"
+    r"keypoints?|squares?|rectangles?|parts?|sections?|labels?|labell?ed|marked|annotated|designated|called|named|one|"
+    r"ones|surfaces?)"
+    r"(?:[ ](?:labell?ed|marked|annotated|designated))?(?:[ ](?:as|with|by|at|in))?(?:[ ](?:the[ ])?(?:letter|label|"
+    r"point|box))?"
 )
 _END = r"(?=\s*(?:$|[.,:;!?)\]\n—–]))"
 _VERBS = (
-    "is are was were be has have had does do did can cannot could would should will might may must seems appears looks shows "
-    "corresponds matches fits represents contains provides displays features includes covers captures encloses localizes "
-    "localises surrounds aligns shares depicts lies sits stands points indicates belongs gives makes completes continues better best "
-    "isn't wasn't doesn't can't couldn't won't not and or nor but because since as for than which that who while whereas although "
-    "though if when so then with without in on at to from of by near over under above below behind beside between vs versus "
-    "it being itself only alone here there too also again most more less ist sind war hat est sont était es son era é são era è sono "
-    "är är er jest adalah dan und oder ou et e o y och og i lub atau instead rather due given considering located situated "
-    "positioned based"
+    "is are was were be has have had does do did can cannot could would should will might may must seems appears "
+    "looks shows corresponds matches fits represents contains provides displays features includes covers captures "
+    "encloses localizes localises surrounds aligns shares depicts lies sits stands points indicates belongs gives "
+    "makes completes continues better best isn't wasn't doesn't can't couldn't won't not and or nor but because "
+    "since as for than which that who while whereas although though if when so then with without in on at to from "
+    "of by near over under above below behind beside between vs versus it being itself only alone here there too "
+    "also again most more less ist sind war hat est sont était es son era é são era è sono är är er jest adalah dan "
+    "und oder ou et e o y och og i lub atau instead rather due given considering located situated positioned based"
 )
 _FOLLOWS = frozenset(_VERBS.split())
 """Words that follow a letter as a subject or object, and hardly ever an article."""
-_ADVERBS = frozenset("more most better best less also only still just even much far very really quite too".split())
+_ADVERBS = frozenset(
+    [
+        "more",
+        "most",
+        "better",
+        "best",
+        "less",
+        "also",
+        "only",
+        "still",
+        "just",
+        "even",
+        "much",
+        "far",
+        "very",
+        "really",
+        "quite",
+        "too",
+    ]
+)
 _NOUNS_IN_S = frozenset(
-    "lens series species pants news scissors glasses sunglasses jeans shorts always perhaps various".split()
+    [
+        "lens",
+        "series",
+        "species",
+        "pants",
+        "news",
+        "scissors",
+        "glasses",
+        "sunglasses",
+        "jeans",
+        "shorts",
+        "always",
+        "perhaps",
+        "various",
+    ]
 )
 _NEXT_WORD = re.compile(r"[ \t]+([A-Za-zà-ÿ](?:[a-zà-ÿ'’]|-\w)[\w'’-]*|[a-zà-ÿ]\b)")
 _PROPER = re.compile(
@@ -73,7 +113,8 @@ _BRACKETED = re.compile(
     r"|(?<![\w(])([A-Z])\s?\)|(?:(?<=\n)|^)([a-z])\)|\(([A-Z])(?=[\s,:](?![^()\n]{0,80}\)))"
 )
 _CUED = re.compile(
-    r"(?P<cue>\b(?:answer|choice|option|letter|choose|select|pick|guess)\b[^.\n\w]{0,3}(?:\s*(?:is|be|would be|:|=|->|→))?[:\s(]+)"
+    r"(?P<cue>\b(?:answer|choice|option|letter|choose|select|pick|guess)\b[^.\n\w]{0,3}(?:\s*(?:is|be|would be|:|=|->|"
+    r"→))?[:\s(]+)"
     r"(?P<letter>[b-z])" + _END,
     re.IGNORECASE,
 )
@@ -137,7 +178,8 @@ _TOUCHING = re.compile(
     rf"({OWN})((?:{_BETWEEN}|(?<=[{span(LETTER)}])[ \t]*\.[ \t]*(?:the[ \t]+)?(?=[{span(TEXT, ENTITY)}])){OWN})(?:[ \t]*\))?"
 )
 _SINGULAR = (
-    r"(?!\s+(?:is|was|has|does|shows?|appears|seems|looks|would|could|might|can|will|should|corresponds|matches|fits|isn't|doesn't|"
+    r"(?!\s+(?:is|was|has|does|shows?|appears|seems|looks|would|could|might|can|will|should|corresponds|matches|fits|"
+    r"isn't|doesn't|"
     r"[a-z]+ly|[a-z]{3,}[^siua\W]s\b))"
 )
 _ALSO = r"(?:(?:the|also|even|maybe|possibly|perhaps|with|that)\s+)?"
@@ -145,7 +187,8 @@ _COMMA = rf"(?:[ \t]*[,;/|][ \t]*|(?<=[{span(LETTER)}])[ \t]*\.[ \t]*(?=[{span(L
 _OR = r"\s*(?:,\s*)?(?:\b(?:or|nor|and/or|vs\.?|versus)\b|/)\s*"
 _AND = r"\s*(?:,\s*)?(?:\band\b|&)\s*"
 _GROUP = re.compile(
-    rf"{OWN}(?:(?:{_COMMA}(?:the\s+)?{OWN})+(?:{_OR}|{_AND}){_ALSO}{OWN}|(?:{_COMMA}(?:the\s+)?{OWN}{_SINGULAR})*(?:{_OR}{_ALSO}{OWN})+"
+    rf"{OWN}(?:(?:{_COMMA}(?:the\s+)?{OWN})+(?:{_OR}|{_AND}){_ALSO}{OWN}|"
+    rf"(?:{_COMMA}(?:the\s+)?{OWN}{_SINGULAR})*(?:{_OR}{_ALSO}{OWN})+"
     rf"|{_AND}{_ALSO}{OWN}{_SINGULAR}(?:{_AND}{_ALSO}{OWN}{_SINGULAR})*|(?:{_COMMA}(?:the\s+)?{OWN}{_SINGULAR})+)"
 )
 """Options in a row: "A, B and C", "A or B", "A and B", "A, B"."""

@@ -3,40 +3,43 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
-from tvt.evaluate.readers.places import COMPARED, NAMING, NEGATED, SEVERAL, option_of, place
+from tvt.evaluate.readers.places import COMPARED, NAMING, NEGATED, NONE_OF_THEM, SEVERAL, option_of, place
 
 _NOT_BEFORE = re.compile(
-    rf"(?:\b(?:not|never|neither|nor|rather than|instead of|except(?: for)?|doubt(?:ful)?|none of|neither of|excluding|without|other than|eliminat\w+|exclud\w+|rules? out|ruled out|"
+    rf"(?:\b(?:not|never|neither|nor|rather than|instead of|except(?: for)?|doubt(?:ful)?|none of|neither of|excluding|"
+    rf"without|other than|eliminat\w+|exclud\w+|rules? out|ruled out|"
     rf"ruling out|discard\w*|reject\w*|unlike|as opposed to|cannot be|no)\b|n't\b|不是|不选|不選|并非)"
-    rf"\s*(?:(?!as\b|than\b|but\b|only\b|because\b|since\b|clear\b|sure\b|just\b|whether\b)[a-z']+\s+){{0,3}}(?:\(|option\s+|the\s+)?({NAMING})"
+    rf"\s*(?:(?!as\b|than\b|but\b|only\b|because\b|since\b|clear\b|sure\b|just\b|whether\b)[a-z']+\s+){{0,3}}(?:\(|"
+    rf"option\s+|the\s+)?({NAMING})"
 )
 _NOT_AFTER = re.compile(
-    rf"({NAMING})\s*(?:(?!because\b|since\b|as\b|that\b|which\b|who\b|and\b|but\b|while\b|whereas\b|though\b|although\b|than\b|more\b|most\b|if\b|or\b|"
+    rf"({NAMING})\s*(?:(?!because\b|since\b|as\b|that\b|which\b|who\b|and\b|but\b|while\b|whereas\b|though\b|although\b|"
+    rf"than\b|more\b|most\b|if\b|or\b|"
     rf"where\b|due\b|with\b|without\b|to\b)[a-z']+\s+){{0,3}}?"
-    r"(?:(?:is|are|was|does|do|did|has|have|can|could|would|should|may|might)?\s*(?:not|never|cannot)\b(?!\s+only)|\w+n't\b|(?:is|are|was|seems|appears|would be)\s+"
-    r"(?:\w+ly\s+)?(?:wrong|incorrect|false|unlikely|out\b|too\b|less\b|eliminated|ruled|the wrong|an incorrect|a wrong|neither)|cannot\b|fails\b|lacks\b|(?:can|could|may|should|must) be (?:excluded|eliminated|ruled out|discarded|rejected)"
+    r"(?:(?:is|are|was|does|do|did|has|have|can|could|would|should|may|might)?\s*(?:not|never|cannot)\b(?!\s+only)|"
+    r"\w+n't\b|(?:is|are|was|seems|appears|would be)\s+"
+    r"(?:\w+ly\s+)?(?:wrong|incorrect|false|unlikely|out\b|too\b|less\b|eliminated|ruled|the wrong|an incorrect|a wrong|"
+    r"neither)|cannot\b|fails\b|lacks\b|(?:can|could|may|should|must) be (?:excluded|eliminated|ruled out|discarded|"
+    r"rejected)"
     r"|(?:是)?(?:错|錯|不))"
 )
 _COMPARED = re.compile(
-    rf"\b(?:than|compared (?:to|with)|versus|vs\.?|over|relative to|in comparison (?:to|with)|contrary to|unlike|beside|besides|from)\s+"
+    rf"\b(?:than|compared (?:to|with)|versus|vs\.?|over|relative to|in comparison (?:to|with)|contrary to|unlike|beside|"
+    rf"besides|from)\s+"
     rf"(?:(?:that|the one|those|either|both|just|what|is|in|of|for|with|to|by|the|does|do)\s+){{0,4}}({NAMING})"
 )
 
 
 def unclaimed(text: str) -> str:
-    """With places marked that are negated or only compared with."""
-
-    def turned(kind: str) -> object:
-        def turn(match: re.Match[str]) -> str:
-            found = match.group(1)
-            at = match.start(1) - match.start()
-            said = match.group()
-            new = place(kind, 0x3F if found == SEVERAL else option_of(found))
-            return said[:at] + new + said[at + 1 :]
-
-        return turn
-
+    """A text with its places marked that are negated or only compared with."""
     for pattern, kind in ((_COMPARED, COMPARED), (_NOT_BEFORE, NEGATED), (_NOT_AFTER, NEGATED)):
-        text = pattern.sub(turned(kind), text)  # type: ignore[arg-type]
+        text = pattern.sub(partial(_turned, kind), text)
     return text
+
+
+def _turned(kind: str, match: re.Match[str]) -> str:
+    """What was matched, with its place turned to another kind."""
+    found, at, said = match.group(1), match.start(1) - match.start(), match.group()
+    return said[:at] + place(kind, NONE_OF_THEM if found == SEVERAL else option_of(found)) + said[at + 1 :]

@@ -20,7 +20,8 @@ ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "
 
 _WORD = "|".join([*ONES, *TENS, *SCALES])
 _RUN = re.compile(
-    rf"(?<![\w-])(?:(?:an?|half\s+an?|half)\s+(?=hundred|thousand|million|dozen))?(?:(?:{_WORD})(?:(?:\s+|-|\s+and\s+)(?:{_WORD}))*"
+    rf"(?<![\w-])(?:(?:an?|half\s+an?|half)\s+(?=hundred|thousand|million|dozen))?(?:(?:{_WORD})(?:(?:\s+|-|"
+    rf"\s+and\s+)(?:{_WORD}))*"
     r"(?:\s+dozen)?|dozen)(?![\w-])",
     re.IGNORECASE,
 )

@@ -11,7 +11,34 @@ from tvt.evaluate.readers.cleaning import plain
 from tvt.evaluate.readers.number_words import ORDINALS, in_figures
 
 _ARTICLES = ("the", "a", "an")
-_COMMON = frozenset("in on at it is to of up by as be or and no so both all i he she they we you me".split())
+_COMMON = frozenset(
+    [
+        "in",
+        "on",
+        "at",
+        "it",
+        "is",
+        "to",
+        "of",
+        "up",
+        "by",
+        "as",
+        "be",
+        "or",
+        "and",
+        "no",
+        "so",
+        "both",
+        "all",
+        "i",
+        "he",
+        "she",
+        "they",
+        "we",
+        "you",
+        "me",
+    ]
+)
 """Texts that say nothing where they stand among other words."""
 _PICTURE = (
     r"(?:images?|pictures?|photos?|photographs?|paintings?|artworks?|figures?|pics?|shots?|art[ ]?pieces?|drawings?|frames?|"
@@ -154,13 +181,17 @@ def _forms(text: str) -> tuple[str, str]:
     inner = r"[\W_]+".join(said)
     if core == "right":
         inner += (
-            r"(?:wards?)?(?!\s+(?:above|next|behind|below|beside|there|now|away|under|underneath|on top|at|after|before|answer|"
+            r"(?:wards?)?(?!\s+(?:above|next|behind|below|beside|there|now|away|under|underneath|on top|at|after|before|"
+            r"answer|"
             r"choice|option|one|here|in front)\b)"
         )
     if core == "left":
         inner += r"(?:wards?)?"
     if core.startswith(("about the same", "approximately the same", "roughly the same")):
-        inner = r"(?:(?:about|approximately|roughly|nearly|almost)[ ])?the[ ]same|(?:similar|equal)(?=[ ](?:in|surface|albedo|color|darkness|reflectance))"
+        inner = (
+            r"(?:(?:about|approximately|roughly|nearly|almost)[ ])?the[ ]same"
+            r"|(?:similar|equal)(?=[ ](?:in|surface|albedo|color|darkness|reflectance))"
+        )
     return rf"(?<![\w-])(?:(?:the|an?)\s+)?(?:{inner})(?!\w|-[a-z])", core
 
 
@@ -173,12 +204,13 @@ def _as_picture(number: int) -> str:
     style = r"(?:art|reference|given|last|remaining|latter|provided|candidate|option)[ ]"
     return (
         rf"(?<![\w-])(?:(?:the|this|a)\s+)?{nth}[ ]+(?:{style})?{_PICTURE}(?![\w-])|(?<![\w-])the\s+{nth}{_AFTER_ORDINAL}"
-        rf"|(?<![\w-]){nth}(?=\s*[.!]?\s*$)|(?<![\w-])(?:the[ ])?{_PICTURE}[ ]*(?:no\.?|number|#)?[ -]*(?:{number}|{spelled[0]})(?![\w%]|[.,]\d)"
+        rf"|(?<![\w-]){nth}(?=\s*[.!]?\s*$)|(?<![\w-])(?:the[ ])?{_PICTURE}[ ]*(?:no\.?|number|#)?[ -]*(?:{number}|"
+        rf"{spelled[0]})(?![\w%]|[.,]\d)"
     )
 
 
 def _spread(match: re.Match[str]) -> str:
-    """ "the first, third and fourth images" with the noun at each."""
+    """What "the first, third and fourth images" means, with the noun at each."""
     found = re.findall(_ANY_ORDINAL, match.group(), re.IGNORECASE)
     last = "or" if re.search(r"\bn?or\b", match.group(), re.IGNORECASE) else "and"
     return f" {last} ".join(f"the {word} image" for word in found)

@@ -8,6 +8,8 @@ like; *TEXT*: the option's text; *NEGATED* and *COMPARED*: named to say that it 
 SEVERAL = chr(0xE200)
 """A place that names several options: "A or B"."""
 _KINDS = 0x40
+NONE_OF_THEM = _KINDS - 1
+"""The number that a negated place of several options has."""
 
 
 def place(kind: str, option: int) -> str:

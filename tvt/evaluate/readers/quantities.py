@@ -16,20 +16,23 @@ _ABOUT = r"(?:about|around|approximately|approx\.?|roughly|nearly|almost|exactly
 _UNIT = r"(?:(?!\s*(?:or|and|to|plus)\b)\s*[^\W\d_]+\.?(?:\s+[^\W\d_]+){0,2}(?:\s*\^?\s*[23])?)?"
 _WHOLE = re.compile(rf"(?:{_ABOUT}\s*)*({_NUMBER})(?:{_UNIT}|\s*[^\w\s]{{1,2}})[.!]?", re.IGNORECASE)
 _STATED = re.compile(
-    rf"(?:\b(?:answer|total|result|estimate|count|number|guess|say|conclude)\b[^.\d\n]{{0,80}}?(?:\b(?:is|are|was|be|of|say|to)\b|[=:])|"
+    rf"(?:\b(?:answer|total|result|estimate|count|number|guess|say|conclude)\b[^.\d\n]{{0,80}}?(?:\b(?:is|are|was|be|of|"
+    rf"say|to)\b|[=:])|"
     rf"\b(?:so|therefore|thus|hence|consequently)\b[^.\d\n]{{0,80}}?(?:\b(?:is|are|be|of)\b|[=:])|"
     rf"\b(?:guess|say|estimate)\b(?:\s+(?:that|it|there|is|are|it's))*)\s*(?:{_ABOUT}\s*|\b(?:a|the|is)\s+)*{_FREE}",
     re.IGNORECASE,
 )
 _ANNOUNCED = re.compile(r"\b(?:answer|result|estimate|total|count)\s*(?:is)?\s*:?\s*\n+\s*", re.IGNORECASE)
 _RANGE = re.compile(
-    rf"(?<![\w.,]){_NUMBER}\s*(?:[^\W\d]+\s*)?(?:[-–—~]|\bto\b|\bor\b|\band\b)\s*(?:maybe\s+|about\s+|even\s+|possibly\s+)?{_NUMBER}(?!\w)(?:[ \t]*[^\W\d]+)?",
+    rf"(?<![\w.,]){_NUMBER}\s*(?:[^\W\d]+\s*)?(?:[-–—~]|\bto\b|\bor\b|\band\b)\s*(?:maybe\s+|about\s+|even\s+|"
+    rf"possibly\s+)?{_NUMBER}(?!\w)(?:[ \t]*[^\W\d]+)?",
     re.IGNORECASE,
 )
 """Two numbers where one was asked for: "2 or 3", "2-3", "between 2 and 3 meters"."""
 _EQUATION = re.compile(rf"[\d)]\s*[^\W\d]*\s*=\s*(?:{_ABOUT}\s*)?{_FREE}", re.IGNORECASE)
 _NEGATED = re.compile(
-    r"(?:\bnot|n't|rather than|instead of|(?:more|less|fewer|larger|smaller|greater|higher|lower) than|over|under|at least|at most|up to)\s+$",
+    r"(?:\bnot|n't|rather than|instead of|(?:more|less|fewer|larger|smaller|greater|higher|lower) than|over|under|"
+    r"at least|at most|up to)\s+$",
     re.IGNORECASE,
 )
 _CONCLUDES = re.compile(
@@ -37,7 +40,8 @@ _CONCLUDES = re.compile(
     re.IGNORECASE,
 )
 _NONE_THERE = re.compile(
-    r"\bthere\s+(?:are|is|were|was)\s+no(?:t\s+any|ne)?\b(?!\s+(?:other|more|additional|further|way|information|clear|indication|reference))",
+    r"\bthere\s+(?:are|is|were|was)\s+no(?:t\s+any|ne)?\b(?!\s+(?:other|more|additional|further|way|information|clear|"
+    r"indication|reference))",
     re.IGNORECASE,
 )
 _NUMBERING = re.compile(r"^[ \t]*\d{1,2}[.)][ \t]+(?=\S)", re.MULTILINE)
@@ -46,9 +50,11 @@ _ORDINAL = re.compile(r"\b(?:step|image|figure|frame|picture|video|option|room|p
 
 
 def quantity(answer: str) -> float | None:
-    """Only a number that the answer clearly names, in the order of how clearly: in a box or a key of JSON, the whole answer with or
-    without a unit, stated ("the answer is 3.5"), the only one in the answer, in its conclusion, or in its last paragraph.
-    Number words count as figures do. Ranges ("2 or 3") and fractions are no answer, and units are not converted.
+    """Only a number that the answer clearly names.
+
+    In the order of how clearly: in a box or a key of JSON, the whole answer with or without a unit, stated ("the answer is
+    3.5"), the only one in the answer, in its conclusion, or in its last paragraph. Number words count as figures do. Ranges
+    ("2 or 3") and fractions are no answer, and units are not converted.
     """
     found = [_numbers(part) for part in parts(_TIMES.sub(" × ", answer))]
     named = [numbers for numbers in found if numbers is not None]

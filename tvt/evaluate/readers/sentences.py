@@ -11,8 +11,11 @@ SENTENCE_END = re.compile(r"(?<!\bvs)(?<!\be\.g)(?<!\bi\.e)(?<!\bfig)[.!?]+(?=[\
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
+    """A sentence or a line."""
+
     text: str
     start: int
+    """Where it begins in the whole text."""
     end: str
     """What ends it."""
     last: bool
@@ -23,15 +26,16 @@ class Sentence:
 def sentences(text: str) -> Iterator[Sentence]:
     """Sentences and lines; one that announces something (":", "is") goes on in the next line."""
     begin = 0
-    spans = []
+    spans: list[tuple[int, str, str]] = []
     for match in [*SENTENCE_END.finditer(text), None]:
-        end = len(text) if match is None else match.start()
-        said = text[begin:end].strip()
-        announces = match is not None and match.group().startswith("\n") and re.search(r"(?::|\bis|\banswer|=)$", said)
-        if said and not announces:
-            spans.append((begin, said, "" if match is None else match.group()))
-        if not announces:
-            begin = len(text) if match is None else match.end()
+        at, end = (len(text), "") if match is None else (match.start(), match.group())
+        said = text[begin:at].strip()
+        if end.startswith("\n") and re.search(r"(?::|\bis|\banswer|=)$", said):
+            continue
+        if said:
+            spans.append((begin, said, end))
+        begin = at + len(end)
     for k, (start, said, end) in enumerate(spans):
-        fresh = not text[:start].strip(" \t") or text[:start].rstrip(" \t").endswith("\n")
+        before = text[:start].rstrip(" \t")
+        fresh = not before or before.endswith("\n")
         yield Sentence(text=" ".join(said.split()), start=start, end=end, last=k == len(spans) - 1, fresh=fresh)

@@ -7,13 +7,24 @@ import re
 from tvt.evaluate.readers.places import NAMING, OWN, PLACE, WORD, option_of
 
 _FILL = (
-    r"(?:\s*[:(\-–—=>]+\s*|\s+)(?:(?:that|the|option|choice|letter|number|most|likely|probably|therefore|thus|clearly|indeed|definitely|"
-    r"simply|be|just|as|follows|in|with|to|it|it's|is|would|should|point|box|image|labell?ed|one|correct|answer|best|certainly|surely|"
+    r"(?:\s*[:(\-–—=>]+\s*|\s+)(?:(?:that|the|option|choice|letter|number|most|likely|probably|therefore|thus|clearly|"
+    r"indeed|definitely|"
+    r"simply|be|just|as|follows|in|with|to|it|it's|is|would|should|point|box|image|labell?ed|one|correct|answer|best|"
+    r"certainly|surely|"
     r"obviously|actually|still|on|by|given|in fact)\b[\s:,(]*){0,6}"
 )
-_STOP = rf"(?=\s*(?:$|[.,;:!?)\n—–-]|because\b|since\b|as\b|due\b|which\b|where\b|for\b|and\b|but\b|based\b|given\b|in\b|on\b|with\b|rather\b|instead\b|over\b|from\b|is\b|{PLACE}))"
-_IS = r"(?:\b(?:is|are|was|be|being|seems|appears|remains|has to be|must be|ist|est|es|é|è|är|er|jest|adalah|là|is:|are:)\b|'s\b|:|=|->|→|⇒)"
-_NOUN = r"(?<!first )(?<!second )(?<!third )(?<!fourth )(?<!last )(?<!other )(?<!wrong )(?<!each )\b(?:answers?|choice|option|conclusion|selection|response|solution|guess|pick|verdict|decision|result|letter|match)\b"
+_STOP = (
+    rf"(?=\s*(?:$|[.,;:!?)\n—–-]|because\b|since\b|as\b|due\b|which\b|where\b|for\b|and\b|but\b|based\b|given\b|in\b|"
+    rf"on\b|with\b|rather\b|instead\b|over\b|from\b|is\b|{PLACE}))"
+)
+_IS = (
+    r"(?:\b(?:is|are|was|be|being|seems|appears|remains|has to be|must be|ist|est|es|é|è|är|er|jest|adalah|là|is:|"
+    r"are:)\b|'s\b|:|=|->|→|⇒)"
+)
+_NOUN = (
+    r"(?<!first )(?<!second )(?<!third )(?<!fourth )(?<!last )(?<!other )(?<!wrong )(?<!each )\b(?:answers?|choice|"
+    r"option|conclusion|selection|response|solution|guess|pick|verdict|decision|result|letter|match)\b"
+)
 _FOREIGN = (
     r"(?:答案|正确选项|正確選項|应选|應選|故选|所以选|因此选|选择|選擇|选|選|答え|回答|正解|解答|정답|답|选项|antwort|lösung|réponse|respuesta|"
     r"opción correcta|resposta|risposta|antwoord|ответ|odpowied[źz]|svar(?:et)?|vastaus|cevap|yanıt|jawaban(?:nya)?|đáp án|"
@@ -31,23 +42,29 @@ _STATED = [
         rf"\bleaves?\s+(?:us\s+)?(?:with\s+)?(?:only\s+)?({OWN}){_STOP}",
         rf"{_NOUN}\s*(?:-|–|—)?\s*({OWN})(?=\s*(?:$|[.\n]))",
         # X is the correct answer
-        rf"({NAMING})\s*(?:,\s*)?(?:{WORD}{{0,30}}?\s)?(?:is|are|was|be|seems(?: to be)?|appears(?: to be)?)\s+(?:\w+ly\s+)?(?:the|my|our|your|an?)?\s*"
+        rf"({NAMING})\s*(?:,\s*)?(?:{WORD}{{0,30}}?\s)?(?:is|are|was|be|seems(?: to be)?|"
+        rf"appears(?: to be)?)\s+(?:\w+ly\s+)?(?:the|my|our|your|an?)?\s*"
         r"(?:\w+\s+){0,2}?(?:correct|answer|true|right(?=\s*(?:$|[.,;!)\n]|answer|option|choice|one|because|since|as\b))"
         r"|(?:best|right|most appropriate|most suitable|most accurate)\s+(?:answer|option|choice))",
         # I would choose X
-        rf"\b(?:choose|chose|select(?:ed)?|pick(?:ed)?|go(?:ing)? with|went with|opt(?:ing)? for|vote for|settle (?:on|for)|lean(?:ing)? (?:towards?|to)|"
-        rf"decide(?:d)? (?:on|for)|guess(?:ing)?|conclude|i'd say|would say|i say|going for)(?:\s+(?:that|it's|it is|it would be|would be|the answer|is|"
+        rf"\b(?:choose|chose|select(?:ed)?|pick(?:ed)?|go(?:ing)? with|went with|opt(?:ing)? for|vote for|settle (?:on|"
+        rf"for)|lean(?:ing)? (?:towards?|to)|"
+        rf"decide(?:d)? (?:on|for)|guess(?:ing)?|conclude|i'd say|would say|i say|going for)(?:\s+(?:that|it's|it is|"
+        rf"it would be|would be|the answer|is|"
         rf"the|correct|option|for|as|on))*[\s:(]+({NAMING}){_STOP}",
         rf"\bguess\b{WORD}{{0,40}}?[,:]\s*(?:it's|it is|the|maybe|probably|\s)*({NAMING})",
-        rf"\b(?:had to|have to|must) (?:guess|choose|pick|answer|say|select)\b{WORD}{{0,60}}?[,:]\s*{WORD}{{0,40}}?({NAMING})",
+        rf"\b(?:had to|have to|must) (?:guess|choose|pick|answer|say|"
+        rf"select)\b{WORD}{{0,60}}?[,:]\s*{WORD}{{0,40}}?({NAMING})",
         # answers in other languages
         rf"{_FOREIGN}(?:(?![。不]){WORD}){{0,24}}?({NAMING})",
         rf"({NAMING})\s*(?:是|が|は|이|가|은|는|项是|為|为)?\s*(?:最)?(?:正确|正確|正しい|正解|정답|맞|对的|對的)",
-        rf"({NAMING})\s*(?:ist (?:die )?richtig|est (?:la bonne|correct|la réponse)|es (?:la )?correct|é (?:a )?corret|è (?:la )?corrett|верн|правильн)",
+        rf"({NAMING})\s*(?:ist (?:die )?richtig|est (?:la bonne|correct|la réponse)|es (?:la )?correct|é (?:a )?corret|"
+        rf"è (?:la )?corrett|верн|правильн)",
     )
 ]
 _HEDGED = re.compile(
-    r"\b(?:i think|i believe|i'd think|i suspect|i'm going with|probably|likely|definitely|must be|has to be|should be|maybe|perhaps)\s+"
+    r"\b(?:i think|i believe|i'd think|i suspect|i'm going with|probably|likely|definitely|must be|has to be|should be|"
+    r"maybe|perhaps)\s+"
     rf"(?:that\s+)?(?:it's |it is |it must be |is |the |for |with )*({OWN})(?=\s*(?:$|[.;!)\n]|because\b|since\b|,))"
 )
 

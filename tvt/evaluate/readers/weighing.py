@@ -7,9 +7,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-from tvt.evaluate.readers.naming import ENTITY, LETTER, SEVERAL, TEXT, kind_of, option_of, span
 from tvt.evaluate.readers.option_texts import OptionTexts
-from tvt.evaluate.readers.places import COMPARED_ONE, NAMING, PLACE, WORD
+from tvt.evaluate.readers.places import (
+    COMPARED_ONE,
+    ENTITY,
+    LETTER,
+    NAMING,
+    PLACE,
+    SEVERAL,
+    TEXT,
+    WORD,
+    kind_of,
+    option_of,
+    span,
+)
 
 ALL = -1
 """A claim or a decision for several options, which is none."""
@@ -48,8 +59,10 @@ class Claim:
 
 _SUBORDINATE = re.compile(
     r"\b(?:while|whereas|although|though|even though|because|since|as(?!\s+well)|unlike|compared|"
-    r"which(?!\s+(?:suggest|indicat|mean|mak|impl|correspond|match|resembl|most|best|fit|is\s+(?:the|also|more|most)))|whose|where|than|if|"
-    r"whether|when|until|despite|for example|such as|including|(?<!looks )(?<!look )(?<!more )(?<!most )like|except|apart from|aside from|"
+    r"which(?!\s+(?:suggest|indicat|mean|mak|impl|correspond|match|resembl|most|best|fit|is\s+(?:the|also|more|most)))|"
+    r"whose|where|than|if|"
+    r"whether|when|until|despite|for example|such as|including|(?<!looks )(?<!look )(?<!more )(?<!most )like|except|"
+    r"apart from|aside from|"
     r"given that)\b"
 )
 _AGAINST = re.compile(r"\b(?:while|whereas|although|though)\b")
@@ -57,22 +70,29 @@ _ASIDE = re.compile(r"\b(?:on the other hand|in contrast|by contrast|conversely|
 _HEDGED = re.compile(r"^\s*(?:could|might|may)\b|^\s*(?:seems?|seemed|appears?|looks?|was)\s+(?:\w+\s+)?at first\b")
 _RETRACTED = re.compile(r"\b(?:initially|at first|first thought|at first glance)\b")
 _BEST = re.compile(
-    r"\b(?:most(?!\s+of)|best|closest|nearest|darkest|brightest|lightest|tightest|highest|correspond\w*|correct\w*|accurately|identical|"
-    r"exact(?:ly)?|perfect(?:ly)?|real|authentic|genuine|missing|answer|moving|moves|moved|rotat\w+|likely|match\w*|belongs|equivalent|"
+    r"\b(?:most(?!\s+of)|best|closest|nearest|darkest|brightest|lightest|tightest|highest|correspond\w*|correct\w*|"
+    r"accurately|identical|"
+    r"exact(?:ly)?|perfect(?:ly)?|real|authentic|genuine|missing|answer|moving|moves|moved|rotat\w+|likely|match\w*|"
+    r"belongs|equivalent|"
     r"total|altogether|only one|remains)\b"
 )
 _BETTER = re.compile(
     r"\b(?:more|better|closer|nearer|darker|brighter|lighter|tighter|larger|smaller|higher|lower|superior|preferable)\b"
 )
 _LIKELY = re.compile(
-    r"\b(?:similar\w*|same|fits?|precise\w*|tight\w*|shares?|sharing|shared|resembl\w*|align\w*|complet\w*|accurate|follows|seamless\w*|"
-    r"suitable|consistent|natural\w*|good|well|analogous|whole|entire\w*|full\w*|all\s+of|continu\w+|realistic|cent(?:er|re)d)\b"
+    r"\b(?:similar\w*|same|fits?|precise\w*|tight\w*|shares?|sharing|shared|resembl\w*|align\w*|complet\w*|accurate|"
+    r"follows|seamless\w*|"
+    r"suitable|consistent|natural\w*|good|well|analogous|whole|entire\w*|full\w*|all\s+of|continu\w+|realistic|"
+    r"cent(?:er|re)d)\b"
 )
 _BAD = re.compile(
-    r"\b(?:not|\w+n't|cannot|never|no longer|fails?|failing|lacks?|lacking|less|least|wrong|incorrect\w*|false|different\w*|differs?|"
-    r"unlike|too\s+\w+|extra|excess\w*|unnecessary|misses|missed|cuts?\s+off|incomplete\w*|loose\w*|generated|artificial\w*|synthetic|"
+    r"\b(?:not|\w+n't|cannot|never|no longer|fails?|failing|lacks?|lacking|less|least|wrong|incorrect\w*|false|"
+    r"different\w*|differs?|"
+    r"unlike|too\s+\w+|extra|excess\w*|unnecessary|misses|missed|cuts?\s+off|incomplete\w*|loose\w*|generated|"
+    r"artificial\w*|synthetic|"
     r"fake|unrealistic\w*|manipulated|edited|altered|distort\w*|inconsisten\w*|unnatural\w*|mismatch\w*|unrelated|irrelevant|"
-    r"slightly off|partial\w*|outside|only\s+(?:\w+\s+){0,2}(?:part\w*|portion|half|some|head|top|bottom|upper|lower)|farther|further|than necessary|"
+    r"slightly off|partial\w*|outside|only\s+(?:\w+\s+){0,2}(?:part\w*|portion|half|some|head|top|bottom|upper|lower)|"
+    r"farther|further|than necessary|"
     r"artifacts?|missing (?:a |some |the )?part of the (?!first|image|picture)|background)\b|不|错|錯"
 )
 _WITH_REFERENCE = re.compile(
@@ -171,7 +191,7 @@ def _clauses(said: str) -> Iterator[tuple[str, str]]:
 
 
 def _by_comparison(character: str, before: str, start: int, texts: OptionTexts) -> Iterator[Claim]:
-    """ "A is farther than B" says that B is closer, where that is what options say of A and B."""
+    """What "A is farther than B" says: that B is closer, where that is what options say of A and B."""
     if not re.match(COMPARED_ONE, character) or not re.search(r"\bthan\b", before) or re.search(r"\bnot\b|n't\b", before):
         return
     if re.search(r"\bless\b", before):
@@ -184,24 +204,25 @@ def _strength(left: str, right: str, character: str, texts: OptionTexts) -> Stre
     """How strongly the words around a place speak for its option; ``None`` where they speak against it."""
     if texts.yes_no and kind_of(character) == TEXT:
         return Strength.BEST
-    if _PART_OF.match(right):
-        return None
-    if _SIDE.match(right) and kind_of(character) == TEXT and not left.strip():
+    if _PART_OF.match(right) or (_SIDE.match(right) and kind_of(character) == TEXT and not left.strip()):
         return None
     near = _SUBORDINATE.split(right, maxsplit=1)[0]
     predicate = texts.predicates.get(option_of(character), frozenset()) if character != SEVERAL else frozenset[str]()
-    if predicate:
-        said = set(re.findall(r"[a-z']+", f"{left} {near}"))
-        if predicate <= said | {"to", "the", "camera", "is"}:
-            return None if re.search(r"\bnot\b|n't\b|\bless\b", near) else Strength.BEST
-        if said & _opposites(predicate):
-            return None
-    bad, here = _BAD.search(near), near
-    if bad:
-        here = near[: bad.start()]
+    said = set(re.findall(r"[a-z']+", f"{left} {near}"))
+    if predicate and predicate <= said | {"to", "the", "camera", "is"}:
+        return None if re.search(r"\bnot\b|n't\b|\bless\b", near) else Strength.BEST
+    if said & _opposites(predicate):
+        return None
+    return _by_words(left, near, character, hedged=bool(_HEDGED.match(right)))
+
+
+def _by_words(left: str, near: str, character: str, *, hedged: bool) -> Strength | None:
+    """The same from the words that usually speak for or against; those for an option count up to the first one against it."""
+    bad = _BAD.search(near)
+    here = near[: bad.start()] if bad else near
     for pattern, strength in ((_BEST, Strength.BEST), (_BETTER, Strength.BETTER), (_LIKELY, Strength.LIKELY)):
         if pattern.search(here) or pattern.search(left):
-            return Strength.NAMED if _HEDGED.match(right) and strength < Strength.BEST else strength
+            return Strength.NAMED if hedged and strength < Strength.BEST else strength
     if bad:
         return None
     return Strength.LIKELY if kind_of(character) == TEXT and _COPULA.search(left) else Strength.NAMED
