@@ -29,6 +29,10 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "left-right": ("left", "right"),
     "counts": ("0", "3", "2", "1"),
     "reversed-labels": ("Point B", "Point A"),
+    "directions": ("front-left", "front-right", "back-left", "back-right"),
+    "objects": ("chair", "table", "sofa", "lamp"),
+    "orders": ("blanket, trash can, plant", "trash can, blanket, plant", "plant, blanket, trash can"),
+    "turns": ("Turn Left", "Turn Right", "Turn Back"),
 }
 
 

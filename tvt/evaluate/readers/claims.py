@@ -44,13 +44,15 @@ _DANGLING = re.compile(
 )
 _FILLING = r"so|therefore|thus|hence|definitely|probably|maybe|the|answer|final|option|it's|it|is|ok|okay|no|yes|then|and"
 _ALONE = re.compile(rf"(?:{BLANK}|\d|\b(?:{_FILLING})\b)*({NAMING}){BLANK}*")
-_BEGINS = re.compile(rf"{BLANK}*({OWN})(?P<apart>\s*(?:$|[).:,\]–—-]))?(?P<reason>\s*,?\s*(?:because|since|as|due to)\b)?")
+_BEGINS = re.compile(
+    rf"{BLANK}*({OWN})(?P<apart>\s*(?:$|[).:\]–—-]|,(?!\s*(?:then|and|or|followed)\b)))?(?P<reason>\s*,?\s*(?:because|since|as|due to)\b)?"
+)
 _MARKED = re.compile(rf"{BLANK}*({OWN})\s*[).:,\]–—-]")
 
 
 def decide(text: str, texts: OptionTexts) -> int | None:
     """The option that a marked text decides for, :data:`ALL` for several, ``None`` for none."""
-    text = unclaimed(_without_things(text, texts))
+    text = unclaimed(_without_things(text, texts), yes_no=texts.yes_no)
     every = list(sentences(text))
     claims = [claim for sentence in every for claim in _claims(sentence, every, texts)]
     by = {strength: [claim for claim in claims if claim.strength == strength] for strength in Strength}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import partial
 
-from tvt.evaluate.readers.places import COMPARED, NAMING, NEGATED, NONE_OF_THEM, SEVERAL, option_of, place
+from tvt.evaluate.readers.places import COMPARED, NAMING, NEGATED, NONE_OF_THEM, SEVERAL, TEXT, option_of, place, span
 
 _NOT_BEFORE = re.compile(
     rf"(?:\b(?:not|never|neither|nor|rather than|instead of|except(?: for)?|doubt(?:ful)?|none of|neither of|excluding|"
@@ -32,11 +32,11 @@ _COMPARED = re.compile(
 )
 
 
-def unclaimed(text: str) -> str:
-    """A text with its places marked that are negated or only compared with."""
-    for pattern, kind in ((_COMPARED, COMPARED), (_NOT_BEFORE, NEGATED), (_NOT_AFTER, NEGATED)):
-        text = pattern.sub(partial(_turned, kind), text)
-    return text
+def unclaimed(text: str, *, yes_no: bool = False) -> str:
+    """A text with its places marked that are negated or only compared with; "no, it is not" does not negate a "no"."""
+    text = _COMPARED.sub(partial(_turned, COMPARED), text)
+    text = _NOT_BEFORE.sub(partial(_turned, NEGATED), text)
+    return text if yes_no and re.search(f"[{span(TEXT)}]", text) else _NOT_AFTER.sub(partial(_turned, NEGATED), text)
 
 
 def _turned(kind: str, match: re.Match[str]) -> str:

@@ -62,7 +62,7 @@ _YES_NO = {
     "yes": r"\b(?:yes|yeah|yep)\b(?!\s+or\s+no\b)(?!/no)",
     "no": (
         r"(?:(?<=^)|(?<=\n)|(?<=[.!?:(]\s)|(?<=[.!?:(])|(?<=\bis\s)|(?<=\bbe\s)|(?<=\bsay\s)|(?<=,\s)|(?<=\)\s)|(?<=\bso\s))"
-        r"no(?=\s*(?:$|[.,;:!)\n\u2014\u2013]|-\s|because\b|since\b|as\b)|\s+(?:it|that|this|they|there)\b)"
+        r"no(?=\s*(?:$|[.,;:!)\n\u2014\u2013]|-\s|because\b|since\b|as\b)|\s+(?:it|that|this|they|there|the|he|she)\b)"
     ),
 }
 _NONE_THERE = (

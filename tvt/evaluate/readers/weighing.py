@@ -61,7 +61,7 @@ _SUBORDINATE = re.compile(
     r"\b(?:while|whereas|although|though|even though|because|since|as(?!\s+well)|unlike|compared|"
     r"which(?!\s+(?:suggest|indicat|mean|mak|impl|correspond|match|resembl|most|best|fit|is\s+(?:the|also|more|most)))|"
     r"whose|where|than|if|"
-    r"whether|when|until|despite|for example|such as|including|(?<!looks )(?<!look )(?<!more )(?<!most )like|except|"
+    r"whether|when|until|despite|for example|such as|including|(?<!looks )(?<!look )(?<!more )(?<!most )(?<!just )like|except|"
     r"apart from|aside from|"
     r"given that)\b"
 )
@@ -69,31 +69,29 @@ _AGAINST = re.compile(r"\b(?:while|whereas|although|though)\b")
 _ASIDE = re.compile(r"\b(?:on the other hand|in contrast|by contrast|conversely|meanwhile|by comparison|in comparison)\b")
 _HEDGED = re.compile(r"^\s*(?:could|might|may)\b|^\s*(?:seems?|seemed|appears?|looks?|was)\s+(?:\w+\s+)?at first\b")
 _RETRACTED = re.compile(r"\b(?:initially|at first|first thought|at first glance)\b")
+_SPARE = r"(?:unnecessary|extra|empty|background|excess\w*|surrounding|of the (?:background|surrounding\w*))"
+"""What a good box has less of."""
 _BEST = re.compile(
-    r"\b(?:most(?!\s+of)|best|closest|nearest|darkest|brightest|lightest|tightest|highest|correspond\w*|correct\w*|"
-    r"accurately|identical|"
-    r"exact(?:ly)?|perfect(?:ly)?|real|authentic|genuine|missing|answer|moving|moves|moved|rotat\w+|likely|match\w*|"
-    r"belongs|equivalent|"
-    r"total|altogether|only one|remains)\b"
+    r"\b(?:most(?!\s+of)|best|closest|nearest|darkest|brightest|lightest|tightest|highest|correspond\w*|correct\w*|accurately|"
+    r"identical|exact(?:ly)?|perfect(?:ly)?|real|authentic|genuine|missing|answer|moving|moves|moved|rotat\w+|likely|match\w*|"
+    r"belongs|equivalent|total|altogether|only one|remains)\b"
 )
 _BETTER = re.compile(
-    r"\b(?:more|better|closer|nearer|darker|brighter|lighter|tighter|larger|smaller|higher|lower|superior|preferable)\b"
+    rf"\b(?:less\s+{_SPARE}|more|better|closer|nearer|darker|brighter|lighter|tighter|larger|smaller|higher|lower|superior|"
+    r"preferable)\b"
 )
 _LIKELY = re.compile(
-    r"\b(?:similar\w*|same|fits?|precise\w*|tight\w*|shares?|sharing|shared|resembl\w*|align\w*|complet\w*|accurate|"
-    r"follows|seamless\w*|"
-    r"suitable|consistent|natural\w*|good|well|analogous|whole|entire\w*|full\w*|all\s+of|continu\w+|realistic|"
-    r"cent(?:er|re)d)\b"
+    r"\b(?:similar\w*|same|fits?|precise\w*|tight\w*|shares?|sharing|shared|resembl\w*|align\w*|complet\w*|accurate|follows|"
+    r"seamless\w*|suitable|consistent|natural\w*|good|well|analogous|whole|entire\w*|full\w*|all\s+of|continu\w+|realistic|"
+    r"cent(?:er|re)d|in front|foreground|just like)\b"
 )
 _BAD = re.compile(
-    r"\b(?:not|\w+n't|cannot|never|no longer|fails?|failing|lacks?|lacking|less|least|wrong|incorrect\w*|false|"
-    r"different\w*|differs?|"
-    r"unlike|too\s+\w+|extra|excess\w*|unnecessary|misses|missed|cuts?\s+off|incomplete\w*|loose\w*|generated|"
-    r"artificial\w*|synthetic|"
-    r"fake|unrealistic\w*|manipulated|edited|altered|distort\w*|inconsisten\w*|unnatural\w*|mismatch\w*|unrelated|irrelevant|"
-    r"slightly off|partial\w*|outside|only\s+(?:\w+\s+){0,2}(?:part\w*|portion|half|some|head|top|bottom|upper|lower)|"
-    r"farther|further|than necessary|"
-    r"artifacts?|missing (?:a |some |the )?part of the (?!first|image|picture)|background)\b|不|错|錯"
+    rf"\b(?:not|\w+n't|cannot|never|no longer|fails?|failing|lacks?|lacking|less(?!\s+{_SPARE})|least|wrong|incorrect\w*|false|"
+    r"different\w*|differs?|unlike|too\s+\w+|extra|excess\w*|(?<!less )unnecessary|misses|missed|cuts?\s+off|incomplete\w*|"
+    r"loose\w*|generated|artificial\w*|synthetic|fake|unrealistic\w*|manipulated|edited|altered|distort\w*|inconsisten\w*|"
+    r"unnatural\w*|mismatch\w*|unrelated|irrelevant|slightly off|off (?:to|by|from|the)|partial\w*|outside|"
+    r"only\s+(?:\w+\s+){0,2}(?:part\w*|portion|half|some|head|top|bottom|upper|lower)|farther|further|than necessary|artifacts?|"
+    r"missing (?:a |some |the )?part of the (?!first|image|picture)|(?<!less )background)\b|不|错|錯"
 )
 _WITH_REFERENCE = re.compile(
     r"\b(?:first|reference)(?:\s+(?:image|picture|painting|photo|one))?\s*(?:,\s*)?(?:and|is|shares \w+ with)\s*(?:the\s+)?$"
@@ -194,7 +192,7 @@ def _by_comparison(character: str, before: str, start: int, texts: OptionTexts) 
     """What "A is farther than B" says: that B is closer, where that is what options say of A and B."""
     if not re.match(COMPARED_ONE, character) or not re.search(r"\bthan\b", before) or re.search(r"\bnot\b|n't\b", before):
         return
-    if re.search(r"\bless\b", before):
+    if re.search(rf"\bless\b(?!\s+{_SPARE})", before):
         yield Claim(option_of(character), Strength.BETTER, start)
     elif set(re.findall(r"[a-z]+", before)) & _opposites(texts.predicates.get(option_of(character), frozenset())):
         yield Claim(option_of(character), Strength.BEST, start)
