@@ -45,7 +45,8 @@ _DANGLING = re.compile(
 _FILLING = r"so|therefore|thus|hence|definitely|probably|maybe|the|answer|final|option|it's|it|is|ok|okay|no|yes|then|and"
 _ALONE = re.compile(rf"(?:{BLANK}|\d|\b(?:{_FILLING})\b)*({NAMING}){BLANK}*")
 _BEGINS = re.compile(
-    rf"{BLANK}*({OWN})(?P<apart>\s*(?:$|[).:\]–—-]|,(?!\s*(?:then|and|or|followed)\b)))?(?P<reason>\s*,?\s*(?:because|since|as|due to)\b)?"
+    rf"{BLANK}*({OWN})(?P<apart>\s*(?:$|[).:\]–—-]|,(?!\s*(?:then|and|or|followed)\b)))?"
+    r"(?P<reason>\s*,?\s*(?:because|since|as|due to)\b)?"
 )
 _MARKED = re.compile(rf"{BLANK}*({OWN})\s*[).:,\]–—-]")
 

@@ -90,8 +90,8 @@ _BAD = re.compile(
     r"different\w*|differs?|unlike|too\s+\w+|extra|excess\w*|(?<!less )unnecessary|misses|missed|cuts?\s+off|incomplete\w*|"
     r"loose\w*|generated|artificial\w*|synthetic|fake|unrealistic\w*|manipulated|edited|altered|distort\w*|inconsisten\w*|"
     r"unnatural\w*|mismatch\w*|unrelated|irrelevant|slightly off|off (?:to|by|from|the)|partial\w*|outside|"
-    r"only\s+(?:\w+\s+){0,2}(?:part\w*|portion|half|some|head|top|bottom|upper|lower)|farther|further|than necessary|artifacts?|"
-    r"missing (?:a |some |the )?part of the (?!first|image|picture)|(?<!less )background)\b|不|错|錯"
+    r"only\s+(?:\w+\s+){0,2}(?:part\w*|portion|half|some|head|top|bottom|upper|lower)|farther|further|than necessary|"
+    r"artifacts?|missing (?:a |some |the )?part of the (?!first|image|picture)|(?<!less )background)\b|不|错|錯"
 )
 _WITH_REFERENCE = re.compile(
     r"\b(?:first|reference)(?:\s+(?:image|picture|painting|photo|one))?\s*(?:,\s*)?(?:and|is|shares \w+ with)\s*(?:the\s+)?$"
