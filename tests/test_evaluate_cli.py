@@ -71,7 +71,7 @@ def test_json(world: Path, tmp_path: Path) -> None:
 def test_generate_tells_unparsed_answers_and_extraction_asks_nothing_anew(world: Path, tmp_path: Path) -> None:
     arguments = ("--mode", "generate", "--max-new-tokens", "3", "--json", str(world / "first"))
     careful = json.loads(run(world, tmp_path, *arguments).stdout)
-    other = json.loads(run(world, tmp_path, *arguments, "--extract", "lmms-eval").stdout)
+    other = json.loads(run(world, tmp_path, *arguments, "--extract", "lmms-eval-0.7.2").stdout)
     assert sum(result["asked"] for result in other["results"]) == 0
     unparsed = [sum(cell["unparsed"] for r in told["results"] for cell in r["tasks"].values()) for told in (careful, other)]
     assert unparsed[0] > unparsed[1], "CBC names no letter, but begins with one"

@@ -28,8 +28,8 @@ from tvt.evaluate.batches import compose
 from tvt.evaluate.evaluator import Evaluator
 from tvt.evaluate.identity import item_digest
 from tvt.evaluate.loading import load_base
-from tvt.evaluate.numbers import careful
 from tvt.evaluate.prompts import read_profile
+from tvt.evaluate.readers import find_reader
 from tvt.evaluate.results import CellResult
 from tvt.evaluate.scorer import Scorer
 from tvt.io import digest
@@ -91,7 +91,7 @@ def test_numbers_are_generated_and_letters_scored_as_if_alone(base: Path, tmp_pa
         if question.numeric:
             assert outcome.scores is None
             assert outcome.raw == words.score(loaded.model, [question])[0].raw, "one by one"
-            number = careful(outcome.raw or "")
+            number = find_reader("careful").read_number(outcome.raw or "")
             assert found[question.id].credit == mean_relative_accuracy(number, float(question.answer))
         else:
             assert outcome.raw is None
@@ -120,10 +120,10 @@ def test_items_and_records_tell_credits(base: Path, tmp_path: Path) -> None:
     assert (record["correct"], record["total"], record["metric"]) == (cell.correct, 16, "accuracy and mra")
 
 
-def test_another_manner_asks_nothing_anew(base: Path, tmp_path: Path) -> None:
+def test_another_reader_asks_nothing_again(base: Path, tmp_path: Path) -> None:
     asked = numbers(8)
     Evaluator(config(base), SETTINGS, tmp_path).evaluate([None], {"Size": asked})
-    other = Evaluator(config(base), SETTINGS, tmp_path, manner="lmms-eval").evaluate([None], {"Size": asked})[0]["Size"]
+    other = Evaluator(config(base), SETTINGS, tmp_path, reader="lmms-eval-0.7.3").evaluate([None], {"Size": asked})[0]["Size"]
     assert other.asked == 0
     assert other.metric == "mra"
 

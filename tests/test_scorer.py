@@ -21,8 +21,8 @@ from tvt.core.question import LETTERS, Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig
 from tvt.errors import InputError
 from tvt.evaluate.batches import TOKENS_PER_QUESTION, compose
-from tvt.evaluate.extraction import careful
 from tvt.evaluate.loading import Loaded, load_base
+from tvt.evaluate.readers import read_answer
 from tvt.evaluate.scorer import Outcome, Scorer
 
 OPTIONS = EvaluationConfig(mode="options")
@@ -103,7 +103,7 @@ def test_one_token_generated_is_the_letter_scored_highest(loaded: Loaded) -> Non
     for question, scored, said in zip(ASKED, letters, answers, strict=True):
         assert scored.scores is not None
         assert said.raw is not None
-        letter = careful(said.raw, question.options)
+        letter = read_answer(said.raw, question.options)
         if letter is not None:  # else another token is likelier than any letter
             assert letter == LETTERS[scored.scores.index(max(scored.scores))]
             agreed += 1

@@ -20,7 +20,7 @@ from tvt.cli.evaluate import command
 from tvt.data.tasks import find_manifests
 from tvt.errors import InputError
 from tvt.evaluate.aggregates import macro
-from tvt.evaluate.extraction import vsi_bench
+from tvt.evaluate.readers import read_answer
 from tvt.evaluate.results import CellResult, ItemResult
 from tvt.evaluate.scorer import Outcome
 
@@ -87,7 +87,7 @@ def test_the_overall_figure_by_hand() -> None:
     ],
 )
 def test_letters_as_the_benchmark_reads_them(answer: str, letter: str | None) -> None:
-    assert vsi_bench(answer, ("w", "x", "y", "z")) == letter
+    assert read_answer(answer, ("w", "x", "y", "z"), reader="vsi-bench") == letter
 
 
 @pytest.fixture(scope="module")

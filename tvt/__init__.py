@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tvt.data.studies.load import load_study as load_study
     from tvt.data.studies.mixture_tables import load_mixture_runs as load_mixture_runs
     from tvt.errors import TvtError as TvtError
+    from tvt.evaluate.readers import read_answer as read_answer
     from tvt.io.mixture_file import load_mixture as load_mixture
     from tvt.io.mixture_file import save_mixture as save_mixture
     from tvt.selection.engine import select as select
@@ -44,6 +45,7 @@ _HOMES = {
     "load_study": "tvt.data.studies.load",
     "plan_mix": "tvt.data.mixing.plan",
     "predict": "tvt.selection.predict",
+    "read_answer": "tvt.evaluate.readers",
     "save_mixture": "tvt.io.mixture_file",
     "select": "tvt.selection.engine",
     "write_mix": "tvt.data.mixing.dataset",

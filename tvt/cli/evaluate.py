@@ -12,6 +12,7 @@ from tvt.cli.options import echo_json, json_option, note
 from tvt.cli.progress_bar import progress_bar
 from tvt.cli.status_line import status_line
 from tvt.errors import InputError
+from tvt.evaluate.readers import DEFAULT, NAMES, OLD_NAMES, find_reader, offered
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -72,10 +73,11 @@ Examples:
 @click.option("--max-new-tokens", type=click.IntRange(min=1), default=16, show_default=True, help="Of a generated answer.")
 @click.option(
     "--extract",
-    type=click.Choice(["careful", "official", "lmms-eval", "vsi-bench"]),
-    default="careful",
+    type=click.Choice([*NAMES, *OLD_NAMES]),
+    default=DEFAULT,
     show_default=True,
-    help="How a letter or number is read: tvt's way, BLINK's official one, lmms-eval's for BLINK, or VSI-Bench's.",
+    metavar="READER",
+    help=f"Who reads the letter or number in a generated answer: {offered()}.",
 )
 @click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True, help="Questions in a pass.")
 @click.option(
@@ -104,7 +106,7 @@ def command(
     given: tuple[str, ...],
     no_base: bool,
     output: Path,
-    extract: Any,
+    extract: str,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -126,7 +128,10 @@ def command(
     from tvt.evaluate.evaluator import Evaluator
 
     model, settings = _settings(options)
-    evaluator = Evaluator(model, settings, output, manner=extract, note=note)
+    reader = find_reader(extract)
+    if extract != reader.name:
+        note(f"--extract {extract} means {reader.name}; name the version, since others read otherwise")
+    evaluator = Evaluator(model, settings, output, reader=reader.name, note=note)
     with status_line("checking adapters, loading the model") as tell, progress_bar("scoring") as bar:
 
         def progress(done: int, total: int) -> None:
@@ -142,8 +147,8 @@ def command(
     doubts = warnings(rows)
     members = benchmarks(find_manifests(options["manifests"]).values(), questions)
     if as_json:
-        told = {"schema": 1, "model": options["model"], "mode": settings.mode, "prompt": settings.prompt, "extraction": extract}
-        echo_json({**told, "results": _told(who, results, members), "warnings": doubts})
+        how = {"mode": settings.mode, "prompt": settings.prompt, "extraction": reader.name, "reader": reader.identity}
+        echo_json({"schema": 1, "model": options["model"], **how, "results": _told(who, results, members), "warnings": doubts})
     else:
         from rich.console import Console
 

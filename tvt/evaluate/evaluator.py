@@ -12,10 +12,10 @@ from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig
 from tvt.errors import InputError
 from tvt.evaluate.batches import compose
-from tvt.evaluate.extraction import Manner
 from tvt.evaluate.identity import CheckedAdapter, check_adapter, item_digest, model_identity, run_identity
 from tvt.evaluate.loading import Loaded, attached, load_base
 from tvt.evaluate.prompts import read_profile
+from tvt.evaluate.readers import DEFAULT, find_reader
 from tvt.evaluate.results import CellResult, ItemResult, judge
 from tvt.evaluate.scorer import Outcome, Scorer
 from tvt.evaluate.store import AnswerStore, Row, plain
@@ -42,13 +42,14 @@ class Evaluator:
         model: the base model.
         settings: how to score.
         folder: where answers are kept; share it between evaluations, also of other models.
-        manner: how a letter or a number is read from a generated answer; changing it asks nothing anew.
+        reader: name of what reads the letter or number in a generated answer (:mod:`tvt.evaluate.readers`); another one asks
+            nothing again.
         note: called with a sentence that is worth knowing, never twice with the same.
         flush_seconds: answers are on disk after so many seconds at the latest,
         flush_items: or after so many questions.
 
     Raises:
-        InputError: the settings' prompt cannot be used.
+        InputError: the settings' prompt cannot be used, or the reader is unknown.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class Evaluator:
         settings: EvaluationConfig,
         folder: Path,
         *,
-        manner: Manner = "careful",
+        reader: str = DEFAULT,
         note: Callable[[str], None] = _no_note,
         flush_seconds: float = FLUSH_SECONDS,
         flush_items: int = FLUSH_ITEMS,
@@ -65,7 +66,7 @@ class Evaluator:
         self.model = model
         self.settings = settings
         self.folder = folder
-        self.manner = manner
+        self.reader = find_reader(reader)
         self._profile = read_profile(settings.prompt)
         self._note = _once(note)
         self._flush_seconds, self._flush_items = flush_seconds, flush_items
@@ -147,7 +148,7 @@ class Evaluator:
             asked = self._ask_missing(adapter, store, known, progress)
             cells = {}
             for task, (items, digests, _) in self._composed.items():
-                judged = tuple(judge(q, item, known[item], self.manner) for q, item in zip(items, digests, strict=True))
+                judged = tuple(judge(q, item, known[item], self.reader) for q, item in zip(items, digests, strict=True))
                 cells[task] = CellResult(
                     adapter=adapter.name if adapter else None,
                     digest=adapter.digest if adapter else None,
@@ -155,6 +156,7 @@ class Evaluator:
                     target=task,
                     items=judged,
                     asked=asked[task],
+                    reader=self.reader,
                 )
                 store.finish(task, [_row(item) for item in judged], {"task": task, **cells[task].summary()})
         return cells

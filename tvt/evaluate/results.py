@@ -10,8 +10,7 @@ from typing import Any, Literal
 from tvt.core.credit import Tally, mean_relative_accuracy, tally
 from tvt.core.question import Question
 from tvt.core.scores import Score
-from tvt.evaluate.extraction import EXTRACTORS, Manner
-from tvt.evaluate.numbers import READERS
+from tvt.evaluate.readers.contract import Reader
 from tvt.evaluate.scorer import Outcome
 
 Metric = Literal["accuracy", "mra", "accuracy and mra"]
@@ -70,15 +69,15 @@ class ItemResult:
         return scores is not None and scores.count(max(scores)) > 1
 
 
-def judge(question: Question, item: str, outcome: Outcome, manner: Manner) -> ItemResult:
-    """Say which letter or number an outcome names."""
+def judge(question: Question, item: str, outcome: Outcome, reader: Reader) -> ItemResult:
+    """Say which letter or number an outcome names; a generated answer is read by ``reader``."""
     if question.numeric:
-        number = READERS[manner](outcome.raw or "")
+        number = reader.read_number(outcome.raw or "")
         predicted: str | None = None if number is None else repr(number).removesuffix(".0")
     elif outcome.scores is not None:
         predicted = question.letters[outcome.scores.index(max(outcome.scores))]
     else:
-        predicted = EXTRACTORS[manner](outcome.raw or "", question.options)
+        predicted = reader.read_letter(outcome.raw or "", question.options)
     return ItemResult(
         id=question.id,
         item=item,
@@ -103,6 +102,8 @@ class CellResult:
     items: tuple[ItemResult, ...]
     asked: int
     """How many of them were asked now; the others were known."""
+    reader: Reader | None = None
+    """What read the answers that are text."""
 
     @property
     def total(self) -> int:
@@ -212,6 +213,8 @@ class CellResult:
         }
         if base is not None and base is not self:
             told["both_correct"] = self.both_correct(base)
+        if self.reader is not None and self.generated:
+            told["reader"] = self.reader.identity
         told |= {"unparsed": self.unparsed, "letters": self.letters, "collapsed": self.collapsed}
         if self.letter_mass is not None:
             told |= {"tied": self.tied, "letter_mass": self.letter_mass}

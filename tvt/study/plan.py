@@ -19,6 +19,7 @@ from tvt.data.tasks import QuestionData, TaskManifest, find_manifests
 from tvt.errors import InputError
 from tvt.evaluate.identity import SCORER_VERSION
 from tvt.evaluate.prompts import read_profile
+from tvt.evaluate.readers import DEFAULT, find_reader
 from tvt.io import digest
 from tvt.train.base import base_digest
 from tvt.train.record import ORDER_VERSION
@@ -167,6 +168,8 @@ class _Reading:
     def _asked(self, manifest: TaskManifest, part: Part) -> str:
         """Digest of questions and of how they are asked."""
         asked = {**self.recipe.evaluation_identity(), **self.prompt, "scorer": SCORER_VERSION}
+        if self.recipe.evaluation.mode == "generate" or manifest.metric == "mra":
+            asked["reader"] = find_reader(DEFAULT).identity  # another version reads stored answers anew, and asks nothing
         content = identify(locate(manifest, part), manifest.name)
         if not self.planning:
             check_metric(manifest, read(locate(manifest, part), manifest.name))

@@ -1,18 +1,24 @@
-"""Reading the letter out of an answer: one table, three manners."""
+"""The registry of readers, and one table of answers as three of them read it."""
 
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tvt.evaluate.extraction import EXTRACTORS, careful, lmms_eval, official
+import tvt
+from tvt.errors import InputError
+from tvt.evaluate.readers import NAMES, OLD_NAMES, READERS, find_reader, read_answer
+
+careful, official, lmms_eval = (find_reader(name).read_letter for name in ("careful", "official", "lmms-eval-0.7.2"))
 
 FOUR = ("a red cup", "a dog", "upper left", "left")
 
-# answer, official, lmms-eval, careful
+# answer, official, lmms-eval-0.7.2, careful
 CASES: list[tuple[str, str | None, str | None, str | None]] = [
     ("B", "B", "B", "B"),
     ("(B)", "B", "B", "B"),
@@ -27,7 +33,7 @@ CASES: list[tuple[str, str | None, str | None, str | None]] = [
     ("B: a dog", None, "B", "B"),
     ("Answer: B", None, "A", "B"),
     ("Answer: (B)", "B", "A", "B"),
-    ("answer: b", None, "A", None),
+    ("answer: b", None, "A", "B"),
     ("The answer is (B)", "B", "T", "B"),
     ("The answer is (B).", None, "T", "B"),
     ("The answer is B.", None, "T", "B"),
@@ -124,8 +130,39 @@ def test_official_behaviour_by_cases(answer: str) -> None:
     assert official(answer, FOUR) == expected
 
 
-@pytest.mark.parametrize("manner", ["careful", "official"])
+@pytest.mark.parametrize("name", NAMES)
 @given(answer=st.text(max_size=60))
-def test_never_breaks_and_never_invents_letters(manner: str, answer: str) -> None:
-    found = EXTRACTORS[manner](answer, FOUR)  # type: ignore[index]
-    assert found is None or found in ("ABCD" if manner == "careful" else "ABCDE")
+def test_never_breaks_and_never_invents_letters(name: str, answer: str) -> None:
+    found = read_answer(answer, FOUR, reader=name)
+    if name in ("careful", "vsi-bench", "lmms-eval-0.7.3"):
+        assert found in (None, *"ABCD")
+    elif name == "official":
+        assert found in (None, *"ABCDE")
+
+
+def test_every_reader_has_a_name_a_version_and_a_title() -> None:
+    assert NAMES == ("careful", "official", "lmms-eval-0.7.2", "lmms-eval-0.7.3", "vsi-bench")
+    assert all(reader.version >= 1 and reader.title for reader in READERS)
+    assert len({reader.title for reader in READERS}) == len(READERS)
+
+
+def test_an_old_name_means_a_version() -> None:
+    assert OLD_NAMES == {"lmms-eval": "lmms-eval-0.7.2"}
+    assert find_reader("lmms-eval") is find_reader("lmms-eval-0.7.2")
+
+
+def test_an_unknown_reader_is_refused_with_a_suggestion() -> None:
+    with pytest.raises(InputError, match=r"no 'carefull' \(did you mean 'careful'"):
+        tvt.read_answer("B", ["red", "green"], reader="carefull")
+
+
+@pytest.mark.parametrize("options", [[], "AB", [str(k) for k in range(27)]])
+def test_options_are_a_list_of_texts(options: list[str]) -> None:
+    with pytest.raises(InputError, match="list of the options' texts"):
+        tvt.read_answer("B", options)
+
+
+def test_reading_an_answer_loads_nothing_heavy() -> None:
+    code = "import sys, tvt; print(tvt.read_answer('B', ['red', 'green']), {'torch', 'numpy', 'pydantic'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "B set()"

@@ -1,0 +1,163 @@
+"""Which option a text decides for, from the places where it names options (:mod:`tvt.evaluate.readers.naming`).
+
+Every place that is neither negated nor compared with is a claim of some strength. The strongest claims decide, and of answers
+stated outright the last one; where they name several options, nothing is read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from tvt.evaluate.readers.negation import unclaimed
+from tvt.evaluate.readers.option_texts import OptionTexts
+from tvt.evaluate.readers.places import BLANK, ENTITY, LETTER, NAMING, OWN, PLACE, TEXT, kind_of, option_of, span
+from tvt.evaluate.readers.sentences import SENTENCE_END, Sentence, sentences
+from tvt.evaluate.readers.stated import stated
+from tvt.evaluate.readers.weighing import ALL, Claim, Strength, option, weigh
+
+_CONSIDERS = re.compile(
+    r"\b(?:if|whether|suppose|assuming|assume|unless|let's (?:check|see|consider|examine|look)|let us|"
+    r"let me(?!\s+(?:guess|choose|pick|answer|say|go))|"
+    r"check(?:ing)? (?:if|whether)|could be either|either)\b"
+)
+_GUESSES = re.compile(r"\bif (?:i|you|one|we)(?:'d| had| have| must| were| was| need| do)\b")
+_CONCLUDES = re.compile(
+    r"\b(?:therefore|thus|hence|consequently|accordingly|in conclusion|to conclude|in summary|to sum up|to summarize|"
+    r"as a result|"
+    r"so|overall|ultimately|in the end|we can conclude|i conclude|this (?:means|suggests|indicates|implies)|finally)\b|"
+    r"因此|所以|따라서"
+)
+_REFUSES = re.compile(
+    r"\b(?:(?:can ?not|can't|unable to|impossible to|not possible to|difficult to|hard to|don't know|do not know|"
+    r"not sure|unsure|uncertain|"
+    r"not clear|unclear)|not enough information|insufficient|cannot be determined|can't be determined|sorry|none of|"
+    r"neither|no clear)\b"
+)
+_YET = re.compile(r"\b(?:but|however|though|yet|still)\b|,")
+_ANALYSIS = re.compile(
+    r"\b(?:let's|let us|step by step|we need to|first,|to (?:determine|find|identify|solve|answer)|"
+    r"look(?:ing)? at (?:each|the))\b"
+)
+_DANGLING = re.compile(
+    r"(?:\b(?:the|an?|of|on|in|at|to|and|or|is|are|with|that|which|has|as|by|for|from|it|its|this|but|because|be)|,)\s*$"
+)
+_FILLING = r"so|therefore|thus|hence|definitely|probably|maybe|the|answer|final|option|it's|it|is|ok|okay|no|yes|then|and"
+_ALONE = re.compile(rf"(?:{BLANK}|\d|\b(?:{_FILLING})\b)*({NAMING}){BLANK}*")
+_BEGINS = re.compile(
+    rf"{BLANK}*({OWN})(?P<apart>\s*(?:$|[).:\]–—-]|,(?!\s*(?:then|and|or|followed)\b)))?"
+    r"(?P<reason>\s*,?\s*(?:because|since|as|due to)\b)?"
+)
+_MARKED = re.compile(rf"{BLANK}*({OWN})\s*[).:,\]–—-]")
+
+
+def decide(text: str, texts: OptionTexts) -> int | None:
+    """The option that a marked text decides for, :data:`ALL` for several, ``None`` for none."""
+    text = unclaimed(_without_things(text, texts), yes_no=texts.yes_no)
+    every = list(sentences(text))
+    claims = [claim for sentence in every for claim in _claims(sentence, every, texts)]
+    by = {strength: [claim for claim in claims if claim.strength == strength] for strength in Strength}
+    if by[Strength.STATED]:
+        return by[Strength.STATED][-1].option
+    concluded = by[Strength.CONCLUDED][-1:]
+    if by[Strength.LEADING]:
+        first = by[Strength.LEADING][0].option
+        return ALL if concluded and concluded[0].option not in (first, ALL) else first
+    return concluded[0].option if concluded else _weighed(claims, text)
+
+
+def _weighed(claims: Sequence[Claim], text: str) -> int | None:
+    """The option of the strongest claims, those aside only where there are no others; just a name must be the only one."""
+    options = {claim.option for claim in claims}
+    weak = max((claim.strength for claim in claims), default=Strength.NAMED) < Strength.BEST
+    if weak and _cut_off(text) and (len(options) > 1 or _DANGLING.search(text)):
+        return ALL if options else None
+    for strength in (Strength.BEST, Strength.BETTER, Strength.LIKELY):
+        for aside in (False, True):
+            found = {claim.option for claim in claims if claim.strength == strength and claim.aside == aside}
+            single = found - {ALL}  # "both are similar, but the second is more so"
+            if found:
+                return single.pop() if len(single) == 1 else ALL
+    if len(options) > 1:
+        return ALL
+    begins = _BEGINS.match(text)
+    whole = (begins and kind_of(begins.group(1)) == LETTER) or not _cut_off(text)
+    return options.pop() if options and whole and not _REFUSES.search(text) else None
+
+
+def _cut_off(text: str) -> bool:
+    """Whether a text ends amid a sentence, or at the beginning of its reasoning."""
+    ended = text.rstrip()[-1:] in (*".!?)。]", "")
+    return not ended and bool(_DANGLING.search(text) or _ANALYSIS.search(text) or SENTENCE_END.search(text))
+
+
+def _without_things(text: str, texts: OptionTexts) -> str:
+    """Without "Point B" and the like where options have no such labels and are named otherwise: things of the picture."""
+    if texts.labels or not re.search(f"[{span(ENTITY)}]", text):
+        return text
+    if texts.yes_no or re.search(f"[{span(LETTER, TEXT)}]", text):
+        return re.sub(f"[{span(ENTITY)}]", "it", text)
+    return text
+
+
+def _claims(sentence: Sentence, every: Sequence[Sentence], texts: OptionTexts) -> Iterator[Claim]:
+    said = sentence.text
+    asks = sentence.end.startswith("?") and len(every) > 1 and not (sentence is every[-1] and _ALONE.fullmatch(said))
+    if asks or not re.search(PLACE, said):
+        return
+    considered = bool(_CONSIDERS.search(said) and not _GUESSES.search(said)) or _in_doubt(said)
+    if not considered:
+        outright = list(_outright(sentence, every))
+        if outright:
+            yield from outright
+            return
+    named = list(weigh(said, sentence.start, texts, considered=considered))
+    if considered and len({claim.option for claim in named}) > 1:  # "If it is red, A; if it is green, B"
+        named = [Claim(ALL, Strength.NAMED, sentence.start)]
+    if considered:
+        named = [claim for claim in named if claim.strength > Strength.NAMED or claim.option == ALL]
+    conclusions = [match for match in _CONCLUDES.finditer(said) if re.search(NAMING, said[match.start() :])]
+    if (conclusions or _CONCLUDES.search(said)) and not considered:
+        if conclusions:
+            named = list(weigh(said[conclusions[-1].start() :], sentence.start, texts, considered=False)) or named
+        main = [claim for claim in named if not claim.aside] or named
+        best = max((claim.strength for claim in main), default=Strength.NAMED)
+        options = {claim.option for claim in main if claim.strength == best}
+        if len(options) == 1:
+            yield Claim(options.pop(), Strength.CONCLUDED, sentence.start)
+            return
+    yield from named
+
+
+def _in_doubt(said: str) -> bool:
+    """Whether a sentence says that it cannot be told, and names options only as part of that."""
+    refusal, place = _REFUSES.search(said), re.search(NAMING, said)
+    return bool(refusal and place and refusal.start() < place.start() and not _YET.search(said[refusal.end() : place.start()]))
+
+
+def _outright(sentence: Sentence, every: Sequence[Sentence]) -> Iterator[Claim]:
+    """A sentence that states the answer, is nothing else, or begins the whole text with it."""
+    said, first = sentence.text, sentence is every[0]
+    found = stated(said)
+    if found:
+        yield Claim(option(found[1]), Strength.STATED, sentence.start + found[0])
+        return
+    alone = _ALONE.fullmatch(said)
+    if alone and (first or sentence.end or sentence.fresh or kind_of(alone.group(1)) == LETTER):
+        last = sentence is every[-1]
+        if first and not last and _listed(alone.group(1), every):
+            return
+        yield Claim(
+            option(alone.group(1)), Strength.LEADING if first else Strength.STATED if last else Strength.NAMED, sentence.start
+        )
+    elif first:
+        begins = _BEGINS.match(said)
+        thing = begins and kind_of(begins.group(1)) == ENTITY
+        if begins and (begins["reason"] or (begins["apart"] and not thing)) and not _listed(begins.group(1), every):
+            yield Claim(option(begins.group(1)), Strength.LEADING, sentence.start)
+
+
+def _listed(character: str, every: Sequence[Sentence]) -> bool:
+    """Whether the first place is that of the first option in a list of them: "A: ..." and then "B: ..."."""
+    marked = [match for match in (_MARKED.match(other.text) for other in every[1:]) if match]
+    return option(character) == 0 and bool(marked) and option_of(marked[0].group(1)) == 1
