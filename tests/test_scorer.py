@@ -121,7 +121,7 @@ def test_both_spellings_of_a_letter_count(loaded: Loaded) -> None:
     class Processor:
         chat_template, tokenizer = "x", Words()
 
-    scorer = Scorer(Loaded(model=loaded.model, processor=Processor(), device=loaded.device), OPTIONS)
+    scorer = Scorer(Loaded(config=loaded.config, processor=Processor(), device=loaded.device), OPTIONS)
     assert scorer.letter_tokens(2) == [[1, 2], [3, 4]]
     assert scorer.letter_tokens(3) == [[1, 2, 5]], "a spelling counts only if it has all letters"
     with pytest.raises(InputError, match="no single tokens for the letters A, B, C, D; use --mode generate"):

@@ -14,7 +14,7 @@ from tvt.errors import InputError
 from tvt.evaluate.batches import compose
 from tvt.evaluate.extraction import Manner
 from tvt.evaluate.identity import CheckedAdapter, check_adapter, item_digest, model_identity, run_identity
-from tvt.evaluate.loading import Loaded, attached, load_base
+from tvt.evaluate.loading import Loaded, attached, free_memory, load_base
 from tvt.evaluate.prompts import read_profile
 from tvt.evaluate.results import CellResult, ItemResult, judge
 from tvt.evaluate.scorer import Outcome, Scorer
@@ -104,10 +104,8 @@ class Evaluator:
     def release(self) -> None:
         """Give a GPU's memory back to whoever trains next; on the CPU the model stays loaded."""
         if self._loaded is not None and self._loaded.device.type == "cuda":
-            import torch
-
-            self._loaded = self._scorer = None
-            torch.cuda.empty_cache()
+            device, self._loaded, self._scorer = self._loaded.device, None, None
+            free_memory(device)
 
     def _compose(self, questions: Mapping[str, Sequence[Question]]) -> None:
         """Digests and batches of every task's questions, the same for all adapters."""
@@ -171,7 +169,7 @@ class Evaluator:
             return asked
         scorer, loaded = self._scorer_ready()
         batches = [([self._composed[t][0][k] for k in batch], [self._composed[t][1][k] for k in batch]) for t, batch in todo]
-        with attached(loaded, adapter) as model, self._writing(store) as write:
+        with attached(loaded, adapter, self._note) as model, self._writing(store) as write:
             for (task, _), (questions, digests), outcomes in zip(todo, batches, scorer.score_all(model, batches), strict=True):
                 known.update(zip(digests, outcomes, strict=True))
                 write([(d, task, q.id, o) for d, q, o in zip(digests, questions, outcomes, strict=True)])
