@@ -1,10 +1,10 @@
 """The base model as it was loaded: put back after every adapter, and proved to be the same before anything else is scored.
 
 PEFT's ``unload()`` leaves behind trained copies of ``modules_to_save``, trained biases, and whatever a start such as PiSSA or
-OLoRA wrote into the base weights. So what PEFT does is not undone step by step here. The state of the model is remembered: which
-objects stand where (modules, tensors, hooks, flags, configuration), and a fingerprint of every tensor's content. Objects are put
-back where they stood. Content cannot be put back without a second copy of the weights, so a model whose fingerprints differ
-afterwards has to be loaded again.
+OLoRA wrote into the base weights. So what PEFT does is not undone step by step. The state of the model is remembered: which
+objects stand where (modules, tensors, hooks, flags, configuration), and a fingerprint of every tensor's content. Objects are
+put back where they stood. Content could only be put back from a second copy of the weights, so a model with other fingerprints
+has to be loaded again.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from enum import Enum
 from functools import cache
 from typing import Any
 
-_LANES = 1 << 22
-"""32-bit words that are fingerprinted at once; it bounds the memory for that, to some 100 MiB."""
+_WORDS = {"cpu": 1 << 16}
+_MOST_WORDS = 1 << 22
+"""32-bit words that are fingerprinted at once: what stays in a CPU's cache, and on a GPU what takes some 100 MiB."""
 _LIBRARIES = {"transformers", "bitsandbytes"}
 """Objects of these packages that hang on a module hold state too: configurations, quantisation constants."""
 
@@ -177,10 +178,11 @@ def _fingerprint(tensor: Any) -> Any:
         elif octets.storage_offset() % 4:
             octets = octets.clone()
         words = octets.view(torch.int32)
+        factors = _factors(words.device)
         total = torch.zeros((), dtype=torch.int64, device=words.device)
-        for number, start in enumerate(range(0, words.numel(), _LANES)):
-            piece = words[start : start + _LANES].to(torch.int64)
-            total += (piece * _factors(str(words.device))[: piece.numel()]).sum() * _odd(number)
+        for number, start in enumerate(range(0, words.numel(), len(factors))):
+            piece = words[start : start + len(factors)].to(torch.int64)
+            total += (piece * factors[: piece.numel()]).sum() * _odd(number)
         return total
 
 
@@ -191,9 +193,10 @@ def _odd(number: int) -> int:
 
 
 @cache
-def _factors(device: str) -> Any:
-    """Random odd numbers, the same in every process."""
+def _factors(device: Any) -> Any:
+    """Random odd numbers, one for each word of a piece."""
     import torch
 
-    drawn = torch.randint(-(2**63), 2**63 - 1, (_LANES,), generator=torch.Generator().manual_seed(0))
+    count = _WORDS.get(device.type, _MOST_WORDS)
+    drawn = torch.randint(-(2**63), 2**63 - 1, (count,), generator=torch.Generator().manual_seed(0))
     return (drawn | 1).to(device)

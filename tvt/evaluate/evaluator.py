@@ -13,12 +13,12 @@ from tvt.core.recipe import EvaluationConfig, ModelConfig
 from tvt.errors import InputError
 from tvt.evaluate.batches import compose
 from tvt.evaluate.extraction import Manner
-from tvt.evaluate.identity import CheckedAdapter, check_adapter, item_digest, model_identity, run_identity
+from tvt.evaluate.identity import SCORER_VERSION, CheckedAdapter, check_adapter, item_digest, model_identity, run_identity
 from tvt.evaluate.loading import Loaded, attached, free_memory, load_base
 from tvt.evaluate.prompts import read_profile
 from tvt.evaluate.results import CellResult, ItemResult, judge
 from tvt.evaluate.scorer import Outcome, Scorer
-from tvt.evaluate.store import AnswerStore, Row, plain
+from tvt.evaluate.store import AnswerStore, Row, plain, superseded_answers
 
 FLUSH_SECONDS = 5.0
 FLUSH_ITEMS = 512
@@ -70,6 +70,7 @@ class Evaluator:
         self._note = _once(note)
         self._flush_seconds, self._flush_items = flush_seconds, flush_items
         self._base: dict[str, Any] | None = None
+        self._superseded_noted = False
         self._loaded: Loaded | None = None
         self._scorer: Scorer | None = None
         self._composed: dict[str, tuple[list[Question], list[str], list[list[int]]]] = {}
@@ -92,6 +93,9 @@ class Evaluator:
         """
         self._compose(questions)
         checked = _check_all(adapters)
+        for adapter in checked:
+            if adapter is not None and adapter.caution:
+                self._note(f"{adapter.name}: {adapter.caution}")
         total = len(checked) * sum(len(items) for items, _, _ in self._composed.values())
         done = 0
         results = []
@@ -167,6 +171,7 @@ class Evaluator:
         progress(done)
         if not todo:
             return asked
+        self._note_superseded()
         scorer, loaded = self._scorer_ready()
         batches = [([self._composed[t][0][k] for k in batch], [self._composed[t][1][k] for k in batch]) for t, batch in todo]
         with attached(loaded, adapter, self._note) as model, self._writing(store) as write:
@@ -177,6 +182,17 @@ class Evaluator:
                 done += len(outcomes)
                 progress(done)
         return asked
+
+    def _note_superseded(self) -> None:
+        """Say once why answers that were kept are asked for again."""
+        if self._base is None or self._superseded_noted:
+            return
+        self._superseded_noted = True
+        if count := superseded_answers(self.folder, self._base, SCORER_VERSION):
+            self._note(
+                f"{self.folder}: {count:,} answers were given to an earlier version of the scorer and are not used; "
+                "their questions are asked again"
+            )
 
     @contextmanager
     def _writing(self, store: AnswerStore) -> Iterator[Callable[[list[Row]], None]]:

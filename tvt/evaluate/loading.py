@@ -43,9 +43,28 @@ class Loaded:
         Raises:
             InputError: no such model, or one that is none, or its files changed since it was first loaded.
         """
-        if self._model is None:
-            self._load()
+        self.load()
         return self._model
+
+    def load(self) -> None:
+        """Load the weights, if they are not there.
+
+        Raises:
+            InputError: as for ``model``.
+        """
+        if self._model is not None:
+            return
+        if self._first is not None:
+            free_memory(self.device)
+            self.reloads += 1
+        model = _load_model(self.config, self.device)
+        state = BaseState(model)
+        if self._first not in (None, state.facts):
+            raise InputError(
+                f"{self.config.model_name_or_path}: its files changed since it was first loaded; start again, "
+                "so that everything is scored with one base model"
+            )
+        self._model, self._state, self._first = model, state, state.facts
 
     def put_back(self) -> bool:
         """Take everything off that was put on the model; whether it is then what it was, bit for bit.
@@ -59,19 +78,6 @@ class Loaded:
             return True
         self._model = self._state = None
         return False
-
-    def _load(self) -> None:
-        if self._first is not None:
-            free_memory(self.device)
-            self.reloads += 1
-        model = _load_model(self.config, self.device)
-        state = BaseState(model)
-        if self._first not in (None, state.facts):
-            raise InputError(
-                f"{self.config.model_name_or_path}: its files changed since it was first loaded; start again, "
-                "so that everything is scored with one base model"
-            )
-        self._model, self._state, self._first = model, state, state.facts
 
 
 def free_memory(device: Any) -> None:
@@ -96,7 +102,7 @@ def load_base(config: ModelConfig) -> Loaded:
     library.utils.logging.disable_progress_bar()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     loaded = Loaded(config=config, processor=None, device=device)
-    assert loaded.model is not None  # loads it; a model that is none is a clearer error than a missing processor
+    loaded.load()  # before the processor: that there is no model is the clearer error
     loaded.processor = load_processor(config)
     return loaded
 
@@ -138,10 +144,9 @@ def attached(loaded: Loaded, adapter: CheckedAdapter | None, note: Callable[[str
     try:
         yield loaded.model if adapter is None else _put_on(loaded, adapter)
     finally:
-        whole = loaded.put_back()
-        if not whole and adapter is not None:
+        if not loaded.put_back() and adapter is not None:
             note(
-                f"{adapter.name}: changes weights of the base model itself, so that is loaded again before anything else is scored"
+                f"{adapter.name}: changes weights of the base model itself, which is therefore loaded again before the next one"
             )
 
 
@@ -157,15 +162,25 @@ def _put_on(loaded: Loaded, adapter: CheckedAdapter) -> Any:
             torch.manual_seed(0)  # some starts are random, such as PiSSA's with few iterations
             model = peft.PeftModel.from_pretrained(base, str(adapter.folder), adapter_name=_NAME, is_trainable=False)
             faults = _faults(model, adapter)
-    except Exception as error:  # whatever PEFT's many kinds of adapters raise, a folder is the cause
-        lines = str(error).strip().splitlines() or [""]
-        what = f"does not fit this base model: {type(error).__name__}: {lines[0]}"
-        raise InputError(f"{adapter.name}: {what}; name the model it was trained on") from error
+    except Exception as error:  # whatever PEFT's many kinds of adapters raise, the folder is the cause
+        raise InputError(f"{adapter.name}: {_reason(error)}") from error
     if faults:
         raise InputError(*faults)
     if check_adapter(adapter.folder).digest != adapter.digest:
         raise InputError(f"{adapter.name}: changed while it was loaded; wait for its training to end, then start again")
     return model.eval()
+
+
+def _reason(error: Exception) -> str:
+    """Why an adapter cannot be put on the model, and what to do."""
+    import torch
+
+    line = (str(error).strip() or "no reason given").splitlines()[0]
+    if isinstance(error, torch.OutOfMemoryError):
+        return "does not fit into the GPU's memory beside the base model; use --4bit or a larger GPU"
+    if isinstance(error, ValueError | RuntimeError | KeyError):
+        return f"does not fit this base model: {line}; name the model it was trained on"
+    return f"PEFT cannot put it on the base model ({type(error).__name__}: {line}); install what its kind of adapter needs"
 
 
 def _faults(model: Any, adapter: CheckedAdapter) -> list[str]:
@@ -185,7 +200,9 @@ def _faults(model: Any, adapter: CheckedAdapter) -> list[str]:
         if tensor.is_floating_point():
             tensor.fill_(float("nan"))
     file = peft.load_peft_weights(str(adapter.folder), device="cpu")
-    foreign = sorted(name.replace(f".{_NAME}", "") for name in peft.set_peft_model_state_dict(model, file, _NAME).unexpected_keys)
+    foreign = sorted(
+        name.replace(f".{_NAME}", "") for name in peft.set_peft_model_state_dict(model, file, _NAME).unexpected_keys
+    )
     after = saved()
     missing = sorted(name for name, tensor in after.items() if bool(tensor.isnan().any()))
     faults = []

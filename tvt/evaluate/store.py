@@ -137,6 +137,32 @@ class AnswerStore:
         return sorted(self.folder.glob("chunk-*.jsonl"))
 
 
+def superseded_answers(root: Path, base: Mapping[str, Any], version: int) -> int:
+    """How many answers of a base model and its adapters were given to earlier versions of the scorer, and to none since.
+
+    Args:
+        root: folder of all evaluations.
+        base: identity of the base model.
+        version: the scorer's version now.
+    """
+    folders: dict[str | None, list[Path]] = {}
+    current: set[str | None] = set()
+    for path in sorted(root.glob(f"*/{IDENTITY}")):
+        try:
+            told = json.loads(path.read_text(encoding="utf-8"))["identity"]
+            of, scorer, adapter = told["base"], told["scorer"], told["adapter"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # whoever needs these answers is told what is wrong with them
+        if of == base and scorer == version:
+            current.add(adapter)
+        elif of == base:
+            folders.setdefault(adapter, []).append(path.parent)
+    chunks = [
+        chunk for adapter in folders.keys() - current for folder in folders[adapter] for chunk in folder.glob("chunk-*.jsonl")
+    ]
+    return sum(chunk.read_bytes().count(b"\n") for chunk in chunks)
+
+
 def plain(outcome: Outcome) -> dict[str, Any]:
     """An outcome as JSON has it."""
     return {"raw": outcome.raw} if outcome.scores is None else {"scores": list(outcome.scores)}
