@@ -192,7 +192,7 @@ def test_answers_of_an_earlier_scorer_are_asked_again_and_a_line_says_so(
     monkeypatch.undo()
     line = "answers were given to an earlier version of the scorer and are not used; their questions are asked again"
     assert run([None, adapters[0]]) == 8
-    assert notes == [f"{folder}: 12 {line}"]
+    assert notes == [f"{folder}: 8 {line}"]
     assert run([None, adapters[0]]) == 0
     assert len(notes) == 1, "nothing is asked again"
     assert run([adapters[1]]) == 4

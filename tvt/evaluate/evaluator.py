@@ -93,9 +93,7 @@ class Evaluator:
         """
         self._compose(questions)
         checked = _check_all(adapters)
-        for adapter in checked:
-            if adapter is not None and adapter.caution:
-                self._note(f"{adapter.name}: {adapter.caution}")
+        self._note_first(checked)
         total = len(checked) * sum(len(items) for items, _, _ in self._composed.values())
         done = 0
         results = []
@@ -135,11 +133,16 @@ class Evaluator:
 
     def store(self, adapter: CheckedAdapter | None) -> AnswerStore:
         """Where the answers of an adapter are kept."""
-        if self._base is None:
-            self._base = model_identity(self.model, self.folder / "model-digests.json")
-        identity = run_identity(self.model, self._base, self.settings, self._profile, adapter.digest if adapter else None)
+        identity = run_identity(
+            self.model, self._base_identity(), self.settings, self._profile, adapter.digest if adapter else None
+        )
         about = {"model": self.model.model_name_or_path, "adapter": adapter.name if adapter else None}
         return AnswerStore(self.folder, identity, about)
+
+    def _base_identity(self) -> dict[str, Any]:
+        if self._base is None:
+            self._base = model_identity(self.model, self.folder / "model-digests.json")
+        return self._base
 
     def _evaluate_one(self, adapter: CheckedAdapter | None, progress: Callable[[int], None]) -> dict[str, CellResult]:
         """One adapter on all tasks."""
@@ -171,7 +174,6 @@ class Evaluator:
         progress(done)
         if not todo:
             return asked
-        self._note_superseded()
         scorer, loaded = self._scorer_ready()
         batches = [([self._composed[t][0][k] for k in batch], [self._composed[t][1][k] for k in batch]) for t, batch in todo]
         with attached(loaded, adapter, self._note) as model, self._writing(store) as write:
@@ -183,12 +185,15 @@ class Evaluator:
                 progress(done)
         return asked
 
-    def _note_superseded(self) -> None:
-        """Say once why answers that were kept are asked for again."""
-        if self._base is None or self._superseded_noted:
-            return
-        self._superseded_noted = True
-        if count := superseded_answers(self.folder, self._base, SCORER_VERSION):
+    def _note_first(self, checked: Sequence[CheckedAdapter | None]) -> None:
+        """What must be known before any score: what is special about adapters, and which kept answers are not used."""
+        for adapter in checked:
+            if adapter is not None and adapter.caution:
+                self._note(f"{adapter.name}: {adapter.caution}")
+        digests = {None if adapter is None else adapter.digest for adapter in checked}
+        count = superseded_answers(self.folder, self._base_identity(), digests, SCORER_VERSION)
+        if count and not self._superseded_noted:  # a study asks run after run: one line will do
+            self._superseded_noted = True
             self._note(
                 f"{self.folder}: {count:,} answers were given to an earlier version of the scorer and are not used; "
                 "their questions are asked again"
