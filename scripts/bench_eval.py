@@ -16,7 +16,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,7 @@ from tvt.evaluate.loading import Loaded, load_base
 from tvt.evaluate.scorer import Scorer
 
 
-def one_by_one(loaded: Loaded, questions: Sequence[Question], tokens: int) -> list[str]:
+def one_by_one(loaded: Loaded, model: Any, questions: Sequence[Question], tokens: int) -> list[str]:
     """What a plain script does: prepare a question, generate, take the likeliest option letter of the first step."""
     answers = []
     words = loaded.processor.tokenizer
@@ -47,7 +46,7 @@ def one_by_one(loaded: Loaded, questions: Sequence[Question], tokens: int) -> li
         given = {"images": [images]} if images else {}
         inputs = loaded.processor(text=[text], **given, return_tensors="pt").to(loaded.device)
         with torch.inference_mode():
-            made: Any = loaded.model.generate(
+            made: Any = model.generate(
                 **inputs, max_new_tokens=tokens, do_sample=False, output_logits=True, return_dict_in_generate=True
             )
         letters = words.convert_tokens_to_ids(list(question.letters))
@@ -75,9 +74,8 @@ def script(config: ModelConfig, adapters: Sequence[Path], questions: Sequence[Qu
     answers = []
     for adapter in [None, *adapters]:
         loaded = load_base(config)
-        if adapter is not None:
-            loaded = replace(loaded, model=PeftModel.from_pretrained(loaded.model, str(adapter)).eval())
-        answers += one_by_one(loaded, questions, tokens)
+        model = loaded.model if adapter is None else PeftModel.from_pretrained(loaded.model, str(adapter)).eval()
+        answers += one_by_one(loaded, model, questions, tokens)
     return answers
 
 
@@ -165,7 +163,7 @@ def main(
         loaded = load_base(config)
         figures = measure(
             {
-                "generation, one by one": lambda: one_by_one(loaded, asked, max_new_tokens),
+                "generation, one by one": lambda: one_by_one(loaded, loaded.model, asked, max_new_tokens),
                 "options, one by one": lambda: options(loaded, asked, 1),
                 f"options, batches of {batch_size}": lambda: options(loaded, asked, batch_size),
             },

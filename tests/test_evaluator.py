@@ -31,6 +31,7 @@ from tvt.errors import InputError, MissingPackageError
 from tvt.evaluate import evaluator as evaluator_module
 from tvt.evaluate.batches import compose
 from tvt.evaluate.evaluator import Evaluator
+from tvt.evaluate.identity import SCORER_VERSION
 from tvt.evaluate.loading import load_base
 from tvt.evaluate.results import CellResult, ItemResult, wilson_interval
 from tvt.evaluate.scorer import Outcome, Scorer
@@ -171,8 +172,31 @@ def test_what_changes_answers_is_a_miss(change: str, llava: Path, tmp_path: Path
     elif change == "weights":
         tiny_vlm.save(model, seed=5)
     else:
-        monkeypatch.setattr("tvt.evaluate.identity.SCORER_VERSION", 99)
+        monkeypatch.setattr("tvt.evaluate.identity.SCORER_VERSION", SCORER_VERSION + 1)
     assert asked(Evaluator(told, settings, tmp_path / "e").evaluate([None], few)) == 4
+
+
+def test_answers_of_an_earlier_scorer_are_asked_again_and_a_line_says_so(
+    llava: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapters = [tiny_vlm.save_adapter(llava, tmp_path / f"a{seed}", seed) for seed in (1, 2)]
+    few, folder = {"one": TASKS["one"][:4]}, tmp_path / "e"
+    notes: list[str] = []
+
+    def run(who: list[Path | None]) -> int:
+        return asked(Evaluator(config(llava), OPTIONS, folder, note=notes.append).evaluate(who, few))
+
+    monkeypatch.setattr("tvt.evaluate.identity.SCORER_VERSION", SCORER_VERSION - 1)
+    assert run([None, *adapters]) == 12
+    assert notes == []
+    monkeypatch.undo()
+    line = "answers were given to an earlier version of the scorer and are not used; their questions are asked again"
+    assert run([None, adapters[0]]) == 8
+    assert notes == [f"{folder}: 8 {line}"]
+    assert run([None, adapters[0]]) == 0
+    assert len(notes) == 1, "nothing is asked again"
+    assert run([adapters[1]]) == 4
+    assert notes[1:] == [f"{folder}: 4 {line}"]
 
 
 def test_max_new_tokens_means_nothing_to_option_scores(llava: Path, tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def test_both_spellings_of_a_letter_count(loaded: Loaded) -> None:
         def apply_chat_template(self, messages: list[Any], tokenize: bool, add_generation_prompt: bool) -> str:
             return "".join(block["text"] for message in messages for block in message["content"] if "text" in block)
 
-    scorer = Scorer(Loaded(model=loaded.model, processor=Processor(), device=loaded.device), OPTIONS)
+    scorer = Scorer(Loaded(config=loaded.config, processor=Processor(), device=loaded.device), OPTIONS)
     two, three, four = (tiny_vlm.questions("one", 1, options=options)[0] for options in (2, 3, 4))
     assert scorer.letter_tokens(two) == [[1, 2], [3, 4]]
     assert scorer.letter_tokens(three) == [[1, 2, 5]], "a spelling counts only if it has all letters"

@@ -12,13 +12,13 @@ from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig
 from tvt.errors import InputError
 from tvt.evaluate.batches import compose
-from tvt.evaluate.identity import CheckedAdapter, check_adapter, item_digest, model_identity, run_identity
-from tvt.evaluate.loading import Loaded, attached, load_base
+from tvt.evaluate.identity import SCORER_VERSION, CheckedAdapter, check_adapter, item_digest, model_identity, run_identity
+from tvt.evaluate.loading import Loaded, attached, free_memory, load_base
 from tvt.evaluate.prompts import read_profile
 from tvt.evaluate.readers import DEFAULT, find_reader
 from tvt.evaluate.results import CellResult, ItemResult, judge
 from tvt.evaluate.scorer import Outcome, Scorer
-from tvt.evaluate.store import AnswerStore, Row, plain
+from tvt.evaluate.store import AnswerStore, Row, plain, superseded_answers
 
 FLUSH_SECONDS = 5.0
 FLUSH_ITEMS = 512
@@ -71,6 +71,7 @@ class Evaluator:
         self._note = _once(note)
         self._flush_seconds, self._flush_items = flush_seconds, flush_items
         self._base: dict[str, Any] | None = None
+        self._superseded_noted = False
         self._loaded: Loaded | None = None
         self._scorer: Scorer | None = None
         self._composed: dict[str, tuple[list[Question], list[str], list[list[int]]]] = {}
@@ -93,6 +94,7 @@ class Evaluator:
         """
         self._compose(questions)
         checked = _check_all(adapters)
+        self._note_first(checked)
         total = len(checked) * sum(len(items) for items, _, _ in self._composed.values())
         done = 0
         results = []
@@ -105,10 +107,8 @@ class Evaluator:
     def release(self) -> None:
         """Give a GPU's memory back to whoever trains next; on the CPU the model stays loaded."""
         if self._loaded is not None and self._loaded.device.type == "cuda":
-            import torch
-
-            self._loaded = self._scorer = None
-            torch.cuda.empty_cache()
+            device, self._loaded, self._scorer = self._loaded.device, None, None
+            free_memory(device)
 
     def _compose(self, questions: Mapping[str, Sequence[Question]]) -> None:
         """Digests and batches of every task's questions, the same for all adapters."""
@@ -134,11 +134,16 @@ class Evaluator:
 
     def store(self, adapter: CheckedAdapter | None) -> AnswerStore:
         """Where the answers of an adapter are kept."""
-        if self._base is None:
-            self._base = model_identity(self.model, self.folder / "model-digests.json")
-        identity = run_identity(self.model, self._base, self.settings, self._profile, adapter.digest if adapter else None)
+        identity = run_identity(
+            self.model, self._base_identity(), self.settings, self._profile, adapter.digest if adapter else None
+        )
         about = {"model": self.model.model_name_or_path, "adapter": adapter.name if adapter else None}
         return AnswerStore(self.folder, identity, about)
+
+    def _base_identity(self) -> dict[str, Any]:
+        if self._base is None:
+            self._base = model_identity(self.model, self.folder / "model-digests.json")
+        return self._base
 
     def _evaluate_one(self, adapter: CheckedAdapter | None, progress: Callable[[int], None]) -> dict[str, CellResult]:
         """One adapter on all tasks."""
@@ -173,7 +178,7 @@ class Evaluator:
             return asked
         scorer, loaded = self._scorer_ready()
         batches = [([self._composed[t][0][k] for k in batch], [self._composed[t][1][k] for k in batch]) for t, batch in todo]
-        with attached(loaded, adapter) as model, self._writing(store) as write:
+        with attached(loaded, adapter, self._note) as model, self._writing(store) as write:
             for (task, _), (questions, digests), outcomes in zip(todo, batches, scorer.score_all(model, batches), strict=True):
                 known.update(zip(digests, outcomes, strict=True))
                 write([(d, task, q.id, o) for d, q, o in zip(digests, questions, outcomes, strict=True)])
@@ -181,6 +186,20 @@ class Evaluator:
                 done += len(outcomes)
                 progress(done)
         return asked
+
+    def _note_first(self, checked: Sequence[CheckedAdapter | None]) -> None:
+        """What must be known before any score: what is special about adapters, and which kept answers are not used."""
+        for adapter in checked:
+            if adapter is not None and adapter.caution:
+                self._note(f"{adapter.name}: {adapter.caution}")
+        digests = {None if adapter is None else adapter.digest for adapter in checked}
+        count = superseded_answers(self.folder, self._base_identity(), digests, SCORER_VERSION)
+        if count and not self._superseded_noted:  # a study asks run after run: one line will do
+            self._superseded_noted = True
+            self._note(
+                f"{self.folder}: {count:,} answers were given to an earlier version of the scorer and are not used; "
+                "their questions are asked again"
+            )
 
     @contextmanager
     def _writing(self, store: AnswerStore) -> Iterator[Callable[[list[Row]], None]]:

@@ -11,6 +11,7 @@ from typing import Any
 from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig, identity
 from tvt.errors import InputError, needs_train_extra
+from tvt.evaluate.adapter_kinds import caution, refusal
 from tvt.evaluate.prompts import Profile
 from tvt.io import atomic, digest
 from tvt.io.adapter_file import CONFIG, RECORD, WEIGHTS, check_weights, verify_adapter
@@ -35,28 +36,33 @@ class CheckedAdapter:
     """As it was named by whoever asks: its folder's path."""
     folder: Path
     digest: str
+    caution: str | None = None
+    """What must be known about its scores."""
 
 
 def check_adapter(folder: Path) -> CheckedAdapter:
     """Check an adapter before it is used; one of tvt against its record, another's for wholeness and finite values.
 
     Raises:
-        InputError: missing, incomplete or damaged; every fault, one line each.
+        InputError: missing, incomplete or damaged, or of a kind that cannot be scored; every fault, one line each.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; name the folder that holds {CONFIG}")
-    if (folder / RECORD).exists():
-        return CheckedAdapter(name=str(folder), folder=folder, digest=verify_adapter(folder).digest)
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         told = {key: value for key, value in config.items() if key not in ("base_model_name_or_path", "revision")}
     except (OSError, ValueError, AttributeError) as error:
         raise InputError(f"{folder / CONFIG}: missing or damaged; name the folder of a PEFT adapter") from error
-    check_weights(folder / WEIGHTS)
-    if isinstance(told.get("target_modules"), list):
-        told["target_modules"].sort()  # PEFT writes a set, in any order
-    found = digest.of_value({"weights": digest.of_file(folder / WEIGHTS), "config": told})
-    return CheckedAdapter(name=str(folder), folder=folder, digest=found)
+    if reason := refusal(config):
+        raise InputError(f"{folder}: {reason}")
+    if (folder / RECORD).exists():
+        found = verify_adapter(folder).digest
+    else:
+        check_weights(folder / WEIGHTS)
+        if isinstance(told.get("target_modules"), list):
+            told["target_modules"].sort()  # PEFT writes a set, in any order
+        found = digest.of_value({"weights": digest.of_file(folder / WEIGHTS), "config": told})
+    return CheckedAdapter(name=str(folder), folder=folder, digest=found, caution=caution(config))
 
 
 def item_digest(question: Question, settings: EvaluationConfig, profile: Profile, images: dict[bytes, str]) -> str:

@@ -59,7 +59,7 @@ class Scorer:
         self._profile = profile or read_profile(settings.prompt)
         self.tokenizer = loaded.processor.tokenizer
         self._chat = Chat(loaded.processor)
-        self._base = loaded.model
+        self._loaded = loaded
         self._keeps_logits = "logits_to_keep" in inspect.signature(loaded.model.forward).parameters
         self._letters: dict[str, list[list[int]]] = {}
         self._prepared: OrderedDict[tuple[str, ...], Any] = OrderedDict()
@@ -130,7 +130,7 @@ class Scorer:
             top_k=50,
             repetition_penalty=1.0,
             pad_token_id=self.tokenizer.pad_token_id,
-            eos_token_id=self._base.generation_config.eos_token_id or self.tokenizer.eos_token_id,
+            eos_token_id=self._loaded.model.generation_config.eos_token_id or self.tokenizer.eos_token_id,
         )
         tokens = model.generate(**inputs, generation_config=greedy)
         answers = self.tokenizer.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
@@ -141,8 +141,9 @@ class Scorer:
 
         Left to itself the forward pass of some models counts padding too, and of Qwen-VL reuses offsets of an earlier batch.
         """
-        prepare = getattr(self._base, "_prepare_position_ids_for_generation", None)
-        if prepare is None or "position_ids" not in inspect.signature(self._base.forward).parameters:
+        base = self._loaded.model
+        prepare = getattr(base, "_prepare_position_ids_for_generation", None)
+        if prepare is None or "position_ids" not in inspect.signature(base.forward).parameters:
             return {}
         return {"position_ids": prepare(inputs["input_ids"], dict(inputs))}
 

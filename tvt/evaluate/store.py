@@ -8,7 +8,7 @@ or image is simply another one.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -135,6 +135,31 @@ class AnswerStore:
 
     def _chunks(self) -> list[Path]:
         return sorted(self.folder.glob("chunk-*.jsonl"))
+
+
+def superseded_answers(root: Path, base: Mapping[str, Any], adapters: Collection[str | None], version: int) -> int:
+    """How many answers were given to earlier versions of the scorer, by those that have not been asked since.
+
+    Args:
+        root: folder of all evaluations.
+        base: identity of the base model.
+        adapters: digests of the adapters in question; ``None`` is the base model alone.
+        version: the scorer's version now.
+    """
+    earlier: dict[str | None, list[Path]] = {adapter: [] for adapter in adapters}
+    for path in sorted(root.glob(f"*/{IDENTITY}")):
+        try:
+            told = json.loads(path.read_text(encoding="utf-8"))["identity"]
+            of, scorer, adapter = told["base"], told["scorer"], told["adapter"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # whoever needs these answers is told what is wrong with them
+        if of == base and adapter in earlier:
+            if scorer == version:
+                del earlier[adapter]
+            else:
+                earlier[adapter].append(path.parent)
+    chunks = [chunk for folders in earlier.values() for folder in folders for chunk in folder.glob("chunk-*.jsonl")]
+    return sum(chunk.read_bytes().count(b"\n") for chunk in chunks)
 
 
 def plain(outcome: Outcome) -> dict[str, Any]:
