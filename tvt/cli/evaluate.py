@@ -145,11 +145,11 @@ def command(
 
         results = evaluator.evaluate(who, questions, progress)
     rows = list(zip(["base" if path is None else str(path) for path in who], results, strict=True))
-    from tvt.data.question_sets import count_set
+    from tvt.data.question_sets import as_asked, count_set
     from tvt.data.tasks import benchmarks, find_manifests
     from tvt.report.evaluation_tables import accuracy_table, answers_of, tied_warnings
 
-    sets = [count_set(task, asked, **stated.get(task, {})) for task, asked in questions.items()]
+    sets = [count_set(task, as_asked(of), **stated.get(task, {})) for task, of in questions.items()]
     answers = {"": answers_of(rows, sets, thresholds)}
     ties = tied_warnings(rows)
     members = benchmarks(find_manifests(options["manifests"]).values(), questions)

@@ -26,13 +26,15 @@ def answer_warnings(report: AnswerReport, *, hint: bool = True) -> list[Warned]:
     What the base model does comes first, for every cell is measured from there; cells are grouped and counted. With
     ``hint``, the last one says where to read on.
     """
+    loud: list[Warned] = []
     lines: list[Warned] = []
     for kind in KINDS:
         found = [finding for finding in report.findings if finding.kind == kind]
         base = [finding for finding in found if finding.base]
         others = [finding for finding in found if not finding.base]
-        lines += [Warned(_of_base(base, report.thresholds), loud=True)] if base else []
+        loud += [Warned(_of_base(base, report.thresholds), loud=True)] if base else []
         lines += [Warned(_of_others(others))] if others else []
+    lines = loud + lines
     lines += map(Warned, question_warnings(report.sets))
     if lines and hint:
         lines.append(Warned(WHAT_TO_DO))
