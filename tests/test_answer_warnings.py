@@ -152,6 +152,11 @@ def run(command: click.Command, *arguments: object) -> Result:
     return result
 
 
+def flat(text: str) -> str:
+    """Without the breaks of lines."""
+    return " ".join(text.split())
+
+
 Called = Callable[[Path, Path], tuple[click.Command, list[object]]]
 COMMANDS: dict[str, Called] = {
     "analyze": lambda study, _: (analyze.command, [study]),
@@ -164,7 +169,7 @@ COMMANDS: dict[str, Called] = {
 @pytest.mark.parametrize("name", COMMANDS)
 def test_commands_that_read_a_study_say_that_its_base_collapsed(name: str, collapsed: Path, mixture: Path) -> None:
     command, arguments = COMMANDS[name](collapsed, mixture)
-    shown = run(command, *arguments).stdout
+    shown = flat(run(command, *arguments).stdout)
     assert f"warning: {BASE}: gains and losses from there measure letter habits, not transfer (collapse: one" in shown
     assert "warning: collapsed to one letter (at least 95%): Depth, seed 0 -> Depth (C 100%); Depth, seed 0 -> Jigsaw" in shown
     assert "Depth has 40 of 120 rows" in shown
@@ -189,7 +194,7 @@ def test_json_holds_the_warnings_and_stderr_tells_them(name: str, collapsed: Pat
 
 def test_thresholds_can_be_set_and_wrong_ones_are_refused(collapsed: Path) -> None:
     assert "letter" not in run(analyze.command, collapsed, "--warn", "letter_excess=1").stdout
-    mass = run(analyze.command, collapsed, "--warn", "letter_mass=0.95", "--warn", "letter_excess=1").stdout
+    mass = flat(run(analyze.command, collapsed, "--warn", "letter_mass=0.95", "--warn", "letter_excess=1").stdout)
     assert "the base model puts little of its probability on option letters: 90.5% on Depth" in mass
     assert "(mean below 95%)" in mass
     with pytest.raises(InputError) as refused:

@@ -15,6 +15,7 @@ pytest.importorskip("trl")
 import study_world
 from safetensors.torch import load_file, save_file
 from study_world import Tvt, World, done
+from test_answer_warnings import flat
 
 from tvt.core.answer_statistics import AnswerReport
 from tvt.data.questions.files import read_questions, write_parquet
@@ -62,7 +63,7 @@ def ran(small: World, tvt: Tvt, tmp_path_factory: pytest.TempPathFactory) -> tup
 
 
 def test_a_run_says_it_when_it_is_done_and_the_study_at_its_end(ran: tuple[Path, str, str]) -> None:
-    _, stdout, stderr = ran
+    stdout, stderr = flat(ran[1]), ran[2]
     lines = stderr.splitlines()
     assert f"note: {SHORT}" in lines[0]
     assert f"note: {TWICE}" in lines[1]
@@ -86,13 +87,13 @@ def test_every_cell_keeps_its_letters(ran: tuple[Path, str, str]) -> None:
 def test_status_and_analyze_and_compare_say_it(ran: tuple[Path, str, str], tvt: Tvt, tmp_path: Path) -> None:
     study = ran[0]
     for command in (("study", "status"), ("analyze",)):
-        shown = done(tvt(*command, study)).stdout
+        shown = flat(done(tvt(*command, study)).stdout)
         assert "the base model answers A to 100% of Alpha's questions" in shown
         assert SHORT in shown
         told = done(tvt(*command, study, "--json"))
         assert HABITS in told.stderr
         assert json.loads(told.stdout)["answers"]["warnings"][0]["base"]
-    quiet = done(tvt("study", "status", study, "--warn", "letter_excess=1", "--warn", "letter_mass=0")).stdout
+    quiet = flat(done(tvt("study", "status", study, "--warn", "letter_excess=1", "--warn", "letter_mass=0")).stdout)
     assert "base model" not in quiet
     assert SHORT in quiet
     mixture = tmp_path / "mixture.yaml"
@@ -100,8 +101,8 @@ def test_status_and_analyze_and_compare_say_it(ran: tuple[Path, str, str], tvt: 
     done(tvt("study", "status", study))
     copy = Path(shutil.copytree(study, tmp_path / "study"))
     compared = done(tvt("compare", copy, mixture, "--run", "--randoms", "0", "--workers", "1"))
-    assert "the base model answers A to 100% of Alpha's questions" in compared.stdout
-    assert "Alpha report" in compared.stdout, "the questions that are reported on, too"
+    assert "the base model answers A to 100% of Alpha's questions" in flat(compared.stdout)
+    assert "Alpha report" in flat(compared.stdout), "the questions that are reported on, too"
     told = done(tvt("compare", copy, "--json"))
     assert {found["target"] for found in json.loads(told.stdout)["answers"]["warnings"]} >= {"Alpha", "Alpha report"}
 
@@ -136,8 +137,8 @@ def test_folders_of_version_0_1_0_are_counted_from_their_answers(ran: tuple[Path
     copy = Path(shutil.copytree(ran[0], tmp_path / "study"))
     as_of_version_0_1_0(copy)
     assert sorted(said(folder_report(copy))) == sorted(said(folder_report(ran[0])))
-    assert "the base model answers A to 100% of Alpha's questions" in done(tvt("analyze", copy)).stdout
-    assert "the base model answers A to 100% of Alpha's questions" in done(tvt("study", "status", copy)).stdout
+    assert "the base model answers A to 100% of Alpha's questions" in flat(done(tvt("analyze", copy)).stdout)
+    assert "the base model answers A to 100% of Alpha's questions" in flat(done(tvt("study", "status", copy)).stdout)
     done(tvt("study", "run", copy / "recipe.yaml", "-o", copy))
     assert said(folder_report(copy)) == said(folder_report(ran[0]))
 
@@ -162,8 +163,8 @@ def test_an_older_record_of_the_same_score_is_no_conflict(ran: tuple[Path, str, 
 
 def test_plan_and_doctor_look_at_the_questions_first(small: World, tvt: Tvt, tmp_path: Path) -> None:
     planned = done(tvt("study", "plan", small.recipe, "-o", tmp_path / "none"))
-    assert f"warning: {SHORT}" in planned.stdout
-    assert f"warning: {TWICE}" in planned.stdout
+    assert f"warning: {SHORT}" in flat(planned.stdout)
+    assert f"warning: {TWICE}" in flat(planned.stdout)
     told = json.loads(done(tvt("study", "plan", small.recipe, "-o", tmp_path / "none", "--json")).stdout)
     assert told["answers"]["questions"][0] == {
         "name": "Alpha",
@@ -181,7 +182,7 @@ def test_plan_and_doctor_look_at_the_questions_first(small: World, tvt: Tvt, tmp
 
 def test_evaluate_says_all_of_it(small: World, tvt: Tvt, tmp_path: Path) -> None:
     place = ("--model", small.folder / "model", "--dtype", "float32", "-o", tmp_path, "--manifests", small.folder / "tasks")
-    shown = done(tvt("evaluate", *place, "--tasks", "Alpha,Beta")).stdout
+    shown = flat(done(tvt("evaluate", *place, "--tasks", "Alpha,Beta")).stdout)
     assert "the base model answers A to 100% of Alpha's questions, A to 100% of Beta's questions" in shown
     assert SHORT in shown
     assert TWICE in shown

@@ -89,11 +89,17 @@ def answer_lines(reports: Mapping[str, AnswerReport]) -> list[Warned]:
 
 def show_answers(reports: Mapping[str, AnswerReport], *, as_json: bool) -> None:
     """Print the warnings: on stdout, where the figures stand, or as notes on stderr where stdout is one JSON object."""
-    for line in answer_lines(reports):
-        if as_json:
+    lines = answer_lines(reports)
+    if as_json:
+        for line in lines:
             note(line.text)
-        else:
-            click.secho(f"warning: {line.text}", fg="red" if line.loud else "yellow", bold=line.loud)
+    elif lines:
+        from rich.console import Console
+        from rich.text import Text
+
+        console = Console(highlight=False)
+        for line in lines:
+            console.print(Text(f"warning: {line.text}", style="bold red" if line.loud else "yellow"))
 
 
 def answers_json(reports: Mapping[str, AnswerReport]) -> dict[str, Any] | None:
