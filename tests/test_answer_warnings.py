@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 import pytest
+import vsi_copy
 from click.testing import CliRunner, Result
 
 from tvt.cli import analyze, predict, report, select, study_judge
@@ -24,7 +25,7 @@ from tvt.data.question_sets import as_asked, count_set, look_at_set
 from tvt.data.questions.files import write_parquet
 from tvt.data.studies.answer_file import ANSWERS_FILE, write_answer_file
 from tvt.data.studies.folder import StudyManifest, write_study
-from tvt.data.tasks import QuestionData
+from tvt.data.tasks import QuestionData, find_manifests
 from tvt.errors import InputError
 from tvt.io.mixture_file import save_mixture
 from tvt.report.answer_warnings import answer_warnings
@@ -277,3 +278,16 @@ def test_repeats_are_found_anew_when_the_file_changes(tmp_path: Path) -> None:
     for _ in range(2):
         found = look_at_set(QuestionData(path=str(path)), "Depth")
         assert (found.repeated, found.example, found.rows) == (1, ("again", "1"), 4)
+
+
+def test_rows_about_videos_are_held_to_the_same(tmp_path: Path) -> None:
+    def change(rows: list[vsi_copy.Row]) -> list[vsi_copy.Row]:
+        again = next(row for row in rows if row["question_type"] == "object_counting")
+        return [*rows, {**again, "id": 999, "ground_truth": "77"}]
+
+    pytest.importorskip("av")
+    copy = vsi_copy.write_copy(tmp_path / "copy", change=change)
+    manifest = find_manifests(["vsi-bench"])["object_counting"]
+    assert manifest.evaluation is not None
+    found = look_at_set(manifest.evaluation.model_copy(update={"folder": str(copy)}), "object_counting")
+    assert (found.rows, found.stated, found.repeated, found.contradicting) == (4, 565, 1, 1)

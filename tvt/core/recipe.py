@@ -110,7 +110,7 @@ class WarningSettings(_Part):
     unread: FiniteFloat = runtime(0.1, ge=0, le=1)
     """More than this share of the answers could not be read; 1 turns the warning off."""
     questions: int = runtime(10, ge=1)
-    """Cells with fewer questions are left alone: of four, two in sixteen models that guess give one letter to all."""
+    """Cells with fewer questions are left alone: on four with two options, one model in eight that guesses gives one letter."""
 
 
 class SlurmConfig(_Part):
