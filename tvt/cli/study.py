@@ -119,11 +119,11 @@ def run(
     if as_json:
         _show(session, tasks, as_json, adaptive=None if outcome is None else outcome_json(outcome, session.store.folder))
         return
+    show_answers(answers_of(session, tasks), as_json=False)
     if chooser is not None and outcome is not None:
         tell_outcome(outcome, chooser, session.store.folder)
-    else:
-        click.echo(f"{session.store.folder}: {_summary(session, tasks)}; look at it with tvt analyze {session.store.folder}")
-    show_answers(answers_of(session, tasks), as_json=False)
+        return
+    click.echo(f"{session.store.folder}: {_summary(session, tasks)}; look at it with tvt analyze {session.store.folder}")
 
 
 @command.command(epilog=EPILOG)
