@@ -41,8 +41,8 @@ def answer_warnings(report: AnswerReport, *, hint: bool = True) -> list[Warned]:
     if report.unknown:
         told = (
             f"how the answers behind {len(report.unknown)} of {len(report.cells)} scores are spread over the letters is not "
-            "known, so nothing is said of them: their answers are not in the folder, or damaged; tvt study run counts those that "
-            "are there"
+            "known, so nothing is said of them: their answers are not in the folder, or damaged; tvt study run counts those "
+            "that are there"
         )
         lines.append(Warned(told))
     return lines

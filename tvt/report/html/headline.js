@@ -43,7 +43,7 @@ function doubts(study) {
     { class: "doubts" },
     el("h3", { text: "Doubtful scores" }),
     loud.map((warned) => el("p", { class: "notice", dir: "auto", text: warned.text })),
-    el("ul", { class: "notes" }, others.map((warned) => el("li", { dir: "auto", text: warned.text }))),
+    others.length ? el("ul", { class: "notes" }, others.map((warned) => el("li", { dir: "auto", text: warned.text }))) : null,
   );
 }
 
