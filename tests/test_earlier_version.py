@@ -10,6 +10,7 @@ import pytest
 from study_world import Tvt, done
 
 from tvt.io.recipe_file import model_path
+from tvt.study.answers import folder_report
 
 WRITTEN = Path(__file__).parent / "data" / "version-0.1.0"
 
@@ -49,3 +50,9 @@ def test_running_it_again_says_what_is_done_again_and_why(tvt: Tvt, folder: Path
 def test_a_mixture_of_version_0_1_0_is_mixed(tvt: Tvt, folder: Path, tmp_path: Path) -> None:
     rows = [f"--data={task}={folder / 'tasks' / task.lower()}-train.jsonl" for task in ("Alpha", "Beta")]
     done(tvt("mix", folder / "mixture.yaml", *rows, "-o", tmp_path / "mixed"))
+
+
+def test_its_answers_are_counted_where_their_statistics_were_not_kept(folder: Path) -> None:
+    found = folder_report(folder / "study")
+    assert (len(found.cells), found.unknown) == (6, ())
+    assert all(cell.statistics.letter_mass is not None for cell in found.cells if cell.statistics is not None)

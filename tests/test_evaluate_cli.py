@@ -44,7 +44,7 @@ def test_table_and_then_the_same_from_what_is_known(world: Path, tmp_path: Path,
     assert "asked 63 questions; answers in" in first.stderr
     rows = [line.split() for line in first.stdout.splitlines()]
     assert [row[0] for row in rows if row and row[0] in ("one", "two")] == ["one", "two"]
-    assert sum("first" in line for line in first.stdout.splitlines()) == 2
+    assert sum("first" in line for line in first.stdout.splitlines() if not line.startswith("warning")) == 2
     again = run(world, tmp_path, "first", "second")
     assert "asked 0 questions; 63 were known" in again.stderr
     assert again.stdout == first.stdout
@@ -75,7 +75,8 @@ def test_generate_tells_unparsed_answers_and_extraction_asks_nothing_anew(world:
     assert sum(result["asked"] for result in other["results"]) == 0
     unparsed = [sum(cell["unparsed"] for r in told["results"] for cell in r["tasks"].values()) for told in (careful, other)]
     assert unparsed[0] > unparsed[1], "CBC names no letter, but begins with one"
-    assert any("name no letter and count as wrong" in text for text in careful["warnings"])
+    assert any("name no letter or number and count as wrong" in text for text in careful["warnings"])
+    assert {"kind": "unread", "threshold": 0.1}.items() <= careful["answers"]["warnings"][0].items()
     assert "unparsed" in run(world, tmp_path, "--mode", "generate", "--max-new-tokens", "3").stdout
 
 
@@ -87,7 +88,10 @@ def test_limit_and_no_base(world: Path, tmp_path: Path) -> None:
 
 def test_odd_cells_are_noted(world: Path, tmp_path: Path) -> None:
     result = run(world, tmp_path)
-    assert "on option letters; the model would say something else" in result.stderr
+    assert "the base model puts little of its probability on option letters" in result.stdout
+    assert "(mean below 50%); the model would say something else" in result.stdout
+    silent = run(world, tmp_path, "--warn", "letter_mass=0", "--warn", "letter_excess=1")
+    assert "warning" not in silent.stdout
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,7 @@ def digests(recipe: Recipe) -> tuple[str, str]:
         "runtime.deepspeed=zero2.json",
         "runtime.report_to=[wandb]",
         "evaluation.batch_size=3",
+        "warnings.unread=0.3",
         "targets=[Jigsaw]",
         "datasets={BLINK-Benchmark/BLINK: elsewhere}",
         "data_dir=rows",

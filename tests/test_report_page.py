@@ -12,6 +12,12 @@ from report_pages import folder, page
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
+from tvt.report.answer_warnings import Warned
+from tvt.report.html.page import render
+from tvt.report.html.page_data import page_data
+from tvt.report.html.study_data import StudySource
+from tvt.transfer.analysis import analyze
+
 TASKS = ("Alpha", "Beta", "Gamma", "Delta")
 
 
@@ -60,6 +66,20 @@ def test_every_section_is_there_and_the_links_lead_to_them(view: Browser) -> Non
     for link in view.all(".sections a"):
         assert view.all(f"#{str(link.get_attribute('href')).rpartition('#')[2]}")
     assert "4 sources × 4 targets, 4 runs." in view.text(".finding")
+
+
+def test_doubtful_scores_stand_before_the_findings(window: Browser, tmp_path: Path) -> None:
+    of = folder(TASKS, runs=2)
+    warnings = (Warned("the base model answers <b>A</b> to 100%", loud=True), Warned("collapsed to one letter"))
+    source = StudySource(reference="STUDY", folder=of, warnings=warnings)
+    path = tmp_path / "doubtful.html"
+    path.write_text(render(page_data(analyze([of.matrix()]), [source]), "A report"), encoding="utf-8")
+    window.open(path)
+    assert window.text("#headline .notice") == "the base model answers <b>A</b> to 100%"
+    assert window.text("#headline .doubts li") == "collapsed to one letter"
+    follows = "return document.querySelector('.doubts').compareDocumentPosition(document.querySelector('.finding'))"
+    assert window.js(follows) == 4, "the finding follows"
+    assert window.complaints() == []
 
 
 def test_the_matrix_is_sorted_as_asked(view: Browser) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tvt.cli.answer_options import answers_json, show_answers, study_answers, warn_option
 from tvt.cli.options import Ceiling, Metric, Unit, echo_json, json_option, load_matrices, note, study_arguments
 from tvt.cli.status_line import status_line
 
@@ -40,6 +41,7 @@ Example:
     "--alpha", type=float, default=0.01, show_default=True, help="Level of the persona tests and of the cliques by test."
 )
 @click.option("--with-self", is_flag=True, help="Count a task's transfer to itself too.")
+@warn_option
 def command(
     *,
     studies: tuple[str, ...],
@@ -53,15 +55,18 @@ def command(
     threshold: float | None,
     alpha: float,
     with_self: bool,
+    warn: tuple[str, ...],
 ) -> None:
     """Say who helps whom in one or more transfer studies.
 
     PGF with standard errors, transferability and malleability, cliques, personas over all studies given, groups of tasks,
     and how far the figures can be trusted; how transfer grows with the dose, where a study has runs on doses. STUDY is a
-    bundled name (tvt studies lists them), a study folder or a CSV.
+    bundled name (tvt studies lists them), a study folder or a CSV. Of a study folder it is also said which scores are doubtful,
+    since the model gave one letter to all questions, say.
     """
     with status_line("reading the studies"):
         matrices = load_matrices(studies, metric, unit, ceiling)
+        answers = study_answers(studies, warn)
     alike = compare_adapters(studies) if adapters else None
     with status_line("looking for cliques, personas and groups"):
         from tvt.transfer.analysis import analyze
@@ -77,13 +82,15 @@ def command(
     if as_json:
         from tvt.report.analysis_json import analysis_json
 
-        echo_json(analysis_json(analysis))
+        echo_json({**analysis_json(analysis), "answers": answers_json(answers)})
+        show_answers(answers, as_json=True)
         return
     from rich.console import Console
 
     from tvt.report.analysis_tables import print_analysis
 
     print_analysis(analysis, Console(markup=False, highlight=False, emoji=False), errors=errors)
+    show_answers(answers, as_json=False)
 
 
 def compare_adapters(studies: Sequence[str]) -> list[AdapterSimilarity]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from tvt.cli.answer_options import answers_json, show_answers, warn_option
 from tvt.cli.completion import complete_folders
 from tvt.cli.judged import judge, reported_targets
 from tvt.cli.options import echo_json, json_option, note
 from tvt.cli.status_line import status_line
-from tvt.cli.study import do_runs, executor_options
+from tvt.cli.study import answers_of, do_runs, executor_options
 from tvt.errors import InputError
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ Examples:
 @click.option("--name", help="A comparison of this study, where there are several and no MIXTURE is named.")
 @click.option("--accuracy", is_flag=True, help="Show accuracies instead of PGF.")
 @click.option("--plots", type=PATH, metavar="DIR", help="Folder for plots (SVG and PNG).")
+@warn_option
 @json_option
 def command(
     *,
@@ -58,6 +60,7 @@ def command(
     name: str | None,
     accuracy: bool,
     plots: Path | None,
+    warn: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Compare a selected MIXTURE with uniform, random, proportional, best single and direct mixtures, and with the base model.
@@ -77,12 +80,15 @@ def command(
         do_runs(session, tasks, executor, workers)
 
     comparison = _compare(session, matrix, kept, all_targets=all_targets, run=run if do else None)
+    answers = answers_of(session, _tasks(session, kept, comparison.targets), warn)
     if as_json:
         from tvt.report.comparison_json import comparison_json
 
-        echo_json({**comparison_json(comparison), "study": str(study), "name": kept.name})
+        told = {**comparison_json(comparison), "study": str(study), "name": kept.name, "answers": answers_json(answers)}
+        echo_json(told)
     else:
         _show(comparison, matrix, accuracy)
+    show_answers(answers, as_json=as_json)
     if plots is not None:
         from tvt.report.comparison_plot import plot_comparison
 
@@ -124,18 +130,24 @@ def _compare(
 ) -> Comparison:
     """Do what is missing, if asked to, and compare."""
     from tvt.study.comparisons import keep_comparison
-    from tvt.study.views import comparison_runs
 
     study = session.study
     targets = list(study.targets) if all_targets else reported_targets(session, matrix, kept)
     if run is not None:
         keep_comparison(session.store.folder, kept)
-        runs = list(comparison_runs(kept.entries, study.recipe.seeds).values())
-        run(session.comparison_tasks(runs, targets))
+        run(_tasks(session, kept, targets))
     comparison = judge(session, matrix, kept, targets)
     if comparison.missing and run is None:
         note(f"{len(comparison.missing)} runs are missing; add --run to train and score them")
     return comparison
+
+
+def _tasks(session: Session, kept: Kept, targets: Sequence[str]) -> list[Task]:
+    """The runs of a comparison, on ``targets``."""
+    from tvt.study.views import comparison_runs
+
+    runs = list(comparison_runs(kept.entries, session.study.recipe.seeds).values())
+    return session.comparison_tasks(runs, targets)
 
 
 def _show(comparison: Comparison, matrix: TransferMatrix, accuracy: bool) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tvt.cli.answer_options import answer_lines, answers_json, show_answers, thresholds_of, warn_option
 from tvt.cli.data_options import manifests_option, named_paths
 from tvt.cli.options import echo_json, json_option, note
 from tvt.cli.progress_bar import progress_bar
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from tvt.data.tasks import TaskManifest
     from tvt.evaluate.results import CellResult
 
+_Stated = dict[str, dict[str, Any]]
+"""How many questions of a task there are, and how many its manifest states."""
 EPILOG = """\b
 Examples:
   tvt evaluate runs/jigsaw --model Qwen/Qwen2.5-VL-3B-Instruct --questions Jigsaw=jigsaw.parquet
@@ -99,6 +102,7 @@ Examples:
     metavar="DIR",
     help="Folder of all answers; what is there is not asked again.",
 )
+@warn_option
 @json_option
 def command(
     *,
@@ -107,6 +111,7 @@ def command(
     no_base: bool,
     output: Path,
     extract: str,
+    warn: tuple[str, ...],
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -122,7 +127,11 @@ def command(
     who = [*([] if no_base else [None]), *dict.fromkeys(adapters)]
     if not who:
         raise InputError("whom to score? name adapters, or leave --no-base out")
-    questions = {**_of_tasks(options), **_questions(given, options["limit"])}
+    from tvt.core.recipe import WarningSettings
+
+    thresholds = thresholds_of(WarningSettings(), warn)
+    of_tasks, stated = _of_tasks(options)
+    questions = {**of_tasks, **_questions(given, options["limit"])}
     if not questions:
         raise InputError("on what? name questions with --questions TASK=PATH, or --tasks with --manifests")
     from tvt.evaluate.evaluator import Evaluator
@@ -141,14 +150,19 @@ def command(
 
         results = evaluator.evaluate(who, questions, progress)
     rows = list(zip(["base" if path is None else str(path) for path in who], results, strict=True))
+    from tvt.data.question_sets import as_asked, count_set
     from tvt.data.tasks import benchmarks, find_manifests
-    from tvt.report.evaluation_tables import accuracy_table, warnings
+    from tvt.report.evaluation_tables import accuracy_table, answers_of, tied_warnings
 
-    doubts = warnings(rows)
+    sets = [count_set(task, as_asked(of), **stated.get(task, {})) for task, of in questions.items()]
+    answers = {"": answers_of(rows, sets, thresholds)}
+    ties = tied_warnings(rows)
     members = benchmarks(find_manifests(options["manifests"]).values(), questions)
     if as_json:
         how = {"mode": settings.mode, "prompt": settings.prompt, "extraction": reader.name, "reader": reader.identity}
-        echo_json({"schema": 1, "model": options["model"], **how, "results": _told(who, results, members), "warnings": doubts})
+        doubts = [*(line.text for line in answer_lines(answers)), *ties]
+        told = {"schema": 1, "model": options["model"], **how, "results": _told(who, results, members)}
+        echo_json({**told, "warnings": doubts, "answers": answers_json(answers)})
     else:
         from rich.console import Console
 
@@ -156,7 +170,8 @@ def command(
         asked, total = (sum(part(cell) for cells in results for cell in cells.values()) for part in (_asked, _total))
         known = f"; {total - asked:,} were known" if asked < total else ""
         click.echo(f"asked {asked:,} questions{known}; answers in {output}", err=True)
-    for text in doubts:
+    show_answers(answers, as_json=as_json)
+    for text in ties:
         note(text)
 
 
@@ -207,8 +222,8 @@ def _questions(given: tuple[str, ...], limit: int | None) -> dict[str, list[Ques
     return found
 
 
-def _of_tasks(options: dict[str, Any]) -> dict[str, list[Question]]:
-    """The questions of the tasks whose manifests were named."""
+def _of_tasks(options: dict[str, Any]) -> tuple[dict[str, list[Question]], _Stated]:
+    """The questions of the tasks whose manifests were named, and how many the manifests state."""
     from tvt.data.placing import placed
     from tvt.data.task_questions import choose
     from tvt.data.tasks import find_manifests
@@ -217,7 +232,7 @@ def _of_tasks(options: dict[str, Any]) -> dict[str, list[Question]]:
     if not wanted:
         if references or options["report"] or options["datasets"]:
             raise InputError("--manifests, --dataset and --report are for --tasks; add --tasks all")
-        return {}
+        return {}, {}
     copies = named_paths("--dataset", "NAME=DIR", options["datasets"], "BLINK-Benchmark/BLINK=/data/BLINK")
     known = placed(find_manifests(references), datasets=copies)
     own = find_manifests(references, bundled=False)
@@ -225,17 +240,18 @@ def _of_tasks(options: dict[str, Any]) -> dict[str, list[Question]]:
     return _read(choose(names, known, "--tasks"), options["limit"], report=options["report"])
 
 
-def _read(chosen: Mapping[str, TaskManifest], limit: int | None, *, report: bool) -> dict[str, list[Question]]:
+def _read(chosen: Mapping[str, TaskManifest], limit: int | None, *, report: bool) -> tuple[dict[str, list[Question]], _Stated]:
     """The questions of tasks; those about videos take a while the first time."""
     from itertools import islice
 
     from tvt.core.run import Part
-    from tvt.data.task_questions import check_metric, locate, read
+    from tvt.data.task_questions import check_metric, is_drawn, locate, read, rows_of
 
     found: dict[str, list[Question]] = {name: [] for name in chosen}
+    stated: _Stated = {}
     faults: list[str] = []
     parts: dict[str, Part] = {name: "report" if report and m.report is not None else "evaluation" for name, m in chosen.items()}
-    said = [data.questions or 0 for name, m in chosen.items() if (data := getattr(m, parts[name])) is not None]
+    said = [place.questions or 0 for name, m in chosen.items() if (place := getattr(m, parts[name])) is not None]
     done, total = 0, sum(min(count, limit or count) for count in said)
     with progress_bar("reading questions") as progress:
         for name, manifest in chosen.items():
@@ -245,11 +261,13 @@ def _read(chosen: Mapping[str, TaskManifest], limit: int | None, *, report: bool
                     done += 1
                     progress(done, max(done, total))
                 check_metric(manifest, found[name])
+                if not is_drawn(data := locate(manifest, parts[name])):
+                    stated[name] = {"rows": rows_of(data), "stated": data.questions}
             except InputError as error:
                 faults += error.faults
     if faults:
         raise InputError(*dict.fromkeys(faults))
-    return found
+    return found, stated
 
 
 def _named(wanted: str, known: Iterable[TaskManifest]) -> list[str]:

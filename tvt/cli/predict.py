@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tvt.cli.answer_options import answers_json, show_answers, study_answers, warn_option
 from tvt.cli.evidence_options import evidence_options, load_evidence
 from tvt.cli.options import Ceiling, Metric, Unit, echo_json, json_option, note, study_arguments
 from tvt.cli.spec_options import build_spec
@@ -30,6 +31,7 @@ FILE = click.Path(path_type=Path)
 @click.option("--mixture", "mixture_file", type=FILE, help="A mixture.yaml.")
 @click.option("--mixtures", "mixtures_file", type=FILE, help="A CSV of mixtures, one a row: w:SOURCE columns, optional id.")
 @click.option("--confidence", type=float, help="Level of the intervals.  [default: 0.9]")
+@warn_option
 @json_option
 def command(
     *,
@@ -41,6 +43,7 @@ def command(
     lower_is_better: bool,
     mixture_file: Path | None,
     mixtures_file: Path | None,
+    warn: tuple[str, ...],
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -56,6 +59,7 @@ def command(
         evidence = load_evidence(
             studies, metric=metric, unit=unit, ceiling=ceiling, runs_file=runs_file, lower_is_better=lower_is_better
         )
+        answers = study_answers(studies, warn)
     ids, weights, sources = _mixtures(evidence, mixture_file, mixtures_file)
     with status_line("predicting"):
         from tvt.selection.predict import predict
@@ -68,7 +72,8 @@ def command(
     if as_json:
         from tvt.report.selection_json import prediction_json
 
-        echo_json(prediction_json(ids, told, report, found))
+        echo_json({**prediction_json(ids, told, report, found), "answers": answers_json(answers)})
+        show_answers(answers, as_json=True)
         return
     from rich.console import Console
 
@@ -78,6 +83,7 @@ def command(
     console.print(gains_table(told[0], spec) if len(told) == 1 else predictions_table(ids, told))
     if report is not None:
         console.print(fit_table(report))
+    show_answers(answers, as_json=False)
 
 
 def _mixtures(evidence: Evidence, one: Path | None, many: Path | None) -> tuple[tuple[str, ...], Any, tuple[str, ...]]:

@@ -24,7 +24,8 @@ def open_previewed(studies: Sequence[str]) -> Session:
     Raises:
         InputError: several studies or none, or one that holds no runs of tvt study.
     """
-    from tvt.study.session import RECIPE, reopen
+    from tvt.study.session import reopen
+    from tvt.study.store import RECIPE
 
     if len(studies) != 1:
         raise InputError(f"--preview merges the adapters of one study of tvt study run; name one STUDY, not {len(studies)}")

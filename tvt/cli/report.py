@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from tvt.cli.answer_options import answer_lines, study_answers, warn_option
 from tvt.cli.options import Ceiling, Metric, Unit, load_matrices, note, study_arguments
 from tvt.errors import InputError
 
@@ -42,6 +44,7 @@ Examples:
 @click.option("--adapters", is_flag=True, help="Also compare the adapters of the sources' runs (see tvt analyze).")
 @click.option("--alpha", type=float, default=0.01, show_default=True, help="Level of the persona tests.")
 @click.option("--with-self", is_flag=True, help="Count a task's transfer to itself too.")
+@warn_option
 def command(
     *,
     studies: tuple[str, ...],
@@ -54,6 +57,7 @@ def command(
     adapters: bool,
     alpha: float,
     with_self: bool,
+    warn: tuple[str, ...],
 ) -> None:
     """Write one HTML file that explains one or more transfer studies.
 
@@ -64,6 +68,7 @@ def command(
     from tvt.cli.analyze import compare_adapters
     from tvt.cli.report_sources import study_source
     from tvt.io import atomic
+    from tvt.report.answer_warnings import answer_warnings
     from tvt.report.html.page import render
     from tvt.report.html.page_data import page_data
     from tvt.transfer.analysis import analyze
@@ -75,8 +80,12 @@ def command(
     alike = compare_adapters(studies) if adapters else None
     analysis = analyze(matrices, alpha=alpha, with_self=with_self, adapters=alike)
     options = _options(metric, unit, ceiling)
+    answers = study_answers(studies, warn)
     sources = [
-        study_source(study, matrix, [study, *options], named if mixtures else ())
+        replace(
+            study_source(study, matrix, [study, *options], named if mixtures else ()),
+            warnings=tuple(answer_warnings(answers[study])),
+        )
         for study, matrix, named in zip(studies, matrices, chosen, strict=True)
     ]
     title = "Task transfer: " + ", ".join(study.name for study in analysis.studies)
@@ -85,6 +94,8 @@ def command(
     atomic.write_text(output, text)
     size = len(text.encode()) / 1e6
     note(f"wrote {output} ({size:.1f} MB){'; fewer --target make it smaller' if size > LARGE else ''}")
+    for line in answer_lines(answers):
+        note(line.text)
 
 
 def _options(metric: Metric, unit: Unit | None, ceiling: Ceiling) -> list[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tvt.cli.answer_options import answers_json, show_answers, study_answers, warn_option
 from tvt.cli.evidence_options import evidence_options, load_evidence
 from tvt.cli.options import Ceiling, Metric, SectionedCommand, Unit, echo_json, json_option, note, study_arguments
 from tvt.cli.spec_options import REQUEST_SECTIONS, requested, selection_options
@@ -29,7 +30,7 @@ FILE = click.Path(path_type=Path)
 SECTIONS: dict[str, tuple[str, ...]] = {
     "What to choose from": ("metric", "unit", "ceiling", "runs_file", "lower_is_better", "response", "kappa"),
     **REQUEST_SECTIONS,
-    "Output": ("in_sentences", "preview", "frontier_kind", "plots", "stability", "output", "as_json"),
+    "Output": ("in_sentences", "preview", "frontier_kind", "plots", "stability", "output", "warn", "as_json"),
 }
 
 
@@ -43,6 +44,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 @click.option("--preview", is_flag=True, help="Rank mixtures by merged adapters of a study of tvt study run; changes nothing.")
 @click.option("--stability/--no-stability", default=True, help="Leave each run out in turn, and move kappa.  [default: on]")
 @click.option("-o", "--output", type=FILE, help="Write mixture.yaml with its provenance.")
+@warn_option
 @json_option
 def command(
     *,
@@ -74,6 +76,7 @@ def command(
         evidence = load_evidence(
             studies, metric=metric, unit=unit, ceiling=ceiling, runs_file=runs_file, lower_is_better=lower_is_better
         )
+        options["answers"] = study_answers(studies, options["warn"])
     budget = getattr(evidence, "budget", None)
     if options["budget"] is None and budget is not None:
         spec = spec.model_copy(update={"budget": budget})
@@ -93,7 +96,8 @@ def _run(evidence: Evidence, spec: SelectionSpec, options: dict[str, Any]) -> No
         answer = finish(prepared)
     if isinstance(answer, FailedSelection):
         if options["as_json"]:
-            echo_json(failure_json(answer))
+            echo_json({**failure_json(answer), "answers": answers_json(options["answers"])})
+        show_answers(options["answers"], as_json=options["as_json"])
         error = InfeasibleError if answer.status == "infeasible" else SolverError
         soft = any(name.startswith("protection") for name in answer.conflicts)
         raise error(f"{answer.reason}{'; or make protection soft (without --hard)' if soft else ''}")
@@ -103,11 +107,12 @@ def _run(evidence: Evidence, spec: SelectionSpec, options: dict[str, Any]) -> No
 
         save_mixture(answer, options["output"])
     if options["as_json"]:
-        echo_json(selection_json(told))
+        echo_json({**selection_json(told), "answers": answers_json(options["answers"])})
         for text in answer.notes:
             note(text)
     else:
         _show(told, options)
+    show_answers(options["answers"], as_json=options["as_json"])
     if options["plots"]:
         from tvt.report.frontier_plot import plot_frontier
 

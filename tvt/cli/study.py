@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from tvt.cli.answer_options import answers_json, show_answers, thresholds_of, warn_option
 from tvt.cli.completion import complete_folders, complete_recipes
 from tvt.cli.options import SectionedCommand, echo_json, json_option, note
 from tvt.cli.status_line import status_line
@@ -20,9 +22,11 @@ from tvt.cli.study_ways import cheaper_ways, ways_json
 from tvt.errors import InputError, MissingPackageError, TrainingError
 
 if TYPE_CHECKING:
+    from tvt.core.answer_statistics import AnswerReport
     from tvt.report.study_tables import Way
     from tvt.study.cheaper.adaptive import AdaptiveStudy
     from tvt.study.executors import Name
+    from tvt.study.executors.interface import Event
     from tvt.study.jobs import Task
     from tvt.study.session import Session
 
@@ -78,7 +82,7 @@ def plan(*, recipe: Path, output: Path | None, overrides: tuple[str, ...], as_js
     Rows that are not on this machine yet are no error here: what brings them is told.
     """
     session = _open(recipe, output, overrides, planning=True)
-    _show(session, session.tasks(), as_json, cheaper_ways(session, recipe, output, overrides))
+    _show(session, session.tasks(), as_json, ways=cheaper_ways(session, recipe, output, overrides))
 
 
 @command.command(cls=SectionedCommand, sections=SECTIONS, epilog=EPILOG)
@@ -108,12 +112,14 @@ def run(
     """
     session = _open(recipe, output, overrides)
     tasks = session.tasks()
+    note_questions(session, tasks)
     chooser = adaptive_study(session, options)
     do_runs(session, tasks, executor, workers, retry=retry_failed, chooser=chooser)
     outcome = None if chooser is None else chooser.outcome()
     if as_json:
         _show(session, tasks, as_json, adaptive=None if outcome is None else outcome_json(outcome, session.store.folder))
         return
+    show_answers(answers_of(session, tasks), as_json=False)
     if chooser is not None and outcome is not None:
         tell_outcome(outcome, chooser, session.store.folder)
         return
@@ -131,9 +137,10 @@ def run(
     show_default=True,
     help="Between two looks of --watch.",
 )
+@warn_option
 @json_option
-def status(*, folder: Path, watch: bool, interval: float, as_json: bool) -> None:
-    """Show how far the study in DIR is, what failed and why, and what the rest will take.
+def status(*, folder: Path, watch: bool, interval: float, warn: tuple[str, ...], as_json: bool) -> None:
+    """Show how far the study in DIR is, what failed and why, what makes scores doubtful, and what the rest will take.
 
     With --watch also what each run at work is at; sent into a file or a pipe, it prints a line for each run that changes.
     """
@@ -149,8 +156,26 @@ def status(*, folder: Path, watch: bool, interval: float, as_json: bool) -> None
         from tvt.cli.study_watch import watch as show
 
         show(session, interval)
+        show_answers(answers_of(session, session.tasks(), warn), as_json=False)
         return
-    _show(session, session.tasks(), as_json)
+    _show(session, session.tasks(), as_json, warn=warn)
+
+
+def answers_of(session: Session, tasks: Sequence[Task], warn: Sequence[str] = ()) -> dict[str, AnswerReport]:
+    """What is known of the answers of some runs, as :func:`tvt.cli.answer_options.show_answers` takes it."""
+    from tvt.study.answers import answer_report
+
+    report = answer_report(session.study, session.store, tasks)
+    return {str(session.store.folder): replace(report, thresholds=thresholds_of(report.thresholds, warn))}
+
+
+def note_questions(session: Session, tasks: Sequence[Task]) -> None:
+    """Say before anything is asked what is odd about the questions."""
+    from tvt.core.question_set import question_warnings
+
+    asked = dict.fromkeys(where for task in tasks for where in task.keys)
+    for text in question_warnings(session.study.sets[where] for where in asked if where in session.study.sets):
+        note(text)
 
 
 def do_runs(
@@ -183,12 +208,29 @@ def do_runs(
     with StudyProgress(len(todo) if chooser is None else chooser.planned, Console(stderr=True)) as progress:
         if chooser is not None:
             chooser.tell = progress
-        session.do(tasks, start, progress, retry=retry, more=chooser)
+        session.do(tasks, start, _with_answers(progress, session, tasks), retry=retry, more=chooser)
     failed = [task for task in tasks if session.store.status(task.run_id, task.keys) == "failed"]
     trained = [task for task in tasks if not task.run.is_base]
     if trained and len(failed) == len(trained):
         which = f"all {len(failed)} runs failed, the first because" if len(failed) > 1 else "the only run failed"
         raise TrainingError(f"{which}: {session.store.failure(failed[0].run_id)}")
+
+
+def _with_answers(show: Callable[[Event], None], session: Session, tasks: Sequence[Task]) -> Callable[[Event], None]:
+    """``show``, with what makes a run's scores doubtful told when the run is done."""
+    from tvt.report.answer_warnings import answer_warnings
+    from tvt.study.answers import answer_report
+
+    of = {task.run_id: task for task in tasks}
+
+    def told(event: Event) -> None:
+        show(event)
+        if event["kind"] == "done":
+            report = answer_report(session.study, session.store, [of[event["run"]]])
+            for warning in answer_warnings(replace(report, sets=()), hint=False):
+                show({"kind": "note", "text": warning.text})
+
+    return told
 
 
 def _open(path: Path, output: Path | None, overrides: tuple[str, ...], *, planning: bool = False) -> Session:
@@ -219,7 +261,13 @@ def _summary(session: Session, tasks: list[Task]) -> str:
 
 
 def _show(
-    session: Session, tasks: list[Task], as_json: bool, ways: Sequence[Way] = (), adaptive: dict[str, Any] | None = None
+    session: Session,
+    tasks: list[Task],
+    as_json: bool,
+    *,
+    ways: Sequence[Way] = (),
+    adaptive: dict[str, Any] | None = None,
+    warn: Sequence[str] = (),
 ) -> None:
     from tvt.study.estimate import estimate
     from tvt.study.executors import default_room
@@ -230,7 +278,9 @@ def _show(
     cost = estimate(study, store, todo)
     workers = default_room(study.recipe)
     failures = {t.run.name: store.failure(t.run_id) or "" for t in tasks if states[t.run_id] == "failed"}
+    answers = answers_of(session, tasks, warn)
     if as_json:
+        show_answers(answers, as_json=True)
         runs = [{"id": t.run_id, **t.run.plain(), "status": states[t.run_id]} for t in tasks]
         echo_json(
             {
@@ -240,6 +290,7 @@ def _show(
                 "failures": failures,
                 "estimate": vars(cost),
                 "missing": [str(absent) for absent in study.missing],
+                "answers": answers_json(answers),
                 **({"alternatives": ways_json(ways)} if ways else {}),
                 **({"adaptive": adaptive} if adaptive else {}),
             }
@@ -263,6 +314,7 @@ def _show(
         console.print(ways_table(ways))
     if study.missing:
         console.print(missing_list(study.missing))
+    show_answers(answers, as_json=False)
 
 
 command.add_command(judge)

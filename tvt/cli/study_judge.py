@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tvt.cli.answer_options import answers_json, show_answers, study_answers, warn_option
 from tvt.cli.completion import complete_studies
 from tvt.cli.evidence_options import response_options
 from tvt.cli.options import Ceiling, Metric, SectionedCommand, Unit, echo_json, json_option, load_matrices, reading_options
@@ -40,6 +41,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 @click.option("--against", metavar="STUDY", shell_complete=complete_studies, help="Another study of the same tasks.")
 @selection_options
 @response_options
+@warn_option
 @json_option
 def command(
     *,
@@ -50,6 +52,7 @@ def command(
     seeds: int | None,
     dose: float | None,
     against: str | None,
+    warn: tuple[str, ...],
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -63,7 +66,9 @@ def command(
         raise InputError("say which cheaper study is meant: one of --seeds N, --dose SHARE and --against STUDY")
     spec = requested(options)
     with status_line("reading the studies"):
-        matrices = load_matrices([study, *([against] if against else [])], metric, unit, ceiling)
+        named = [study, *([against] if against else [])]
+        matrices = load_matrices(named, metric, unit, ceiling)
+        answers = study_answers(named, warn)
     full = matrices[0]
     if options["budget"] is None and full.budget is not None:
         spec = spec.model_copy(update={"budget": full.budget})
@@ -72,7 +77,8 @@ def command(
     if as_json:
         from tvt.report.judgement_json import judgement_json
 
-        echo_json(judgement_json(found))
+        echo_json({**judgement_json(found), "answers": answers_json(answers)})
+        show_answers(answers, as_json=True)
         return
     from rich.console import Console
 
@@ -81,6 +87,7 @@ def command(
     console = Console(highlight=False)
     for part in judgement_report(found):
         console.print(part)
+    show_answers(answers, as_json=False)
 
 
 def _judge(

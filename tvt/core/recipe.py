@@ -95,6 +95,24 @@ class EvaluationConfig(_Part):
     """At most so many questions of each target; default: all."""
 
 
+class WarningSettings(_Part):
+    """From when on a score is doubtful, since it measures habits of answering rather than what the model sees.
+
+    The one place of these thresholds: every command that shows a score warns by them, and shows the threshold with the warning.
+    """
+
+    letter_share: FiniteFloat = runtime(0.95, gt=0, le=1)
+    """*Collapse*: one letter is given to at least this share of the questions with options ..."""
+    letter_excess: FiniteFloat = runtime(0.2, ge=0, le=1)
+    """... and to so many more of them than it is right for; 1 turns the warning off."""
+    letter_mass: FiniteFloat = runtime(0.5, ge=0, le=1)
+    """The mean probability of an option letter as the next token is below this; 0 turns the warning off."""
+    unread: FiniteFloat = runtime(0.1, ge=0, le=1)
+    """More than this share of the answers could not be read; 1 turns the warning off."""
+    questions: int = runtime(10, ge=1)
+    """Cells with fewer questions are left alone: on four with two options, one model in eight that guesses gives one letter."""
+
+
 class SlurmConfig(_Part):
     """What a run asks of Slurm, beside its machines and GPUs, which follow from ``num_machines`` and ``num_processes``."""
 
@@ -183,6 +201,7 @@ class Recipe(_Part):
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     runtime: RuntimeConfig = RuntimeConfig()
+    warnings: WarningSettings = WarningSettings()
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:

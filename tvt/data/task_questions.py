@@ -216,16 +216,30 @@ def _rests_on(path: Path, forbidden: Forbidden) -> dict[str, Any] | None:
         return None
 
 
-def count(data: QuestionData) -> int:
-    """How many questions there are.
+def is_drawn(data: QuestionData) -> bool:
+    """Whether the questions are drawn on the spot, as many as are asked for."""
+    return data.dataset == MINIATURE
+
+
+def rows_of(data: QuestionData) -> int:
+    """How many questions lie there, whatever the manifest states.
 
     Raises:
         InputError: not there.
     """
     data = as_stored(data)
-    if data.dataset == MINIATURE:
+    if is_drawn(data):
         return data.questions or 0
-    rows = count_rows(data) if data.path is None else open_questions(Path(data.path)).rows
+    return count_rows(data) if data.path is None else open_questions(Path(data.path)).rows
+
+
+def count(data: QuestionData) -> int:
+    """How many questions are asked at most.
+
+    Raises:
+        InputError: not there.
+    """
+    rows = rows_of(data)
     return rows if data.questions is None else min(rows, data.questions)
 
 

@@ -5,22 +5,19 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
+from tvt.core.answer_statistics import Answered, AnswerStatistics, answer_statistics
 from tvt.core.credit import Tally, mean_relative_accuracy, tally
 from tvt.core.question import Question
+from tvt.core.recipe import WarningSettings
 from tvt.core.scores import Score
 from tvt.evaluate.readers.contract import Reader
 from tvt.evaluate.scorer import Outcome
 
 Metric = Literal["accuracy", "mra", "accuracy and mra"]
 """How a cell's answers are scored: right or wrong, by mean relative accuracy, or some so and some so."""
-
-COLLAPSE_SHARE = 0.9
-"""One letter given to more than this share of the questions ..."""
-COLLAPSE_EXCESS = 0.2
-"""... and to so many more than it is right for: a model that no longer looks."""
-
 
 _Z = 1.959963984540054
 
@@ -138,7 +135,7 @@ class CellResult:
     @property
     def unparsed(self) -> int:
         """Questions whose answer names no letter, or no number where one was asked for."""
-        return sum(item.predicted is None for item in self.items)
+        return self.statistics.unread
 
     @property
     def tied(self) -> int:
@@ -154,22 +151,23 @@ class CellResult:
         """The questions with options."""
         return tuple(item for item in self.items if not item.numeric)
 
+    @cached_property
+    def statistics(self) -> AnswerStatistics:
+        """How the answers are spread over the letters, and how many of them could not be read."""
+        return answer_statistics(
+            Answered(predicted=item.predicted, answer=item.answer, scores=item.outcome.scores, numeric=item.numeric)
+            for item in self.items
+        )
+
     @property
     def letter_mass(self) -> float | None:
         """Mean probability that the next token is an option letter at all; low: the model wants to say something else."""
-        sums = [math.fsum(map(math.exp, item.outcome.scores)) for item in self.items if item.outcome.scores is not None]
-        return sum(sums) / len(sums) if sums else None
+        return self.statistics.letter_mass
 
     @property
     def collapsed(self) -> str | None:
-        """The letter that the model gives to nearly everything, far more often than it is right."""
-        letters = self.letters
-        if not letters:
-            return None
-        letter = max(letters, key=lambda found: letters[found])
-        share = letters[letter] / len(self.choices)
-        right = sum(item.answer == letter for item in self.choices) / len(self.choices)
-        return letter if share > COLLAPSE_SHARE and share - right > COLLAPSE_EXCESS else None
+        """The letter that the model gives to nearly everything, far more often than it is right, by the usual thresholds."""
+        return self.statistics.letter if self.statistics.collapsed(WarningSettings()) else None
 
     def both_correct(self, base: CellResult) -> Tally:
         """Sum of the products of this one's credits and the base model's: how many questions both got right where answers are

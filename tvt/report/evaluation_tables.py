@@ -9,6 +9,9 @@ from collections.abc import Mapping, Sequence
 from rich.table import Table
 from rich.text import Text
 
+from tvt.core.answer_statistics import AnswerReport, ScoredCell
+from tvt.core.question_set import QuestionSet
+from tvt.core.recipe import WarningSettings
 from tvt.evaluate.aggregates import Macro, Members, macro
 from tvt.evaluate.results import CellResult
 from tvt.report.table_style import TABLE
@@ -17,9 +20,7 @@ Rows = Sequence[tuple[str, Mapping[str, CellResult]]]
 """Each adapter's name with its cells by task."""
 
 MARKS = {"accuracy": "", "mra": "MRA ", "accuracy and mra": "partly MRA "}
-UNPARSED_SHARE = 0.02
 TIED_SHARE = 0.02
-LETTER_MASS = 0.5
 
 
 def accuracy_table(rows: Rows, *, unparsed: bool, benchmarks: Mapping[str, Members] | None = None) -> Table:
@@ -78,29 +79,28 @@ def aggregates(rows: Rows, benchmarks: Mapping[str, Members]) -> list[dict[str, 
     return [found for found in of if found]
 
 
-def warnings(rows: Rows) -> list[str]:
-    """Sentences about cells that may not mean what they seem to."""
-    return [f"{name} on {task}: {text}" for name, cells in rows for task, cell in cells.items() for text in _doubts(cell)]
+def answers_of(rows: Rows, sets: Sequence[QuestionSet], thresholds: WarningSettings) -> AnswerReport:
+    """How all answered.
+
+    Args:
+        rows: adapters with their cells.
+        sets: the questions, counted.
+        thresholds: of the warnings.
+    """
+    cells = [
+        ScoredCell(run=name, target=task, base=cell.adapter is None, statistics=cell.statistics)
+        for name, found in rows
+        for task, cell in found.items()
+    ]
+    return AnswerReport(thresholds=thresholds, cells=tuple(cells), sets=tuple(sets))
 
 
-def _doubts(cell: CellResult) -> list[str]:
-    """What is odd about a cell."""
-    told = []
-    if cell.collapsed:
-        share = cell.letters[cell.collapsed] / len(cell.choices)
-        told.append(f"answers {cell.collapsed} to {share:.0%} of the questions; this looks like collapse to one letter")
-    if cell.unparsed > UNPARSED_SHARE * cell.total:
-        what = {"accuracy": "letter", "mra": "number"}.get(cell.metric, "letter or number")
-        told.append(
-            f"{cell.unparsed / cell.total:.0%} of the answers name no {what} and count as wrong; read some in the items file"
-        )
-    if cell.tied > TIED_SHARE * cell.total:
-        told.append(
-            f"{cell.tied / cell.total:.0%} of the best scores are tied and went to the first letter; use --dtype float32"
-        )
-    if cell.letter_mass is not None and cell.letter_mass < LETTER_MASS:
-        told.append(
-            f"only {cell.letter_mass:.0%} of the next token's probability is on option letters; "
-            "the model would say something else, so look at --mode generate too"
-        )
-    return told
+def tied_warnings(rows: Rows) -> list[str]:
+    """Sentences about cells whose best letters often score exactly alike."""
+    return [
+        f"{name} on {task}: {cell.tied / cell.total:.0%} of the best scores are tied and went to the first letter; "
+        "use --dtype float32"
+        for name, cells in rows
+        for task, cell in cells.items()
+        if cell.tied > TIED_SHARE * cell.total
+    ]

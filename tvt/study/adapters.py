@@ -16,8 +16,7 @@ from tvt.errors import InputError
 from tvt.io.adapter_file import verify_adapter
 from tvt.io.lora_file import LoraFile, open_lora
 from tvt.io.recipe_file import load_recipe
-from tvt.study.session import RECIPE
-from tvt.study.store import Store
+from tvt.study.store import RECIPE, Store
 from tvt.train.record import ADAPTER
 from tvt.transfer.adapter_similarity import AdapterKey, AdapterSimilarity, adapter_similarity
 

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tvt.core.question_set import QuestionSet
 from tvt.core.recipe import Recipe
-from tvt.core.run import Part, Run
+from tvt.core.run import Part, Run, set_name
 from tvt.data.mixing.plan import LAYOUT
 from tvt.data.placing import placed
+from tvt.data.question_sets import look_at_set
 from tvt.data.questions.checks import Forbidden
 from tvt.data.task_questions import Absent, absent, as_stored, check_metric, choose, count, identify, locate, read
 from tvt.data.task_questions import Part as QuestionPart
@@ -41,6 +43,8 @@ class Study:
     """Digest of each target's questions, and how they are asked."""
     sizes: Mapping[tuple[str, Part], int]
     """How many questions each has."""
+    sets: Mapping[tuple[str, Part], QuestionSet]
+    """What is odd about them; of those that are on this machine."""
     base: str | None
     """Digest of a base model in a folder."""
     missing: tuple[Absent, ...] = ()
@@ -123,6 +127,7 @@ def load_study_plan(recipe: Recipe, progress: Callable[[str], object] = str, *, 
         training=reading.training,
         questions=reading.questions,
         sizes=reading.sizes,
+        sets=reading.sets,
         base=base_digest(recipe.model.model_name_or_path),
         missing=tuple(dict.fromkeys(reading.missing)) if planning else (),
     )
@@ -142,6 +147,7 @@ class _Reading:
     training: dict[str, str] = field(default_factory=dict)
     questions: dict[tuple[str, Part], str] = field(default_factory=dict)
     sizes: dict[tuple[str, Part], int] = field(default_factory=dict)
+    sets: dict[tuple[str, Part], QuestionSet] = field(default_factory=dict)
     missing: list[Absent] = field(default_factory=list)
 
     def source(self, manifest: TaskManifest) -> None:
@@ -158,8 +164,11 @@ class _Reading:
         for part in _parts(manifest):
             where = (manifest.name, part)
             if not self._absent(manifest, part):
+                faults = len(self.faults)
                 self.questions[where] = _gather(lambda p=part: self._asked(manifest, p), self.faults)  # type: ignore[misc]
                 rows = _gather(lambda p=part: count(locate(manifest, p)), self.faults) or 0  # type: ignore[misc]
+                if len(self.faults) == faults:
+                    self.sets[where] = look_at_set(locate(manifest, part), set_name(*where), limit)
             else:
                 self.questions[where] = f"not here yet: {manifest.name}, {part}"
                 rows = locate(manifest, part).questions or 0

@@ -178,6 +178,7 @@ class Runner:
 
 
 def _cell(mine: CellResult, base: CellResult | None, key: str) -> Cell:
+    found = mine.statistics
     return Cell(
         key=key,
         correct=mine.correct,
@@ -186,4 +187,9 @@ def _cell(mine: CellResult, base: CellResult | None, key: str) -> Cell:
         unparsed=mine.unparsed,
         collapsed=mine.collapsed,
         answers=mine.key,
+        choices=found.choices,
+        letter=found.letter,
+        letter_share=found.letter_share,
+        letter_right=found.letter_right,
+        letter_mass=found.letter_mass,
     )

@@ -20,13 +20,11 @@ from tvt.study.executors import Start
 from tvt.study.executors.interface import Event
 from tvt.study.jobs import Task, Where, make_job, make_task
 from tvt.study.plan import BASE_RUN, Study, load_study_plan
-from tvt.study.store import Cells, Status, Store
+from tvt.study.store import RECIPE, Cells, Status, Store
 from tvt.study.tidy import tidy
 from tvt.study.views import write_views
 from tvt.train.base import base_digest
 from tvt.train.record import ORDER_VERSION
-
-RECIPE = "recipe.yaml"
 
 
 @dataclass(frozen=True, kw_only=True)

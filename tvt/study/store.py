@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from tvt.core.answer_statistics import AnswerStatistics
 from tvt.core.credit import Tally
 from tvt.core.run import Part, Run
 from tvt.errors import InputError
@@ -32,6 +33,7 @@ from tvt.study.queued import MARKER
 from tvt.train.record import RECORD as TRAINING
 from tvt.train.record import TrainingRecord, load_training_record
 
+RECIPE = "recipe.yaml"
 RUN, SCORES, FAILURE, CLAIM = "spec.json", "scores.json", "failure.json", ".claim"
 SCHEMA = 1
 Status = Literal["done", "failed", "running", "queued", "begun", "missing"]
@@ -52,6 +54,32 @@ class Cell:
     collapsed: str | None
     answers: str
     """Folder of the answers below ``answers/``."""
+    choices: int | None = None
+    """Questions with options. It and what follows is ``None`` in records of version 0.1.0, which lack it."""
+    letter: str | None = None
+    letter_share: float | None = None
+    letter_right: float | None = None
+    letter_mass: float | None = None
+
+    @property
+    def statistics(self) -> AnswerStatistics | None:
+        """How the answers are spread, where the record says so."""
+        if self.choices is None:
+            return None
+        return AnswerStatistics(
+            questions=self.total,
+            choices=self.choices,
+            unread=self.unparsed,
+            letter=self.letter,
+            letter_share=self.letter_share,
+            letter_right=self.letter_right,
+            letter_mass=self.letter_mass,
+        )
+
+    def same_score(self, other: Cell) -> bool:
+        """Whether both say the same of the same answers; what they are paired with is another run's affair."""
+        names = ("key", "correct", "total", "unparsed", "answers")
+        return all(getattr(self, name) == getattr(other, name) for name in names)
 
 
 Cells = dict[tuple[str, Part], Cell]

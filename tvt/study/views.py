@@ -15,16 +15,19 @@ from urllib.parse import quote
 
 import numpy as np
 
+from tvt.core.answer_statistics import AnswerReport
 from tvt.core.comparison import Answers, Entry, Measured
 from tvt.core.credit import tally
 from tvt.core.run import Run, set_name
 from tvt.core.scores import MaskedScore, MixtureScore, Score
 from tvt.core.task import Task
+from tvt.data.studies.answer_file import write_answer_file
 from tvt.data.studies.folder import StudyManifest, write_study
 from tvt.data.studies.mixture_scores import MIXTURES_FILE
 from tvt.errors import InputError
 from tvt.io import digest
 from tvt.io.lock import exclusively
+from tvt.study.answers import scored_cells
 from tvt.study.plan import BASE_RUN, Study
 from tvt.study.store import Store
 
@@ -46,6 +49,7 @@ def write_views(study: Study, store: Store) -> None:
             budget=study.recipe.budget,
             tasks=_tasks(study),
         )
+        write_answer_file(store.folder, _answered(study, store))
         write_study(
             store.folder,
             manifest,
@@ -56,6 +60,18 @@ def write_views(study: Study, store: Store) -> None:
         )
         if not mixtures:  # those of an earlier recipe would contradict study.yaml
             (store.folder / MIXTURES_FILE).unlink(missing_ok=True)
+
+
+def _answered(study: Study, store: Store) -> AnswerReport:
+    """How the runs that the tables hold answered."""
+    keys = {where: key for where, key in study.questions.items() if where[1] == "evaluation"}
+    runs = [(study.run_id(run), run) for run in study.runs()]
+    mixtures = [
+        (run_id, Run(label=told["label"], counts=told["counts"], seed=told["seed"])) for run_id, told in _mixtures(study, store)
+    ]
+    cells = scored_cells(store, ((run_id, run, keys) for run_id, run in dict([*runs, *mixtures]).items()))
+    sets = tuple(found for where, found in study.sets.items() if where in keys)
+    return AnswerReport(thresholds=study.recipe.warnings, cells=tuple(cells), sets=sets)
 
 
 def _tasks(study: Study) -> tuple[Task, ...]:
@@ -93,13 +109,9 @@ def source_scores(study: Study, store: Store) -> Iterator[Row]:
 
 def mixture_scores(study: Study, store: Store) -> Iterator[MixtureScore]:
     """The cells of every other run that was trained as the study's are: doses, and mixtures of several sources."""
-    budget, family = study.recipe.budget, digest.of_value(study.family())
-    for run_id, told in store.known().items():
+    budget = study.recipe.budget
+    for run_id, told in _mixtures(study, store):
         counts: Mapping[str, int] = told["counts"]
-        if not counts or sum(counts.values()) > budget or (len(counts) == 1 and sum(counts.values()) == budget):
-            continue
-        if told["seed"] not in study.recipe.seeds or not _belongs(study, told["identity"], counts, family):
-            continue
         cells = store.finished(run_id).cells
         for target in study.targets:
             cell = cells.get((target, "evaluation"))
@@ -113,6 +125,17 @@ def mixture_scores(study: Study, store: Store) -> Iterator[MixtureScore]:
                     total=cell.total,
                     both_correct=cell.both_correct,
                 )
+
+
+def _mixtures(study: Study, store: Store) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The ids of those runs, with what ``spec.json`` says of them."""
+    budget, family = study.recipe.budget, digest.of_value(study.family())
+    for run_id, told in store.known().items():
+        counts: Mapping[str, int] = told["counts"]
+        if not counts or sum(counts.values()) > budget or (len(counts) == 1 and sum(counts.values()) == budget):
+            continue
+        if told["seed"] in study.recipe.seeds and _belongs(study, told["identity"], counts, family):
+            yield run_id, told
 
 
 def foreign_runs(study: Study, store: Store) -> list[str]:

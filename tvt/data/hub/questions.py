@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from tvt.core.question import Question
 from tvt.data.csv_table import Faults
-from tvt.data.hub.row_format import HubRow, RowFormat
+from tvt.data.hub.row_format import HubRow, RowFormat, text_of
 from tvt.data.hub.row_formats import format_of
 from tvt.data.hub.rows import HubRows, content_of, is_commit, label, local_folder, open_rows
 from tvt.data.questions.batches import SCHEMA, Rows, UncheckedQuestion, batch_of
@@ -111,6 +111,20 @@ def shown(data: QuestionData) -> Iterator[Shown]:
         except ValueError as error:
             raise InputError(f"{label(data)}: row {number}: {error}") from error
         yield Shown(found.id, found.prompt, found.images)
+
+
+def asked_rows(data: QuestionData) -> Iterator[tuple[str, bytes, str]]:
+    """Yield the id of each row of a dataset that is not stored, the digest of what it asks, and the right answer.
+
+    Raises:
+        InputError: the dataset cannot be had, or a row is faulty.
+    """
+    form = format_of(data)
+    for number, row in _numbered(data, form):
+        try:
+            yield text_of(row, form.id_column), digest.of_value(form.shown(row)).encode(), text_of(row, form.answer_column)
+        except ValueError as error:
+            raise InputError(f"{label(data)}: row {number}: {error}") from error
 
 
 def rows_identity(data: QuestionData) -> str:

@@ -23,6 +23,8 @@ class RowFormat(ABC):
     """Whether the questions are written to a file once; not, where many share large images, as frames of one video."""
     needed: tuple[str, ...]
     """Columns without which nothing can be read."""
+    id_column: str = "id"
+    answer_column: str = "answer"
 
     @abstractmethod
     def question(self, row: HubRow, data: QuestionData) -> UncheckedQuestion:
@@ -43,6 +45,10 @@ class RowFormat(ABC):
     def hidden(self, row: HubRow) -> bool:
         """Whether the row's answer is kept secret."""
         return False
+
+    def shown(self, row: HubRow) -> dict[str, Any]:
+        """What a row of a dataset that is not stored asks, as plain values: two rows with the same ask the same."""
+        return {name: row[name] for name in self.needed if name not in (self.id_column, self.answer_column)}
 
     def content(self, row: HubRow, data: QuestionData) -> Any:
         """What decides the question beside the row's columns, e.g. the digest of its video, as a plain value."""

@@ -30,6 +30,7 @@ class VsiRows(RowFormat):
     """Rows of VSI-Bench. They are not stored: some 18 questions share the frames of a video."""
 
     needed = ("id", "dataset", "scene_name", "question_type", "question", "ground_truth", "options")
+    answer_column = "ground_truth"
     materialise = False
     version = 1
 

@@ -26,9 +26,24 @@ function studyHeadline(study) {
     "div",
     { class: "summary" },
     data.studies.length > 1 ? el("h2", {}, named(study.name)) : null,
+    doubts(study),
     el("p", { class: "finding" }, sentence(study.headline, study.tasks)),
     el("p", { class: "finding" }, standingSentence(study)),
     el("dl", { class: "numbers" }, numbers.map(([value, about]) => el("div", {}, el("dt", { text: about }), el("dd", { text: value })))),
+  );
+}
+
+/** What makes the scores doubtful, before any finding that rests on them; the worst as a notice of its own. */
+function doubts(study) {
+  if (!study.warnings.length) return null;
+  const loud = study.warnings.filter((warned) => warned.loud);
+  const others = study.warnings.filter((warned) => !warned.loud);
+  return el(
+    "div",
+    { class: "doubts" },
+    el("h3", { text: "Doubtful scores" }),
+    loud.map((warned) => el("p", { class: "notice", dir: "auto", text: warned.text })),
+    others.length ? el("ul", { class: "notes" }, others.map((warned) => el("li", { dir: "auto", text: warned.text }))) : null,
   );
 }
 

@@ -16,6 +16,7 @@ from tvt.core.scores import Score
 from tvt.core.selection import SelectionSpec
 from tvt.data.studies.folder import StudyFolder
 from tvt.io.recipe_file import told_model
+from tvt.report.answer_warnings import Warned
 from tvt.report.comparison_json import comparison_json
 from tvt.report.heatmap import colour_limit
 from tvt.report.html.explorer_data import Explorer
@@ -47,6 +48,8 @@ class StudySource:
     explorer: Explorer | None = None
     comparisons: tuple[tuple[str, Comparison], ...] = ()
     """Name and result."""
+    warnings: tuple[Warned, ...] = ()
+    """What makes its scores doubtful."""
     problems: tuple[str, ...] = ()
     """What should be in the report and could not be had, one sentence each."""
 
@@ -71,6 +74,7 @@ def study_data(study: StudyAnalysis, source: StudySource) -> dict[str, Any]:
         "sources": [tasks_of(matrix).index(name) for name in matrix.sources],
         "targets": [tasks_of(matrix).index(name) for name in matrix.targets],
         "headline": headline(study).removeprefix(f"{study.name}: "),
+        "warnings": [{"text": warned.text, "loud": warned.loud} for warned in source.warnings],
         "standing": _standing(study),
         "pgf": _cells(study, source.folder),
         "orders": orders(study),

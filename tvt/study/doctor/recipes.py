@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tvt.core.health import Check
+from tvt.core.question_set import question_warnings
 from tvt.core.recipe import Recipe
 from tvt.errors import TvtError
 from tvt.io.recipe_file import MINIATURE, load_recipe, model_path
@@ -191,6 +192,7 @@ def _plan(recipe: Recipe, folder: Path) -> Iterator[Check]:
             yield _failing("data", line)
         return
     yield from _data(session.study)
+    yield from _odd_questions(session.study)
     tasks = session.tasks()
     states = session.status(tasks)
     cost = estimate(session.study, session.store, [t for t in tasks if states[t.run_id] not in ("done", "failed")])
@@ -216,6 +218,12 @@ def _data(study: Study) -> Iterator[Check]:
         yield _told("data")("fail" if blocked else "warn", f"{what}: {', '.join(of)}", step_of)
     if not study.missing:
         yield _told("data")("ok", f"rows and questions of {len({*study.sources, *study.targets})} tasks are here", "")
+
+
+def _odd_questions(study: Study) -> Iterator[Check]:
+    """Questions that are fewer or more than their manifest states, or that are asked twice."""
+    for line in question_warnings(study.sets.values()):
+        yield _told("questions")("warn", line, "get the benchmark's copy anew, or mend its manifest or rows")
 
 
 def _precision(recipe: Recipe, devices: Sequence[dict[str, Any]]) -> Check:

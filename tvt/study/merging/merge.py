@@ -25,8 +25,8 @@ from tvt.io.lock import exclusively
 from tvt.io.recipe_file import load_recipe
 from tvt.study.jobs import Where
 from tvt.study.merging.finished_run import Evidence, FinishedRun, look_at, refuse_links, worth
-from tvt.study.session import RECIPE, reopen
-from tvt.study.store import RUN, SCORES, Cell, Cells, Finished, Store
+from tvt.study.session import reopen
+from tvt.study.store import RECIPE, RUN, SCORES, Cell, Cells, Finished, Store
 from tvt.study.tidy import clear, tidy
 from tvt.study.views import foreign_runs, write_views
 from tvt.train.card import CARD
@@ -205,7 +205,7 @@ class _Merging:
             cell = before.get(where)
             if cell is not None and cell.key != evidence.cell.key:
                 self._conflict(run, f"was asked other questions of {set_name(*where)} there; this folder's score is kept")
-            elif cell is not None and not _same(cell, evidence.cell):
+            elif cell is not None and not cell.same_score(evidence.cell):
                 told = f"{evidence.cell.correct:g} there and {cell.correct:g} here, of {cell.total}"
                 self._conflict(run, f"has other scores on {set_name(*where)} there ({told}); this folder's is kept")
             elif cell is None and self._contradicted(evidence):
@@ -313,11 +313,6 @@ def _of_adapter(store: Store, cells: Cells, adapter: str) -> Cells:
     """The cells that rest on the answers of one adapter."""
     identities = {key: AnswerStore.reopen(store.answers / key).identity for key in {cell.answers for cell in cells.values()}}
     return {where: cell for where, cell in cells.items() if identities[cell.answers].get("adapter") == adapter}
-
-
-def _same(one: Cell, other: Cell) -> bool:
-    """Whether two cells say the same; what they are paired with is another run's affair."""
-    return replace(one, both_correct=None) == replace(other, both_correct=None)
 
 
 def _answer(outcome: Outcome) -> str | int | None:
