@@ -123,9 +123,12 @@ def command(
     questions = {**_of_tasks(options), **_questions(given, options["limit"])}
     if not questions:
         raise InputError("on what? name questions with --questions TASK=PATH, or --tasks with --manifests")
+    from tvt.core.health import refuse
     from tvt.evaluate.evaluator import Evaluator
+    from tvt.model.checks import model_checks
 
     model, settings = _settings(options)
+    refuse(model_checks(model))
     evaluator = Evaluator(model, settings, output, manner=extract, note=note)
     with status_line("checking adapters, loading the model") as tell, progress_bar("scoring") as bar:
 
