@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-from tvt.core.health import Check
+from tvt.core.health import Check, Status
 from tvt.core.recipe import Recipe
 from tvt.errors import suggest
 from tvt.model.checks import GROUP, model_checks
@@ -55,15 +54,16 @@ TRACKERS = {
     "wandb": ("wandb", "wandb"),
 }
 """Module that a tracker of transformers needs, and what pip installs it by."""
-_ANY_TRACKER = ("all", "none")
+_UNPACKED = ("kubeflow",)
+"""It needs no package: Kubeflow says in the environment where it listens."""
+_ALONE = ("all", "none")
 
 
 def training_checks(recipe: Recipe) -> Iterator[Check]:
     """What would end a run of this recipe here after it began, and warnings; see also :func:`machine_checks`."""
     yield from model_checks(recipe.model)
     yield from _optimizer(recipe.training.optim)
-    for tracker in recipe.runtime.report_to:
-        yield from _tracker(tracker)
+    yield from _trackers(recipe.runtime.report_to)
     if recipe.runtime.deepspeed is not None:
         yield from _deepspeed(recipe, recipe.runtime.deepspeed)
 
@@ -75,19 +75,24 @@ def machine_checks(recipe: Recipe, *, machines: int = 1) -> Iterator[Check]:
         recipe: of the run.
         machines: how many start the command.
     """
+    yield from environment_checks(machines=machines)
+    if recipe.runtime.deepspeed is not None:
+        yield from lock_checks(GROUP, "fail")
+
+
+def environment_checks(*, machines: int = 1) -> Iterator[Check]:
+    """Variables by which a launcher says that this process is one of several."""
     fault = launch_fault(os.environ, machines=machines)
     if fault is not None:
         found, _, step = fault.partition("; ")
-        yield Check(group=GROUP, name="environment", status="fail", found=found, step=step)
-    if recipe.runtime.deepspeed is not None:
-        yield from lock_checks(GROUP)
+        yield _failing("environment", found, step)
 
 
-def lock_checks(group: str) -> Iterator[Check]:
+def lock_checks(group: str, status: Status) -> Iterator[Check]:
     """Left-over locks of extensions, for which every start with DeepSpeed may wait."""
     for lock in stale_locks():
         found, _, step = str(lock).partition("; ")
-        yield Check(group=group, name="extension lock", status="fail", found=found, step=step)
+        yield Check(group=group, name="extension lock", status=status, found=found, step=step)
 
 
 def _failing(name: str, found: str, step: str, package: str = "") -> Check:
@@ -112,9 +117,16 @@ def _optimizer(optim: str) -> Iterator[Check]:
         yield _failing("optimizer", f"training.optim: {optim} needs {module}, which is not installed", step, module)
 
 
+def _trackers(names: Sequence[str]) -> Iterator[Check]:
+    for name in names:
+        if name in _ALONE:
+            if len(names) > 1:
+                yield _failing("trackers", f"runtime.report_to: {name} stands for itself", "drop it, or the others")
+        elif name not in _UNPACKED:
+            yield from _tracker(name)
+
+
 def _tracker(name: str) -> Iterator[Check]:
-    if name in _ANY_TRACKER:
-        return
     if name not in TRACKERS:
         step = f"name some of {', '.join(TRACKERS)}"
         yield _failing("trackers", f"runtime.report_to: no tracker '{name}'{suggest(name, list(TRACKERS))}", step)
@@ -127,7 +139,7 @@ def _tracker(name: str) -> Iterator[Check]:
 def _deepspeed(recipe: Recipe, name: str) -> Iterator[Check]:
     """Whether DeepSpeed and its configuration are there, and what the latter would build."""
 
-    def told(status: Any, found: str, step: str = "") -> Check:
+    def told(status: Status, found: str, step: str = "") -> Check:
         return Check(group=GROUP, name="DeepSpeed file", status=status, found=found, step=step)
 
     if find_spec("transformers") is not None and find_spec("deepspeed") is None:

@@ -22,7 +22,7 @@ from tvt.study.estimate import estimate
 from tvt.study.plan import Study
 from tvt.study.session import open_session
 from tvt.study.views import parameters
-from tvt.train.checks import machine_checks, training_checks
+from tvt.train.checks import environment_checks, lock_checks, training_checks
 
 GROUP = "recipe"
 WIDTHS = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
@@ -66,10 +66,15 @@ class Asked:
             yield from executor_checks(self.recipe)
             yield from _plan(self.recipe, self.folder)
 
+    def lock_checks(self) -> Iterator[Check]:
+        """Locks that DeepSpeed would wait for, whether or not the recipe asks for it."""
+        asked = self.recipe is not None and self.recipe.runtime.deepspeed is not None
+        yield from lock_checks("GPUs", "fail" if asked else "warn")
+
     def device_checks(self, gpus: Sequence[Gpu], torch: dict[str, Any] | None) -> Iterator[Check]:
         """Whether the devices can do what the recipe asks for."""
         if self.recipe is not None and self.recipe.runtime.executor == "local":
-            yield from machine_checks(self.recipe)
+            yield from environment_checks()
             devices = usable(gpus, torch)
             yield _precision(self.recipe, devices)
             yield from _four_bits(self.recipe, devices)
