@@ -309,7 +309,7 @@ def test_deepspeed_files(home: Path) -> None:
     assert of("none.json") == "fail"
     assert of(str(ROOT / "recipes" / "deepspeed" / "zero2.json")) == "ok"
     quantised = {"model_name_or_path": "tvt/miniature", "load_in_4bit": True}
-    assert of(str(ROOT / "recipes" / "deepspeed" / "zero3.json"), model=quantised) == "fail"
+    assert of(str(ROOT / "recipes" / "deepspeed" / "zero3.json"), model=quantised) == "warn"
     (home / "offload.json").write_text('{"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}}')
     assert of("offload.json") == "warn"
 

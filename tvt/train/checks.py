@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from tvt.core.health import Check, Status
 from tvt.core.recipe import Recipe
 from tvt.errors import suggest
 from tvt.model.checks import GROUP, model_checks
+from tvt.train.deepspeed_file import deepspeed_faults
 from tvt.train.environment import launch_fault
 from tvt.train.extension_locks import stale_locks
 
@@ -137,26 +139,29 @@ def _tracker(name: str) -> Iterator[Check]:
 
 
 def _deepspeed(recipe: Recipe, name: str) -> Iterator[Check]:
-    """Whether DeepSpeed and its configuration are there, and what the latter would build."""
-
-    def told(status: Status, found: str, step: str = "") -> Check:
-        return Check(group=GROUP, name="DeepSpeed file", status=status, found=found, step=step)
-
+    """Whether DeepSpeed is there and its configuration fits the recipe, and what the latter would build."""
     if find_spec("transformers") is not None and find_spec("deepspeed") is None:
         found = "runtime.deepspeed needs deepspeed, which is not installed"
         yield _failing("DeepSpeed", found, "pip install 'tvt[train]'", "deepspeed")
-    try:
-        config = json.loads(Path(name).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        yield told("fail", f"{name}: no DeepSpeed configuration ({error})", "take one of recipes/deepspeed")
-        return
-    zero = config.get("zero_optimization", {}) if isinstance(config, dict) else None
-    if not isinstance(zero, dict):
-        yield told("fail", f"{name}: is no DeepSpeed configuration, which is a JSON object", "take one of recipes/deepspeed")
-    elif zero.get("stage") == 3 and recipe.model.load_in_4bit:
-        yield told("fail", f"{name}: ZeRO-3 does not divide a model of 4 bits", "take recipes/deepspeed/zero2.json")
-    elif "optimizer" in config or any(key.startswith("offload") for key in zero):
+    faults = deepspeed_faults(recipe)
+    for fault in faults:
+        found, _, step = fault.rpartition("; ")
+        yield _failing("DeepSpeed file", found, step)
+    if not faults:
+        yield _built(json.loads(Path(name).read_text(encoding="utf-8")), recipe, name)
+
+
+def _built(config: Mapping[str, Any], recipe: Recipe, name: str) -> Check:
+    """What a configuration that fits makes DeepSpeed do."""
+
+    def told(status: Status, found: str, step: str = "") -> Check:
+        return Check(group=GROUP, name="DeepSpeed file", status=status, found=f"{name}: {found}", step=step)
+
+    zero = config.get("zero_optimization")
+    zero = zero if isinstance(zero, Mapping) else {}
+    if zero.get("stage") == 3 and recipe.model.load_in_4bit:
+        return told("warn", "ZeRO-3 does not divide a model of 4 bits", "recipes/deepspeed/zero2.json does the same sooner")
+    if "optimizer" in config or any(key.startswith("offload") for key in zero):
         step = "see DeepSpeed above for what it builds with; recipes/deepspeed builds nothing on GPUs"
-        yield told("warn", f"{name}: its optimizer or offloading builds kernels at the first start", step)
-    else:
-        yield told("ok", f"{name}: stage {zero.get('stage', 0)}")
+        return told("warn", "its optimizer or offloading builds kernels at the first start", step)
+    return told("ok", f"stage {zero.get('stage', 0)}")
