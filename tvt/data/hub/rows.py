@@ -6,6 +6,7 @@ A dataset's own code is never run: ``datasets`` reads files only.
 from __future__ import annotations
 
 import atexit
+import os
 import re
 import shutil
 import tempfile
@@ -142,13 +143,18 @@ def _existing(data: QuestionData) -> Path | None:
 
 @cache
 def _place(folder: Path) -> str:
-    """A local copy as ``datasets`` is told of it: by a link where the folder's own name would be taken for a pattern."""
-    if not _PATTERN.search(str(folder.absolute())):
+    """A local copy as ``datasets`` is told of it: by links to its files where the folder's name would be a pattern for it."""
+    folder = folder.absolute()
+    if not _PATTERN.search(str(folder)):
         return str(folder)
-    linked = Path(tempfile.mkdtemp(prefix="tvt-copy-"))
-    atexit.register(shutil.rmtree, linked, ignore_errors=True)
-    (linked / "copy").symlink_to(folder.absolute())
-    return str(linked / "copy")
+    linked = Path(tempfile.mkdtemp(prefix="tvt-copy-")) / "copy"  # datasets follows a link to the folder itself
+    atexit.register(shutil.rmtree, linked.parent, ignore_errors=True)
+    for place, folders, names in os.walk(folder):  # which gives links to folders and does not enter them
+        there = linked / Path(place).relative_to(folder)
+        there.mkdir(parents=True)
+        for name in (*names, *(name for name in folders if (Path(place) / name).is_symlink())):
+            (there / name).symlink_to(Path(place) / name)
+    return str(linked)
 
 
 def _as_stored(feature: Any, datasets: Any) -> Any:
