@@ -19,6 +19,9 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+from ports import free_ports
+from test_cli import PATIENCE
+
 DAEMONS = ("munged", "slurmctld", "slurmd", "sbatch")
 NODES = ("first", "second")
 PATH = f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"
@@ -47,7 +50,7 @@ class SlurmCluster:
 
     def _configure(self) -> None:
         host, me = socket.gethostname().partition(".")[0], getpass.getuser()
-        control, *ports = _free_ports(1 + len(NODES))
+        control, *ports = free_ports(1 + len(NODES))
         nodes = "\n".join(
             f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=2 RealMemory=4000 State=UNKNOWN"
             for node, port in zip(NODES, ports, strict=True)
@@ -165,16 +168,8 @@ def _die_with_tests() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        found = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in found:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in found]
-
-
 def _wait_for(condition: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < end, f"waited too long for {what}"
         time.sleep(0.05)

@@ -18,7 +18,7 @@ from typing import Any
 
 import tiny_vlm
 import yaml
-from test_cli import ENVIRONMENT
+from test_cli import ENVIRONMENT, PATIENCE
 from warm import WarmPython
 
 from tvt.core.question import Question
@@ -139,7 +139,7 @@ class Tvt:
     def __call__(self, *arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run to the end."""
         process = self.start(*arguments, environment=environment)
-        stdout, stderr = process.communicate(timeout=600)
+        stdout, stderr = process.communicate(timeout=PATIENCE)
         return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
 
     def start(
@@ -208,7 +208,7 @@ def _called(pid: int) -> str:
 
 def wait_for(condition: Callable[[], Any], process: subprocess.Popen[str] | None = None) -> Any:
     """Wait until something is so and return it; ``process`` must not end before."""
-    end = time.monotonic() + 300
+    end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         if found := condition():
             return found

@@ -10,11 +10,12 @@ import stat
 import subprocess
 import sys
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
-from test_cli import tvt
+from test_cli import PATIENCE, tvt
 
 from tvt.core.health import Check
 from tvt.study.doctor import devices, executors, machine, packages
@@ -151,13 +152,13 @@ def test_a_probe_outlives_whatever_a_package_does(tmp_path: Path, monkeypatch: p
     monkeypatch.syspath_prepend(str(tmp_path))
     told = {
         "import os; os.kill(os.getpid(), 11)": "loading it ended the process (exit code -11)",
-        "import time; time.sleep(60)": "loading it takes more than 2 s",
+        "import time; time.sleep(600)": "loading it takes more than 2 s",
         "raise OSError('libcudart.so.13: cannot open')": "OSError: libcudart.so.13: cannot open",
         "raise SystemExit(3)": "SystemExit: 3",
     }
     for code, reason in told.items():
         (tmp_path / "deepspeed.py").write_text(code)
-        with Probe("deepspeed", seconds=2) as probe:
+        with Probe("deepspeed", seconds=2 if "sleep" in code else PATIENCE) as probe:
             assert probe.answer() == {"error": reason}
     with Probe("no_such_package") as probe:
         assert probe.answer() is None
@@ -255,11 +256,16 @@ def test_precision_and_bits(home: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert the(of_recipe(home, torch_with(V100), model=model(dtype="bfloat16")), "precision").status == "fail"
     assert the(of_recipe(home, torch_with(H100), model=model(dtype="bfloat16")), "precision").status == "ok"
     assert the(of_recipe(home, model=model(load_in_4bit=True)), "4 bits").status == "warn"
-    monkeypatch.setattr("tvt.study.doctor.recipes.version", lambda name: None if name == "bitsandbytes" else "9")
-    assert "bitsandbytes (for model.load_in_4bit)" in the(of_recipe(home, model=model(load_in_4bit=True)), "packages").found
-    monkeypatch.setattr("tvt.study.doctor.recipes.find_spec", lambda name: None)
+    absent = {"bitsandbytes", "flash_attn", "kernels", "wandb"}
+    for place in ("tvt.model.checks.find_spec", "tvt.train.checks.find_spec"):
+        monkeypatch.setattr(place, lambda name: None if name in absent else find_spec(name))
+    monkeypatch.setattr("tvt.study.doctor.recipes.version", lambda name: None if name == "torch" else "9")
+    assert the(of_recipe(home), "packages").found == "not installed: torch"
+    missing = [check for check in of_recipe(home, model=model(load_in_4bit=True)) if check.name == "4 bits"]
+    assert {check.status for check in missing} == {"fail", "warn"}, "the package, and a GPU"
     assert the(of_recipe(home, model=model(attn_implementation="flash_attention_2")), "attention").status == "fail"
-    assert the(of_recipe(home, runtime={"report_to": ["wandb"]}), "trackers").found == "wandb is not installed"
+    tracker = the(of_recipe(home, runtime={"report_to": ["wandb"]}), "trackers")
+    assert tracker.found == "runtime.report_to: wandb needs wandb, which is not installed"
 
 
 def test_weights_against_the_smallest_gpu(home: Path) -> None:
@@ -303,7 +309,7 @@ def test_deepspeed_files(home: Path) -> None:
     assert of("none.json") == "fail"
     assert of(str(ROOT / "recipes" / "deepspeed" / "zero2.json")) == "ok"
     quantised = {"model_name_or_path": "tvt/miniature", "load_in_4bit": True}
-    assert of(str(ROOT / "recipes" / "deepspeed" / "zero3.json"), model=quantised) == "fail"
+    assert of(str(ROOT / "recipes" / "deepspeed" / "zero3.json"), model=quantised) == "warn"
     (home / "offload.json").write_text('{"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}}')
     assert of("offload.json") == "warn"
 
@@ -330,7 +336,7 @@ def test_models_in_the_hubs_cache(home: Path, monkeypatch: pytest.MonkeyPatch) -
     assert cached("Some/VL-1B", "c0ffee") == "whole"
     assert cached("Some/VL-1B", "decaf") == "not"
     missing = of_recipe(home, model={"model_name_or_path": "/no/such/model"})
-    assert the(missing, "base model").step == "check model.model_name_or_path"
+    assert the(missing, "base model").step == "check the path"
 
 
 def test_missing_data(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -385,5 +391,10 @@ def test_without_the_extras_it_still_says_all_it_knows(home: Path) -> None:
 
 def test_a_folder_without_a_model(home: Path) -> None:
     (home / "model").mkdir()
-    found = the(of_recipe(home, model={"model_name_or_path": "model", "dtype": "float32"}), "base model")
-    assert (found.status, found.found) == ("fail", "model: no config.json and no *.safetensors")
+    checks = of_recipe(home, model={"model_name_or_path": "model", "dtype": "float32"})
+    found = [check.found for check in checks if (check.name, check.status) == ("base model", "fail")]
+    assert [line.partition(": ")[2].partition(" (")[0] for line in found] == [
+        "no config.json",
+        "no processor",
+        "no .safetensors file",
+    ]

@@ -23,6 +23,7 @@ import tiny_models
 import tiny_vlm
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
+from test_cli import PATIENCE
 
 from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig
@@ -282,12 +283,22 @@ def test_adapter_of_another_model_is_refused(layers: int, message: str, llava: P
     assert outcomes(evaluator.evaluate([None], {"one": TASKS["one"]})[0]) == outcomes(before)
 
 
-def work(model: Path, adapter: Path, folder: Path, mode: Any, pause: float, told: Any) -> None:
-    """An evaluation in a process of its own; tells how many questions it asked."""
+def chunks(folder: Path) -> int:
+    """How many chunks of answers there are."""
+    return len(list(folder.rglob("chunk-*.jsonl")))
+
+
+def work(model: Path, adapter: Path, folder: Path, mode: Any, most: int | None, told: Any) -> None:
+    """An evaluation in a process of its own; tells how many questions it asked, or waits once there are so many chunks."""
     tasks = {"one": tiny_vlm.questions("one", 90), "mixed": tiny_vlm.questions("mixed", 60, images=(0, 1, 2))}
     settings = EvaluationConfig(mode=mode, batch_size=4, max_new_tokens=2)
     evaluator = Evaluator(config(model), settings, folder, flush_items=8)
-    told.send(asked(evaluator.evaluate([None, adapter], tasks, lambda done, total: time.sleep(pause))))
+
+    def wait(done: int, total: int) -> None:
+        if most is not None and chunks(folder) >= most:
+            time.sleep(PATIENCE)
+
+    told.send(asked(evaluator.evaluate([None, adapter], tasks, wait)))
 
 
 class Worker:
@@ -324,15 +335,15 @@ def answers_in(folder: Path) -> dict[str, list[str]]:
 def test_killed_evaluations_go_on_and_ask_nothing_twice(mode: str, llava: Path, tmp_path: Path) -> None:
     adapter = tiny_vlm.save_adapter(llava, tmp_path / "a", 1)
     killed = tmp_path / "killed"
-    assert Worker(llava, adapter, tmp_path / "whole", mode, 0).asked() == 300
+    assert Worker(llava, adapter, tmp_path / "whole", mode, None).asked() == 300
     for more in (3, 9, 12):  # within the base model, at the adapter's first questions, later
-        worker = Worker(llava, adapter, killed, mode, 0.02)
-        goal = len(list(killed.rglob("chunk-*.jsonl"))) + more
-        wait_until(lambda goal=goal: len(list(killed.rglob("chunk-*.jsonl"))) >= goal, worker)
+        goal = chunks(killed) + more
+        worker = Worker(llava, adapter, killed, mode, goal)
+        wait_until(lambda goal=goal: chunks(killed) >= goal, worker)
         worker.kill()
     kept = sum(map(len, answers_in(killed).values()))
     assert 0 < kept < 300
-    assert Worker(llava, adapter, killed, mode, 0).asked() == 300 - kept
+    assert Worker(llava, adapter, killed, mode, None).asked() == 300 - kept
     found, expected = answers_in(killed), answers_in(tmp_path / "whole")
     for run, lines in expected.items():
         assert len(set(lines)) == len(lines)
@@ -342,7 +353,7 @@ def test_killed_evaluations_go_on_and_ask_nothing_twice(mode: str, llava: Path, 
 
 
 def wait_until(reached: Any, worker: Worker) -> None:
-    until = time.monotonic() + 60
+    until = time.monotonic() + PATIENCE
     while not reached():
         assert time.monotonic() < until, "nothing was written"
         assert worker.process.is_alive(), "ended before it could be killed"
@@ -351,7 +362,7 @@ def wait_until(reached: Any, worker: Worker) -> None:
 
 def test_two_processes_share_the_work(llava: Path, tmp_path: Path) -> None:
     adapter = tiny_vlm.save_adapter(llava, tmp_path / "a", 1)
-    workers = [Worker(llava, adapter, tmp_path / "e", "options", 0) for _ in range(2)]
+    workers = [Worker(llava, adapter, tmp_path / "e", "options", None) for _ in range(2)]
     assert sum(worker.asked() for worker in workers) == 300
     assert all(len(set(lines)) == len(lines) for lines in answers_in(tmp_path / "e").values())
 

@@ -23,6 +23,7 @@ from tvt.data.hub import row_formats
 from tvt.data.hub.blink_rows import BlinkRows
 from tvt.data.hub.questions import shown, stored_questions
 from tvt.data.hub.row_format import HubRow, RowFormat
+from tvt.data.hub.rows import content_of
 from tvt.data.placing import placed
 from tvt.data.questions.batches import UncheckedQuestion
 from tvt.data.questions.files import read_questions, write_jsonl, write_parquet
@@ -317,6 +318,13 @@ def test_the_bundled_manifests_find_a_local_copy(blink: Path) -> None:
     assert len(manifests) >= 13
     for name, manifest in placed(manifests, datasets={NAME: str(blink)}).items():
         assert locate(manifest, "evaluation").folder == str(blink), name
+
+
+@pytest.mark.parametrize("name", ["copy[1]", "a*b", "what?", "zip::here", "{a,b}", "a#b"])
+def test_a_local_copy_in_a_folder_of_any_name(name: str, blink: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(blink, tmp_path / name / "copy"))
+    assert list(read(part(folder), "Jigsaw")) == list(read(part(blink), "Jigsaw"))
+    assert content_of(part(folder)) == content_of(part(blink))
 
 
 def test_a_manifest_names_a_folder_near_it(blink: Path, tmp_path: Path) -> None:

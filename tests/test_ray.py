@@ -21,6 +21,7 @@ import ray_cluster
 import study_world
 from ray_cluster import at_work
 from study_world import Tvt, World, done, specs, wait_for
+from test_cli import PATIENCE
 
 from tvt.errors import InputError, MissingPackageError
 from tvt.io.recipe_file import load_recipe
@@ -118,7 +119,7 @@ def test_a_killed_worker_is_tried_again_and_resumes(cluster: Any, world: World, 
     process = tvt.start("study", "run", world.recipe, "-o", study, *on(cluster.address))
     worker, _ = in_training(study, process)
     os.kill(worker, signal.SIGKILL)
-    _, stderr = process.communicate(timeout=300)
+    _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, stderr
     note, *rest = stderr.splitlines()
     assert note == "note: Beta, seed 0: its process was killed, often for want of memory; trying again"
@@ -139,7 +140,7 @@ def test_a_lost_node_costs_an_attempt(cluster: Any, world: World, whole: Path, t
     cluster.remove_node(other, allow_graceful=False)
     blocking.unlink()
     try:
-        _, stderr = process.communicate(timeout=300)
+        _, stderr = process.communicate(timeout=PATIENCE)
     finally:
         cluster.add_node(**ray_cluster.SIZE)
     assert ray.get(blocked) == "ended by itself"
@@ -175,7 +176,7 @@ def test_an_ended_command_takes_its_own_tasks_along(
     process = tvt.start("study", "run", world.recipe, "-o", study, *on(cluster.address))
     in_training(study, process)
     os.killpg(process.pid, how)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=PATIENCE)
     if how == signal.SIGINT:
         assert process.returncode == 130, stderr
         assert stderr.strip() == "tvt: interrupted"
@@ -195,7 +196,7 @@ def test_what_would_stop_every_run_is_a_line(cluster: Any, world: World, tvt: Tv
     process = tvt.start("study", "run", recipe, "-o", study, *on(cluster.address))
     wait_for(lambda: list(study.glob("logs/ray/*/*.events")), process)
     copy.rows("Beta").unlink()
-    _, stderr = process.communicate(timeout=120)
+    _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == 2
     assert stderr == f"tvt: Beta: {copy.rows('Beta')}: no such file; check the path\n"
 
@@ -219,11 +220,9 @@ def test_a_run_that_no_node_holds(change: str, cluster: Any, world: World, tvt: 
     ],
 )
 def test_no_cluster_at_the_address(address: str, says: str, world: World, tvt: Tvt, study: Path) -> None:
-    began = time.monotonic()
     told = tvt("study", "run", world.recipe, "-o", study, "--executor", "ray", RAY_ADDRESS=address)
     assert told.returncode == 2
     assert told.stderr.startswith(f"tvt: runtime.ray.address {address}: {says}")
-    assert time.monotonic() - began < 30
 
 
 def test_without_an_address_a_cluster_comes_and_goes(world: World, whole: Path, study: Path) -> None:
@@ -231,7 +230,7 @@ def test_without_an_address_a_cluster_comes_and_goes(world: World, whole: Path, 
     before = ray_cluster.engines()
     process = Tvt(Path(study_world.PYTHON)).start("study", "run", world.recipe, "-o", study, "--executor", "ray")
     wait_for(lambda: ray_cluster.engines() - before, process)
-    _, stderr = process.communicate(timeout=300)
+    _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, stderr
     assert [line.split()[0] for line in stderr.splitlines()] == ["done"]
     wait_for(lambda: ray_cluster.engines() <= before)
@@ -245,7 +244,7 @@ def test_a_cluster_that_is_gone(world: World, tvt: Tvt, study: Path) -> None:
         wait_for(lambda: at_work(study), process)
         address = mortal.address
         mortal.head_node.kill_gcs_server()
-        _, stderr = process.communicate(timeout=120)
+        _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == 2, stderr
     again = "start it and run the same command again: what is done is kept"
     assert stderr.splitlines()[-1] == f"tvt: the Ray cluster at {address} does not answer; {again}"

@@ -7,12 +7,12 @@ import os
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from kappa_worlds import world
+from test_cli import processor_seconds
 
 from tvt.core.task import Task
 from tvt.data.studies.folder import StudyManifest, write_study
@@ -202,16 +202,14 @@ def test_frontier_plot_is_written(tmp_path: Path) -> None:
 
 
 def test_select_costs_little_more_than_importing_cvxpy() -> None:
-    """Within 3x: medians of interleaved runs, so that a slow moment of the machine hits both."""
+    """Within 3x: medians of interleaved runs."""
     ours, theirs = [], []
     for _ in range(3):
         for command, times in (
             (["-m", "tvt", "select", "qwen2.5-vl-7b", "--goal", "Jigsaw=0.15", "--without-direct"], ours),
             (["-c", "import cvxpy"], theirs),
         ):
-            began = time.perf_counter()
-            subprocess.run([sys.executable, *command], check=True, capture_output=True)
-            times.append(time.perf_counter() - began)
+            times.append(processor_seconds(*command))
     assert statistics.median(ours) < 3 * statistics.median(theirs)
 
 

@@ -21,7 +21,7 @@ pytest.importorskip("trl")
 import study_world
 from slurm_cluster import SlurmCluster
 from study_world import QUICK, Tvt, World, done, wait_for
-from test_cli import ROOT
+from test_cli import PATIENCE, ROOT
 from test_study_faults import run_of, same
 from test_training import farthest, weights
 
@@ -166,7 +166,7 @@ def test_a_cancelled_job_is_submitted_again_and_resumes(
     stopped_in_training(study, process)
     (job,) = cluster.jobs()
     cluster.ask("scancel", job)
-    _, stderr = process.communicate(timeout=120)
+    _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, stderr
     assert f"note: Alpha, seed 0: its Slurm job {job} was cancelled; trying again\n" in stderr
     assert resumed(study) > 0
@@ -186,7 +186,7 @@ def test_a_job_at_its_time_limit_is_requeued_and_resumes(
     wait_for(lambda: time.monotonic() > due or cluster.job(job)["Restarts"] == "1", process)
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGCONT)
-    _, stderr = process.communicate(timeout=120)
+    _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, stderr
     assert "note" not in stderr
     assert cluster.job(job)["Restarts"] == "1"
@@ -203,7 +203,7 @@ def test_a_preempted_job_is_requeued_and_resumes(
     stopped_in_training(study, process)
     (job,) = cluster.jobs()
     cluster.ask("sbatch", "--partition", "urgent", "--nodes", "2", "--exclusive", "--output", "/dev/null", "--wrap", "true")
-    _, stderr = process.communicate(timeout=120)
+    _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, stderr
     assert cluster.job(job)["Restarts"] == "1"
     assert resumed(study) > 0
@@ -221,7 +221,7 @@ def test_an_interrupted_command_cancels_its_own_jobs_alone(
     process = tvt.start("study", "run", recipe(world), "-o", study)
     wait_for(lambda: list(study.glob("runs/*/mixed")), process)
     os.killpg(process.pid, signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, stderr
     assert stderr.endswith("tvt: interrupted\n")
     wait_for(lambda: list(cluster.jobs()) == [other])
@@ -242,11 +242,11 @@ def test_jobs_of_a_killed_command_are_taken_over(
     beside = tvt.start("study", "run", waiting, "-o", study)
     wait_for(lambda: holders(study / "logs" / "slurm" / ".lock") == 2, beside)
     os.killpg(beside.pid, signal.SIGINT)
-    beside.communicate(timeout=60)
+    beside.communicate(timeout=PATIENCE)
     assert beside.returncode == 130
     assert len(cluster.jobs()) == len(markers(study)) == 3, "they belong to a command that is still there"
     os.killpg(killed.pid, signal.SIGKILL)
-    killed.communicate(timeout=60)
+    killed.communicate(timeout=PATIENCE)
     jobs = cluster.jobs()
     assert len(jobs) == 3
     assert states(tvt, study) == {"queued": 3}
@@ -265,7 +265,7 @@ def test_jobs_that_nobody_waits_for_do_their_runs_or_leave_the_queue(
     process = tvt.start("study", "run", recipe(world, additional_parameters=LATER), "-o", study)
     wait_for(lambda: len(markers(study)) == 3, process)
     os.killpg(process.pid, signal.SIGKILL)
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE)
     *some, last = cluster.jobs()
     cluster.ask("scontrol", "update", f"jobid={','.join(some)}", "starttime=now")
     wait_for(lambda: len(markers(study)) == 1)

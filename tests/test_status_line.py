@@ -6,6 +6,7 @@ import os
 import pty
 import subprocess
 import sys
+from collections.abc import Sequence
 
 from test_cli import ENVIRONMENT
 
@@ -15,23 +16,33 @@ from tvt.cli import status_line as module
 module.AFTER_SECONDS = 0.2
 with module.status_line("reading the rows of") as tell:
     tell("Jigsaw")
-    time.sleep(0.8)
+    sys.stdin.readline()
     click.echo("note: in between", err=True)
     tell("Counting")
-    time.sleep(0.4)
+    sys.stdin.readline()
     {more}
 print("answer")
 """
 
 
-def on_terminal(code: str) -> tuple[bytes, bytes]:
-    """What a program writes on stdout (a pipe) and on stderr (a terminal)."""
+SEEN = (b"reading the rows of Jigsaw", b"reading the rows of Counting")
+
+
+def on_terminal(code: str, awaited: Sequence[bytes] = SEEN) -> tuple[bytes, bytes]:
+    """What a program writes on stdout (a pipe) and on stderr (a terminal); once a text is seen there, it is sent a line."""
     mine, theirs = pty.openpty()
     environment = {**ENVIRONMENT, "TERM": "xterm", "COLUMNS": "80"}
     environment.pop("NO_COLOR", None)
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=theirs, env=environment)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE if awaited else subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        env=environment,
+        bufsize=0,
+    )
     os.close(theirs)
-    shown = b""
+    shown, left = b"", [*awaited]
     while True:
         try:
             piece = os.read(mine, 4096)
@@ -40,6 +51,10 @@ def on_terminal(code: str) -> tuple[bytes, bytes]:
         if not piece:
             break
         shown += piece
+        while left and left[0] in shown:
+            left.pop(0)
+            assert process.stdin is not None
+            process.stdin.write(b"\n")
     out, _ = process.communicate()
     os.close(mine)
     assert process.returncode == 0, shown
@@ -61,13 +76,18 @@ def test_an_empty_text_takes_the_line_away() -> None:
 
 
 def test_what_is_quick_shows_nothing() -> None:
-    out, shown = on_terminal(SLOW.replace("0.2", "30").format(more=""))
+    out, shown = on_terminal(SLOW.replace("0.2", "1800").format(more=""), awaited=())
     assert (out, shown) == (b"answer\n", b"note: in between\r\n")
 
 
 def test_in_a_pipe_it_shows_nothing() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", SLOW.format(more="")], capture_output=True, text=True, env=ENVIRONMENT, check=True
+        [sys.executable, "-c", SLOW.format(more="")],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT,
+        check=True,
     )
     assert (done.stdout, done.stderr) == ("answer\n", "note: in between\n")
 
@@ -84,7 +104,7 @@ def test_a_command_on_a_terminal_keeps_stdout_clean() -> None:
         "import sys, time\nfrom tvt.cli import status_line as module\nmodule.AFTER_SECONDS = 0.0\n"
         "sys.argv = ['tvt', 'analyze', 'qwen2.5-vl-7b', '--json']\nfrom tvt.cli.main import main\nmain()"
     )
-    out, shown = on_terminal(code)
+    out, shown = on_terminal(code, awaited=())
     assert out.startswith(b"{")
     assert out.endswith(b"}\n")
     assert b"looking for cliques" in shown

@@ -15,6 +15,7 @@ pytest.importorskip("trl")
 
 import study_world
 from study_world import QUICK, Tvt, World, done, specs, wait_for, workers
+from test_cli import PATIENCE
 
 from tvt.data.questions.files import write_jsonl
 from tvt.study.store import Store
@@ -54,7 +55,7 @@ def same(study: Path, expected: Path) -> None:
 def test_full_disk(largest: int, first: Path, world: World, tvt: Tvt, tmp_path: Path) -> None:
     study = tmp_path / "study"
     process = tvt.start("study", "run", world.recipe, "-o", study, "--workers", "1", largest_file=largest)
-    _, stderr = process.communicate(timeout=300)
+    _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == 2, stderr
     line = next(line for line in stderr.splitlines() if line.startswith("tvt: "))
     assert line.startswith(f"tvt: {study}: the disk is full (")
@@ -102,7 +103,7 @@ def test_missing_images_and_bad_rows_are_refused_before_anything_runs(world: Wor
 def test_two_commands_share_a_study(first: Path, world: World, tvt: Tvt, tmp_path: Path) -> None:
     study = tmp_path / "study"
     both = [tvt.start("study", "run", world.recipe, "-o", study, "--workers", "2") for _ in range(2)]
-    told = [process.communicate(timeout=300) for process in both]
+    told = [process.communicate(timeout=PATIENCE) for process in both]
     assert [process.returncode for process in both] == [0, 0], told
     # Each tells of all three runs, whoever did them, and each run was trained and asked once.
     assert [stderr.count("done ") for _, stderr in told] == [3, 3], told
@@ -126,7 +127,7 @@ def test_a_run_held_by_another_command_is_waited_for(study: Path, first: Path, w
         process = tvt.start("study", "run", world.recipe, "-o", study)
         assert process.stderr is not None
         assert process.stderr.readline() == "note: Alpha, seed 0: another process is at it; waiting for its end\n"
-    _, stderr = process.communicate(timeout=300)
+    _, stderr = process.communicate(timeout=PATIENCE)
     assert "done 1/1  Alpha, seed 0" in stderr
     same(study, first)
 
@@ -203,7 +204,7 @@ def test_a_run_that_takes_its_process_down_is_failed_and_the_rest_goes_on(
                 os.kill(worker, signal.SIGKILL)
                 killed.add(worker)
         assert process.poll() is None, process.communicate()
-    stdout, stderr = process.communicate(timeout=300)
+    stdout, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, stderr
     assert stderr.count("note: Alpha, seed 0: its process was killed by SIGKILL, often for want of memory; trying again") >= 2
     reason = "its process was killed by SIGKILL, often for want of memory, 3 times from the same point on"
@@ -252,7 +253,7 @@ def test_an_interrupted_command_ends_its_workers_and_goes_on_later(first: Path, 
     process = tvt.start("study", "run", world.recipe, "-o", study, "--workers", "2")
     wait_for(lambda: list(study.glob("runs/*/mixed")), process)  # the training is still to come
     os.killpg(process.pid, signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, stderr
     assert stderr.endswith("tvt: interrupted\n")
     assert "defect" not in stderr
@@ -265,7 +266,7 @@ def test_an_interrupt_that_a_worker_hears_first_is_one(world: World, tvt: Tvt, t
     process = tvt.start("study", "run", world.recipe, "-o", tmp_path / "study", "--workers", "1")
     wait_for(lambda: specs(tmp_path / "study"), process)
     os.kill(workers(process.pid)[0], signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, stderr
     assert stderr.endswith("tvt: interrupted\n")
 

@@ -20,6 +20,7 @@ pytest.importorskip("trl")
 
 import study_world
 from study_world import QUICK, Tvt, World, done, specs
+from test_cli import PATIENCE
 
 from tvt.errors import InputError
 from tvt.evaluate.store import AnswerStore
@@ -370,7 +371,7 @@ def test_where_the_rows_are_not_here_the_runs_are_copied_and_a_note_says_what_is
 def test_a_full_disk_is_told_and_the_same_merge_goes_on(studies: Path, tvt: Tvt, tmp_path: Path) -> None:
     joined = tmp_path / "joined"
     process = tvt.start("study", "merge", joined, studies / "Alpha", largest_file=8_000)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == 2, stderr
     assert stderr.startswith(f"tvt: {joined}: the disk is full (")
     assert stderr.endswith("); make room and run the same command again: what is done is kept\n")
@@ -382,7 +383,7 @@ def test_a_full_disk_is_told_and_the_same_merge_goes_on(studies: Path, tvt: Tvt,
 def test_merges_that_end_at_any_moment_go_on_to_the_same(studies: Path, tmp_path: Path) -> None:
     command = [sys.executable, str(Path(__file__).with_name("merge_kills.py")), str(tmp_path / "whole"), str(tmp_path / "work")]
     command += ["20261126", str(studies / "Alpha"), str(studies / "Beta")]
-    result = subprocess.run(command, capture_output=True, text=True, env=QUICK, check=False, timeout=300)
+    result = subprocess.run(command, capture_output=True, text=True, env=QUICK, check=False, timeout=PATIENCE)
     assert result.returncode == 0, result.stderr
     told = json.loads(result.stdout)
     assert told["moments"] > 200

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from racer import FAILING, KEYS, PROCESSES, QUESTIONS, RUNS
 from study_world import QUICK
+from test_cli import PATIENCE
 
 from tvt.study.store import Store
 
@@ -22,7 +23,7 @@ ROUNDS, SEED = 200, 20261126
 def rounds(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("races")
     command = [sys.executable, str(Path(__file__).with_name("racer.py")), str(folder), str(ROUNDS), str(SEED)]
-    result = subprocess.run(command, capture_output=True, text=True, env=QUICK, check=False, timeout=300)
+    result = subprocess.run(command, capture_output=True, text=True, env=QUICK, check=False, timeout=PATIENCE)
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
     return sorted(folder.iterdir())

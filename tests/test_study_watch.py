@@ -20,6 +20,7 @@ pytest.importorskip("trl")
 import study_world
 from rich.console import Console
 from study_world import Tvt, World, done, specs
+from test_cli import PATIENCE
 
 from tvt.io.recipe_file import load_recipe
 from tvt.report.study_watch import Watched, changes, picture, sentence
@@ -172,7 +173,7 @@ def test_a_watched_study_is_told_run_by_run_until_it_is_done(study: Path, world:
     first = watching.stdout.readline()
     assert first[8:] == f"  small, 3 runs, in {study}: 1 of 3 done, none at work: tvt study run goes on with it\n"
     done(tvt("study", "run", world.recipe, "-o", study, "--workers", "1"))
-    rest = watching.communicate(timeout=60)[0].splitlines()
+    rest = watching.communicate(timeout=PATIENCE)[0].splitlines()
     assert watching.returncode == 0
     assert [line[8:].split("  ")[1:3] for line in rest if "✓" in line] == [
         ["✓ done", "Alpha, seed 0"],
@@ -187,7 +188,7 @@ def test_ctrl_c_ends_the_watching_alone(study: Path, tvt: Tvt) -> None:
     assert watching.stdout is not None
     assert "2 of 3 done" in watching.stdout.readline()
     os.killpg(watching.pid, signal.SIGINT)
-    _, stderr = watching.communicate(timeout=60)
+    _, stderr = watching.communicate(timeout=PATIENCE)
     assert (watching.returncode, stderr) == (0, "")
 
 
@@ -201,7 +202,7 @@ def test_in_a_terminal_the_picture_is_drawn_anew(study: Path, world: World) -> N
     with subprocess.Popen(command, stdout=side, stderr=side, stdin=subprocess.DEVNULL, env=environment) as process:
         os.close(side)
         shown = bytearray()
-        end = time.monotonic() + 60
+        end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             with suppress(OSError):
                 piece = os.read(main, 65536)

@@ -355,4 +355,4 @@ def test_command(models: dict[str, Path], rows: Path, tmp_path: Path) -> None:
     assert "num_train_epochs (2.0 before, 1.0 now)" in again.stderr
     missing = tvt(*arguments, "-o", str(tmp_path / "other"), "--set", "model.model_name_or_path=/no/such/model")
     assert missing.returncode == 2
-    assert "cannot be loaded" in missing.stderr.splitlines()[-1]
+    assert "/no/such/model: no such folder" in missing.stderr.splitlines()[-1]

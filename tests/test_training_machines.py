@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +21,8 @@ pytest.importorskip("deepspeed")
 pytest.importorskip("trl")
 
 from documents import Page
-from test_cli import ENVIRONMENT, ROOT
+from ports import free_ports
+from test_cli import ENVIRONMENT, PATIENCE, ROOT
 from test_training import farthest, recipe, weights
 from test_training_processes import ROWS
 from tiny_models import qwen, write_rows
@@ -51,15 +51,9 @@ def alone(model: Path, rows: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return train(recipe(model, TRAINING), rows, tmp_path_factory.mktemp("alone") / "run", seed=1)
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
 def write_recipe(folder: Path, model: Path, training: dict[str, Any] | None = None, **runtime: Any) -> Path:
     """A recipe whose runtime part says where two machines meet."""
-    place = {"num_processes": 2, "num_machines": 2, "main_process_ip": "127.0.0.1", "main_process_port": free_port()}
+    place = {"num_processes": 2, "num_machines": 2, "main_process_ip": "127.0.0.1", "main_process_port": free_ports(1)[0]}
     told = recipe(model, {**TRAINING, **(training or {})}, runtime={**place, **runtime})
     path = folder / "recipe.yaml"
     path.write_text(json.dumps(told.model_dump(mode="json")))
@@ -90,7 +84,7 @@ def test_two_machines_meet_by_the_recipe(
     path = write_recipe(tmp_path, model, deepspeed=deepspeed)
     slurm = {"SLURM_JOB_ID": "7", "SLURM_NODEID": "1"}
     with launches(path, rows, tmp_path / "run", ("", slurm), ("--machine-rank 0", {})) as both:
-        told = [process.communicate(timeout=240)[1] for process in both]
+        told = [process.communicate(timeout=PATIENCE)[1] for process in both]
         assert [process.returncode for process in both] == [0, 0], told
     record = load_training_record(tmp_path / "run")
     assert (record.num_processes, record.steps, record.identity) == (2, alone.steps, alone.identity)
@@ -101,9 +95,9 @@ def test_two_machines_meet_by_the_recipe(
 
 def test_a_machine_that_waits_alone_says_so(model: Path, rows: Path, tmp_path: Path) -> None:
     """Each of the two, without the other."""
-    ranks = [f"--machine-rank {rank} --main-process-port {free_port()} --rendezvous-timeout 3" for rank in (0, 1)]
+    ranks = [f"--machine-rank {rank} --main-process-port {free_ports(1)[0]} --rendezvous-timeout 3" for rank in (0, 1)]
     with launches(write_recipe(tmp_path, model), rows, tmp_path / "run", *((rank, {}) for rank in ranks)) as both:
-        told = [process.communicate(timeout=120)[1] for process in both]
+        told = [process.communicate(timeout=PATIENCE)[1] for process in both]
         assert [process.returncode for process in both] == [2, 2], told
     for rank, text in enumerate(told):
         assert text.startswith(f"tvt: machine {rank} of 2 did not meet the others at 127.0.0.1:")
@@ -114,7 +108,7 @@ def test_a_machine_that_waits_alone_says_so(model: Path, rows: Path, tmp_path: P
 def test_launches_of_another_seed_do_not_train_together(model: Path, rows: Path, tmp_path: Path) -> None:
     options = ("--machine-rank 0 --rendezvous-timeout 3", "--machine-rank 1 --rendezvous-timeout 3 --seed 2")
     with launches(write_recipe(tmp_path, model), rows, tmp_path / "run", *((option, {}) for option in options)) as both:
-        told = [process.communicate(timeout=120)[1] for process in both]
+        told = [process.communicate(timeout=PATIENCE)[1] for process in both]
     assert [process.returncode for process in both] == [2, 2], told
     assert not (tmp_path / "run" / "adapter").exists()
 
@@ -126,12 +120,10 @@ def test_when_one_machine_is_killed_the_other_ends(killed: int, model: Path, row
         assert both[0].stderr is not None
         assert any("step 2/" in line for line in both[0].stderr)
         os.kill(both[killed].pid, signal.SIGKILL)
-        began = time.monotonic()
         other = both[1 - killed]
-        told = other.communicate(timeout=120)[1]
+        told = other.communicate(timeout=PATIENCE)[1]
     assert other.returncode == 6
     assert "tvt: a training process died here or on another machine (exit code 1); the last lines of " in told
-    assert time.monotonic() - began < 60
 
 
 def test_what_a_request_for_several_machines_lacks(model: Path, rows: Path, tmp_path: Path) -> None:
@@ -145,12 +137,12 @@ def test_what_a_request_for_several_machines_lacks(model: Path, rows: Path, tmp_
     need = "2 machines need an address of machine 0: --main-process-ip and --main-process-port, or main_process_ip and"
     assert faults(main_ip="127.0.0.1")[0].startswith(need)
     assert faults(main_port=1234)[0].startswith(need)
-    assert faults(rank=2, main_ip="127.0.0.1", main_port=free_port()) == ("--machine-rank 2: not below --num-machines 2",)
+    assert faults(rank=2, main_ip="127.0.0.1", main_port=free_ports(1)[0]) == ("--machine-rank 2: not below --num-machines 2",)
     assert not (tmp_path / "run").exists()
 
 
 def test_addresses() -> None:
-    port = free_port()
+    port = free_ports(1)[0]
     assert address_faults("127.0.0.1", port, 0) == address_faults("localhost", port, 0) == []
     assert address_faults("192.0.2.1", port, 1) == []  # an address for documentation: it may be anywhere
     assert "192.0.2.1: is no address of this machine, and this is machine 0" in address_faults("192.0.2.1", port, 0)[0]
@@ -173,7 +165,8 @@ def test_the_slurm_script_of_the_page_is_one(tmp_path: Path) -> None:
     # Run where scontrol and srun only tell what they were asked.
     tools = tmp_path / "bin"
     tools.mkdir()
-    (tools / "scontrol").write_text("#!/bin/sh\necho node-3\necho node-4\n")
+    # More names than a pipe holds: a reader that stops after the first would end the script with 141.
+    (tools / "scontrol").write_text("#!/bin/sh\nexec seq -f node-%.0f 3 30000\n")
     (tools / "srun").write_text('#!/bin/sh\nshift\necho "$@"\n')
     for tool in tools.iterdir():
         tool.chmod(0o755)

@@ -19,7 +19,7 @@ pytest.importorskip("trl")
 
 from safetensors.torch import load_file as load_torch
 from safetensors.torch import save_file as save_torch
-from test_cli import ENVIRONMENT, ROOT, tvt
+from test_cli import ENVIRONMENT, PATIENCE, ROOT, tvt
 from test_training import StopError, farthest, recipe, stop_at, weights
 from tiny_models import llava, qwen, write_rows
 
@@ -157,7 +157,7 @@ def test_killed_command_leaves_no_processes(model: Path, rows: Path, tmp_path: P
         assert process.stderr is not None
         assert any("step 1/" in line for line in process.stderr)
         os.kill(process.pid, signal.SIGKILL)
-    end = time.monotonic() + 40
+    end = time.monotonic() + PATIENCE
     while (left := workers(tmp_path / "run")) and time.monotonic() < end:
         time.sleep(0.2)
     assert left == []

@@ -25,11 +25,16 @@ def command() -> None:
 @click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Change one value. Repeatable.")
 @json_option
 def check(*, recipe: Path, overrides: tuple[str, ...], as_json: bool) -> None:
-    """List all faults of a recipe, or say what it asks for."""
+    """List all faults of a recipe and of what it needs here, or say what it asks for. Nothing is loaded."""
+    from tvt.core.health import refuse
+    from tvt.evaluate.prompts import read_profile
     from tvt.io import digest
     from tvt.io.recipe_file import load_recipe
+    from tvt.train.checks import training_checks
 
     loaded = load_recipe(recipe, overrides)
+    refuse(training_checks(loaded))
+    read_profile(loaded.evaluation.prompt)
     runs = len(loaded.sources) * len(loaded.seeds) * len(loaded.doses)
     training, evaluation = (digest.of_value(part) for part in (loaded.training_identity(), loaded.evaluation_identity()))
     if as_json:

@@ -190,13 +190,16 @@ def do_runs(
     """Do what is missing of ``tasks``, or what ``chooser`` chooses, and show it on stderr.
 
     Raises:
-        MissingPackageError: there is something to do, and the train extra is not installed.
+        MissingPackageError: there is something to do, and the train extra or what the recipe needs is not installed.
+        InputError: the recipe's settings, its base model or the environment would end every run.
         TrainingError: every run failed.
     """
     from rich.console import Console
 
+    from tvt.core.health import refuse
     from tvt.report.study_progress import StudyProgress
     from tvt.study.executors import choose_executor
+    from tvt.train.checks import machine_checks, training_checks
 
     start = choose_executor(session.study.recipe, executor, workers)
     tasks = tasks if chooser is None else chooser.tasks
@@ -205,6 +208,10 @@ def do_runs(
     missing = [name for name in ("torch", "transformers", "trl", "peft") if find_spec(name) is None]
     if todo and missing:  # before anything is written
         raise MissingPackageError(f"training and scoring need {', '.join(missing)}; pip install 'tvt[train]'")
+    if todo:
+        recipe = session.study.recipe
+        here = (executor or recipe.runtime.executor) == "local"
+        refuse([*training_checks(recipe), *(machine_checks(recipe) if here else ())])
     with StudyProgress(len(todo) if chooser is None else chooser.planned, Console(stderr=True)) as progress:
         if chooser is not None:
             chooser.tell = progress
@@ -236,10 +243,14 @@ def _with_answers(show: Callable[[Event], None], session: Session, tasks: Sequen
 def _open(path: Path, output: Path | None, overrides: tuple[str, ...], *, planning: bool = False) -> Session:
     """The study of a recipe; says which results-relevant fields changed since its folder was last run."""
     with status_line("reading the rows of") as tell:
+        from tvt.core.health import refuse
         from tvt.io.recipe_file import load_recipe
         from tvt.study.session import changes, open_session
+        from tvt.train.checks import training_checks
 
         recipe = load_recipe(path, overrides)
+        if planning:  # a run refuses where there is something to do
+            refuse(training_checks(recipe))
         folder = output or Path("studies") / recipe.name
         session = open_session(recipe, folder, tell, planning=planning)
         changed = changes(session)

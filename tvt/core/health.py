@@ -1,9 +1,12 @@
-"""What ``tvt doctor`` finds: one check, its verdict, and what mends it."""
+"""What ``tvt doctor`` finds: one check, its verdict, and what mends it. Commands that start something refuse what fails."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
+
+from tvt.errors import InputError, MissingPackageError
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -21,3 +24,25 @@ class Check:
     """What is there, in one line."""
     step: str = ""
     """What to do about it; empty where there is nothing to do."""
+    package: str = ""
+    """The package that is not installed, where that is all that is wrong."""
+
+    @property
+    def line(self) -> str:
+        """What is there and what to do about it, as an error says it."""
+        return f"{self.found}; {self.step}" if self.step else self.found
+
+
+def refuse(checks: Iterable[Check]) -> None:
+    """Stop where a check fails; all that fail are named.
+
+    Raises:
+        MissingPackageError: nothing but packages is missing.
+        InputError: something else is wrong.
+    """
+    failing = [check for check in checks if check.status == "fail"]
+    lines = dict.fromkeys(check.line for check in failing)
+    if failing and all(check.package for check in failing):
+        raise MissingPackageError("\n".join(lines))
+    if failing:
+        raise InputError(*lines)

@@ -21,6 +21,7 @@ from tvt.io import atomic, digest
 WEIGHTS, CONFIG, RECORD = "adapter_model.safetensors", "adapter_config.json", "adapter.json"
 SCHEMA = 1
 _PIECE = 1 << 22
+_POINTER = b"version https://git-lfs"
 Shapes = Mapping[str, tuple[int, ...]]
 
 # Width in bytes, and the exponent bits of one value, which are all set in an infinity or NaN and in nothing else.
@@ -155,29 +156,44 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def read_header(path: Path) -> tuple[dict[str, Any], int]:
+def is_pointer(path: Path) -> bool:
+    """Whether a file is the text that Git LFS leaves where the content was not fetched."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(len(_POINTER)) == _POINTER
+    except OSError:
+        return False
+
+
+def read_header(path: Path, step: str = "train the adapter anew") -> tuple[dict[str, Any], int]:
     """The tensors a safetensors file claims to hold, once its size agrees, and where their bytes begin.
+
+    Args:
+        path: the file.
+        step: what to do where it is damaged.
 
     Raises:
         InputError: unreadable, damaged, or not as long as its tensors need.
     """
+    if is_pointer(path):
+        raise InputError(f"{path}: is a pointer of Git LFS, not the weights; fetch them with git lfs pull")
     try:
         size = path.stat().st_size
         with path.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
             if size < 8 or length > min(size - 8, 100 << 20):
-                raise InputError(f"{path}: cut off or no safetensors file; train the adapter anew")
+                raise InputError(f"{path}: cut off or no safetensors file; {step}")
             header = json.loads(stream.read(length))
         header.pop("__metadata__", None)
         spans = sorted(tuple(entry["data_offsets"]) for entry in header.values())
         whole = all(_spans_its_shape(entry) for entry in header.values())
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}; train the adapter anew") from error
+        raise InputError(f"{path}: {error.strerror or error}; {step}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: its header is damaged; train the adapter anew") from error
+        raise InputError(f"{path}: its header is damaged; {step}") from error
     ends = [0, *(end for _, end in spans)]
     if not whole or [start for start, _ in spans] != ends[:-1] or 8 + length + ends[-1] != size:
-        raise InputError(f"{path}: cut off: its tensors do not fill its {size} bytes; train the adapter anew")
+        raise InputError(f"{path}: cut off: its tensors do not fill its {size} bytes; {step}")
     return header, 8 + length
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Any
 
+from tvt.core.health import refuse
 from tvt.core.recipe import ModelConfig
 from tvt.errors import InputError, MissingPackageError, needs_train_extra
+from tvt.model.checks import model_checks
 
 
 def load_weights(config: ModelConfig, *, divisible: bool = False, **options: Any) -> Any:
@@ -19,16 +20,15 @@ def load_weights(config: ModelConfig, *, divisible: bool = False, **options: Any
 
     Raises:
         InputError: not there, not safetensors, or no image-text-to-text model.
-        MissingPackageError: torch and transformers are missing, or bitsandbytes for 4 bits.
+        MissingPackageError: torch and transformers are missing, or what the model or its settings need.
     """
+    refuse(model_checks(config))
     with needs_train_extra():
         import torch
         import transformers
     library: Any = transformers
     dtype = getattr(torch, config.dtype)
     if config.load_in_4bit:
-        if find_spec("bitsandbytes") is None:
-            raise MissingPackageError("4-bit loading needs bitsandbytes; pip install bitsandbytes, or load without 4 bits")
         options["quantization_config"] = library.BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
@@ -46,6 +46,9 @@ def load_weights(config: ModelConfig, *, divisible: bool = False, **options: Any
             attn_implementation=config.attn_implementation,
             **options,
         )
+    except ImportError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise MissingPackageError(f"{config.model_name_or_path}: needs a package that is missing: {reason}") from error
     except (OSError, ValueError) as error:
         raise load_fault(config, error) from error
 

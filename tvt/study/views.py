@@ -27,6 +27,7 @@ from tvt.data.studies.mixture_scores import MIXTURES_FILE
 from tvt.errors import InputError
 from tvt.io import digest
 from tvt.io.lock import exclusively
+from tvt.io.model_folder import numbers_in
 from tvt.study.answers import scored_cells
 from tvt.study.plan import BASE_RUN, Study
 from tvt.study.store import Store
@@ -168,16 +169,9 @@ def parameters(model_name_or_path: str) -> float | None:
     """Parameters of the base model in billions: counted where it is a folder, else what its name says, if anything."""
     folder = Path(model_name_or_path)
     if folder.is_dir():
-        return sum(map(_tensor_sizes, folder.glob("*.safetensors"))) / 1e9 or None
+        return numbers_in(folder) / 1e9 or None
     told = re.search(r"(?<![\d.])(\d+(?:\.\d+)?)[Bb](?![a-z])", folder.name)
     return float(told.group(1)) if told else None
-
-
-def _tensor_sizes(path: Path) -> int:
-    """How many numbers a safetensors file holds, from its header."""
-    with path.open("rb") as stream:
-        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-    return sum(int(np.prod(entry["shape"])) for name, entry in header.items() if name != "__metadata__")
 
 
 def comparison_runs(entries: Sequence[Entry], seeds: Sequence[int]) -> dict[tuple[str, int], Run]:

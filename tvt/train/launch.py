@@ -10,10 +10,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tvt.core.health import refuse
 from tvt.core.recipe import Recipe
 from tvt.errors import InputError, MissingPackageError, ProcessDiedError, ProcessFailedError, TrainingError
 from tvt.io import atomic, digest, resource_errors
@@ -21,8 +22,10 @@ from tvt.io.adapter_file import verify_adapter
 from tvt.io.lock import attempted
 from tvt.train.base import base_digest
 from tvt.train.checkpoints import check_same_run, has_checkpoints, layout, newest_checkpoint, remove_broken
-from tvt.train.deepspeed_file import deepspeed_faults
+from tvt.train.checks import machine_checks, training_checks
 from tvt.train.devices import gpus_lacking, visible_gpus
+from tvt.train.environment import without_launcher
+from tvt.train.extension_locks import watched
 from tvt.train.meeting import WAIT_SECONDS, address_faults
 from tvt.train.record import ADAPTER, LOG, RECORD, Job, Progress, TrainingRecord, load_training_record, silent
 from tvt.train.rows import check_rows, dataset_digest
@@ -85,16 +88,19 @@ def train(
         base_digest=base_digest(recipe.model.model_name_or_path),
     )
     output.mkdir(parents=True, exist_ok=True)
-    with _lock(job.output, machines):
+    with _lock(job.output, machines), without_launcher() as taken:
         check_same_run(job)
         if (done := _finished(job)) is not None:
             note(f"{output}: this very run is done; nothing trained")
             return done
+        if taken:
+            note(f"not used, since the recipe decides: {', '.join(taken)}, which the environment sets")
         job = _resumed(job, resume, machines, note)
         with resource_errors.reported(output, str(output)):
             if recipe.runtime.num_processes == 1 and machines.count == 1 and not recipe.runtime.deepspeed:
                 return _run_here(job, progress)
-            _run_processes(job, machines, progress)
+            with watched(note) if recipe.runtime.deepspeed else nullcontext():
+                _run_processes(job, machines, progress)
         if machines.rank and not (job.output / RECORD).is_file():
             raise InputError(
                 f"{output}: machine 0 wrote its adapter elsewhere; name a folder on a disk that all machines share"
@@ -103,7 +109,9 @@ def train(
 
 
 def _check_request(recipe: Recipe, machines: Machines) -> None:
-    faults = deepspeed_faults(recipe)
+    starts = 1 if machines.launcher else machines.count
+    refuse([*training_checks(recipe), *machine_checks(recipe, machines=starts)])
+    faults = []
     if recipe.runtime.num_processes % machines.count:
         faults.append(
             f"{recipe.runtime.num_processes} processes cannot be shared evenly by {machines.count} machines; change one of them"

@@ -11,12 +11,15 @@ from tvt.errors import InputError
 from tvt.io import digest
 from tvt.model.agreement import Sample
 from tvt.model.picture import decode
+from tvt.train import layouts
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from datasets import Dataset
 
-COLUMNS = ("images", "prompt", "completion")
 _SHOWN = 10
+_HELD_ROWS, _TEXT_ROWS = 64, 4096
+"""Rows in memory at once, with their images and without."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,15 +44,36 @@ def data_files(folder: Path) -> list[Path]:
 
 
 def dataset_digest(folder: Path) -> str:
-    """Digest of the rows: of the files' bytes in order, wherever they lie."""
-    return digest.of_value([digest.of_file(path) for path in data_files(folder)])
+    """Digest of the rows: of the files' bytes in order, wherever they lie, and of images that lie beside them."""
+    files = data_files(folder)
+    beside = sorted({path for file in files for path in _images_beside(file, folder)})
+    return digest.of_value([digest.of_file(path) for path in [*files, *beside]])
+
+
+def _images_beside(file: Path, folder: Path) -> Iterator[Path]:
+    """The images that a parquet file names and does not hold; tvt mix names none, and then no image is read for it."""
+    named = (row for batch in _batches(file, bytes_too=False) for row in batch.to_pylist())
+    if any(image["path"] for row in named for image in layouts.row_of(row)["images"]):
+        for batch in _batches(file, bytes_too=True):
+            places = (layouts.image_path(path, folder) for path in layouts.named_files(layouts.canonical(batch)))
+            yield from (path for path in places if path.is_file())  # what is missing is told with its row
+
+
+def _batches(file: Path, *, bytes_too: bool) -> Iterator[pa.RecordBatch]:
+    """The rows of a parquet file in their own layout, few enough at a time to hold their images."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(file, pre_buffer=False) as opened:
+        size = _HELD_ROWS if bytes_too else _TEXT_ROWS
+        yield from opened.iter_batches(batch_size=size, columns=layouts.columns(opened.schema_arrow, bytes_too=bytes_too))
 
 
 def check_rows(folder: Path) -> RowsSummary:
     """Look through all rows without reading their images.
 
     Raises:
-        InputError: unreadable, a column missing, no rows, or a row without question or answer; ten faults at most.
+        InputError: unreadable, a column missing or in no layout that is read, no rows, or a row without question or answer; ten
+            faults at most.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -58,17 +82,14 @@ def check_rows(folder: Path) -> RowsSummary:
     faults: list[str] = []
     for path in data_files(folder):
         try:
-            file = pq.ParquetFile(path)
-            missing = [name for name in COLUMNS if name not in file.schema_arrow.names]
-            if missing:
-                faults.append(f"{path}: no column {', '.join(missing)}; write the dataset with tvt mix")
-                continue
-            told = [name for name in ("id", "source") if name in file.schema_arrow.names]
-            leaves = [*told, "prompt", "completion", "images.list.element.path", "images.element.path"]
-            for batch in file.iter_batches(batch_size=4096, columns=leaves):
+            schema = pq.read_schema(path)
+            found = layouts.schema_faults(schema)
+            faults += [f"{path}: {fault}" for fault in found]
+            for batch in () if found else _batches(path, bytes_too=False):
                 for index, row in enumerate(batch.to_pylist()):
-                    with_images += bool(row["images"])
-                    faults += [f"{path}: {_name(row, rows + index)}: {fault}" for fault in _row_faults(row)]
+                    told, images = _checked(row, folder if layouts.images_are_files(schema) else None)
+                    with_images += images
+                    faults += [f"{path}: {_name(row, rows + index)}: {fault}" for fault in told]
                 rows += batch.num_rows
         except (OSError, pa.ArrowException) as error:
             faults.append(
@@ -84,14 +105,45 @@ def check_rows(folder: Path) -> RowsSummary:
     return RowsSummary(rows=rows, with_images=with_images)
 
 
+def _checked(row: dict[str, Any], beside: Path | None) -> tuple[list[str], bool]:
+    """What is wrong with a row whose images' bytes were left out, and whether it has images.
+
+    Args:
+        row: in its own layout.
+        beside: the dataset's folder, where all images are files.
+    """
+    try:
+        told = layouts.row_of(row)
+    except layouts.LayoutError as error:
+        return [f"{error}; mend or drop the row"], False
+    faults = list(_row_faults(told))
+    if beside is not None:
+        places = [layouts.image_path(image["path"] or "", beside) for image in told["images"]]
+        faults += [f"{place}: no such image; mend or drop the row" for place in places if not place.is_file()]
+    return faults, bool(told["images"])
+
+
 def load_rows(folder: Path, cache: Path) -> Dataset:
-    """The rows for random access, images still encoded; ``cache`` takes an uncompressed copy that is mapped into memory."""
+    """The rows for random access, images still encoded; ``cache`` takes an uncompressed copy that is mapped into memory.
+
+    Nothing here is given to ``datasets`` as a pattern: a folder may have any name.
+    """
     import datasets
+    import pyarrow as pa
 
     datasets.disable_progress_bars()
-    files = [str(path) for path in data_files(folder)]
-    rows = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(cache))
-    return rows.cast_column("images", datasets.List(datasets.Image(decode=False)))
+    files = data_files(folder)
+    stamps = [(path.name, (state := path.stat()).st_size, state.st_mtime_ns) for path in files]
+    copy = cache / f"{digest.of_value(stamps)[:16]}.arrow"
+    if not copy.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        unfinished = copy.with_suffix(".unfinished")
+        with pa.OSFile(str(unfinished), "wb") as stream, pa.ipc.new_stream(stream, layouts.SCHEMA) as writer:
+            for path in files:
+                for batch in _batches(path, bytes_too=True):
+                    writer.write_batch(layouts.canonical(batch))
+        unfinished.replace(copy)
+    return datasets.Dataset.from_file(str(copy))
 
 
 class Examples:
@@ -129,7 +181,7 @@ class Examples:
         content = image["bytes"]
         if content is None:
             try:
-                content = Path(image["path"]).read_bytes()
+                content = layouts.image_path(image["path"], self._folder).read_bytes()
             except (OSError, TypeError) as error:
                 raise self._unreadable(where, error) from error
         try:

@@ -5,6 +5,11 @@ A dataset's own code is never run: ``datasets`` reads files only.
 
 from __future__ import annotations
 
+import atexit
+import os
+import re
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +22,8 @@ from tvt.data.tasks import QuestionData
 from tvt.errors import InputError, needs_data_extra, suggest
 from tvt.io import digest
 
+_PATTERN = re.compile(r"[][*?{}]|::|#")
+"""What ``datasets`` and fsspec do not take for part of a name."""
 _COMMIT = 40
 """Length of a commit's name."""
 
@@ -60,7 +67,7 @@ def content_of(data: QuestionData) -> dict[str, Any]:
     if folder is None:
         return {"commit": commit_of(data)}
     with _datasets() as datasets, _told(data):
-        files = datasets.load_dataset_builder(str(folder), data.config).config.data_files
+        files = datasets.load_dataset_builder(_place(folder), data.config).config.data_files
     if data.split not in files:
         raise _no_split(data, list(files))
     return {"files": [digest.of_file(Path(path)) for path in files[data.split]]}
@@ -113,7 +120,7 @@ def open_rows(data: QuestionData) -> HubRows:
     folder = _existing(data)
     with _datasets() as datasets, _told(data):
         found = datasets.load_dataset(
-            str(folder or data.dataset),
+            _place(folder) if folder else str(data.dataset),
             data.config,
             split=data.split,
             revision=None if folder else commit_of(data),
@@ -132,6 +139,22 @@ def _existing(data: QuestionData) -> Path | None:
     if folder is not None and not folder.is_dir():
         raise InputError(f"{data.dataset}: {folder}: no such folder; name the folder of the local copy")
     return folder
+
+
+@cache
+def _place(folder: Path) -> str:
+    """A local copy as ``datasets`` is told of it: by links to its files where the folder's name would be a pattern for it."""
+    folder = folder.absolute()
+    if not _PATTERN.search(str(folder)):
+        return str(folder)
+    linked = Path(tempfile.mkdtemp(prefix="tvt-copy-")) / "copy"  # datasets follows a link to the folder itself
+    atexit.register(shutil.rmtree, linked.parent, ignore_errors=True)
+    for place, folders, names in os.walk(folder):  # which gives links to folders and does not enter them
+        there = linked / Path(place).relative_to(folder)
+        there.mkdir(parents=True)
+        for name in (*names, *(name for name in folders if (Path(place) / name).is_symlink())):
+            (there / name).symlink_to(Path(place) / name)
+    return str(linked)
 
 
 def _as_stored(feature: Any, datasets: Any) -> Any:
@@ -201,7 +224,7 @@ def _no_config(data: QuestionData) -> InputError | None:
     import datasets
 
     folder = local_folder(data)
-    place, revision = str(folder or data.dataset), None if folder else data.revision
+    place, revision = _place(folder) if folder else str(data.dataset), None if folder else data.revision
     try:
         configs = datasets.get_dataset_config_names(place, revision=revision)
         if data.config not in configs and (data.config is not None or len(configs) > 1):

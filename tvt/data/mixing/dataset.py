@@ -42,7 +42,7 @@ RECORD = "mix.json"
 
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 _STRING = {"dtype": "string", "_type": "Value"}
-_MESSAGES_FEATURE = {"feature": {"role": _STRING, "content": _STRING}, "_type": "List"}
+_MESSAGES_FEATURE = [{"role": _STRING, "content": _STRING}]  # a "Sequence" of them would be a dict of lists
 SCHEMA = with_features(
     pa.schema(
         [("images", IMAGES), ("prompt", MESSAGES), ("completion", MESSAGES), ("source", pa.string()), ("id", pa.string())]

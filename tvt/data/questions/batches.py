@@ -19,7 +19,8 @@ Rows = npt.NDArray[np.int64]
 
 IMAGES = pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
 _STRING = {"dtype": "string", "_type": "Value"}
-IMAGES_FEATURE = {"feature": {"_type": "Image"}, "_type": "List"}
+# As datasets 3 wrote lists, which newer versions read too: the older know no "List".
+IMAGES_FEATURE = {"feature": {"_type": "Image"}, "_type": "Sequence"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +65,7 @@ SCHEMA = with_features(
     ),
     {
         **dict.fromkeys(("id", "task", "prompt"), _STRING),
-        "options": {"feature": _STRING, "_type": "List"},
+        "options": {"feature": _STRING, "_type": "Sequence"},
         "answer": _STRING,
         "images": IMAGES_FEATURE,
         **dict.fromkeys(("question", "provenance"), _STRING),

@@ -35,6 +35,7 @@ def examine(recipe: Path | None, folder: Path | None, tell: Callable[[str], obje
             ("recipe", asked.checks),
             ("torch and GPUs", lambda: devices.gpu_checks(gpus, torch.answer())),
             ("recipe", lambda: asked.device_checks(gpus, torch.answer())),
+            ("extension locks", asked.lock_checks),
             ("DeepSpeed", lambda: devices.deepspeed_checks(gpus, deepspeed.answer())),
         ]
         found: list[Check] = []

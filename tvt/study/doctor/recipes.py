@@ -6,7 +6,6 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from tvt.core.health import Check
 from tvt.core.question_set import question_warnings
 from tvt.core.recipe import Recipe
 from tvt.errors import TvtError
+from tvt.io.model_folder import names_folder
 from tvt.io.recipe_file import MINIATURE, load_recipe, model_path
 from tvt.study.doctor.devices import Gpu, usable
 from tvt.study.doctor.executors import executor_checks
@@ -23,20 +23,13 @@ from tvt.study.estimate import estimate
 from tvt.study.plan import Study
 from tvt.study.session import open_session
 from tvt.study.views import parameters
+from tvt.train.checks import environment_checks, lock_checks, training_checks
 
 GROUP = "recipe"
 WIDTHS = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
 """Bytes of a parameter."""
 FOUR_BITS = 0.6
 """Bytes of a parameter in nf4, scales and what is not quantised included."""
-_ALL_TRACKERS = {
-    "none": "",
-    "all": "",
-    "tensorboard": "tensorboard",
-    "wandb": "wandb",
-    "mlflow": "mlflow",
-    "trackio": "trackio",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,15 +59,23 @@ class Asked:
         for fault in self.faults:
             yield _failing("recipe", fault)
         if self.recipe is not None:
-            yield _model(self.recipe)
-            yield from _packages(self.recipe)
-            yield from _deepspeed_file(self.recipe)
+            settings = list(training_checks(self.recipe))
+            if not any(check.name == "base model" for check in settings):
+                yield _model(self.recipe)
+            yield from _packages()
+            yield from settings
             yield from executor_checks(self.recipe)
             yield from _plan(self.recipe, self.folder)
+
+    def lock_checks(self) -> Iterator[Check]:
+        """Locks that DeepSpeed would wait for, whether or not the recipe asks for it."""
+        asked = self.recipe is not None and self.recipe.runtime.deepspeed is not None
+        yield from lock_checks("GPUs", "fail" if asked else "warn")
 
     def device_checks(self, gpus: Sequence[Gpu], torch: dict[str, Any] | None) -> Iterator[Check]:
         """Whether the devices can do what the recipe asks for."""
         if self.recipe is not None and self.recipe.runtime.executor == "local":
+            yield from environment_checks()
             devices = usable(gpus, torch)
             yield _precision(self.recipe, devices)
             yield from _four_bits(self.recipe, devices)
@@ -93,19 +94,9 @@ def _model(recipe: Recipe) -> Check:
     name = recipe.model.model_name_or_path
     if name == model_path(MINIATURE):
         return _told("base model")("ok", f"{MINIATURE}, which comes with tvt", "")
-    if Path(name).is_dir() or Path(name).is_absolute() or name.startswith(("./", "../", "~")):
-        return _model_folder(Path(name))
+    if names_folder(name):  # its faults are told by training_checks
+        return _told("base model")("ok", f"in {shown(Path(name))}", "")
     return _hub_model(name, recipe.model.revision)
-
-
-def _model_folder(folder: Path) -> Check:
-    told = _told("base model")
-    if not folder.is_dir():
-        return told("fail", f"{folder}: no such folder", "check model.model_name_or_path")
-    missing = [file for file in ("config.json", "*.safetensors") if not any(folder.glob(file))]
-    if missing:
-        return told("fail", f"{shown(folder)}: no {' and no '.join(missing)}", "name a model's folder with safetensors")
-    return told("ok", f"in {shown(folder)}", "")
 
 
 def _hub_model(name: str, revision: str | None) -> Check:
@@ -143,44 +134,11 @@ def _told(name: str) -> Callable[[Any, str, str], Check]:
     return tell
 
 
-def _packages(recipe: Recipe) -> Iterator[Check]:
-    """What the recipe needs beyond the train extra, and the extra itself."""
-    needed = {"torch": "training", "transformers": "training", "trl": "training", "peft": "training"}
-    if recipe.model.load_in_4bit:
-        needed["bitsandbytes"] = "model.load_in_4bit"
-    if recipe.runtime.deepspeed is not None:
-        needed["deepspeed"] = "runtime.deepspeed"
-    missing = [f"{package} (for {what})" for package, what in needed.items() if version(package) is None]
-    if missing:
+def _packages() -> Iterator[Check]:
+    """The train extra."""
+    needed = ("torch", "transformers", "trl", "peft")
+    if missing := [package for package in needed if version(package) is None]:
         yield _told("packages")("fail", f"not installed: {', '.join(missing)}", "pip install 'tvt[train]'")
-    if recipe.model.attn_implementation == "flash_attention_2" and find_spec("flash_attn") is None:
-        step = "pip install flash-attn --no-build-isolation, or --set model.attn_implementation=sdpa"
-        yield _told("attention")("fail", "flash_attention_2 needs flash-attn, which is not installed", step)
-    for tracker in recipe.runtime.report_to:
-        module = _ALL_TRACKERS.get(tracker)
-        if module and find_spec(module) is None:
-            yield _told("trackers")("fail", f"{tracker} is not installed", f"pip install {tracker}, or drop it from report_to")
-
-
-def _deepspeed_file(recipe: Recipe) -> Iterator[Check]:
-    """Whether the DeepSpeed configuration is there, and what it would build."""
-    name = recipe.runtime.deepspeed
-    if name is None:
-        return
-    told = _told("DeepSpeed file")
-    try:
-        config = json.loads(Path(name).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        yield told("fail", f"{name}: cannot be read ({error})", "take one of recipes/deepspeed")
-        return
-    zero = config.get("zero_optimization", {}) if isinstance(config, dict) else {}
-    if zero.get("stage") == 3 and recipe.model.load_in_4bit:
-        yield told("fail", f"{name}: ZeRO-3 does not divide a model of 4 bits", "take recipes/deepspeed/zero2.json")
-    elif "optimizer" in config or any(key.startswith("offload") for key in zero):
-        step = "see DeepSpeed above for what it builds with; recipes/deepspeed builds nothing on GPUs"
-        yield told("warn", f"{name}: its optimizer or offloading builds kernels at the first start", step)
-    else:
-        yield told("ok", f"{name}: stage {zero.get('stage', 0)}", "")
 
 
 def _plan(recipe: Recipe, folder: Path) -> Iterator[Check]:

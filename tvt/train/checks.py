@@ -1,0 +1,167 @@
+"""Whether a recipe's settings and this machine's surroundings let it be trained: by names, files and packages alone."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from tvt.core.health import Check, Status
+from tvt.core.recipe import Recipe
+from tvt.errors import suggest
+from tvt.model.checks import GROUP, model_checks
+from tvt.train.deepspeed_file import deepspeed_faults
+from tvt.train.environment import launch_fault
+from tvt.train.extension_locks import stale_locks
+
+_BITSANDBYTES = (
+    *("adamw_bnb_8bit", "adamw_8bit", "ademamix", "ademamix_8bit", "lion_8bit", "lion_32bit"),
+    *("paged_adamw_32bit", "paged_adamw_8bit", "paged_ademamix_32bit", "paged_ademamix_8bit"),
+    *("paged_lion_32bit", "paged_lion_8bit", "rmsprop_bnb", "rmsprop_bnb_8bit", "rmsprop_bnb_32bit"),
+)
+OPTIMIZER_PACKAGES: dict[str, tuple[str, str]] = {
+    **dict.fromkeys(_BITSANDBYTES, ("bitsandbytes", "bitsandbytes")),
+    **dict.fromkeys(("adamw_torch_4bit", "adamw_torch_8bit"), ("torchao", "torchao")),
+    "adamw_anyprecision": ("torchdistx", "git+https://github.com/pytorch/torchdistx"),
+    "adamw_torch_npu_fused": ("torch_npu", "torch-npu"),
+    "adamw_torch_xla": ("torch_xla", "torch-xla"),
+    "grokadamw": ("grokadamw", "grokadamw"),
+    "stable_adamw": ("optimi", "torch-optimi"),
+}
+"""Module that an optimizer of transformers is in, and what pip installs it by; the others come with torch."""
+UNUSABLE_OPTIMIZERS = {
+    "galore": "projects the gradients of whole layers, of which LoRA trains none",
+    "apollo": "projects the gradients of whole layers, of which LoRA trains none",
+    "lomo": "changes weights within the backward pass, before anybody can look at the gradients",
+    "adalomo": "changes weights within the backward pass, before anybody can look at the gradients",
+    "schedule_free": "trains other weights than it is to be scored with, and transformers saves those",
+}
+"""By the beginning of their names."""
+TRACKERS = {
+    "azure_ml": ("azureml", "azureml-sdk"),
+    "clearml": ("clearml", "clearml"),
+    "codecarbon": ("codecarbon", "codecarbon"),
+    "comet_ml": ("comet_ml", "comet-ml"),
+    "dagshub": ("dagshub", "dagshub mlflow"),
+    "dvclive": ("dvclive", "dvclive"),
+    "flyte": ("flytekit", "flytekit"),
+    "mlflow": ("mlflow", "mlflow"),
+    "neptune": ("neptune", "neptune"),
+    "swanlab": ("swanlab", "swanlab"),
+    "tensorboard": ("tensorboard", "tensorboard"),
+    "trackio": ("trackio", "trackio"),
+    "wandb": ("wandb", "wandb"),
+}
+"""Module that a tracker of transformers needs, and what pip installs it by."""
+_UNPACKED = ("kubeflow",)
+"""It needs no package: Kubeflow says in the environment where it listens."""
+_ALONE = ("all", "none")
+
+
+def training_checks(recipe: Recipe) -> Iterator[Check]:
+    """What would end a run of this recipe here after it began, and warnings; see also :func:`machine_checks`."""
+    yield from model_checks(recipe.model)
+    yield from _optimizer(recipe.training.optim)
+    yield from _trackers(recipe.runtime.report_to)
+    if recipe.runtime.deepspeed is not None:
+        yield from _deepspeed(recipe, recipe.runtime.deepspeed)
+
+
+def machine_checks(recipe: Recipe, *, machines: int = 1) -> Iterator[Check]:
+    """What on this very machine would end or stop a run that is started here: a launcher's environment, locks.
+
+    Args:
+        recipe: of the run.
+        machines: how many start the command.
+    """
+    yield from environment_checks(machines=machines)
+    if recipe.runtime.deepspeed is not None:
+        yield from lock_checks(GROUP, "fail")
+
+
+def environment_checks(*, machines: int = 1) -> Iterator[Check]:
+    """Variables by which a launcher says that this process is one of several."""
+    fault = launch_fault(os.environ, machines=machines)
+    if fault is not None:
+        found, _, step = fault.partition("; ")
+        yield _failing("environment", found, step)
+
+
+def lock_checks(group: str, status: Status) -> Iterator[Check]:
+    """Left-over locks of extensions, for which every start with DeepSpeed may wait."""
+    for lock in stale_locks():
+        found, _, step = str(lock).partition("; ")
+        yield Check(group=group, name="extension lock", status=status, found=found, step=step)
+
+
+def _failing(name: str, found: str, step: str, package: str = "") -> Check:
+    return Check(group=GROUP, name=name, status="fail", found=found, step=step, package=package)
+
+
+def _optimizer(optim: str) -> Iterator[Check]:
+    if optim == "adamw_torch" or find_spec("transformers") is None:  # the names take seconds to load
+        return
+    from transformers.training_args import OptimizerNames
+
+    known = [name.value for name in OptimizerNames]
+    unusable = next((why for start, why in UNUSABLE_OPTIMIZERS.items() if optim.startswith(start)), None)
+    module, package = OPTIMIZER_PACKAGES.get(optim, ("torch", "torch"))
+    if optim not in known:
+        step = "see OptimizerNames of transformers; adamw_torch is the default"
+        yield _failing("optimizer", f"training.optim: no optimizer '{optim}'{suggest(optim, known)}", step)
+    elif unusable is not None:
+        yield _failing("optimizer", f"training.optim: {optim} {unusable}", "take adamw_torch")
+    elif find_spec(module) is None:
+        step = f"pip install {package}, or take adamw_torch"
+        yield _failing("optimizer", f"training.optim: {optim} needs {module}, which is not installed", step, module)
+
+
+def _trackers(names: Sequence[str]) -> Iterator[Check]:
+    for name in names:
+        if name in _ALONE:
+            if len(names) > 1:
+                yield _failing("trackers", f"runtime.report_to: {name} stands for itself", "drop it, or the others")
+        elif name not in _UNPACKED:
+            yield from _tracker(name)
+
+
+def _tracker(name: str) -> Iterator[Check]:
+    if name not in TRACKERS:
+        step = f"name some of {', '.join(TRACKERS)}"
+        yield _failing("trackers", f"runtime.report_to: no tracker '{name}'{suggest(name, list(TRACKERS))}", step)
+    elif find_spec("transformers") is not None and find_spec(TRACKERS[name][0]) is None:
+        module, package = TRACKERS[name]
+        step = f"pip install {package}, or drop it from report_to"
+        yield _failing("trackers", f"runtime.report_to: {name} needs {module}, which is not installed", step, module)
+
+
+def _deepspeed(recipe: Recipe, name: str) -> Iterator[Check]:
+    """Whether DeepSpeed is there and its configuration fits the recipe, and what the latter would build."""
+    if find_spec("transformers") is not None and find_spec("deepspeed") is None:
+        found = "runtime.deepspeed needs deepspeed, which is not installed"
+        yield _failing("DeepSpeed", found, "pip install 'tvt[train]'", "deepspeed")
+    faults = deepspeed_faults(recipe)
+    for fault in faults:
+        found, _, step = fault.rpartition("; ")
+        yield _failing("DeepSpeed file", found, step)
+    if not faults:
+        yield _built(json.loads(Path(name).read_text(encoding="utf-8")), recipe, name)
+
+
+def _built(config: Mapping[str, Any], recipe: Recipe, name: str) -> Check:
+    """What a configuration that fits makes DeepSpeed do."""
+
+    def told(status: Status, found: str, step: str = "") -> Check:
+        return Check(group=GROUP, name="DeepSpeed file", status=status, found=f"{name}: {found}", step=step)
+
+    zero = config.get("zero_optimization")
+    zero = zero if isinstance(zero, Mapping) else {}
+    if zero.get("stage") == 3 and recipe.model.load_in_4bit:
+        return told("warn", "ZeRO-3 does not divide a model of 4 bits", "recipes/deepspeed/zero2.json does the same sooner")
+    if "optimizer" in config or any(key.startswith("offload") for key in zero):
+        step = "see DeepSpeed above for what it builds with; recipes/deepspeed builds nothing on GPUs"
+        return told("warn", "its optimizer or offloading builds kernels at the first start", step)
+    return told("ok", f"stage {zero.get('stage', 0)}")
