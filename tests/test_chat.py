@@ -43,8 +43,17 @@ class NoModel:
     def forward(self) -> None: ...
 
 
+class Unloaded(Loaded):
+    """Only its processor is asked for."""
+
+    @property
+    def model(self) -> NoModel:
+        return NoModel()
+
+
 def scorer(processor: Any) -> Scorer:
-    return Scorer(Loaded(model=NoModel(), processor=processor, device=torch.device("cpu")), EvaluationConfig())
+    none = ModelConfig(model_name_or_path="none")
+    return Scorer(Unloaded(config=none, processor=processor, device=torch.device("cpu")), EvaluationConfig())
 
 
 def example(question: Question, answer: str | None = None) -> dict[str, Any]:
