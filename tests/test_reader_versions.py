@@ -47,7 +47,12 @@ def test_cells_of_an_older_version_are_read_anew_and_nothing_is_asked(world: Wor
     for path, told in zip(paths, fresh, strict=True):
         cells = [{**cell, "key": "of an older version", "correct": 0, "unparsed": cell["total"]} for cell in told["cells"]]
         path.write_text(json.dumps({**told, "cells": cells}))
-    done(tvt("study", "run", recipe, "-o", study))
+    for path in study.glob("answers/*/*.json"):
+        told = json.loads(path.read_text())
+        if "reader" in told:
+            path.write_text(json.dumps({**told, "reader": {"name": "careful", "version": 1}}))
+    again = done(tvt("study", "run", recipe, "-o", study))
+    assert f"the reader of answers (careful): version 1 before, {Careful().version} now" in again.stdout + again.stderr
     assert [json.loads(path.read_text())["cells"] for path in paths] == [told["cells"] for told in fresh]
     assert list(study_world.chunks(study)) == asked
 

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from tvt.core.recipe import Recipe, identity
-from tvt.core.run import Part, Run
+from tvt.core.run import Part, Run, set_name
 from tvt.errors import InputError
 from tvt.evaluate.identity import SCORER_VERSION
+from tvt.evaluate.readers import DEFAULT as READER
+from tvt.evaluate.readers import find_reader
 from tvt.evaluate.store import AnswerStore
 from tvt.io import atomic, resource_errors, strict_yaml
 from tvt.io.lock import exclusively
@@ -181,6 +183,10 @@ def changes(session: Session) -> Changes:
         rescored = []
     elif scorer:
         rescored += scorer
+    elif reader := _newer(
+        f"the reader of answers ({READER})", _reader_versions(store, base_cells), find_reader(READER).version
+    ):
+        rescored += reader
     elif not fields:
         rescored = [f"the questions of {target}" for target in others]
     return Changes(remade=tuple(remade), rescored=tuple(rescored))
@@ -196,6 +202,12 @@ def _scorers(store: Store, cells: Cells) -> set[int]:
     return {
         AnswerStore.reopen(store.answers / folder).identity["scorer"] for folder in {cell.answers for cell in cells.values()}
     }
+
+
+def _reader_versions(store: Store, cells: Cells) -> set[int]:
+    """The versions of the reader of the answers behind some cells, where these are text."""
+    records = [AnswerStore.reopen(store.answers / cell.answers).finished(set_name(*where))[1] for where, cell in cells.items()]
+    return {record["reader"]["version"] for record in records if "reader" in record}
 
 
 def _results(recipe: Recipe) -> dict[str, Any]:
