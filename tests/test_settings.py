@@ -145,6 +145,14 @@ def test_a_deepspeed_file_that_is_none(world: World, tmp_path: Path) -> None:
         assert says in line
 
 
+def test_a_file_where_a_folder_is_to_be(world: World, tvt: Tvt, tmp_path: Path) -> None:
+    rows = write_rows(tmp_path / "rows", ROWS)
+    (tmp_path / "file").touch()
+    for command in (["train", rows, "--recipe", world.recipe], ["study", "plan", world.recipe], ["study", "run", world.recipe]):
+        told = tvt(*command, "-o", tmp_path / "file")
+        assert (told.returncode, told.stderr) == (2, f"tvt: {tmp_path}/file: is a file; name a folder with -o DIR\n")
+
+
 # Base models in folders
 
 

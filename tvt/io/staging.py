@@ -9,9 +9,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tvt.errors import InputError
 from tvt.io.lock import take
 
 _SUFFIX = ".unfinished"
+
+
+def refuse_file(folder: Path) -> None:
+    """Stop where a folder is to be written and a file has its name.
+
+    Raises:
+        InputError: it is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file; name a folder with -o DIR")
 
 
 @contextmanager

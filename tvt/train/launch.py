@@ -17,7 +17,7 @@ from pathlib import Path
 from tvt.core.health import refuse
 from tvt.core.recipe import Recipe
 from tvt.errors import InputError, MissingPackageError, ProcessDiedError, ProcessFailedError, TrainingError
-from tvt.io import atomic, digest, resource_errors
+from tvt.io import atomic, digest, resource_errors, staging
 from tvt.io.adapter_file import verify_adapter
 from tvt.io.lock import attempted
 from tvt.train.base import base_digest
@@ -78,6 +78,7 @@ def train(
     """
     machines = machines or Machines()
     _check_request(recipe, machines)
+    staging.refuse_file(output)
     check_rows(dataset)
     job = Job(
         recipe=recipe,

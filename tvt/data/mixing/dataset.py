@@ -110,8 +110,7 @@ def _previous(folder: Path, identity: str) -> dict[str, Any] | None:
     """The record of the same dataset, if ``folder`` is that; ``None`` if it is free."""
     if not folder.exists() and not folder.is_symlink():
         return None
-    if not folder.is_dir():
-        raise InputError(f"{folder}: is a file; name a folder with -o DIR")
+    staging.refuse_file(folder)
     if not any(folder.iterdir()):
         return None
     try:
