@@ -71,6 +71,7 @@ class Chat:
         # Families that can do without reasoning say so with this variable; others would take it for an option of the tokenizer.
         self._options = {"enable_thinking": False} if "enable_thinking" in str(processor.chat_template) else {}
         self._continued: dict[tuple[str, str], list[int]] = {}
+        self._endings: dict[str, str] = {}
 
     def prompt(self, messages: Sequence[Message]) -> Prompt:
         """The text before an answer, and what surrounds the answer.
@@ -213,10 +214,11 @@ class Chat:
 
     def _ended(self, ending: str) -> str:
         """The end of a turn, with the model's own end where the template writes none: else it would never learn to stop."""
-        known = {*self.tokenizer.all_special_ids, *self.tokenizer.get_added_vocab().values()}
-        if known.intersection(self.tokens_after("", ending)):
-            return ending
-        return f"{ending.rstrip()}{self.tokenizer.eos_token or ''}"
+        if ending not in self._endings:
+            known = {*self.tokenizer.all_special_ids, *self.tokenizer.get_added_vocab().values()}
+            ends = not known.isdisjoint(self.tokens_after("", ending))
+            self._endings[ending] = ending if ends else f"{ending.rstrip()}{self.tokenizer.eos_token or ''}"
+        return self._endings[ending]
 
 
 def _blocks(message: Message) -> Message:
