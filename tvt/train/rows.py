@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tvt.errors import InputError
 from tvt.io import digest
 from tvt.model.agreement import Sample
-from tvt.model.picture import decode
+from tvt.model.picture import PictureError, decode
 from tvt.train import layouts
 
 if TYPE_CHECKING:
@@ -175,8 +175,6 @@ class Examples:
         return {"images": images, "prompt": list(row["prompt"]), "completion": list(row["completion"])}
 
     def _image(self, image: dict[str, Any], row: dict[str, Any], index: int, place: int) -> Any:
-        from PIL import Image
-
         where = f"{_name(row, index)}: image {place}"
         content = image["bytes"]
         if content is None:
@@ -186,7 +184,7 @@ class Examples:
                 raise self._unreadable(where, error) from error
         try:
             return decode(content)
-        except (OSError, TypeError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        except PictureError as error:
             raise self._unreadable(where, error) from error
 
     def _unreadable(self, where: str, error: Exception) -> InputError:
