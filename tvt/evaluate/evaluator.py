@@ -19,6 +19,7 @@ from tvt.evaluate.readers import DEFAULT, find_reader
 from tvt.evaluate.results import CellResult, ItemResult, judge
 from tvt.evaluate.scorer import Outcome, Scorer
 from tvt.evaluate.store import AnswerStore, Row, plain, superseded_answers
+from tvt.io.names import quoted_name, same_files
 
 FLUSH_SECONDS = 5.0
 FLUSH_ITEMS = 512
@@ -112,7 +113,7 @@ class Evaluator:
 
     def _compose(self, questions: Mapping[str, Sequence[Question]]) -> None:
         """Digests and batches of every task's questions, the same for all adapters."""
-        faults = []
+        faults = same_files(questions, quoted_name)
         images: dict[bytes, str] = {}
         for task, asked in questions.items():
             items = list(asked)[: self.settings.questions]
