@@ -19,6 +19,8 @@ from typing import Any
 
 from tvt.core.recipe import ModelConfig
 from tvt.errors import InputError, needs_train_extra
+from tvt.model.chat import Chat
+from tvt.model.inputs import prompt_inputs, with_pictures
 from tvt.model.picture import PictureError, shown_size
 from tvt.model.processor import load_processor
 
@@ -157,15 +159,13 @@ class ModelLimits:
 
         blank = [Image.new("RGB", size, (128, 128, 128)) for size in sizes]
         if whole:
-            images = {"images": [blank]} if blank else {}
-            self._processor(text=[self._rendered(len(blank))], **images, return_tensors="pt")
+            prompt_inputs(self._processor, [self._rendered(len(blank))], [blank])
         else:
             self._processor.image_processor(images=blank, return_tensors="pt")
 
     def _rendered(self, images: int) -> str:
-        content = [*({"type": "image"} for _ in range(images)), {"type": "text", "text": "Which?"}]
-        told: str = self._processor.apply_chat_template([{"role": "user", "content": content}], tokenize=False)
-        return told
+        """An almost empty conversation."""
+        return Chat(self._processor).prompt(with_pictures([{"role": "user", "content": "Which?"}], images)).text
 
     def _length(self, texts: Sequence[str], images: int) -> Iterator[str]:
         """A text has at most as many tokens as bytes, so that only long ones need the tokenizer."""
@@ -182,7 +182,7 @@ class ModelLimits:
             yield f"{found}; show fewer or smaller images, shorten the text, or drop the row"
 
     def _template_tokens(self) -> int:
-        """Tokens of an otherwise empty conversation."""
+        """Tokens of an almost empty conversation."""
         try:
             return len(self._processor.tokenizer.encode(self._rendered(0), add_special_tokens=False))
         except Exception:  # templates raise anything

@@ -268,7 +268,7 @@ def _raise_reported(errors: list[tuple[str, str]], log: Path) -> None:
     """Raise what the processes reported; those that only lost another one know no reason."""
     for kind, text in errors:
         if kind == "InputError":
-            raise InputError(*text.splitlines())
+            raise InputError(*text.split("\n"))
         if kind in ERRORS:
             raise ERRORS[kind](text)
     for kind, text in errors:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tvt.errors import InputError
 from tvt.io import digest
 from tvt.model.agreement import Sample
+from tvt.model.limits import ShownRow
 from tvt.model.picture import PictureError, decode
 from tvt.train import layouts
 
@@ -121,6 +122,28 @@ def _checked(row: dict[str, Any], beside: Path | None) -> tuple[list[str], bool]
         places = [layouts.image_path(image["path"] or "", beside) for image in told["images"]]
         faults += [f"{place}: no such image; mend or drop the row" for place in places if not place.is_file()]
     return faults, bool(told["images"])
+
+
+def shown_rows(folder: Path) -> Iterator[ShownRow]:
+    """What training shows of each row, a few rows in memory at a time; a picture that cannot be read is empty."""
+    number = 0
+    for path in data_files(folder):
+        for batch in _batches(path, bytes_too=True):
+            for told in map(layouts.row_of, batch.to_pylist()):
+                texts = tuple(message["content"] for name in layouts.ROLES for message in told[name])
+                images = tuple(_content(image, folder) for image in told["images"])
+                yield ShownRow(name=f"{path}: {_name(told, number)}", texts=texts, images=images)
+                number += 1
+
+
+def _content(image: dict[str, Any], folder: Path) -> bytes:
+    """The encoded picture."""
+    if image["bytes"] is not None:
+        return bytes(image["bytes"])
+    try:
+        return layouts.image_path(image["path"], folder).read_bytes()
+    except (OSError, TypeError):
+        return b""
 
 
 def load_rows(folder: Path, cache: Path) -> Dataset:
