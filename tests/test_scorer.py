@@ -171,7 +171,8 @@ def test_broken_images_are_all_named() -> None:
     broken = [Question(id=str(k), task="t", prompt="x", options=("a", "b"), answer="A", images=(b"no",)) for k in range(2)]
     with pytest.raises(InputError) as error:
         compose(broken, 4)
-    assert error.value.faults == tuple(f"t, question {k}: image 1 cannot be read; replace the file" for k in range(2))
+    said = "image 1 cannot be read (not an image that Pillow can read; use PNG or JPEG); replace the file"
+    assert error.value.faults == tuple(f"t, question {k}: {said}" for k in range(2))
 
 
 def test_letters_are_looked_up_while_the_next_batches_are_prepared(loaded: Loaded) -> None:

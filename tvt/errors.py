@@ -9,12 +9,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
+from unicodedata import category
+
+_BREAKING = ("Cc", "Cs", "Zl", "Zp")
+"""Unicode's categories of control characters, halves of surrogate pairs, and separators of lines and paragraphs."""
+
+
+LONGEST_LINE = 500
+"""Letters of a line of a message. A longer one, as with a picture written as a data URI, loses its middle."""
+_START = 300
 
 
 class TvtError(Exception):
     """Base of all errors meant for a person: one line with what, where and the next step."""
 
     exit_code = 1
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__("\n".join(map(_line, message.split("\n"))))
 
 
 class InputError(TvtError):
@@ -28,7 +40,7 @@ class InputError(TvtError):
 
     def __init__(self, *faults: str) -> None:
         super().__init__("\n".join(faults))
-        self.faults: tuple[str, ...] = faults
+        self.faults: tuple[str, ...] = tuple(str(self).split("\n")) if faults else ()
 
 
 class InfeasibleError(TvtError):
@@ -70,6 +82,13 @@ class ProcessFailedError(TrainingError):
     def __init__(self, text: str, cause: str) -> None:
         super().__init__(text)
         self.cause = cause
+
+
+def _line(text: str) -> str:
+    """A line as a terminal shows it: of bounded length, and with what would break it or steer the terminal written out."""
+    if not text.isprintable():
+        text = "".join(mark if mark == "\t" or category(mark) not in _BREAKING else ascii(mark)[1:-1] for mark in text)
+    return text if len(text) <= LONGEST_LINE else f"{text[:_START]} ... {text[_START + 5 - LONGEST_LINE :]}"
 
 
 def suggest(name: str, known: Sequence[str]) -> str:

@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from tvt.data.builders.build import BuildRequest
     from tvt.data.progress import Progress
     from tvt.data.tasks import TaskManifest
+    from tvt.model.limits import ModelLimits
 
 EPILOG = """\b
 Examples:
   tvt data build Jigsaw --source raw/coco -n 1000 --layout coco --exclude BLINK -o data
   tvt data check data/Jigsaw.parquet --against BLINK
+  tvt data check data/Jigsaw.parquet --model Qwen/Qwen2.5-VL-3B-Instruct
   tvt data preview data/Jigsaw.parquet -o jigsaw.png
 """
 PATH = click.Path(path_type=Path)
@@ -112,6 +114,8 @@ def build(
     show_default=True,
     help="How many of the 64 bits of two images' perceptual hashes differ at most in near duplicates.",
 )
+@click.option("--model", metavar="MODEL", help="Also hold the rows against the limits of a model: a folder or a hub name.")
+@click.option("--revision", metavar="COMMIT", help="Revision of a hub model; pin it.")
 @dataset_option
 @manifests_option
 @json_option
@@ -123,6 +127,8 @@ def check(
     against: tuple[str, ...],
     at_least: int,
     near: int,
+    model: str | None,
+    revision: str | None,
     datasets: tuple[str, ...],
     manifests: tuple[str, ...],
     as_json: bool,
@@ -132,6 +138,9 @@ def check(
     Faults: unreadable rows, missing or broken images, answers that lean to a letter (chi-square, p < 0.001), questions asked
     twice, images of evaluation sets (the same or nearly), wrong numbers of options, no licence, too few rows. Warnings: images
     that several rows show, and answers that the options' text or images give away (the longest, the one with most bytes).
+
+    With --model also: pictures whose size its processor refuses, text that it reads as a token of its own (<image>,
+    <|im_end|>), and more tokens than it has positions. Its weights are not loaded.
     """
     from tvt.data.vetting.dataset_check import Standards, check_dataset
     from tvt.data.vetting.evaluation_images import gallery_of
@@ -139,7 +148,8 @@ def check(
     known = _known(manifests, datasets)
     with progress_bars() as progress:
         gallery = gallery_of(against, known, progress)
-        standards = Standards(manifests=known, against=gallery, at_least=at_least, near=near)
+        limits = _limits(model, revision)
+        standards = Standards(manifests=known, against=gallery, at_least=at_least, near=near, limits=limits)
         reports = [check_dataset(path, standards, progress) for path in files]
     from tvt.report.data_tables import check_line, check_record, check_table
 
@@ -182,6 +192,18 @@ def preview(*, file: Path, output: Path | None, rows: int, columns: int, seed: i
     which = "first" if seed is None else "drawn"
     atomic.write_bytes(sheet, as_png(contact_sheet(questions, f"{tasks}: {shown} of {source.rows:,} rows ({which})", columns)))
     click.echo(f"wrote {sheet}", err=True)
+
+
+def _limits(model: str | None, revision: str | None) -> ModelLimits | None:
+    if model is None:
+        if revision is not None:
+            raise InputError("--revision is of a model; name it with --model")
+        return None
+    from tvt.core.recipe import ModelConfig
+    from tvt.io.recipe_file import model_path
+    from tvt.model.limits import load_limits
+
+    return load_limits(ModelConfig(model_name_or_path=model_path(model), revision=revision))
 
 
 def _known(manifests: tuple[str, ...], datasets: tuple[str, ...]) -> dict[str, TaskManifest]:

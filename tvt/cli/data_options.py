@@ -89,7 +89,7 @@ def rows_of_sources(mixture: Mixture, given: dict[str, str], data_dir: Path, man
         InputError: sources without rows, or names that are no sources; every fault, one line each.
     """
     from tvt.data.tasks import find_manifests
-    from tvt.io.names import file_name
+    from tvt.io.names import file_name, same_files
 
     known = find_manifests(manifests) if manifests else {}
     faults = [
@@ -98,7 +98,9 @@ def rows_of_sources(mixture: Mixture, given: dict[str, str], data_dir: Path, man
         if name not in mixture.counts
     ]
     paths: dict[str, Path] = {}
-    for source in (source for source, count in mixture.counts.items() if count > 0):
+    sources = [source for source, count in mixture.counts.items() if count > 0]
+    faults += same_files((source for source in sources if source not in given), file_name)
+    for source in sources:
         stem = file_name(source)
         places = [Path(given[source])] if source in given else [data_dir / f"{stem}{end}" for end in (".jsonl", ".parquet", "")]
         found = next((place for place in places if place.exists()), None)

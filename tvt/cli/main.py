@@ -104,7 +104,7 @@ def main() -> None:
     except TvtError as error:
         if debug:
             raise
-        for line in str(error).splitlines():
+        for line in str(error).split("\n"):
             click.echo(f"tvt: {line}", err=True)
         sys.exit(error.exit_code)
     except BrokenPipeError:

@@ -82,7 +82,7 @@ def _comparisons(folder: Path, matrix: TransferMatrix) -> tuple[tuple[tuple[str,
     try:
         return tuple(_judged(folder, matrix, names)), []
     except (InputError, MissingPackageError) as error:
-        told = "; ".join(str(error).splitlines())
+        told = "; ".join(str(error).split("\n"))
         return (), [f"Comparisons are left out: {told}."]
 
 

@@ -244,6 +244,7 @@ def _open(path: Path, output: Path | None, overrides: tuple[str, ...], *, planni
     """The study of a recipe; says which results-relevant fields changed since its folder was last run."""
     with status_line("reading the rows of") as tell:
         from tvt.core.health import refuse
+        from tvt.io.names import folder_name
         from tvt.io.recipe_file import load_recipe
         from tvt.study.session import changes, open_session
         from tvt.train.checks import training_checks
@@ -251,7 +252,7 @@ def _open(path: Path, output: Path | None, overrides: tuple[str, ...], *, planni
         recipe = load_recipe(path, overrides)
         if planning:  # a run refuses where there is something to do
             refuse(training_checks(recipe))
-        folder = output or Path("studies") / recipe.name
+        folder = output or Path("studies") / folder_name(recipe.name)
         session = open_session(recipe, folder, tell, planning=planning)
         changed = changes(session)
     if changed.remade:

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
+from tvt.core.task import printable
+
 RESULTS: dict[str, Any] = {"effect": "results"}
 RUNTIME: dict[str, Any] = {"effect": "runtime"}
 
@@ -205,7 +207,8 @@ class Recipe(_Part):
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
-        faults = [
+        faults = [] if printable(self.name) else ["name: holds a control character or a line separator; remove it"]
+        faults += [
             f"{name}: '{item}' stands twice; keep one"
             for name in ("sources", "targets", "seeds", "doses")
             for item in dict.fromkeys(i for i in getattr(self, name) if getattr(self, name).count(i) > 1)

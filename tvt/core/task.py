@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal
+from unicodedata import category
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from tvt.errors import suggest
 
@@ -13,12 +14,32 @@ Ceiling = Literal["task", "human"]
 """What counts as a perfect score: what the task states (1 as a rule), or what people reach."""
 
 
+def printable(text: str) -> bool:
+    """Whether a text is one line: without control characters, line and paragraph separators, or halves of surrogate pairs."""
+    return not any(category(mark) in ("Cc", "Cs", "Zl", "Zp") for mark in text)
+
+
+def one_line(text: str) -> str:
+    """The text itself, for pydantic.
+
+    Raises:
+        ValueError: it is not printable.
+    """
+    if not printable(text):
+        raise ValueError(f"{text!a} holds a control character or a line separator; remove it")
+    return text
+
+
+TaskName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(one_line)]
+"""A name for files, tables and messages."""
+
+
 class Task(BaseModel):
     """One perception task, usable as a source (to train on), a target (to score on) or both."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: Annotated[str, Field(min_length=1, max_length=200)]
+    name: TaskName
     """Unique name, e.g. ``Relative_Depth``."""
     abbreviation: str | None = None
     """Short form for plots and constraints, e.g. ``RD``."""

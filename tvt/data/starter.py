@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from PIL import Image, ImageDraw
 
-from tvt.io import strict_yaml
+from tvt.io import json_lines, strict_yaml
 from tvt.io.names import file_name
 
 ROWS = 4
@@ -111,7 +111,7 @@ def _questions(task: str, part: str, first: int, hue: int) -> Iterator[tuple[str
                 "provenance": json.dumps({"source": "drawn by tvt init", "licence": _LICENCE}),
             }
         )
-    yield f"data/{part}.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+    yield f"data/{part}.jsonl", json_lines.dump(rows).encode()
 
 
 def _drawn(number: int, hue: int) -> bytes:

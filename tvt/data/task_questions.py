@@ -22,7 +22,7 @@ from tvt.io.seen import recall, remember, states
 
 Part = Literal["training", "evaluation", "report"]
 
-_CHECK_VERSION = 1
+_CHECK_VERSION = 2
 """Raised whenever the same files would have other digests, or other faults."""
 _MINIATURE_VERSION = 2
 """Raised whenever the miniature draws other questions for the same request."""

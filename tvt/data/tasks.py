@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from tvt.core.task import Task
+from tvt.core.task import Task, TaskName
 from tvt.errors import InputError
 from tvt.io import strict_yaml
 from tvt.io.bundled import bundled_root
@@ -85,7 +85,7 @@ class TrainingSource(_Value):
 class TaskManifest(_Value):
     """What is known of one task. A later field needs a default, so that older manifests stay valid."""
 
-    name: Annotated[str, Field(min_length=1, max_length=200)]
+    name: TaskName
     """Unique name, e.g. ``Relative_Depth``."""
     abbreviation: str | None = None
     """Short form, e.g. ``RD``."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 from tvt.core.question import Question
-from tvt.errors import InputError, needs_train_extra
+from tvt.errors import InputError
+from tvt.model.picture import PictureError, shown_size
 
 TOKENS_PER_QUESTION = 2048
 """A batch is padded to at most this many tokens a question on average; larger questions go in smaller batches."""
@@ -46,8 +46,6 @@ def compose(questions: Sequence[Question], batch_size: int) -> list[list[int]]:
 
 def _sizes(questions: Sequence[Question]) -> list[int]:
     """About how many tokens each question takes."""
-    with needs_train_extra():
-        from PIL import Image
     sizes, faults = [], []
     known: dict[bytes, int] = {}  # the questions about a video share its frames
     for question in questions:
@@ -55,11 +53,12 @@ def _sizes(questions: Sequence[Question]) -> list[int]:
         for place, data in enumerate(question.images):
             try:
                 if data not in known:
-                    with Image.open(io.BytesIO(data)) as image:
-                        known[data] = image.width * image.height // _PIXELS_PER_TOKEN
+                    width, height = shown_size(data)
+                    known[data] = width * height // _PIXELS_PER_TOKEN
                 size += known[data]
-            except (OSError, ValueError, Image.DecompressionBombError):
-                faults.append(f"{question.task}, question {question.id}: image {place + 1} cannot be read; replace the file")
+            except PictureError as error:
+                where = f"{question.task}, question {question.id}: image {place + 1}"
+                faults.append(f"{where} cannot be read ({error}); replace the file")
         sizes.append(size)
     if faults:
         raise InputError(*faults)

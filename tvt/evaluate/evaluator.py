@@ -11,6 +11,7 @@ from typing import Any
 from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig
 from tvt.errors import InputError
+from tvt.evaluate.asked import asked_rows
 from tvt.evaluate.batches import compose
 from tvt.evaluate.identity import SCORER_VERSION, CheckedAdapter, check_adapter, item_digest, model_identity, run_identity
 from tvt.evaluate.loading import Loaded, attached, free_memory, load_base
@@ -19,6 +20,8 @@ from tvt.evaluate.readers import DEFAULT, find_reader
 from tvt.evaluate.results import CellResult, ItemResult, judge
 from tvt.evaluate.scorer import Outcome, Scorer
 from tvt.evaluate.store import AnswerStore, Row, plain, superseded_answers
+from tvt.io.names import quoted_name, same_files
+from tvt.model.limits import load_limits
 
 FLUSH_SECONDS = 5.0
 FLUSH_ITEMS = 512
@@ -112,7 +115,7 @@ class Evaluator:
 
     def _compose(self, questions: Mapping[str, Sequence[Question]]) -> None:
         """Digests and batches of every task's questions, the same for all adapters."""
-        faults = []
+        faults = same_files(questions, quoted_name)
         images: dict[bytes, str] = {}
         for task, asked in questions.items():
             items = list(asked)[: self.settings.questions]
@@ -238,11 +241,28 @@ class Evaluator:
 
     def _scorer_ready(self) -> tuple[Scorer, Loaded]:
         if self._scorer is None or self._loaded is None:
+            self._check_limits()
             loaded = load_base(self.model)
             scorer = Scorer(loaded, self.settings, self._profile)
             scorer.check(items[0] for items, _, _ in self._composed.values())
             self._loaded, self._scorer = loaded, scorer
         return self._scorer, self._loaded
+
+    def _check_limits(self) -> None:
+        """Hold all questions against the model's limits before its weights are loaded.
+
+        Raises:
+            InputError: questions that the model cannot take, by task and id.
+        """
+        faults: list[str] = []
+        limits = load_limits(self.model)
+        for task, (questions, _, _) in self._composed.items():
+            try:
+                limits.check(asked_rows(task, questions, self._profile))
+            except InputError as error:
+                faults += error.faults
+        if faults:
+            raise InputError(*faults)
 
 
 def _once(note: Callable[[str], None]) -> Callable[[str], None]:

@@ -18,7 +18,7 @@ from tvt.evaluate.prompts import Profile, read_profile
 from tvt.model.agreement import Sample, check_agreement
 from tvt.model.chat import Chat, Message, Prompt
 from tvt.model.inputs import prompt_inputs
-from tvt.model.picture import decode
+from tvt.model.picture import PictureError, decode
 
 PREPARED_BYTES = 512 * 2**20
 """Prepared inputs kept for the next adapter: the same questions are asked of each."""
@@ -220,7 +220,7 @@ def _decode(question: Question, place: int) -> Any:
     """An image of a question, as RGB."""
     try:
         return decode(question.images[place])
-    except (OSError, ValueError) as error:
+    except PictureError as error:
         line = f"{question.task}, question {question.id}: image {place + 1} cannot be read"
         raise InputError(f"{line}: {error}; replace the file") from error
 

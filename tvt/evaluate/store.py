@@ -12,12 +12,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from tvt.errors import InputError
 from tvt.evaluate.scorer import Outcome
-from tvt.io import atomic, digest
+from tvt.io import atomic, digest, json_lines
 from tvt.io.lock import exclusively
+from tvt.io.names import quoted_name
 
 IDENTITY = "identity.json"
 Row = tuple[str, str, str, Outcome]
@@ -81,8 +81,7 @@ class AnswerStore:
         """
         for path in self._chunks():
             try:
-                told = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-                rows = [(row["item"], row["task"], row["id"], outcome_of(row)) for row in told]
+                rows = [(row["item"], row["task"], row["id"], outcome_of(row)) for row in json_lines.read(path)]
             except (OSError, ValueError, KeyError, TypeError) as error:
                 raise InputError(f"{path}: damaged; delete this file, and its questions are asked again") from error
             yield from rows
@@ -91,15 +90,12 @@ class AnswerStore:
         """Write answers (digest, task, question id, outcome) as one more chunk; call it while the folder is held."""
         chunks = self._chunks()
         number = 1 + (int(chunks[-1].stem.rpartition("-")[2]) if chunks else 0)
-        lines = [
-            json.dumps({"item": item, "task": task, "id": name, **plain(outcome)}, ensure_ascii=False)
-            for item, task, name, outcome in rows
-        ]
-        atomic.write_text(self.folder / f"chunk-{number:06d}.jsonl", "\n".join(lines) + "\n")
+        answers = [{"item": item, "task": task, "id": name, **plain(outcome)} for item, task, name, outcome in rows]
+        atomic.write_text(self.folder / f"chunk-{number:06d}.jsonl", json_lines.dump(answers))
 
     def finish(self, task: str, items: Sequence[Mapping[str, Any]], record: Mapping[str, Any]) -> None:
         """Write a finished set's items, and then its record, so that a record says that the items are whole."""
-        text = "".join(json.dumps(dict(item), ensure_ascii=False) + "\n" for item in items)
+        text = json_lines.dump(map(dict, items))
         told = {**record, "items_sha256": digest.of_value(text)}
         path = self.record_path(task)
         if path.exists() and path.read_text(encoding="utf-8") == _pretty(told):
@@ -118,7 +114,7 @@ class AnswerStore:
             record = json.loads(path.read_text(encoding="utf-8"))
             text = self.items_path(task).read_text(encoding="utf-8")
             whole = record.pop("items_sha256") == digest.of_value(text)
-            items = [json.loads(line) for line in text.splitlines()]
+            items = json_lines.parse(text)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path}: missing or damaged, or its items are; these answers cannot be used") from error
         if not whole:
@@ -127,11 +123,11 @@ class AnswerStore:
 
     def record_path(self, task: str) -> Path:
         """Where the record of a set is."""
-        return self.folder / f"{quote(task, safe=' -_')}.json"
+        return self.folder / f"{quoted_name(task)}.json"
 
     def items_path(self, task: str) -> Path:
         """Where the items of a set are, a line each."""
-        return self.folder / f"{quote(task, safe=' -_')}.items.jsonl"
+        return items_file(self.folder, task)
 
     def _chunks(self) -> list[Path]:
         return sorted(self.folder.glob("chunk-*.jsonl"))
@@ -160,6 +156,11 @@ def superseded_answers(root: Path, base: Mapping[str, Any], adapters: Collection
                 earlier[adapter].append(path.parent)
     chunks = [chunk for folders in earlier.values() for folder in folders for chunk in folder.glob("chunk-*.jsonl")]
     return sum(chunk.read_bytes().count(b"\n") for chunk in chunks)
+
+
+def items_file(folder: Path, task: str) -> Path:
+    """Where the items of a set are in a folder of answers, a line each."""
+    return folder / f"{quoted_name(task)}.items.jsonl"
 
 
 def plain(outcome: Outcome) -> dict[str, Any]:

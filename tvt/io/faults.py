@@ -34,7 +34,7 @@ def _lines(fault: Any, model: type[BaseModel], origin: str) -> list[str]:
     message = fault["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:] if message[1:2].islower() else message
     shown = "" if fault["type"] == "value_error" else _shown(fault["input"])
-    return [f"{prefix}{line}{shown}" for line in message.splitlines()]
+    return [f"{prefix}{line}{shown}" for line in message.split("\n")]
 
 
 def _shown(value: Any) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from tvt.core.question import LETTERS, Question
+from tvt.model.picture import PictureError, decode
 
 COLUMNS = 3
 CELL = 560
@@ -94,9 +95,8 @@ def _pictures(images: Sequence[bytes]) -> Image.Image:
 
 def _small(data: bytes, width: int) -> Image.Image:
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            decoded = image.convert("RGB")
-    except Exception:  # Pillow's decoders raise anything; the sheet shows that there is no image
+        decoded = decode(data)
+    except PictureError:  # the sheet shows that there is no image
         broken = Image.new("RGB", (width, TALLEST // 2), (240, 240, 240))
         ImageDraw.Draw(broken).line((0, 0, width, TALLEST // 2), (200, 0, 0), 3)
         return broken

@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tvt.core.question import LETTERS, Question
-from tvt.data.questions.image_bytes import BrokenImageError, image_size
+from tvt.data.questions.image_bytes import image_size
+from tvt.model.picture import PictureError
 
 MANY_EPOCHS = 4
 """Repeats beyond this are worth little more (Muennighoff et al., 2023), and a person should know of them."""
@@ -56,7 +57,7 @@ def preview_record(place: int, source: str, number: int, question: Question) -> 
 def _size(image: bytes) -> list[int] | str:
     try:
         return list(image_size(image))
-    except BrokenImageError as error:
+    except PictureError as error:
         return str(error)
 
 

@@ -50,7 +50,7 @@ def attempt(runner: Runner, task: Task, tell: Teller) -> None:
         print(error, file=sys.stderr, flush=True)
         tell("failed", run=task.run_id, cause=error.cause)
     except (InputError, MissingPackageError) as error:
-        tell("error", run=task.run_id, type=type(error).__name__, lines=str(error).splitlines())
+        tell("error", run=task.run_id, type=type(error).__name__, lines=str(error).split("\n"))
     except Exception:
         traceback.print_exc()
         sys.stderr.flush()

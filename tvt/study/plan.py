@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ from tvt.evaluate.identity import SCORER_VERSION
 from tvt.evaluate.prompts import read_profile
 from tvt.evaluate.readers import DEFAULT, find_reader
 from tvt.io import digest
+from tvt.io.names import file_name, quoted_name, same_files
 from tvt.train.base import base_digest
 from tvt.train.record import ORDER_VERSION
 
@@ -111,6 +112,8 @@ def load_study_plan(recipe: Recipe, progress: Callable[[str], object] = str, *, 
     lacking = [absent(manifest, "training") for manifest in sources.values()]
     fetch = not planning and all(found is None or found.fetched for found in lacking)  # else it cannot run anyway
     scored = _scored(targets.values(), fetch)
+    faults += same_files(sources, file_name) if recipe.data_dir is not None else []
+    faults += same_files((set_name(*where) for where in _sets(targets.values())), quoted_name)
     reading = _Reading(recipe=recipe, prompt=prompt, planning=planning, fetch=fetch, scored=scored, faults=faults)
     for name, manifest in sources.items():
         progress(name)
@@ -208,6 +211,11 @@ def _scored(targets: Iterable[TaskManifest], fetch: bool) -> Forbidden:
 
 def _parts(manifest: TaskManifest) -> tuple[Part, ...]:
     return ("evaluation", "report") if manifest.report is not None else ("evaluation",)
+
+
+def _sets(targets: Iterable[TaskManifest]) -> Iterator[tuple[str, Part]]:
+    """The sets of questions that are scored."""
+    yield from ((manifest.name, part) for manifest in targets for part in _parts(manifest))
 
 
 def _gather(step: Callable[[], Any], faults: list[str]) -> Any:

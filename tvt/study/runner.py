@@ -116,7 +116,7 @@ class Runner:
         def show(progress: Progress) -> None:
             tell("training", progress.step, progress.steps)
 
-        train(recipe, mixed, folder, seed=task.run.seed, resume=True, machines=self.machines, progress=show)
+        train(recipe, mixed, folder, seed=task.run.seed, resume=True, machines=self.machines, progress=show, rows_checked=True)
         self._clear(folder)
         gc.collect()
         return folder / ADAPTER

@@ -22,6 +22,7 @@ from tvt.study.executors import Start
 from tvt.study.executors.interface import Event
 from tvt.study.jobs import Task, Where, make_job, make_task
 from tvt.study.plan import BASE_RUN, Study, load_study_plan
+from tvt.study.row_limits import check_job
 from tvt.study.store import RECIPE, Cells, Status, Store
 from tvt.study.tidy import tidy
 from tvt.study.views import write_views
@@ -98,6 +99,7 @@ class Session:
                 tidy(self.store.folder)
             if todo:
                 job = make_job(self.study, self.store.folder, todo)
+                check_job(self.study, job)
                 Conductor(job, start(job), heard, more).run()
         finally:
             write_views(self.study, self.store)

@@ -6,12 +6,10 @@ written anew from the runs' records whenever a run is done.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 
@@ -25,7 +23,8 @@ from tvt.data.studies.answer_file import write_answer_file
 from tvt.data.studies.folder import StudyManifest, write_study
 from tvt.data.studies.mixture_scores import MIXTURES_FILE
 from tvt.errors import InputError
-from tvt.io import digest
+from tvt.evaluate.store import items_file
+from tvt.io import digest, json_lines
 from tvt.io.lock import exclusively
 from tvt.io.model_folder import numbers_in
 from tvt.study.answers import scored_cells
@@ -215,9 +214,9 @@ def _answers(study: Study, store: Store, run: Run, targets: Sequence[str]) -> di
         cell = cells.get((target, part))
         if cell is None or cell.key != study.questions[target, part]:
             return store.failure(run_id) or "not done yet"
-        path = store.answers / cell.answers / f"{quote(set_name(target, part), safe=' -_')}.items.jsonl"
+        path = items_file(store.answers / cell.answers, set_name(target, part))
         try:
-            items = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            items = json_lines.read(path)
             found[target] = np.array([item.get("credit", item["correct"]) for item in items], dtype=np.float64)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}: missing or damaged; delete {store.run_folder(run_id)} and run again") from error

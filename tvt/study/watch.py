@@ -5,7 +5,6 @@ Whoever does the runs may be anywhere, so that only the disk tells: checkpoints,
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Literal
 from tvt.core.run import set_name
 from tvt.errors import InputError
 from tvt.evaluate.store import AnswerStore
+from tvt.io import json_lines
 from tvt.study.jobs import Task, Where
 from tvt.study.plan import Study
 from tvt.study.store import Status, Store
@@ -164,8 +164,7 @@ class _Answers:
         told: Counter[str] = Counter()
         for path in place.glob("chunk-*.jsonl"):
             if path not in self._chunks:
-                rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-                self._chunks[path] = Counter(row["task"] for row in rows)
+                self._chunks[path] = Counter(row["task"] for row in json_lines.read(path))
             told += self._chunks[path]
         return told
 

@@ -20,6 +20,7 @@ from tvt.errors import InputError, MissingPackageError, ProcessDiedError, Proces
 from tvt.io import atomic, digest, resource_errors, staging
 from tvt.io.adapter_file import verify_adapter
 from tvt.io.lock import attempted
+from tvt.model.limits import load_limits
 from tvt.train.base import base_digest
 from tvt.train.checkpoints import check_same_run, has_checkpoints, layout, newest_checkpoint, remove_broken
 from tvt.train.checks import machine_checks, training_checks
@@ -28,7 +29,7 @@ from tvt.train.environment import without_launcher
 from tvt.train.extension_locks import watched
 from tvt.train.meeting import WAIT_SECONDS, address_faults
 from tvt.train.record import ADAPTER, LOG, RECORD, Job, Progress, TrainingRecord, load_training_record, silent
-from tvt.train.rows import check_rows, dataset_digest
+from tvt.train.rows import check_rows, dataset_digest, shown_rows
 from tvt.train.worker import ERRORS, EXCEPTION, MARK
 
 Tell = Callable[[Progress], None]
@@ -59,6 +60,7 @@ def train(
     machines: Machines | None = None,
     progress: Tell = silent,
     note: Note = silent,
+    rows_checked: bool = False,
 ) -> TrainingRecord:
     """Train one adapter on a dataset that ``tvt mix`` wrote, or find that this very run is done.
 
@@ -71,6 +73,7 @@ def train(
         machines: default, this one.
         progress: told at every logging step. What it raises stops a run that is in this process.
         note: told in a sentence what is worth knowing.
+        rows_checked: whether the rows were held against the model's limits already, as a study does once for all runs.
 
     Raises:
         InputError: recipe, rows or model cannot be used, or ``output`` holds another run.
@@ -97,6 +100,8 @@ def train(
         if taken:
             note(f"not used, since the recipe decides: {', '.join(taken)}, which the environment sets")
         job = _resumed(job, resume, machines, note)
+        if not rows_checked and machines.rank == 0 and job.resume_from is None:
+            load_limits(recipe.model).check(shown_rows(dataset))
         with resource_errors.reported(output, str(output)):
             if recipe.runtime.num_processes == 1 and machines.count == 1 and not recipe.runtime.deepspeed:
                 return _run_here(job, progress)
@@ -263,7 +268,7 @@ def _raise_reported(errors: list[tuple[str, str]], log: Path) -> None:
     """Raise what the processes reported; those that only lost another one know no reason."""
     for kind, text in errors:
         if kind == "InputError":
-            raise InputError(*text.splitlines())
+            raise InputError(*text.split("\n"))
         if kind in ERRORS:
             raise ERRORS[kind](text)
     for kind, text in errors:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from tvt.errors import InputError
 from tvt.io import digest
 from tvt.model.agreement import Sample
-from tvt.model.picture import decode
+from tvt.model.limits import ShownRow
+from tvt.model.picture import PictureError, decode
 from tvt.train import layouts
 
 if TYPE_CHECKING:
@@ -123,6 +124,28 @@ def _checked(row: dict[str, Any], beside: Path | None) -> tuple[list[str], bool]
     return faults, bool(told["images"])
 
 
+def shown_rows(folder: Path) -> Iterator[ShownRow]:
+    """What training shows of each row, a few rows in memory at a time; a picture that cannot be read is empty."""
+    number = 0
+    for path in data_files(folder):
+        for batch in _batches(path, bytes_too=True):
+            for told in map(layouts.row_of, batch.to_pylist()):
+                texts = tuple(message["content"] for name in layouts.ROLES for message in told[name])
+                images = tuple(_content(image, folder) for image in told["images"])
+                yield ShownRow(name=f"{path}: {_name(told, number)}", texts=texts, images=images)
+                number += 1
+
+
+def _content(image: dict[str, Any], folder: Path) -> bytes:
+    """The encoded picture."""
+    if image["bytes"] is not None:
+        return bytes(image["bytes"])
+    try:
+        return layouts.image_path(image["path"], folder).read_bytes()
+    except (OSError, TypeError):
+        return b""
+
+
 def load_rows(folder: Path, cache: Path) -> Dataset:
     """The rows for random access, images still encoded; ``cache`` takes an uncompressed copy that is mapped into memory.
 
@@ -175,8 +198,6 @@ class Examples:
         return {"images": images, "prompt": list(row["prompt"]), "completion": list(row["completion"])}
 
     def _image(self, image: dict[str, Any], row: dict[str, Any], index: int, place: int) -> Any:
-        from PIL import Image
-
         where = f"{_name(row, index)}: image {place}"
         content = image["bytes"]
         if content is None:
@@ -186,7 +207,7 @@ class Examples:
                 raise self._unreadable(where, error) from error
         try:
             return decode(content)
-        except (OSError, TypeError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        except PictureError as error:
             raise self._unreadable(where, error) from error
 
     def _unreadable(self, where: str, error: Exception) -> InputError:

@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 
 from tvt.data.csv_table import Faults
 from tvt.errors import InputError
+from tvt.model.picture import as_rgb
 
 MAX_BYTES = 2**30
 """Larger files are refused, unless the reader says otherwise: no index or image of a source is that large."""
@@ -135,12 +136,12 @@ def read_image(path: Path, longest: int | None = None) -> Image.Image:
                 if longest is not None:
                     image.draft("RGB", (2 * longest, 2 * longest))  # a JPEG is decoded no finer than needed
                 image.load()
-                turned = ImageOps.exif_transpose(image)
+                shown = as_rgb(ImageOps.exif_transpose(image))
     except Image.DecompressionBombError as error:
         raise InputError(f"{path}: an image of more than {MAX_PIXELS:,} pixels; scale it down, or remove it") from error
     except Exception as error:  # Pillow's decoders raise anything on bytes made to hurt
         raise InputError(f"{path}: no image, or a damaged one; {_AGAIN}") from error
-    return _shrunk(_rgb(turned), longest)
+    return _shrunk(shown, longest)
 
 
 def image_files(folder: Path) -> list[str]:
@@ -159,15 +160,6 @@ def image_files(folder: Path) -> list[str]:
 def _told(name: str) -> bool:
     """Whether a file's name can be written down: others come from archives that were unpacked with the wrong encoding."""
     return not any("\ud800" <= mark <= "\udfff" for mark in name)
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB":
-        return image
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        layer = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    return image.convert("RGB")
 
 
 def _shrunk(image: Image.Image, longest: int | None) -> Image.Image:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tvt.core.question import Question
-from tvt.data.csv_table import Faults
+from tvt.data.csv_table import MAX_FAULTS, Faults
 from tvt.data.hub.row_format import HubRow, RowFormat, text_of
 from tvt.data.hub.row_formats import format_of
 from tvt.data.hub.rows import HubRows, content_of, is_commit, label, local_folder, open_rows
@@ -87,15 +87,26 @@ def _place(data: QuestionData) -> Path:
 def read_rows(data: QuestionData, task: str) -> Iterator[Question]:
     """Yield the questions of a task straight from the rows of a dataset.
 
+    After the first faulty row nothing is yielded any more, and the rest is read for further faults.
+
     Raises:
-        InputError: the dataset cannot be had, or a row is faulty.
+        InputError: the dataset cannot be had, or rows are faulty, their videos for instance; every fault, one line each.
     """
-    form = format_of(data)
+    form, faults = format_of(data), Faults(Path(f"{task}: {label(data)}"))
     for number, row in _numbered(data, form):
         try:
-            yield form.question(row, data).checked()
+            question = form.question(row, data).checked()
         except ValueError as error:
-            raise InputError(f"{task}: {label(data)}: row {number}: {error}") from error
+            faults.add(None, f"row {number}: {error}")
+        except InputError as error:
+            for fault in error.faults:
+                faults.add(None, f"row {number}: {fault}")
+        else:
+            if not faults.lines:
+                yield question
+        if len(faults.lines) > MAX_FAULTS:
+            break
+    faults.check()
 
 
 def shown(data: QuestionData) -> Iterator[Shown]:

@@ -6,10 +6,11 @@ Images are base64 within their message's content, so that the file holds all it 
 from __future__ import annotations
 
 import base64
-import json
 from typing import Any, BinaryIO
 
 import pyarrow as pa
+
+from tvt.io import json_lines
 
 FILE = "messages.jsonl"
 
@@ -22,4 +23,4 @@ def write_messages(table: pa.Table, stream: BinaryIO) -> None:
         for message in [*row["prompt"], *row["completion"]]:
             text = {"type": "text", "text": message["content"]}
             messages.append({"role": message["role"], "content": [*([] if messages else images), text]})
-        stream.write(json.dumps({"messages": messages}, ensure_ascii=False).encode() + b"\n")
+        stream.write(json_lines.line({"messages": messages}).encode())

@@ -30,6 +30,7 @@ Overlap = Literal["question", "image"]
 """What must not be shared with an evaluation set: all images with the prompt, or also any single image."""
 
 _TEXTS = ("id", "task", "prompt", "answer")
+_NO_BYTES = "broken image: no bytes (only a path?); write the file with its images inside"
 
 
 @dataclass(frozen=True)
@@ -185,9 +186,9 @@ def _row_faults(batch: pa.RecordBatch) -> Iterator[tuple[int, str]]:
     owners = np.repeat(np.arange(batch.num_rows), list_lengths(batch.column("images")))
     for row, image in zip(owners.tolist(), flat_images(batch.column("images")), strict=True):
         data = image.as_py()
-        what = image_fault(data) if data is not None else "no bytes (only a path?); write the file with its images inside"
+        what = image_fault(data) if data is not None else _NO_BYTES
         if what is not None:
-            yield row, f"broken image: {what}"
+            yield row, what
 
 
 def _note_repeated(source: QuestionSource, faults: Sequence[Faults], keys: pa.ChunkedArray) -> None:

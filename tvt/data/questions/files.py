@@ -9,7 +9,6 @@ what lies between row groups.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +23,7 @@ from tvt.data.questions.batches import OPTIONAL, SCHEMA, Rows, batch_of, questio
 from tvt.data.questions.jsonl import JsonlQuestions
 from tvt.data.questions.parquet import ParquetQuestions
 from tvt.errors import InputError
+from tvt.io import json_lines
 from tvt.io.staging import new_file
 
 GROUP_ROWS = 500
@@ -198,7 +198,7 @@ def write_jsonl(questions: Iterable[Question], path: Path) -> int:
                 "images": names,
                 **{name: text for name in OPTIONAL if (text := getattr(question, name)) is not None},
             }
-            stream.write(json.dumps(record, ensure_ascii=False) + "\n")
+            stream.write(json_lines.line(record))
             count += 1
     return count
 

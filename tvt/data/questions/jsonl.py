@@ -109,6 +109,10 @@ class JsonlQuestions:
 
     def _image(self, name: str, row: int, faults: Faults) -> bytes | None:
         """The bytes of an image that lies in the file's folder."""
+        if name.startswith("data:"):
+            step = "save the picture as a file beside this one and name it"
+            self.fault(faults, row, f"image '{name[:40]}' is a data URI; {step}")
+            return None
         if not self._inside(name):
             step = "put it beside the file and name it relative to it"
             self.fault(faults, row, f"image '{name}' lies outside the file's folder; {step}")

@@ -23,10 +23,12 @@ from tvt.data.csv_table import Faults
 from tvt.data.progress import Progress, silent
 from tvt.data.questions.checks import scan
 from tvt.data.questions.files import QuestionSource, open_questions
+from tvt.data.questions.image_bytes import image_fault
 from tvt.data.tasks import TaskManifest
 from tvt.data.vetting.perceptual import NEAR, Gallery, Look, look_at_bytes, near_pairs_within
 from tvt.data.vetting.shortcuts import Shortcuts
 from tvt.errors import InputError
+from tvt.model.limits import ModelLimits, ShownRow
 
 ALPHA = 0.001
 """Answers lean to a letter where equal shares would give such counts, or worse ones, with a probability below this."""
@@ -78,6 +80,8 @@ class Standards:
     """Rows that a file must have."""
     near: int = NEAR
     """Bits in which the hashes of near duplicates differ at most."""
+    limits: ModelLimits | None = None
+    """What a model can take of a row."""
 
 
 def check_dataset(path: Path, standards: Standards, progress: Progress = silent) -> DatasetReport:
@@ -113,6 +117,7 @@ class _Row:
     answer: str
     images: list[bytes]
     provenance: str | None
+    question: str | None
 
 
 def _read(source: QuestionSource) -> Iterator[_Row]:
@@ -121,7 +126,16 @@ def _read(source: QuestionSource) -> Iterator[_Row]:
         for number, row in zip(numbers.tolist(), batch.to_pylist(), strict=True):
             images = [image["bytes"] for image in row["images"] or () if image and image["bytes"]]
             options = list(row["options"] or ())
-            yield _Row(number, row["task"] or "", row["prompt"] or "", options, row["answer"] or "", images, row["provenance"])
+            yield _Row(
+                number=number,
+                task=row["task"] or "",
+                prompt=row["prompt"] or "",
+                options=options,
+                answer=row["answer"] or "",
+                images=images,
+                provenance=row["provenance"],
+                question=row["question"],
+            )
 
 
 class _Rows:
@@ -150,6 +164,8 @@ class _Rows:
             self._note(
                 "options", row.number, f"{len(row.options)} options, but {row.task} has {manifest.options}; mend or drop it"
             )
+        if self._standards.limits is not None:
+            self._hold_against(self._standards.limits, row)
         looks = [look for data in row.images if (look := _look(data)) is not None]
         self._add_question(row, looks)
         for look in looks:
@@ -169,6 +185,13 @@ class _Rows:
 
     def _note(self, kind: str, row: int, what: str, *, fault: bool = True) -> None:
         self._found.append(Finding(kind, f"{self._source.where(row)}: {what}", fault))
+
+    def _hold_against(self, limits: ModelLimits, row: _Row) -> None:
+        """Note what a model cannot take of a row; broken pictures are the scan's to tell."""
+        images = tuple(data for data in row.images if image_fault(data) is None)
+        shown = ShownRow(name=self._source.where(row.number), texts=(row.prompt, row.question or "", row.answer), images=images)
+        for fault in limits.faults(shown):
+            self._note("model limit", row.number, fault)
 
     def _add_question(self, row: _Row, looks: list[Look]) -> None:
         whole = b"".join(look.exact for look in looks) + b"\0" + " ".join(row.prompt.split()).encode()

@@ -23,7 +23,7 @@ SPLITS: Mapping[str, tuple[str, ...]] = {"blink": ("val", "test")}
 """Splits of a format that all are evaluation sets, whichever of them a manifest scores on."""
 
 
-_VERSION = 1
+_VERSION = 2
 """Raised whenever the same images would get other digests or hashes."""
 
 

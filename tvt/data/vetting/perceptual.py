@@ -7,7 +7,6 @@ recompression and small marks flip few of them; unrelated images differ in some 
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from tvt.errors import needs_data_extra
+from tvt.model.picture import as_rgb, decode
 
 Hashes = npt.NDArray[np.uint64]
 
@@ -60,7 +60,7 @@ def look_at(image: Image.Image) -> Look:
     """
     with needs_data_extra():
         import imagehash
-    image = image if image.mode == "RGB" else image.convert("RGB")
+    image = as_rgb(image)
     exact = hashlib.blake2b(image.tobytes(), digest_size=16, key=repr(image.size).encode()).digest()
     grey = image.convert("L")
     if float(np.std(np.asarray(grey.resize((32, 32), Image.Resampling.BOX)))) < FLAT:
@@ -73,14 +73,9 @@ def look_at_bytes(data: bytes) -> Look:
     """Digest and hash of an encoded image; see :func:`look_at`.
 
     Raises:
-        ValueError: no image that can be decoded.
+        PictureError: no image that can be decoded.
     """
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            decoded = image.convert("RGB")
-    except Exception as error:  # Pillow's decoders raise anything on bytes made to hurt
-        raise ValueError("not an image that Pillow can read") from error
-    return look_at(decoded)
+    return look_at(decode(data))
 
 
 def popcount(values: Hashes) -> npt.NDArray[np.uint8]:

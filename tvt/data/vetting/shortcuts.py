@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from tvt.core.question import LETTERS, is_number
-from tvt.data.questions.image_bytes import BrokenImageError, image_size
+from tvt.data.questions.image_bytes import image_size
+from tvt.model.picture import PictureError
 
 ALPHA = 1e-4
 """Below this probability under chance a rate is no accident; several features are tested."""
@@ -94,6 +95,6 @@ def _features(options: Sequence[str], images: Sequence[bytes]) -> Iterator[tuple
         yield "bytes", [float(len(image)) for image in shown]
         try:
             sizes = [image_size(image) for image in shown]
-        except BrokenImageError:
+        except PictureError:
             return
         yield "pixels", [float(width * height) for width, height in sizes]

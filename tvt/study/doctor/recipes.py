@@ -14,6 +14,7 @@ from tvt.core.question_set import question_warnings
 from tvt.core.recipe import Recipe
 from tvt.errors import TvtError
 from tvt.io.model_folder import names_folder
+from tvt.io.names import folder_name
 from tvt.io.recipe_file import MINIATURE, load_recipe, model_path
 from tvt.study.doctor.devices import Gpu, usable
 from tvt.study.doctor.executors import executor_checks
@@ -49,10 +50,10 @@ class Asked:
         try:
             recipe = load_recipe(path)
         except TvtError as error:
-            return cls(folder=folder or Path("studies"), faults=tuple(str(error).splitlines()))
+            return cls(folder=folder or Path("studies"), faults=tuple(str(error).split("\n")))
         except OSError as error:
             return cls(folder=folder or Path("studies"), faults=(f"{path}: {error.strerror or error}; check the path",))
-        return cls(folder=folder or Path("studies") / recipe.name, recipe=recipe)
+        return cls(folder=folder or Path("studies") / folder_name(recipe.name), recipe=recipe)
 
     def checks(self) -> Iterator[Check]:
         """The recipe itself, its model, packages and data: what needs no device."""
@@ -146,7 +147,7 @@ def _plan(recipe: Recipe, folder: Path) -> Iterator[Check]:
     try:
         session = open_session(recipe, folder, planning=True)
     except TvtError as error:
-        for line in str(error).splitlines():
+        for line in str(error).split("\n"):
             yield _failing("data", line)
         return
     yield from _data(session.study)
