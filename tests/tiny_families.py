@@ -33,3 +33,12 @@ BUILDERS: dict[str, Callable[[Path], Path]] = {
     "LFM2-VL": others.lfm2_vl,
 }
 """How to make one of each family, by its name in tvt.model.families."""
+
+
+def build(family: str, folder: Path, seed: int = 0) -> Path:
+    """Write a tiny model of a family into a folder."""
+    import torch
+
+    torch.manual_seed(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    return BUILDERS[family](folder)

@@ -16,6 +16,7 @@ def idefics2(folder: Path) -> Path:
     special = ["<s>", "</s>", "<pad>", "<fake_token_around_image>", "<image>", "<end_of_utterance>"]
     words = llama_words(special, end="<end_of_utterance>", pad="<pad>", begin="<s>")
     perceiver = {"resampler_n_latents": 4, "resampler_depth": 1, "resampler_n_heads": 2, "resampler_head_dim": 16}
+    perceiver["initializer_range"] = 0.2
     config = Idefics2Config(
         vision_config=tower(),
         perceiver_config={"hidden_size": 64, "num_key_value_heads": 1, **perceiver},

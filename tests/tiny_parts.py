@@ -115,6 +115,7 @@ def save(
         settings: more for ``processor_config.json``.
         video: ``video_preprocessor_config.json``, if there is one.
     """
+    _stir(model)
     model.save_pretrained(folder)
     words.chat_template = template
     words.save_pretrained(folder)
@@ -124,6 +125,15 @@ def save(
     if video is not None:
         (folder / "video_preprocessor_config.json").write_text(json.dumps({"processor_class": processor, **video}))
     return folder
+
+
+def _stir(model: Any) -> None:
+    """Make random what some families start at zero: gates and projections that would let nothing of a picture through."""
+    import torch
+
+    for weight in model.parameters():
+        if not weight.any():
+            torch.nn.init.normal_(weight, std=0.1)
 
 
 def turns(*, before: str = "", user: str, image: str, text: str = "{text}", end: str, model: str, answer: str, ask: str) -> str:
