@@ -7,14 +7,14 @@ Nothing here loads torch or transformers.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from tvt.core.health import Check, Status
 from tvt.core.recipe import ModelConfig
-from tvt.errors import InputError, MissingPackageError
 from tvt.io.hub_cache import snapshot
 
 
@@ -65,33 +65,30 @@ FAMILIES = (
 """All families of the table; the first that matches is a model's."""
 
 
-def check_family(config: ModelConfig) -> str | None:
-    """Refuse a model that cannot be used, before anything is loaded.
+def family_checks(config: ModelConfig) -> Iterator[Check]:
+    """Whether a model is of a family that tvt is tested with, and what it lacks here. Nothing is loaded.
 
-    Returns:
-        A note where the model is of no family that tvt is tested with; ``None`` where it is, or its config.json is not here.
-
-    Raises:
-        InputError: it is no model for images and text, or of a family that is refused.
-        MissingPackageError: its family needs a package that is not installed.
+    Nothing comes of a model whose config.json is not on this machine.
     """
-    name = config.model_name_or_path
     told = read_config(config)
     if told is None:
-        return None
+        return
+    name = config.model_name_or_path
     family = next((family for family in FAMILIES if family.matches(told)), None)
     if family is None:
-        kind = str(told.get("model_type"))
-        return f"{name}: models of type '{kind}' are untested with tvt; compare its scores with the model's own code"
-    if family.refused is not None:
-        raise InputError(f"{name}: {family.name} cannot be used: {family.refused}")
-    missing = [package for package in family.needs if find_spec(package) is None]
-    if missing:
-        packages = " and ".join(missing)
-        raise MissingPackageError(
-            f"{name}: {family.name} needs {packages}, which is not installed; pip install {' '.join(missing)}"
-        )
-    return None
+        found = f"{name}: models of type '{told.get('model_type')}' are untested with tvt"
+        yield _check("warn", found, "look at some of its answers before you trust its scores; tvt docs models lists the tested")
+    elif family.refused is not None:
+        yield _check("fail", f"{name}: {family.name} cannot be used: {family.refused}", "tvt docs models lists those that can")
+    else:
+        for package in family.needs:
+            if find_spec(package) is None:
+                found = f"{name}: {family.name} needs {package}, which is not installed"
+                yield _check("fail", found, f"pip install {package}", package)
+
+
+def _check(status: Status, found: str, step: str, package: str = "") -> Check:
+    return Check(group="recipe", name="family", status=status, found=found, step=step, package=package)
 
 
 def read_config(config: ModelConfig) -> dict[str, Any] | None:

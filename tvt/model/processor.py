@@ -12,9 +12,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tvt.core.health import refuse
 from tvt.core.recipe import ModelConfig
 from tvt.errors import InputError, MissingPackageError, needs_train_extra
-from tvt.model.families import check_family
+from tvt.model.families import family_checks
 from tvt.model.weights import load_fault
 
 _VIDEO = "video_processor"
@@ -30,7 +31,7 @@ def load_processor(config: ModelConfig) -> Any:
     """
     with needs_train_extra():
         import transformers
-    check_family(config)
+    refuse(family_checks(config))
     library: Any = transformers
     name = config.model_name_or_path
     try:
