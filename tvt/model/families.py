@@ -1,4 +1,4 @@
-"""The families of models that tvt is tested with, what each needs, and which cannot be used.
+"""The families of models that tvt is tested with, and what each needs.
 
 This is the one place that says so: loading, ``tvt doctor``, ``tvt study plan`` and the table of the models page follow from it.
 Nothing here loads torch or transformers.
@@ -29,8 +29,8 @@ class Family:
     """``model_type`` of its vision tower, where that tells families apart."""
     needs: tuple[str, ...] = ()
     """Packages beyond the train extra, by the names under which they are imported and installed."""
-    refused: str | None = None
-    """Why it cannot be used: the cause upstream, and what to do."""
+    pictureless: bool = True
+    """Whether it takes a question without an image."""
 
     def matches(self, config: Mapping[str, Any]) -> bool:
         """Whether a config.json is of this family."""
@@ -58,7 +58,7 @@ FAMILIES = (
     Family(name="Idefics3", model_type="idefics3"),
     Family(name="SmolVLM", model_type="smolvlm"),
     Family(name="Gemma3", model_type="gemma3"),
-    Family(name="PaliGemma", model_type="paligemma"),
+    Family(name="PaliGemma", model_type="paligemma", pictureless=False),
     Family(name="Mllama", model_type="mllama"),
     Family(name="LFM2-VL", model_type="lfm2_vl", needs=("torchvision",)),
 )
@@ -68,23 +68,34 @@ FAMILIES = (
 def family_checks(config: ModelConfig) -> Iterator[Check]:
     """Whether a model is of a family that tvt is tested with, and what it lacks here. Nothing is loaded.
 
-    Nothing comes of a model whose config.json is not on this machine.
+    Nothing comes of a model whose config.json is not on this machine, or says nothing of its type.
     """
     told = read_config(config)
-    if told is None:
+    if told is None or "model_type" not in told:
         return
     name = config.model_name_or_path
-    family = next((family for family in FAMILIES if family.matches(told)), None)
+    family = family_of(config)
     if family is None:
-        found = f"{name}: models of type '{told.get('model_type')}' are untested with tvt"
+        found = f"{name}: models of type '{told['model_type']}' are untested with tvt"
         yield _check("warn", found, "look at some of its answers before you trust its scores; tvt docs models lists the tested")
-    elif family.refused is not None:
-        yield _check("fail", f"{name}: {family.name} cannot be used: {family.refused}", "tvt docs models lists those that can")
-    else:
-        for package in family.needs:
-            if find_spec(package) is None:
-                found = f"{name}: {family.name} needs {package}, which is not installed"
-                yield _check("fail", found, f"pip install {package}", package)
+    for package in family.needs if family is not None else ():
+        if find_spec(package) is None and find_spec("transformers") is not None:  # else no model is loaded here
+            found = f"{name}: {family.name} needs {package}, which is not installed"
+            yield _check("fail", found, f"pip install {package}", package)
+
+
+def pictureless_fault(config: ModelConfig) -> str | None:
+    """Why the model takes no question without an image; ``None`` where it does."""
+    family = family_of(config)
+    if family is None or family.pictureless:
+        return None
+    return f"{family.name} takes no question without an image; leave such rows out, or take a model of another family"
+
+
+def family_of(config: ModelConfig) -> Family | None:
+    """The model's family; ``None`` where it is untested, or its config.json is not on this machine."""
+    told = read_config(config)
+    return None if told is None else next((family for family in FAMILIES if family.matches(told)), None)
 
 
 def _check(status: Status, found: str, step: str, package: str = "") -> Check:
