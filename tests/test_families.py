@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import docs_tables
+import family_capabilities
 import pytest
-from test_cli import ROOT, tvt
+import tiny_families
+from test_cli import ROOT
 
 from tvt.core.health import Check
 from tvt.core.recipe import ModelConfig
@@ -36,8 +37,13 @@ def test_families_have_names_and_kinds_of_their_own() -> None:
 
 
 def test_the_page_lists_every_family_in_order() -> None:
-    rows = docs_tables.between(PAGE, "families")[2:]
-    assert [row.split("|")[1].strip() for row in rows] == [family.name for family in FAMILIES]
+    rows = docs_tables.between(PAGE, "families")
+    assert rows[:2] == family_capabilities.heads()
+    assert [row.split("|")[1].strip() for row in rows[2:]] == [family.name for family in FAMILIES]
+
+
+def test_every_family_is_made_and_tested() -> None:
+    assert set(tiny_families.BUILDERS) == {family.name for family in FAMILIES}
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
@@ -68,34 +74,3 @@ def test_nothing_is_said_of_a_model_that_is_not_here(tmp_path: Path, monkeypatch
     snapshot = tmp_path / "models--Some--VL-1B" / "snapshots" / "main"
     model(snapshot, model_type="mistral3")
     assert [check.package for check in found(named)] == ["torchvision"]
-
-
-RECIPE = """\
-name: lacking
-model: {{model_name_or_path: {model}, dtype: float32}}
-sources: [Drawn_Size]
-targets: [Drawn_Size]
-manifests: [miniature]
-budget: 4
-training: {{global_batch_size: 4, per_device_train_batch_size: 4}}
-"""
-
-
-@pytest.fixture(scope="module")
-def lacking(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A recipe whose model needs torchvision."""
-    import tiny_families
-
-    folder = tmp_path_factory.mktemp("lacking")
-    tiny_families.build("LFM2-VL", folder / "model")
-    (folder / "recipe.yaml").write_text(RECIPE.format(model=folder / "model"))
-    return folder
-
-
-COMMANDS = {
-    "recipe check": ["recipe", "check", "recipe.yaml"],
-    "study plan": ["study", "plan", "recipe.yaml"],
-    "study run": ["study", "run", "recipe.yaml", "-o", "study"],
-    "train": ["train", "rows", "--recipe", "recipe.yaml", "-o", "run"],
-    "evaluate": ["evaluate", "--model", "model", "--questions", "A=questions.jsonl"],
-}

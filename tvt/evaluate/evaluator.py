@@ -20,7 +20,7 @@ from tvt.evaluate.readers import DEFAULT, find_reader
 from tvt.evaluate.results import CellResult, ItemResult, judge
 from tvt.evaluate.scorer import Outcome, Scorer
 from tvt.evaluate.store import AnswerStore, Row, plain, superseded_answers
-from tvt.model.families import family_checks, pictureless_fault
+from tvt.model.families import family_checks, question_fault
 
 FLUSH_SECONDS = 5.0
 FLUSH_ITEMS = 512
@@ -115,7 +115,7 @@ class Evaluator:
     def _compose(self, questions: Mapping[str, Sequence[Question]]) -> None:
         """Digests and batches of every task's questions, the same for all adapters."""
         faults = []
-        without = pictureless_fault(self.model)
+        without = question_fault(self.model)
         images: dict[bytes, str] = {}
         for task, asked in questions.items():
             items = list(asked)[: self.settings.questions]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tvt.core.health import Check, Status
-from tvt.core.recipe import ModelConfig
+from tvt.core.recipe import ModelConfig, Recipe
 from tvt.io.hub_cache import snapshot
 
 
@@ -31,6 +31,8 @@ class Family:
     """Packages beyond the train extra, by the names under which they are imported and installed."""
     pictureless: bool = True
     """Whether it takes a question without an image."""
+    mixed_batches: bool = True
+    """Whether a row without an image comes to the same beside one that has an image as alone."""
 
     def matches(self, config: Mapping[str, Any]) -> bool:
         """Whether a config.json is of this family."""
@@ -59,10 +61,11 @@ FAMILIES = (
     Family(name="SmolVLM", model_type="smolvlm"),
     Family(name="Gemma3", model_type="gemma3"),
     Family(name="PaliGemma", model_type="paligemma", pictureless=False),
-    Family(name="Mllama", model_type="mllama"),
+    Family(name="Mllama", model_type="mllama", mixed_batches=False),
     Family(name="LFM2-VL", model_type="lfm2_vl", needs=("torchvision",)),
 )
 """All families of the table; the first that matches is a model's."""
+_NO_PICTURELESS = "{} takes no question without an image; leave them out, or take a model of another family"
 
 
 def family_checks(config: ModelConfig) -> Iterator[Check]:
@@ -84,12 +87,26 @@ def family_checks(config: ModelConfig) -> Iterator[Check]:
             yield _check("fail", found, f"pip install {package}", package)
 
 
-def pictureless_fault(config: ModelConfig) -> str | None:
-    """Why the model takes no question without an image; ``None`` where it does."""
-    family = family_of(config)
-    if family is None or family.pictureless:
+def rows_fault(recipe: Recipe, *, rows: int, with_images: int) -> str | None:
+    """Why a model cannot be trained on rows of which some, or all, have no image; ``None`` where it can."""
+    family, without = family_of(recipe.model), rows - with_images
+    if family is None or not without:
         return None
-    return f"{family.name} takes no question without an image; leave such rows out, or take a model of another family"
+    if not family.pictureless:
+        return f"{without} of {rows} rows have no image: {_NO_PICTURELESS.format(family.name)}"
+    alone = recipe.training.per_device_train_batch_size == recipe.runtime.num_processes == 1
+    if not family.mixed_batches and with_images and not alone:
+        return (
+            f"{without} of {rows} rows have no image: in a batch with rows that have one, transformers computes them otherwise "
+            f"than alone for {family.name}; train with training.per_device_train_batch_size=1 and one process, or leave them out"
+        )
+    return None
+
+
+def question_fault(config: ModelConfig) -> str | None:
+    """Why the model cannot be asked a question without an image; ``None`` where it can."""
+    family = family_of(config)
+    return None if family is None or family.pictureless else _NO_PICTURELESS.format(family.name)
 
 
 def family_of(config: ModelConfig) -> Family | None:

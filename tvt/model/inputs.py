@@ -22,7 +22,7 @@ def prompt_inputs(processor: Any, prompts: Sequence[str], pictures: Sequence[Seq
         pictures: of each prompt; possibly none.
     """
     bos = processor.tokenizer.bos_token
-    return processor(
+    inputs = processor(
         text=list(prompts),
         **({"images": [list(shown) for shown in pictures]} if any(pictures) else {}),
         padding=True,
@@ -31,6 +31,8 @@ def prompt_inputs(processor: Any, prompts: Sequence[str], pictures: Sequence[Seq
         add_special_tokens=not (bos and prompts[0].startswith(bos)),
         return_tensors="pt",
     )
+    inputs.pop("labels", None)  # PaliGemma's processor gives some for a suffix that is not there
+    return inputs
 
 
 def training_inputs(chat: Chat, examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from tvt.errors import InputError, MissingPackageError, ProcessDiedError, Proces
 from tvt.io import atomic, digest, resource_errors, staging
 from tvt.io.adapter_file import verify_adapter
 from tvt.io.lock import attempted
-from tvt.model.families import pictureless_fault
+from tvt.model.families import rows_fault
 from tvt.train.base import base_digest
 from tvt.train.checkpoints import check_same_run, has_checkpoints, layout, newest_checkpoint, remove_broken
 from tvt.train.checks import machine_checks, training_checks
@@ -81,8 +81,8 @@ def train(
     _check_request(recipe, machines, note)
     staging.refuse_file(output)
     summary = check_rows(dataset)
-    if summary.with_images < summary.rows and (fault := pictureless_fault(recipe.model)):
-        raise InputError(f"{dataset}: {summary.rows - summary.with_images} rows have no image: {fault}")
+    if (fault := rows_fault(recipe, rows=summary.rows, with_images=summary.with_images)) is not None:
+        raise InputError(f"{dataset}: {fault}")
     job = Job(
         recipe=recipe,
         dataset=dataset.absolute(),

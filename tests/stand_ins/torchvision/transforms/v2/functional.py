@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch.nn import functional as nn
+
 from torchvision.transforms import InterpolationMode
 
 __all__ = ["InterpolationMode"]
