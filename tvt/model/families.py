@@ -81,7 +81,8 @@ def family_checks(config: ModelConfig) -> Iterator[Check]:
     if family is None:
         found = f"{name}: models of type '{told['model_type']}' are untested with tvt"
         yield _check("warn", found, "look at some of its answers before you trust its scores; tvt docs models lists the tested")
-    for package in family.needs if family is not None else ():
+        return
+    for package in family.needs:
         if find_spec(package) is None and find_spec("transformers") is not None:  # else no model is loaded here
             found = f"{name}: {family.name} needs {package}, which is not installed"
             yield _check("fail", found, f"pip install {package}", package)
@@ -98,7 +99,7 @@ def rows_fault(recipe: Recipe, *, rows: int, with_images: int) -> str | None:
     if not family.mixed_batches and with_images and not alone:
         return (
             f"{without} of {rows} rows have no image: in a batch with rows that have one, transformers computes them otherwise "
-            f"than alone for {family.name}; train with training.per_device_train_batch_size=1 and one process, or leave them out"
+            f"than alone for {family.name}; set training.per_device_train_batch_size=1 and one process, or leave them out"
         )
     return None
 
