@@ -16,6 +16,7 @@ from tvt.core.health import refuse
 from tvt.core.recipe import ModelConfig
 from tvt.errors import InputError, MissingPackageError, needs_train_extra
 from tvt.model.families import family_checks
+from tvt.model.fit import check_fit
 from tvt.model.weights import load_fault
 
 _VIDEO = "video_processor"
@@ -26,7 +27,7 @@ def load_processor(config: ModelConfig) -> Any:
     """Load the model's processor; without its video part where that would need a package which is not there.
 
     Raises:
-        InputError: not there, none for images and text, parts of it are missing, or it has no chat template.
+        InputError: not there, none for images and text, parts of it are missing or of another model, or it has no chat template.
         MissingPackageError: a package that it needs is missing.
     """
     with needs_train_extra():
@@ -49,6 +50,7 @@ def load_processor(config: ModelConfig) -> Any:
         raise InputError(f"{name}: has no processor for images and text; name a vision-language model")
     if not getattr(processor, "chat_template", None):
         raise InputError(f"{name}: its processor has no chat template; name an instruction-tuned model")
+    check_fit(config, processor)
     return processor
 
 
