@@ -7,7 +7,9 @@ from typing import Any, cast
 from tvt.core.recipe import ModelConfig
 from tvt.errors import InputError
 from tvt.model.chat import Chat
+from tvt.model.families import family_of
 from tvt.model.inputs import prompt_inputs
+from tvt.model.weights import load_fault
 
 _SIDE = 64
 """Pixels: above the least that any family takes."""
@@ -38,7 +40,12 @@ def check_fit(config: ModelConfig, processor: Any) -> None:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         line = f"{name}: its processor cannot take an image ({type(error).__name__}: {reason})"
         raise InputError(f"{line}; get the files of its processor anew, and see that all are of one model") from error
-    told = library.AutoConfig.from_pretrained(name, revision=config.revision, trust_remote_code=False)
+    if family_of(config) is None:
+        return  # others may call it otherwise
+    try:
+        told = library.AutoConfig.from_pretrained(name, revision=config.revision, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise load_fault(config, error) from error
     token = next((found for key in _TOKEN if (found := getattr(told, key, None)) is not None), None)
     if token is not None and int(token) not in inputs["input_ids"][0].tolist():
         raise InputError(

@@ -27,7 +27,7 @@ def load_processor(config: ModelConfig) -> Any:
     """Load the model's processor; without its video part where that would need a package which is not there.
 
     Raises:
-        InputError: not there, none for images and text, parts of it are missing or of another model, or it has no chat template.
+        InputError: not there, none for images and text, parts are missing or of another model, or it has no chat template.
         MissingPackageError: a package that it needs is missing.
     """
     with needs_train_extra():
