@@ -139,7 +139,7 @@ def command(
     from tvt.model.checks import model_checks
 
     model, settings = _settings(options)
-    refuse(model_checks(model))
+    refuse(model_checks(model), note)
     reader = find_reader(extract)
     if extract != reader.name:
         note(f"--extract {extract} means {reader.name}; name the version, since others read otherwise")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from tvt.cli.completion import complete_recipes
-from tvt.cli.options import echo_json, json_option
+from tvt.cli.options import echo_json, json_option, note
 
 EPILOG = """\b
 Example:
@@ -33,7 +33,7 @@ def check(*, recipe: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     from tvt.train.checks import training_checks
 
     loaded = load_recipe(recipe, overrides)
-    refuse(training_checks(loaded))
+    refuse(training_checks(loaded), note)
     read_profile(loaded.evaluation.prompt)
     runs = len(loaded.sources) * len(loaded.seeds) * len(loaded.doses)
     training, evaluation = (digest.of_value(part) for part in (loaded.training_identity(), loaded.evaluation_identity()))

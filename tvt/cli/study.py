@@ -211,7 +211,7 @@ def do_runs(
     if todo:
         recipe = session.study.recipe
         here = (executor or recipe.runtime.executor) == "local"
-        refuse([*training_checks(recipe), *(machine_checks(recipe) if here else ())])
+        refuse([*training_checks(recipe), *(machine_checks(recipe) if here else ())], note)
     with StudyProgress(len(todo) if chooser is None else chooser.planned, Console(stderr=True)) as progress:
         if chooser is not None:
             chooser.tell = progress
@@ -251,7 +251,7 @@ def _open(path: Path, output: Path | None, overrides: tuple[str, ...], *, planni
 
         recipe = load_recipe(path, overrides)
         if planning:  # a run refuses where there is something to do
-            refuse(training_checks(recipe))
+            refuse(training_checks(recipe), note)
         folder = output or Path("studies") / folder_name(recipe.name)
         session = open_session(recipe, folder, tell, planning=planning)
         changed = changes(session)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,16 +33,28 @@ class Check:
         return f"{self.found}; {self.step}" if self.step else self.found
 
 
-def refuse(checks: Iterable[Check]) -> None:
+def _no_note(text: str) -> None:
+    pass
+
+
+def refuse(checks: Iterable[Check], note: Callable[[str], None] = _no_note) -> None:
     """Stop where a check fails; all that fail are named.
+
+    Args:
+        checks: what was looked at.
+        note: called with a line for each warning, where nothing fails.
 
     Raises:
         MissingPackageError: nothing but packages is missing.
         InputError: something else is wrong.
     """
-    failing = [check for check in checks if check.status == "fail"]
+    found = list(checks)
+    failing = [check for check in found if check.status == "fail"]
     lines = dict.fromkeys(check.line for check in failing)
     if failing and all(check.package for check in failing):
         raise MissingPackageError("\n".join(lines))
     if failing:
         raise InputError(*lines)
+    for check in found:
+        if check.status == "warn":
+            note(check.line)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tvt.core.health import refuse
 from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig
 from tvt.errors import InputError
@@ -21,6 +22,7 @@ from tvt.evaluate.results import CellResult, ItemResult, judge
 from tvt.evaluate.scorer import Outcome, Scorer
 from tvt.evaluate.store import AnswerStore, Row, plain, superseded_answers
 from tvt.io.names import quoted_name, same_files
+from tvt.model.families import family_checks, question_fault
 from tvt.model.limits import load_limits
 
 FLUSH_SECONDS = 5.0
@@ -116,6 +118,7 @@ class Evaluator:
     def _compose(self, questions: Mapping[str, Sequence[Question]]) -> None:
         """Digests and batches of every task's questions, the same for all adapters."""
         faults = same_files(questions, quoted_name)
+        without = question_fault(self.model)
         images: dict[bytes, str] = {}
         for task, asked in questions.items():
             items = list(asked)[: self.settings.questions]
@@ -125,6 +128,8 @@ class Evaluator:
             if len(set(ids)) < len(ids):
                 double = next(name for name in ids if ids.count(name) > 1)
                 faults.append(f"{task}: two questions have the id '{double}'; give each its own")
+            if without and (bare := [item.id for item in items if not item.images]):
+                faults.append(f"{task}: {len(bare)} questions have no image, e.g. {bare[0]}: {without}")
             if items:
                 try:
                     digests = [item_digest(item, self.settings, self._profile, images) for item in items]
@@ -242,7 +247,10 @@ class Evaluator:
     def _scorer_ready(self) -> tuple[Scorer, Loaded]:
         if self._scorer is None or self._loaded is None:
             self._check_limits()
+            known = list(family_checks(self.model))
             loaded = load_base(self.model)
+            if not known:  # its config.json may have come from the hub just now
+                refuse(family_checks(self.model), self._note)
             scorer = Scorer(loaded, self.settings, self._profile)
             scorer.check(items[0] for items, _, _ in self._composed.values())
             self._loaded, self._scorer = loaded, scorer

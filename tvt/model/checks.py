@@ -9,6 +9,7 @@ from pathlib import Path
 from tvt.core.health import Check
 from tvt.core.recipe import ModelConfig
 from tvt.io.model_folder import model_folder_faults, names_folder
+from tvt.model.families import family_checks
 
 GROUP = "recipe"
 
@@ -19,6 +20,7 @@ def model_checks(config: ModelConfig) -> Iterator[Check]:
         for fault in model_folder_faults(Path(config.model_name_or_path)):
             found, _, step = fault.rpartition("; ")
             yield Check(group=GROUP, name="base model", status="fail", found=found, step=step)
+    yield from family_checks(config)
     if find_spec("transformers") is None:
         return  # a machine that loads no model has none of the packages
     # transformers takes flash attention from the package kernels where flash-attn is missing.

@@ -31,7 +31,7 @@ def prompt_inputs(processor: Any, prompts: Sequence[str], pictures: Sequence[Seq
         add_special_tokens=not (bos and prompts[0].startswith(bos)),
         return_tensors="pt",
     )
-    inputs.pop("labels", None)  # PaliGemma's gives some, which say nothing yet
+    inputs.pop("labels", None)  # PaliGemma's processor gives some for a suffix that is not there
     return inputs
 
 

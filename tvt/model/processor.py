@@ -1,43 +1,71 @@
-"""The base model's processor, also where torchvision is missing, which some families need for videos alone."""
+"""The base model's processor, also where a package is missing that its family needs for videos alone.
+
+tvt shows models pictures; frames of a video are pictures, too. So where torchvision is missing, a processor is loaded without
+its video part, and its image part is the one that stands on Pillow.
+"""
 
 from __future__ import annotations
 
+import inspect
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
+from tvt.core.health import refuse
 from tvt.core.recipe import ModelConfig
 from tvt.errors import InputError, MissingPackageError, needs_train_extra
+from tvt.model.families import family_checks
+from tvt.model.fit import check_fit
 from tvt.model.weights import load_fault
+
+_VIDEO = "video_processor"
+_NAMING_FILES = ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json")
 
 
 def load_processor(config: ModelConfig) -> Any:
     """Load the model's processor; without its video part where that would need a package which is not there.
 
     Raises:
-        InputError: not there, none for images and text, or it has no chat template.
+        InputError: not there, none for images and text, parts are missing or of another model, or it has no chat template.
         MissingPackageError: a package that it needs is missing.
     """
     with needs_train_extra():
         import transformers
+    refuse(family_checks(config))
     library: Any = transformers
-    name, options = config.model_name_or_path, {"revision": config.revision, "trust_remote_code": False}
+    name = config.model_name_or_path
     try:
         try:
-            processor = library.AutoProcessor.from_pretrained(name, **options)
+            processor = library.AutoProcessor.from_pretrained(name, revision=config.revision, trust_remote_code=False)
         except ImportError as error:
-            kind = _video_class(config) if "torchvision" in str(error).lower() else None
+            kind = _video_class(config)
             if kind is None:
-                reason = str(error).strip().splitlines()[0]
-                raise MissingPackageError(f"{name}: its processor needs a package that is missing: {reason}") from error
-            processor = _without_video(kind).from_pretrained(name, **options)
-    except (OSError, ValueError) as error:
-        raise load_fault(config, error) from error
+                raise _missing(config, error) from error
+            processor = _without_video(config, kind)
+    except (OSError, ValueError, RuntimeError, AttributeError, KeyError, TypeError) as error:
+        # An image processor or a tokenizer of another family lacks what the processor asks it for.
+        raise (_missing(config, error) if "torchvision" in str(error) else load_fault(config, error)) from error
     if not isinstance(processor, library.ProcessorMixin):
         raise InputError(f"{name}: has no processor for images and text; name a vision-language model")
     if not getattr(processor, "chat_template", None):
         raise InputError(f"{name}: its processor has no chat template; name an instruction-tuned model")
+    check_fit(config, processor)
     return processor
+
+
+def _missing(config: ModelConfig, error: Exception) -> MissingPackageError:
+    """Which package the processor lacks, or cannot use, in one line."""
+    text = " ".join(str(error).split())
+    name = config.model_name_or_path
+    if "torchvision" not in text.lower():
+        return MissingPackageError(f"{name}: its processor needs a package that is missing: {text}")
+    if "torchvision" in sys.modules:
+        return MissingPackageError(
+            f"{name}: the installed torchvision does not work with this torch ({text}); install both from one index, see "
+            "https://pytorch.org/get-started/locally"
+        )
+    return MissingPackageError(f"{name}: its processor needs torchvision, which is not installed; pip install torchvision")
 
 
 def _video_class(config: ModelConfig) -> Any:
@@ -45,7 +73,7 @@ def _video_class(config: ModelConfig) -> Any:
     import transformers
     from transformers.utils.hub import cached_file
 
-    for file in ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json"):
+    for file in _NAMING_FILES:
         try:
             path = cached_file(config.model_name_or_path, file, revision=config.revision)
             name = json.loads(Path(str(path)).read_text(encoding="utf-8")).get("processor_class")
@@ -53,27 +81,54 @@ def _video_class(config: ModelConfig) -> Any:
             continue
         kind = getattr(transformers, name, None) if name else None
         if kind is not None:
-            return kind if "video_processor" in kind.get_attributes() else None
+            return kind if _VIDEO in kind.get_attributes() else None
     return None
 
 
-def _without_video(kind: Any) -> Any:
-    """A subclass whose ``__init__`` names no video processor: what it names decides what is loaded.
+def _without_video(config: ModelConfig, kind: Any) -> Any:
+    """The model's processor without its video part.
 
-    It has the same name, so that a saved processor can be loaded as the original where torchvision is there.
+    It has the class name of the original, so that a saved processor can be loaded as it where torchvision is there.
     """
+    import transformers
     from transformers.processing_utils import ProcessorMixin
 
     mixin: Any = ProcessorMixin
+    library: Any = transformers
 
-    class ImageOnly(kind):  # type: ignore[misc]
-        def __init__(self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None, **_: Any) -> None:
-            marks = {"image": "image_pad", "video": "video_pad", "vision_start": "vision_start", "vision_end": "vision_end"}
-            for part, mark in marks.items():
-                token = getattr(tokenizer, f"{part}_token", None) or f"<|{mark}|>"
-                setattr(self, f"{part}_token", token)
-                setattr(self, f"{part}_token_id", tokenizer.convert_tokens_to_ids(token))
-            mixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
+    class WithoutVideo(mixin):  # type: ignore[misc]
+        """Stands between a processor class and ProcessorMixin, and keeps the video part from it."""
 
-    ImageOnly.__name__ = kind.__name__
-    return ImageOnly
+        video_processor = _NoVideos()
+
+        @classmethod
+        def get_attributes(cls) -> list[str]:
+            return [name for name in super().get_attributes() if name != _VIDEO]
+
+        def __init__(self, *parts: Any, **options: Any) -> None:
+            options |= dict(zip(super().get_attributes(), parts, strict=False))
+            options.pop(_VIDEO, None)
+            super().__init__(**options)
+
+    module = sys.modules[kind.__module__]
+    if getattr(module, "num2words", module) is None:  # SmolVLM's processor spells the number of a video's frames with it
+        module.num2words = _no_words  # type: ignore[attr-defined]
+    name, options = config.model_name_or_path, {"revision": config.revision, "trust_remote_code": False}
+    settings = kind.get_processor_dict(name, **options)[0]
+    known = inspect.signature(kind.__init__).parameters.keys() - kind.get_attributes()
+    return type(kind.__name__, (kind, WithoutVideo), {"__module__": kind.__module__})(
+        image_processor=library.AutoImageProcessor.from_pretrained(name, **options),
+        tokenizer=library.AutoTokenizer.from_pretrained(name, **options),
+        video_processor=None,
+        **{key: value for key, value in settings.items() if key in known},
+    )
+
+
+class _NoVideos:
+    """In the place of a video processor, for code that asks for its settings before it knows whether there is a video."""
+
+    num_frames = fps = None
+
+
+def _no_words(*_: Any) -> str:
+    raise MissingPackageError("videos need num2words; pip install num2words")

@@ -20,6 +20,7 @@ from tvt.errors import InputError, MissingPackageError, ProcessDiedError, Proces
 from tvt.io import atomic, digest, resource_errors, staging
 from tvt.io.adapter_file import verify_adapter
 from tvt.io.lock import attempted
+from tvt.model.families import rows_fault
 from tvt.model.limits import load_limits
 from tvt.train.base import base_digest
 from tvt.train.checkpoints import check_same_run, has_checkpoints, layout, newest_checkpoint, remove_broken
@@ -80,9 +81,11 @@ def train(
         TrainingError: a guard stopped the run, or a process died. Whole checkpoints stay.
     """
     machines = machines or Machines()
-    _check_request(recipe, machines)
+    _check_request(recipe, machines, note)
     staging.refuse_file(output)
-    check_rows(dataset)
+    summary = check_rows(dataset)
+    if (fault := rows_fault(recipe, rows=summary.rows, with_images=summary.with_images)) is not None:
+        raise InputError(f"{dataset}: {fault}")
     job = Job(
         recipe=recipe,
         dataset=dataset.absolute(),
@@ -114,9 +117,9 @@ def train(
         return load_training_record(job.output)
 
 
-def _check_request(recipe: Recipe, machines: Machines) -> None:
+def _check_request(recipe: Recipe, machines: Machines, note: Note) -> None:
     starts = 1 if machines.launcher else machines.count
-    refuse([*training_checks(recipe), *machine_checks(recipe, machines=starts)])
+    refuse([*training_checks(recipe), *machine_checks(recipe, machines=starts)], note)
     faults = []
     if recipe.runtime.num_processes % machines.count:
         faults.append(

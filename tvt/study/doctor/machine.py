@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tvt.core.health import Check, Status
 from tvt.io.cache import VARIABLE, cache_folder
+from tvt.io.hub_cache import hub_cache
 
 GIB = 2**30
 LITTLE_DISK, LITTLE_MEMORY, LITTLE_SHARED = 10 * GIB, 4 * GIB, GIB
@@ -76,16 +77,6 @@ def disk_checks(study: Path) -> Iterator[Check]:
 
 
 _VARIABLES = {"hub's cache": "HF_HOME", "tvt's cache": VARIABLE}
-
-
-def hub_cache() -> Path:
-    """Where huggingface_hub keeps what it fetched: $HF_HUB_CACHE, or ``hub`` in $HF_HOME, or in ~/.cache/huggingface."""
-    if own := os.environ.get("HF_HUB_CACHE"):
-        return Path(own).expanduser()
-    if home := os.environ.get("HF_HOME"):
-        return Path(home).expanduser() / "hub"
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base).expanduser() / "huggingface" / "hub"
 
 
 def cache_checks() -> Iterator[Check]:

@@ -13,12 +13,13 @@ from tvt.core.health import Check
 from tvt.core.question_set import question_warnings
 from tvt.core.recipe import Recipe
 from tvt.errors import TvtError
+from tvt.io.hub_cache import snapshot
 from tvt.io.model_folder import names_folder
 from tvt.io.names import folder_name
 from tvt.io.recipe_file import MINIATURE, load_recipe, model_path
 from tvt.study.doctor.devices import Gpu, usable
 from tvt.study.doctor.executors import executor_checks
-from tvt.study.doctor.machine import existing, hub_cache, offline, shown
+from tvt.study.doctor.machine import existing, offline, shown
 from tvt.study.doctor.packages import version
 from tvt.study.estimate import estimate
 from tvt.study.plan import Study
@@ -114,18 +115,14 @@ def _hub_model(name: str, revision: str | None) -> Check:
 
 def cached(name: str, revision: str | None) -> str:
     """Whether a model of the hub is in its cache: *whole*, *partly* or *not*, by the files that its index names."""
-    folder = hub_cache() / f"models--{name.replace('/', '--')}"
-    wanted = revision or "main"
-    reference = folder / "refs" / wanted
-    commit = reference.read_text(encoding="utf-8").strip() if reference.is_file() else wanted
-    snapshot = folder / "snapshots" / commit
-    if not (snapshot / "config.json").exists():
-        return "partly" if snapshot.is_dir() else "not"
-    index = snapshot / "model.safetensors.index.json"
+    folder = snapshot(name, revision)
+    if not (folder / "config.json").exists():
+        return "partly" if folder.is_dir() else "not"
+    index = folder / "model.safetensors.index.json"
     if not index.exists():
-        return "whole" if any(path.exists() for path in snapshot.glob("*.safetensors")) else "partly"
+        return "whole" if any(path.exists() for path in folder.glob("*.safetensors")) else "partly"
     shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    return "whole" if all((snapshot / shard).exists() for shard in shards) else "partly"
+    return "whole" if all((folder / shard).exists() for shard in shards) else "partly"
 
 
 def _told(name: str) -> Callable[[Any, str, str], Check]:

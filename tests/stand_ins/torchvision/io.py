@@ -1,0 +1,1 @@
+"""Names as torchvision has them; no image or video is read with it."""

@@ -1,0 +1,1 @@
+"""Names as torchvision has them."""

@@ -1,0 +1,132 @@
+"""The families of models that tvt is tested with, and what each needs.
+
+This is the one place that says so: loading, ``tvt doctor``, ``tvt study plan`` and the table of the models page follow from it.
+Nothing here loads torch or transformers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from tvt.core.health import Check, Status
+from tvt.core.recipe import ModelConfig, Recipe
+from tvt.io.hub_cache import snapshot
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """Models that transformers loads with the same classes."""
+
+    name: str
+    model_type: str
+    """``model_type`` in the model's config.json."""
+    vision: str | None = None
+    """``model_type`` of its vision tower, where that tells families apart."""
+    needs: tuple[str, ...] = ()
+    """Packages beyond the train extra, by the names under which they are imported and installed."""
+    pictureless: bool = True
+    """Whether it takes a question without an image."""
+    mixed_batches: bool = True
+    """Whether a row without an image comes to the same beside one that has an image as alone."""
+
+    def matches(self, config: Mapping[str, Any]) -> bool:
+        """Whether a config.json is of this family."""
+        tower = config.get("vision_config")
+        vision = tower.get("model_type") if isinstance(tower, Mapping) else None
+        return config.get("model_type") == self.model_type and self.vision in (None, vision)
+
+
+FAMILIES = (
+    Family(name="Qwen2-VL", model_type="qwen2_vl"),
+    Family(name="Qwen2.5-VL", model_type="qwen2_5_vl"),
+    Family(name="Qwen3-VL", model_type="qwen3_vl"),
+    Family(name="Qwen3.5", model_type="qwen3_5"),
+    Family(name="GLM-4V", model_type="glm4v"),
+    Family(name="InternVL", model_type="internvl"),
+    Family(name="Pixtral", model_type="llava", vision="pixtral", needs=("torchvision",)),
+    Family(name="LLaVA-1.5", model_type="llava", vision="clip_vision_model"),
+    Family(name="LLaVA", model_type="llava"),
+    Family(name="VipLLaVA", model_type="vipllava"),
+    Family(name="LLaVA-NeXT", model_type="llava_next"),
+    Family(name="LLaVA-OneVision", model_type="llava_onevision"),
+    Family(name="Aya Vision", model_type="aya_vision"),
+    Family(name="Mistral3", model_type="mistral3", needs=("torchvision",)),
+    Family(name="Idefics2", model_type="idefics2"),
+    Family(name="Idefics3", model_type="idefics3"),
+    Family(name="SmolVLM", model_type="smolvlm"),
+    Family(name="Gemma3", model_type="gemma3"),
+    Family(name="PaliGemma", model_type="paligemma", pictureless=False),
+    Family(name="Mllama", model_type="mllama", mixed_batches=False),
+    Family(name="LFM2-VL", model_type="lfm2_vl", needs=("torchvision",)),
+)
+"""All families of the table; the first that matches is a model's."""
+_NO_PICTURELESS = "{} takes no question without an image; leave them out, or take a model of another family"
+
+
+def family_checks(config: ModelConfig) -> Iterator[Check]:
+    """Whether a model is of a family that tvt is tested with, and what it lacks here. Nothing is loaded.
+
+    Nothing comes of a model whose config.json is not on this machine, or says nothing of its type.
+    """
+    told = read_config(config)
+    if told is None or "model_type" not in told:
+        return
+    name = config.model_name_or_path
+    family = family_of(config)
+    if family is None:
+        found = f"{name}: models of type '{told['model_type']}' are untested with tvt"
+        yield _check("warn", found, "look at some of its answers before you trust its scores; tvt docs models lists the tested")
+        return
+    for package in family.needs:
+        if find_spec(package) is None and find_spec("transformers") is not None:  # else no model is loaded here
+            found = f"{name}: {family.name} needs {package}, which is not installed"
+            yield _check("fail", found, f"pip install {package}", package)
+
+
+def rows_fault(recipe: Recipe, *, rows: int, with_images: int) -> str | None:
+    """Why a model cannot be trained on rows of which some, or all, have no image; ``None`` where it can."""
+    family, without = family_of(recipe.model), rows - with_images
+    if family is None or not without:
+        return None
+    if not family.pictureless:
+        return f"{without} of {rows} rows have no image: {_NO_PICTURELESS.format(family.name)}"
+    alone = recipe.training.per_device_train_batch_size == recipe.runtime.num_processes == 1
+    if not family.mixed_batches and with_images and not alone:
+        return (
+            f"{without} of {rows} rows have no image: in a batch with rows that have one, transformers computes them otherwise "
+            f"than alone for {family.name}; set training.per_device_train_batch_size=1 and one process, or leave them out"
+        )
+    return None
+
+
+def question_fault(config: ModelConfig) -> str | None:
+    """Why the model cannot be asked a question without an image; ``None`` where it can."""
+    family = family_of(config)
+    return None if family is None or family.pictureless else _NO_PICTURELESS.format(family.name)
+
+
+def family_of(config: ModelConfig) -> Family | None:
+    """The model's family; ``None`` where it is untested, or its config.json is not on this machine."""
+    told = read_config(config)
+    return None if told is None else next((family for family in FAMILIES if family.matches(told)), None)
+
+
+def _check(status: Status, found: str, step: str, package: str = "") -> Check:
+    return Check(group="recipe", name="family", status=status, found=found, step=step, package=package)
+
+
+def read_config(config: ModelConfig) -> dict[str, Any] | None:
+    """A model's config.json, from its folder or the hub's cache; ``None`` where it is not on this machine or is damaged."""
+    folder = Path(config.model_name_or_path)
+    if not folder.is_dir():
+        folder = snapshot(config.model_name_or_path, config.revision)
+    try:
+        told = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return told if isinstance(told, dict) else None
