@@ -43,6 +43,19 @@ class InputError(TvtError):
         self.faults: tuple[str, ...] = tuple(str(self).split("\n")) if faults else ()
 
 
+class NotFiniteScoreError(InputError):
+    """A model's scores for a question are no finite numbers, so that they name no answer.
+
+    Args:
+        fault: the line for a person.
+        base: whether the model is the base model, on which every run's result rests.
+    """
+
+    def __init__(self, fault: str, *, base: bool) -> None:
+        super().__init__(fault)
+        self.base = base
+
+
 class InfeasibleError(TvtError):
     """No mixture meets every hard constraint."""
 

@@ -11,7 +11,7 @@ from typing import Any
 from tvt.core.health import refuse
 from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig
-from tvt.errors import InputError
+from tvt.errors import InputError, NotFiniteScoreError
 from tvt.evaluate.asked import asked_rows
 from tvt.evaluate.batches import compose
 from tvt.evaluate.identity import SCORER_VERSION, CheckedAdapter, check_adapter, item_digest, model_identity, run_identity
@@ -186,7 +186,7 @@ class Evaluator:
             return asked
         scorer, loaded = self._scorer_ready()
         batches = [([self._composed[t][0][k] for k in batch], [self._composed[t][1][k] for k in batch]) for t, batch in todo]
-        with attached(loaded, adapter, self._note) as model, self._writing(store) as write:
+        with _naming(adapter), attached(loaded, adapter, self._note) as model, self._writing(store) as write:
             for (task, _), (questions, digests), outcomes in zip(todo, batches, scorer.score_all(model, batches), strict=True):
                 known.update(zip(digests, outcomes, strict=True))
                 write([(d, task, q.id, o) for d, q, o in zip(digests, questions, outcomes, strict=True)])
@@ -271,6 +271,16 @@ class Evaluator:
                 faults += error.faults
         if faults:
             raise InputError(*faults)
+
+
+@contextmanager
+def _naming(adapter: CheckedAdapter | None) -> Iterator[None]:
+    """Say of which model scores are that are not finite."""
+    try:
+        yield
+    except NotFiniteScoreError as error:
+        name = "the base model" if adapter is None else adapter.name
+        raise NotFiniteScoreError(f"{name}: {error}", base=adapter is None) from error
 
 
 def _once(note: Callable[[str], None]) -> Callable[[str], None]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig
-from tvt.errors import InputError, needs_train_extra
+from tvt.errors import InputError, NotFiniteScoreError, needs_train_extra
 from tvt.evaluate.loading import Loaded
 from tvt.evaluate.prompts import Profile, read_profile
 from tvt.model.agreement import Sample, check_agreement
@@ -113,6 +113,8 @@ class Scorer:
         for row, question in zip(told, questions, strict=True):
             variants = self.letter_tokens(question)
             best = torch.stack([row[tokens] for tokens in variants]).max(0).values
+            if not torch.isfinite(best).all():  # the largest of NaNs would be the first letter
+                raise self._not_finite(question)
             outcomes.append(Outcome(scores=tuple(best.tolist())))
         return outcomes
 
@@ -132,9 +134,23 @@ class Scorer:
             pad_token_id=self.tokenizer.pad_token_id,
             eos_token_id=self._loaded.model.generation_config.eos_token_id or self.tokenizer.eos_token_id,
         )
-        tokens = model.generate(**inputs, generation_config=greedy)
+        check = _FiniteLogits()
+        tokens = model.generate(**inputs, generation_config=greedy, logits_processor=library.LogitsProcessorList([check]))
+        if check.bad is not None and check.bad.any():
+            raise self._not_finite(questions[int(check.bad.int().argmax())])
         answers = self.tokenizer.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
         return [Outcome(raw=answer) for answer in answers]
+
+    def _not_finite(self, question: Question) -> NotFiniteScoreError:
+        dtype = self._loaded.config.dtype
+        step = (
+            "score and train in bfloat16 or float32"
+            if dtype == "float16"
+            else "look for damaged weights, or lower the learning rate"
+        )
+        return NotFiniteScoreError(
+            f"{question.task}, question {question.id}: the scores are not finite numbers, in {dtype}; {step}", base=True
+        )
 
     def _positions(self, inputs: Any) -> dict[str, Any]:
         """Positions counted from each prompt's first token, as generation counts them, whatever the padding.
@@ -228,3 +244,16 @@ def _decode(question: Question, place: int) -> Any:
 def _nbytes(inputs: Any) -> int:
     """Bytes of the tensors."""
     return sum(tensor.nbytes for tensor in inputs.values() if hasattr(tensor, "nbytes"))
+
+
+class _FiniteLogits:
+    """Looks at every step's logits and changes none: a NaN would be generated as some token or other."""
+
+    def __init__(self) -> None:
+        self.bad: Any = None
+        """For each question of the batch, whether any step had a NaN or plus infinity."""
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        bad = (scores.isnan() | scores.isposinf()).any(-1)
+        self.bad = bad if self.bad is None else self.bad | bad
+        return scores

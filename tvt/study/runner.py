@@ -16,7 +16,7 @@ from tvt.core.run import set_name
 from tvt.data.mixing.dataset import write_mix
 from tvt.data.mixing.plan import plan_mix
 from tvt.data.task_questions import as_file, read
-from tvt.errors import InputError, ProcessDiedError, ProcessFailedError, TrainingError
+from tvt.errors import InputError, NotFiniteScoreError, ProcessDiedError, ProcessFailedError, TrainingError
 from tvt.evaluate.evaluator import Evaluator
 from tvt.evaluate.results import CellResult
 from tvt.io import resource_errors
@@ -75,6 +75,11 @@ class Runner:
                     self._score(task, adapter, tell)
             except ProcessDiedError:
                 raise
+            except NotFiniteScoreError as error:
+                if error.base:
+                    raise
+                self.store.fail(task.run_id, error.faults[0])
+                return "failed"
             except TrainingError as error:
                 self._discard(task)
                 self.store.fail(task.run_id, str(error).splitlines()[0])
