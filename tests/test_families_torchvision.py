@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -69,3 +71,39 @@ def test_every_command_says_what_is_missing_before_anything_is_loaded(
 def test_doctor_says_it_too(lacking: Path, tvt: Tvt) -> None:
     done = tvt("doctor", lacking / "recipe.yaml")
     assert "LFM2-VL needs torchvision, which is not installed" in " ".join(done.stdout.split())
+
+
+def test_an_untested_family_is_named_once_and_trains(lacking: Path, world: World, tvt: Tvt, tmp_path: Path) -> None:
+    """A model of transformers that is in no row of the table: its type is changed, and its classes are those of LLaVA."""
+    told = tvt("train", lacking / "rows", "--recipe", _recipe_on(world, "untested", tmp_path), "-o", tmp_path / "run")
+    assert told.returncode != 0
+    assert "models of type 'untested' are untested with tvt" in told.stderr
+    assert "defect" not in told.stderr
+
+
+def _recipe_on(world: World, kind: str, folder: Path) -> Path:
+    shutil.copytree(world.folder / "model", folder / "model")
+    config = folder / "model" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "model_type": kind}))
+    recipe = write_recipe(world.folder, f"{kind}.yaml", model={"model_name_or_path": str(folder / "model")})
+    return recipe.rename(folder / "recipe.yaml")
+
+
+BROKEN = "raise RuntimeError('operator torchvision::nms does not exist')\n"
+
+
+def test_a_torchvision_that_does_not_import_is_named(world: World, tmp_path: Path) -> None:
+    """As PyPI's does beside a torch for the CPU."""
+    (tmp_path / "broken" / "torchvision").mkdir(parents=True)
+    (tmp_path / "broken" / "torchvision" / "__init__.py").write_text(BROKEN)
+    path = os.pathsep.join(str(folder) for folder in (tmp_path / "broken", ROOT))
+    command = ["evaluate", "--model", world.folder / "model", "--questions", f"Alpha={world.questions('Alpha')}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "tvt", *map(str, command), "-o", str(tmp_path / "answers")],
+        capture_output=True,
+        text=True,
+        env={**ENVIRONMENT, **QUICK, "PYTHONPATH": path},
+        check=False,
+    )
+    assert done.returncode == 5, done.stderr
+    assert "torchvision does not work with this torch" in done.stderr

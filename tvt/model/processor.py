@@ -17,7 +17,7 @@ from tvt.core.recipe import ModelConfig
 from tvt.errors import InputError, MissingPackageError, needs_train_extra
 from tvt.model.families import family_checks
 from tvt.model.fit import check_fit
-from tvt.model.weights import load_fault
+from tvt.model.weights import load_fault, missing_package
 
 _VIDEO = "video_processor"
 _NAMING_FILES = ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json")
@@ -41,31 +41,18 @@ def load_processor(config: ModelConfig) -> Any:
         except ImportError as error:
             kind = _video_class(config)
             if kind is None:
-                raise _missing(config, error) from error
+                raise missing_package(config, "processor", error) from error
             processor = _without_video(config, kind)
     except (OSError, ValueError, RuntimeError, AttributeError, KeyError, TypeError) as error:
         # An image processor or a tokenizer of another family lacks what the processor asks it for.
-        raise (_missing(config, error) if "torchvision" in str(error) else load_fault(config, error)) from error
+        lacking = "torchvision" in str(error)
+        raise (missing_package(config, "processor", error) if lacking else load_fault(config, error)) from error
     if not isinstance(processor, library.ProcessorMixin):
         raise InputError(f"{name}: has no processor for images and text; name a vision-language model")
     if not getattr(processor, "chat_template", None):
         raise InputError(f"{name}: its processor has no chat template; name an instruction-tuned model")
     check_fit(config, processor)
     return processor
-
-
-def _missing(config: ModelConfig, error: Exception) -> MissingPackageError:
-    """Which package the processor lacks, or cannot use, in one line."""
-    text = " ".join(str(error).split())
-    name = config.model_name_or_path
-    if "torchvision" not in text.lower():
-        return MissingPackageError(f"{name}: its processor needs a package that is missing: {text}")
-    if "torchvision" in sys.modules:
-        return MissingPackageError(
-            f"{name}: the installed torchvision does not work with this torch ({text}); install both from one index, see "
-            "https://pytorch.org/get-started/locally"
-        )
-    return MissingPackageError(f"{name}: its processor needs torchvision, which is not installed; pip install torchvision")
 
 
 def _video_class(config: ModelConfig) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from tvt.core.health import refuse
@@ -47,10 +49,33 @@ def load_weights(config: ModelConfig, *, divisible: bool = False, **options: Any
             **options,
         )
     except ImportError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise MissingPackageError(f"{config.model_name_or_path}: needs a package that is missing: {reason}") from error
+        raise missing_package(config, "model", error) from error
     except (OSError, ValueError) as error:
         raise load_fault(config, error) from error
+
+
+def missing_package(config: ModelConfig, part: str, error: Exception) -> MissingPackageError:
+    """Which package a model, or its processor, lacks or cannot use, in one line."""
+    name, text = config.model_name_or_path, " ".join(str(error).split())
+    if (reason := _torchvision_fault()) is not None:
+        return MissingPackageError(
+            f"{name}: the installed torchvision does not work with this torch ({reason}); install both from one index, see "
+            "https://pytorch.org/get-started/locally"
+        )
+    if "torchvision" in text.lower():
+        return MissingPackageError(f"{name}: its {part} needs torchvision, which is not installed; pip install torchvision")
+    return MissingPackageError(f"{name}: its {part} needs a package that is missing: {text}")
+
+
+def _torchvision_fault() -> str | None:
+    """Why torchvision cannot be loaded; ``None`` where it can, or is not installed."""
+    if find_spec("torchvision") is None:
+        return None
+    try:
+        import_module("torchvision")
+    except (ImportError, RuntimeError, OSError, AttributeError) as error:
+        return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return None
 
 
 def load_fault(config: ModelConfig, error: Exception) -> InputError:
