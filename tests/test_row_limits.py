@@ -98,6 +98,16 @@ class TestLimits:
                 f"the text holds '{token}', which the model reads as a token of its own; write it otherwise or drop the row"
             )
 
+    def test_marks_of_reasoning_may_stand_in_an_answer_alone(self, tmp_path: Path) -> None:
+        words = tiny_models.tokenizer([*tiny_models.QWEN_TOKENS, "<think>", "</think>"])
+        tiny_models.qwen(tmp_path)
+        words.chat_template = (tmp_path / "chat_template.jinja").read_text()
+        words.save_pretrained(tmp_path)
+        thinking = load_limits(config(tmp_path))
+        assert not list(thinking.faults(ShownRow(name="r", texts=("?",), images=(), answers=("<think>\nso\n</think>\n\nB",))))
+        assert "'<think>'" in next(thinking.faults(ShownRow(name="r", texts=("<think>",), images=())))
+        assert "'<|im_end|>'" in next(thinking.faults(ShownRow(name="r", texts=("?",), images=(), answers=("B<|im_end|>",))))
+
     def test_another_familys_token_is_text(self, limits: dict[str, ModelLimits]) -> None:
         assert not list(limits["qwen"].faults(row("<image> [IMG] <start_of_turn>")))
 

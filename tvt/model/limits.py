@@ -19,7 +19,7 @@ from typing import Any
 
 from tvt.core.recipe import ModelConfig
 from tvt.errors import InputError, needs_train_extra
-from tvt.model.chat import Chat
+from tvt.model.chat import THINKING, Chat
 from tvt.model.inputs import prompt_inputs, with_pictures
 from tvt.model.picture import PictureError, shown_size
 from tvt.model.processor import load_processor
@@ -31,6 +31,7 @@ SHOWN = 20
 _SMALL, _LONG, _LARGE = 56, 20, 16_000_000
 """A picture with a shorter side, or a larger ratio of its sides, is tried on the image processor, up to so many pixels."""
 _ORDINARY = (336, 336)
+_REASONING = {mark for pair in THINKING.items() for mark in pair}
 _UNKNOWN_TEMPLATE = 64
 """Tokens allowed for the words of a chat template that cannot be rendered here."""
 
@@ -45,8 +46,11 @@ class ShownRow:
     name: str
     """What the row is called in messages."""
     texts: tuple[str, ...]
+    """Of the conversation before the answer."""
     images: tuple[bytes, ...]
     """Encoded pictures."""
+    answers: tuple[str, ...] = ()
+    """What is trained: marks of a model's reasoning may stand there."""
 
 
 class ModelLimits:
@@ -69,7 +73,9 @@ class ModelLimits:
 
     def faults(self, row: ShownRow) -> Iterator[str]:
         """What the model cannot take of a row, each with the next step."""
-        for token in dict.fromkeys(found for text in row.texts for found in self._tokens_in(text)):
+        found = [token for text in row.texts for token in self._tokens_in(text)]
+        found += [token for text in row.answers for token in self._tokens_in(text) if token not in _REASONING]
+        for token in dict.fromkeys(found):
             yield f"the text holds '{token}', which the model reads as a token of its own; write it otherwise or drop the row"
         tokens = 0
         for place, image in enumerate(row.images, 1):
@@ -85,7 +91,7 @@ class ModelLimits:
                 yield f"image {place} has {told}; scale, pad or crop it, or drop the row"
         if (fault := self._count(len(row.images))) is not None:
             yield f"{len(row.images)} images, which the model's processor refuses ({fault}); use another model or drop the row"
-        yield from self._length(row.texts, tokens)
+        yield from self._length((*row.texts, *row.answers), tokens)
 
     def check(self, rows: Iterable[ShownRow], progress: Callable[[int], object] = bool) -> None:
         """Look at all rows.

@@ -46,7 +46,7 @@ def check_job(study: Study, job: Job) -> None:
 def trained_rows(questions: Iterable[Question]) -> Iterator[ShownRow]:
     """What training shows of questions."""
     for q in questions:
-        yield ShownRow(name=f"{q.task}, row {q.id}", texts=(q.prompt, q.answer), images=q.images)
+        yield ShownRow(name=f"{q.task}, row {q.id}", texts=(q.prompt,), answers=(q.answer,), images=q.images)
 
 
 def _read(data: QuestionData, task: str) -> Iterator[Question]:

@@ -130,9 +130,12 @@ def shown_rows(folder: Path) -> Iterator[ShownRow]:
     for path in data_files(folder):
         for batch in _batches(path, bytes_too=True):
             for told in map(layouts.row_of, batch.to_pylist()):
-                texts = tuple(message["content"] for name in layouts.ROLES for message in told[name])
-                images = tuple(_content(image, folder) for image in told["images"])
-                yield ShownRow(name=f"{path}: {_name(told, number)}", texts=texts, images=images)
+                yield ShownRow(
+                    name=f"{path}: {_name(told, number)}",
+                    texts=tuple(message["content"] for message in told["prompt"]),
+                    answers=tuple(message["content"] for message in told["completion"]),
+                    images=tuple(_content(image, folder) for image in told["images"]),
+                )
                 number += 1
 
 

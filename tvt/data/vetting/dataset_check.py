@@ -189,7 +189,9 @@ class _Rows:
     def _hold_against(self, limits: ModelLimits, row: _Row) -> None:
         """Note what a model cannot take of a row; broken pictures are the scan's to tell."""
         images = tuple(data for data in row.images if image_fault(data) is None)
-        shown = ShownRow(name=self._source.where(row.number), texts=(row.prompt, row.question or "", row.answer), images=images)
+        shown = ShownRow(
+            name=self._source.where(row.number), texts=(row.prompt, row.question or ""), answers=(row.answer,), images=images
+        )
         for fault in limits.faults(shown):
             self._note("model limit", row.number, fault)
 
