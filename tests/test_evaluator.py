@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -396,7 +397,7 @@ def test_four_bits(base: Path, tmp_path: Path) -> None:
 
 
 def test_four_bits_without_bitsandbytes(llava: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tvt.model.weights.find_spec", lambda name: None)
+    monkeypatch.setattr("tvt.model.checks.find_spec", lambda name: None if name == "bitsandbytes" else find_spec(name))
     model = config(llava).model_copy(update={"load_in_4bit": True})
     with pytest.raises(MissingPackageError, match="pip install bitsandbytes, or load without 4 bits"):
         Evaluator(model, OPTIONS, tmp_path).evaluate([None], TASKS)

@@ -134,12 +134,9 @@ def command(
     questions = {**of_tasks, **_questions(given, options["limit"])}
     if not questions:
         raise InputError("on what? name questions with --questions TASK=PATH, or --tasks with --manifests")
-    from tvt.core.health import refuse
     from tvt.evaluate.evaluator import Evaluator
-    from tvt.model.checks import model_checks
 
     model, settings = _settings(options)
-    refuse(model_checks(model))
     reader = find_reader(extract)
     if extract != reader.name:
         note(f"--extract {extract} means {reader.name}; name the version, since others read otherwise")
