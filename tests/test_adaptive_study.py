@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -48,6 +49,12 @@ def study(tvt: Tvt, world: World, tmp_path_factory: pytest.TempPathFactory) -> P
     return folder
 
 
+@pytest.fixture
+def copied(study: Path, tmp_path: Path) -> Path:
+    """The same study, to go on with."""
+    return Path(shutil.copytree(study, tmp_path / "study"))
+
+
 def runs(study: Path) -> Counter[str]:
     """Finished training runs by source."""
     specs = study_world.specs(study)
@@ -79,23 +86,23 @@ def test_it_reads_its_folder_as_every_command_does(study: Path) -> None:
     assert prepare(own, SPEC).notes == prepare(load_study(study), SPEC).notes
 
 
-def test_the_same_again_does_nothing_and_more_runs_go_on(tvt: Tvt, world: World, study: Path) -> None:
-    before = study_world.adapters(study)
-    again = ("study", "run", world.recipe, "-o", study, "--workers", "2", "--adaptive", *ASKED, "--json")
+def test_the_same_again_does_nothing_and_more_runs_go_on(tvt: Tvt, world: World, copied: Path) -> None:
+    before = study_world.adapters(copied)
+    again = ("study", "run", world.recipe, "-o", copied, "--workers", "2", "--adaptive", *ASKED, "--json")
     told = json.loads(done(tvt(*again, "--runs", "3")).stdout)["adaptive"]
-    assert study_world.adapters(study) == before
+    assert study_world.adapters(copied) == before
     assert (told["spent"], told["of"]) == (3, 6)
     told = json.loads(done(tvt(*again, "--runs", "4")).stdout)["adaptive"]
     assert told["spent"] == 4
-    assert before.items() < study_world.adapters(study).items()
+    assert before.items() < study_world.adapters(copied).items()
 
 
-def test_it_stops_where_nothing_is_at_stake(tvt: Tvt, world: World, study: Path) -> None:
-    before = study_world.adapters(study)
+def test_it_stops_where_nothing_is_at_stake(tvt: Tvt, world: World, copied: Path) -> None:
+    before = study_world.adapters(copied)
     asked = ("--adaptive", "--target", "Gamma", "--exclude", "Beta", "--anyway")
-    result = done(tvt("study", "run", world.recipe, "-o", study, *asked))
+    result = done(tvt("study", "run", world.recipe, "-o", copied, *asked))
     assert "The mixture is stable" in result.stdout
-    assert study_world.adapters(study) == before
+    assert study_world.adapters(copied) == before
 
 
 @pytest.mark.parametrize(

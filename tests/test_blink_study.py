@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,10 @@ def test_select_and_mix_on_it(study: Path, world: Path, tvt: Tvt, tmp_path: Path
     done(tvt("mix", chosen, "--data-dir", world / "rows", "-o", tmp_path / "mixed"))
 
 
-def test_another_prompt_scores_anew_and_trains_nothing(study: Path, world: Path, cache: dict[str, str], tvt: Tvt) -> None:
+def test_another_prompt_scores_anew_and_trains_nothing(
+    study: Path, world: Path, cache: dict[str, str], tvt: Tvt, tmp_path: Path
+) -> None:
+    study = Path(shutil.copytree(study, tmp_path / "study"))
     known = adapters(study)
     path = world / "mine.jinja"
     path.write_text("{% for _ in range(images) %}{{ image }}{% endfor %}{{ question }} {{ letters | join(' or ') }}?")
@@ -142,7 +146,7 @@ def test_another_prompt_scores_anew_and_trains_nothing(study: Path, world: Path,
     assert "adapters stay and are scored anew" in ask("plan", "moved.jinja")
 
 
-def test_training_rows_that_blink_scores_are_refused(world: Path, cache: dict[str, str], tvt: Tvt) -> None:
+def test_training_rows_that_blink_scores_are_refused(study: Path, world: Path, cache: dict[str, str], tvt: Tvt) -> None:
     from tvt.data.questions.files import read_questions, write_parquet
 
     stored = next((world / "cache" / "datasets").rglob("Jigsaw-val-*.parquet"))

@@ -391,10 +391,5 @@ def test_without_the_extras_it_still_says_all_it_knows(home: Path) -> None:
 
 def test_a_folder_without_a_model(home: Path) -> None:
     (home / "model").mkdir()
-    checks = of_recipe(home, model={"model_name_or_path": "model", "dtype": "float32"})
-    found = [check.found for check in checks if (check.name, check.status) == ("base model", "fail")]
-    assert [line.partition(": ")[2].partition(" (")[0] for line in found] == [
-        "no config.json",
-        "no processor",
-        "no .safetensors file",
-    ]
+    found = the(of_recipe(home, model={"model_name_or_path": "model", "dtype": "float32"}), "base model")
+    assert (found.status, found.found) == ("fail", f"{home}/model: no file of a model is in it")

@@ -107,8 +107,9 @@ def run(world: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str, columns: 
     return runner.invoke(command, [*fixed, *where, *arguments], catch_exceptions=False)
 
 
-def test_the_whole_of_vsi_bench(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: dict[str, Any] = json.loads(run(world, monkeypatch, "--json").stdout)
+def test_the_whole_of_vsi_bench(world: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    into = ("--json", "-o", str(tmp_path / "answers"))
+    told: dict[str, Any] = json.loads(run(world, monkeypatch, *into).stdout)
     (base,) = told["results"]
     assert {name: task.get("metric", "accuracy") for name, task in base["tasks"].items()} == {
         **dict.fromkeys(CHOICES, "accuracy"),
@@ -119,7 +120,7 @@ def test_the_whole_of_vsi_bench(world: Path, monkeypatch: pytest.MonkeyPatch) ->
     overall = (sum(single) + sum(figures[name] for name in DIRECTIONS) / 3) / 8
     assert base["aggregates"]["VSI-Bench"]["accuracy"] == pytest.approx(overall)
     assert (base["aggregates"]["VSI-Bench"]["counted"], base["asked"]) == (8, 30)
-    again = json.loads(run(world, monkeypatch, "--json", "--extract", "vsi-bench").stdout)
+    again = json.loads(run(world, monkeypatch, *into, "--extract", "vsi-bench").stdout)
     assert again["results"][0]["asked"] == 0
 
 

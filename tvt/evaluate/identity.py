@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tvt.core.health import refuse
 from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig, identity
 from tvt.errors import InputError, needs_train_extra
@@ -15,6 +16,7 @@ from tvt.evaluate.adapter_kinds import caution, refusal
 from tvt.evaluate.prompts import Profile
 from tvt.io import atomic, digest
 from tvt.io.adapter_file import CONFIG, RECORD, WEIGHTS, check_weights, verify_adapter
+from tvt.model.checks import model_checks
 
 SCORER_VERSION = 2
 """Raise it whenever the same model could get other scores for the same question; all earlier results are then misses.
@@ -110,13 +112,15 @@ def model_identity(model: ModelConfig, memory: Path) -> dict[str, Any]:
     Args:
         model: which model.
         memory: a JSON file that remembers digests of large files by size and time of change.
+
+    Raises:
+        InputError: no model, or one that is not whole; see :mod:`tvt.io.model_folder`.
     """
+    refuse(model_checks(model))
     folder = Path(model.model_name_or_path)
     if not folder.is_dir():
         return {"hub": model.model_name_or_path, "commit": _hub_commit(model)}
     files = sorted({path for pattern in _MODEL_FILES for path in folder.glob(pattern) if path.is_file()})
-    if not any(path.suffix == ".safetensors" for path in files):
-        raise InputError(f"{folder}: no .safetensors file; tvt reads no other weights, so convert the model first")
     return {"files": digest.of_value(_file_digests(files, memory))}
 
 

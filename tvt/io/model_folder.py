@@ -33,6 +33,8 @@ def model_folder_faults(folder: Path) -> list[str]:
         return [f"{folder}: no such folder; check the path"]
     if not (folder / CONFIG).is_file() and (folder / adapter_file.CONFIG).is_file():
         return [f"{folder}: is an adapter, not a model; name its base model{_base_of(folder)}"]
+    if not any((folder / name).exists() for name in (CONFIG, INDEX, *PROCESSOR)) and not any(folder.glob("*.safetensors")):
+        return [f"{folder}: no file of a model is in it; check the path"]
     texts = sorted({path for pattern in _TEXTS for path in folder.glob(pattern)})
     faults = [
         f"{path}: is a pointer of Git LFS, not the file; fetch it with git lfs pull" for path in texts if is_pointer(path)
