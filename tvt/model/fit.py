@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from tvt.core.recipe import ModelConfig
 from tvt.errors import InputError
 from tvt.model.chat import Chat
 from tvt.model.families import family_of
 from tvt.model.inputs import prompt_inputs
-from tvt.model.weights import load_fault
+from tvt.model.weights import load_config
 
 _SIDE = 64
 """Pixels: above the least that any family takes."""
@@ -28,10 +28,9 @@ def check_fit(config: ModelConfig, processor: Any) -> None:
     Raises:
         InputError: the processor cannot take an image, or the model would not see it.
     """
-    import transformers
     from PIL import Image
 
-    name, library = config.model_name_or_path, cast(Any, transformers)
+    name = config.model_name_or_path
     picture = Image.new("RGB", (_SIDE, _SIDE), (128, 128, 128))
     prompt = Chat(processor).prompt(_ASKED)
     try:
@@ -42,10 +41,7 @@ def check_fit(config: ModelConfig, processor: Any) -> None:
         raise InputError(f"{line}; get the files of its processor anew, and see that all are of one model") from error
     if family_of(config) is None:
         return  # others may call it otherwise
-    try:
-        told = library.AutoConfig.from_pretrained(name, revision=config.revision, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise load_fault(config, error) from error
+    told = load_config(config)
     token = next((found for key in _TOKEN if (found := getattr(told, key, None)) is not None), None)
     if token is not None and int(token) not in inputs["input_ids"][0].tolist():
         raise InputError(

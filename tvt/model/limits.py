@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from tvt.core.recipe import ModelConfig
-from tvt.errors import InputError, needs_train_extra
+from tvt.errors import InputError
 from tvt.model.chat import THINKING, Chat
 from tvt.model.inputs import prompt_inputs, with_pictures
 from tvt.model.picture import PictureError, shown_size
 from tvt.model.processor import load_processor
+from tvt.model.weights import load_config
 
 LIMITS_VERSION = 1
 """Raised whenever a row could be judged otherwise; what was remembered of unchanged files is then not used."""
@@ -202,10 +203,8 @@ def load_limits(model: ModelConfig) -> ModelLimits:
         InputError: the model is not there, or is none for images and text.
         MissingPackageError: the train extra, or a package of the processor, is not installed.
     """
-    with needs_train_extra():
-        from transformers import AutoConfig
     processor = load_processor(model)
-    return ModelLimits(processor, AutoConfig.from_pretrained(model.model_name_or_path, revision=model.revision))
+    return ModelLimits(processor, load_config(model))
 
 
 def _own_tokens(processor: Any) -> set[str]:

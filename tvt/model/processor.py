@@ -66,7 +66,10 @@ def _video_class(config: ModelConfig) -> Any:
             name = json.loads(Path(str(path)).read_text(encoding="utf-8")).get("processor_class")
         except (OSError, ValueError):
             continue
-        kind = getattr(transformers, name, None) if name else None
+        try:
+            kind = getattr(transformers, name, None) if name else None
+        except ImportError:  # what its module needs is not there, or does not load
+            return None
         if kind is not None:
             return kind if _VIDEO in kind.get_attributes() else None
     return None

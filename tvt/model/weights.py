@@ -54,6 +54,23 @@ def load_weights(config: ModelConfig, *, divisible: bool = False, **options: Any
         raise load_fault(config, error) from error
 
 
+def load_config(config: ModelConfig) -> Any:
+    """A model's transformers configuration.
+
+    Raises:
+        InputError: not there, or of a type that transformers does not know.
+        MissingPackageError: transformers is not installed.
+    """
+    with needs_train_extra():
+        import transformers
+    library: Any = transformers
+    name, revision = config.model_name_or_path, config.revision
+    try:
+        return library.AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise load_fault(config, error) from error
+
+
 def missing_package(config: ModelConfig, part: str, error: Exception) -> MissingPackageError:
     """Which package a model, or its processor, lacks or cannot use, in one line."""
     name, text = config.model_name_or_path, " ".join(str(error).split())
