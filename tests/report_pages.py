@@ -29,7 +29,7 @@ HOSTILE = (
     "\u202eright to left\u202c \u05e9\u05dc\u05d5\u05dd",
     "\U0001f469\u200d\U0001f52c emoji \U0001f1e9\U0001f1ea",
     "--target=__proto__",
-    "line\u2028separator ${7*7} {{7*7}}",
+    "template ${7*7} {{7*7}}",
 )
 
 

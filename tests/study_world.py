@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import json
+import re
 import resource
 import shutil
 import subprocess
@@ -116,6 +117,12 @@ def adapters(study: Path) -> dict[str, str]:
     for path in sorted(study.glob("runs/*/training.json")):
         found[path.parent.name] = str(json.loads(path.read_text())["adapter_digest"])
     return found
+
+
+def events(stderr: str) -> list[str]:
+    """What a study says while it runs, without its warnings about answers: a tiny model's are always worth some."""
+    warning = re.compile(r"note: (the base model (answers|puts)|little probability|collapsed to one letter|what these mean)")
+    return [line for line in stderr.splitlines() if not warning.match(line)]
 
 
 def leftovers(study: Path) -> list[str]:

@@ -167,9 +167,9 @@ QUESTION_BLOCKS = {"role": "user", "content": [{"type": "text", "text": "Which? 
 
 def test_a_space_that_is_a_token_of_its_own_belongs_to_the_prompt(tmp_path: Path) -> None:
     """Scored where the letters are told apart: behind the space, where a tokenizer of bytes puts it alone."""
-    processor = loaded(
-        tiny_chats.with_template(tmp_path / "model", tiny_chats.IDEFICS2.replace("<end_of_utterance>", "<|im_end|>"))
-    )
+    template = tiny_chats.IDEFICS2.replace("<end_of_utterance>", "<|im_end|>")
+    template = template.replace("<image>", "<|vision_start|><|image_pad|><|vision_end|>")
+    processor = loaded(tiny_chats.with_template(tmp_path / "model", template))
     prompt = Chat(processor).prompt(QUESTION)
     assert prompt.text.endswith("Assistant: ")
     assert prompt.lead == ""

@@ -20,7 +20,7 @@ pytest.importorskip("trl")
 import ray_cluster
 import study_world
 from ray_cluster import at_work
-from study_world import Tvt, World, done, specs, wait_for
+from study_world import Tvt, World, done, events, specs, wait_for
 from test_cli import PATIENCE
 
 from tvt.errors import InputError, MissingPackageError
@@ -101,7 +101,7 @@ def test_a_study_on_two_nodes_is_the_local_one(cluster: Any, world: World, whole
     stdout, stderr = process.communicate()
     assert process.returncode == 0, stderr
     assert "3 runs done" in stdout
-    assert [line.split()[0] for line in stderr.splitlines()] == ["done"] * 3, "nothing that Ray says"
+    assert [line.split()[0] for line in events(stderr)] == ["done"] * 3, "nothing that Ray says"
     assert {run for run, _ in seen} == set(specs(study))
     assert len({node for _, node in seen}) == 2
     assert list((study / "logs").glob("worker-*")) == []
@@ -121,7 +121,7 @@ def test_a_killed_worker_is_tried_again_and_resumes(cluster: Any, world: World, 
     os.kill(worker, signal.SIGKILL)
     _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, stderr
-    note, *rest = stderr.splitlines()
+    note, *rest = events(stderr)
     assert note == "note: Beta, seed 0: its process was killed, often for want of memory; trying again"
     assert [line.split()[0] for line in rest] == ["done"]
     assert json.loads((run_of(study, "Beta") / "training.json").read_text())["resumed_from"] >= 3
@@ -145,7 +145,7 @@ def test_a_lost_node_costs_an_attempt(cluster: Any, world: World, whole: Path, t
         cluster.add_node(**ray_cluster.SIZE)
     assert ray.get(blocked) == "ended by itself"
     assert process.returncode == 0, stderr
-    note, *rest = stderr.splitlines()
+    note, *rest = events(stderr)
     assert note == "note: Beta, seed 0: its node is gone; trying again"
     assert [line.split()[0] for line in rest] == ["done"]
     assert json.loads((run_of(study, "Beta") / "training.json").read_text())["resumed_from"] >= 3
@@ -232,7 +232,7 @@ def test_without_an_address_a_cluster_comes_and_goes(world: World, whole: Path, 
     wait_for(lambda: ray_cluster.engines() - before, process)
     _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, stderr
-    assert [line.split()[0] for line in stderr.splitlines()] == ["done"]
+    assert [line.split()[0] for line in events(stderr)] == ["done"]
     wait_for(lambda: ray_cluster.engines() <= before)
     same(study, whole)
 

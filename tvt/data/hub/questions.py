@@ -234,8 +234,10 @@ def _numbered(data: QuestionData, form: RowFormat) -> Iterator[tuple[int, HubRow
     """The rows with their numbers.
 
     Raises:
-        InputError: columns are missing, or answers are hidden.
+        InputError: the manifest says too little, columns are missing, or answers are hidden.
     """
+    if (fault := form.manifest_fault(data)) is not None:
+        raise InputError(f"{label(data)}: {fault}")
     for number, row in enumerate(_opened(data, form)):
         if form.hidden(row):
             raise InputError(

@@ -38,6 +38,10 @@ class RowFormat(ABC):
             ValueError: what is wrong with the row, and what to do.
         """
 
+    def manifest_fault(self, data: QuestionData) -> str | None:
+        """What a manifest lacks without which no row can be read, with the next step."""
+        return None
+
     def copying(self, data: QuestionData) -> str | None:
         """How to make the local copy that is read, where the hub's files cannot be read as they are; else ``None``."""
         return None

@@ -34,14 +34,19 @@ class VsiRows(RowFormat):
     materialise = False
     version = 1
 
+    def manifest_fault(self, data: QuestionData) -> str | None:
+        """See :meth:`RowFormat.manifest_fault`."""
+        if data.frames is not None:
+            return None
+        return "'frames:' is missing in the manifest; say how many frames of a video are shown, e.g. 32"
+
     def question(self, row: HubRow, data: QuestionData) -> UncheckedQuestion:
         """See :meth:`RowFormat.question`; the task is the question's type. Without options the answer is a number.
 
         Raises:
             InputError: a video that cannot be shown.
         """
-        if data.frames is None:
-            raise ValueError("'frames:' is missing in the manifest; say how many frames of a video are shown, e.g. 32")
+        assert data.frames is not None  # noqa: S101 - see manifest_fault
         path = video_path(row, data)
         shown = video_frames(path, data.frames)
         listed = texts_of(row, "options")
