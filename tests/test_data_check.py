@@ -156,6 +156,21 @@ def test_a_question_asked_twice_is_a_fault_and_an_image_shown_twice_a_warning(tm
     assert "row 1: asks what row 0 asks" in report.faults[0].message
 
 
+def test_pictures_that_cannot_be_read_make_no_questions_alike(tmp_path: Path) -> None:
+    """Whatever a broken file and another one have in common."""
+    whole = coded(picture("whole"))
+    (tmp_path / "images").mkdir()
+    rows = []
+    for number, size in enumerate((60, 70)):
+        (tmp_path / "images" / f"{number}.png").write_bytes(whole[:size])
+        rows.append({"id": f"q{number}", "task": "Jigsaw", "prompt": "Which?", "options": ["a", "b"], "answer": "A"})
+        rows[-1]["images"] = [f"images/{number}.png"]
+    (tmp_path / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    report = check_dataset(tmp_path / "rows.jsonl", Standards(manifests=find_manifests([])))
+    assert "question asked twice" not in kinds(report)
+    assert kinds(report)["unreadable"] == 2
+
+
 def test_a_picture_that_another_row_shows_larger_is_a_warning(tmp_path: Path) -> None:
     larger = coded(picture("p0").resize((192, 128)))
     report = checked(tmp_path, [asked(0), asked(1, images=(larger,)), asked(2)])

@@ -167,7 +167,8 @@ class _Rows:
         if self._standards.limits is not None:
             self._hold_against(self._standards.limits, row)
         looks = [look for data in row.images if (look := _look(data)) is not None]
-        self._add_question(row, looks)
+        if len(looks) == len(row.images):  # what cannot be seen is not the same
+            self._add_question(row, looks)
         for look in looks:
             self._add_image(row.number, look)
         self._add_provenance(row)
