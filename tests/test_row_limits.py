@@ -14,6 +14,7 @@ import pytest
 
 pytest.importorskip("torch")
 
+import numpy as np
 import study_world
 import tiny_models
 import tiny_vlm
@@ -31,8 +32,10 @@ from tvt.data.mixing.plan import plan_mix
 from tvt.data.questions.files import read_questions, write_jsonl, write_parquet
 from tvt.errors import InputError
 from tvt.evaluate.evaluator import Evaluator
+from tvt.evaluate.scorer import _decoded
 from tvt.model.limits import SHOWN, ModelLimits, ShownRow, load_limits
 from tvt.train import train
+from tvt.train.rows import Examples, load_rows
 
 
 def blank(width: int, height: int) -> bytes:
@@ -164,6 +167,22 @@ class TestCommands:
         told = [f["message"] for f in json.loads(found.stdout)["files"][0]["faults"] if f["kind"] == "model limit"]
         assert sorted(told)[0].startswith(f"{path}:1: {BAD[0]}")
         assert sorted(told)[1].startswith(f"{path}:2: {BAD[1]}")
+
+    def test_training_and_scoring_show_the_same_pixels_of_a_depth_map_and_of_a_drawing(self, tmp_path: Path) -> None:
+        depth = Image.fromarray(np.array([[0, 257 * 40], [257 * 200, 65535]], np.uint16))
+        drawing = Image.new("RGBA", (2, 2), (0, 0, 0, 0))
+        drawing.putpixel((0, 0), (0, 0, 0, 255))
+        shown = {"depth": [[0, 40], [200, 255]], "drawing": [[0, 255], [255, 255]]}
+        for name, image in (("depth", depth), ("drawing", drawing)):
+            stream = io.BytesIO()
+            image.save(stream, "PNG")
+            (asked,) = (replace(q, images=(stream.getvalue(),)) for q in tiny_vlm.questions("t", 1))
+            write_parquet([asked], tmp_path / f"{name}.parquet")
+            mixed = tmp_path / name
+            write_mix(plan_mix(Mixture.of_counts({"t": 1}), {"t": tmp_path / f"{name}.parquet"}, seed=0), mixed)
+            (trained,) = Examples(load_rows(mixed, tmp_path / "cache" / name), mixed)[0]["images"]
+            for picture in (trained, *_decoded(asked)):
+                assert np.asarray(picture)[..., 0].tolist() == shown[name]
 
     def test_revision_is_of_a_model(self, tmp_path: Path) -> None:
         write_jsonl(tiny_vlm.questions("t", 2), tmp_path / "q.jsonl")
