@@ -39,19 +39,27 @@ def load_weights(config: ModelConfig, *, divisible: bool = False, **options: Any
             **({"bnb_4bit_quant_storage": dtype} if divisible else {}),
         )
     try:
-        return library.AutoModelForImageTextToText.from_pretrained(
+        model, report = library.AutoModelForImageTextToText.from_pretrained(
             config.model_name_or_path,
             revision=config.revision,
             use_safetensors=True,
             trust_remote_code=False,
             dtype=dtype,
             attn_implementation=config.attn_implementation,
+            output_loading_info=True,
             **options,
         )
     except ImportError as error:
         raise missing_package(config, "model", error) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError, TypeError, AttributeError, LookupError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
         raise load_fault(config, error) from error
+    if missing := sorted(report["missing_keys"]):  # transformers would draw them at random, anew with every load
+        found = f"{len(missing)} of the model's tensors are in none of its files, e.g. {missing[0]}"
+        step = "get the files anew, and see that config.json and weights are of one model"
+        raise InputError(f"{config.model_name_or_path}: {found}; {step}")
+    return model
 
 
 def load_config(config: ModelConfig) -> Any:

@@ -1,0 +1,51 @@
+"""A base model that is not whole is refused: transformers would fill in what is missing at random, anew with every load."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from safetensors.torch import load_file, save_file
+from tiny_models import FAMILIES
+
+from tvt.core.recipe import ModelConfig
+from tvt.errors import InputError
+from tvt.model.weights import load_weights
+
+
+def without(folder: Path, part: str) -> ModelConfig:
+    """Take the tensors with ``part`` in their names out of a model's file."""
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    left = {name: tensor for name, tensor in tensors.items() if part not in name}
+    assert 0 < len(left) < len(tensors)
+    save_file(left, path, metadata={"format": "pt"})
+    return ModelConfig(model_name_or_path=str(folder), dtype="float32")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_whole_model_loads_and_one_without_a_projection_does_not(family: str, tmp_path: Path) -> None:
+    folder = FAMILIES[family](tmp_path / "model")
+    load_weights(ModelConfig(model_name_or_path=str(folder), dtype="float32"))
+    with pytest.raises(InputError, match=r"1 of the model's tensors are in none of its files, e\.g\. \S*layers.1.mlp.up_proj"):
+        load_weights(without(folder, "layers.1.mlp.up_proj"))
+
+
+@pytest.mark.parametrize("part", ["vision", "lm_head"])
+def test_a_missing_tower_or_head_is_refused(part: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="tensors are in none of its files"):
+        load_weights(without(FAMILIES["llava"](tmp_path / "model"), part))
+
+
+def test_weights_of_another_shape_are_refused_in_a_line(tmp_path: Path) -> None:
+    folder = FAMILIES["llava"](tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["intermediate_size"] = 128
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="cannot be loaded"):
+        load_weights(ModelConfig(model_name_or_path=str(folder), dtype="float32"))
