@@ -110,6 +110,28 @@ def test_refusals(arguments: list[str], message: str, world: Path, tmp_path: Pat
     assert not list(tmp_path.rglob("chunk-*"))
 
 
+def test_all_faults_of_question_files_are_lines_before_anything_is_asked(world: Path, tmp_path: Path) -> None:
+    whole = tiny_vlm.questions("one", 1, images=(1,))[0].images[0]
+    (tmp_path / "cut.png").write_bytes(whole[:60])
+    row = {"task": "bad", "prompt": "Which?", "options": ["x", "y"], "answer": "A"}
+    rows = [
+        {**row, "answer": "C"},
+        {**row, "answer": "(A)"},
+        {**row, "options": []},
+        {**row, "options": [f"option {k}" for k in range(27)]},
+        {**row, "images": ["cut.png"]},
+    ]
+    path = tmp_path / "bad.jsonl"
+    path.write_text("".join(json.dumps({"id": str(k), **found}) + "\n" for k, found in enumerate(rows)))
+    with pytest.raises(InputError) as error:
+        run(world, tmp_path / "answers", "--questions", f"bad={path}")
+    said = "\n".join(error.value.faults)
+    for number in range(1, 6):
+        assert f"bad.jsonl:{number}: " in said
+    assert "one of 27 options, which are more than there are letters (26)" in said
+    assert not list(tmp_path.rglob("chunk-*"))
+
+
 def test_an_error_is_one_line_and_nothing_else(world: Path, tmp_path: Path) -> None:
     questions = f"one={world / 'one.parquet'}"
     done = tvt("evaluate", "--model", str(tmp_path / "none"), "--questions", questions, "-o", str(tmp_path / "answers"))

@@ -211,13 +211,16 @@ def _questions(given: tuple[str, ...], limit: int | None) -> dict[str, list[Ques
     """The questions of each task; the faults of all files in one go."""
     from itertools import islice
 
-    from tvt.data.questions.files import read_questions
+    from tvt.data.questions.checks import scan
+    from tvt.data.questions.files import open_questions
 
     faults: list[str] = []
     found: dict[str, list[Question]] = {}
     for task, path in named_paths("--questions", "TASK=PATH", given, "Jigsaw=data/jigsaw.parquet").items():
         try:
-            found[task] = list(islice(read_questions(Path(path)), limit))
+            source = open_questions(Path(path))
+            scan(source)  # every fault of every row, before anything is asked
+            found[task] = list(islice(source.questions(), limit))
         except InputError as error:
             faults += error.faults
     if faults:

@@ -54,6 +54,10 @@ def answer_fault(answer: str, options: int) -> str | None:
             if is_number(answer)
             else "no number, and the list of options is empty; give options, or a number for the answer"
         )
+    if options > len(LETTERS):
+        return (
+            f"one of {options} options, which are more than there are letters ({len(LETTERS)}); drop some options, or the row"
+        )
     if len(answer) == 1 and answer in LETTERS[:options]:
         return None
     return f"not one of {', '.join(LETTERS[:options])}; give the right option's letter"

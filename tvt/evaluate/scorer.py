@@ -6,6 +6,7 @@ import inspect
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
@@ -135,7 +136,8 @@ class Scorer:
             eos_token_id=self._loaded.model.generation_config.eos_token_id or self.tokenizer.eos_token_id,
         )
         check = _FiniteLogits()
-        tokens = model.generate(**inputs, generation_config=greedy, logits_processor=library.LogitsProcessorList([check]))
+        with _generating(self._loaded.model, greedy):
+            tokens = model.generate(**inputs, generation_config=greedy, logits_processor=library.LogitsProcessorList([check]))
         if check.bad is not None and check.bad.any():
             raise self._not_finite(questions[int(check.bad.int().argmax())])
         answers = self.tokenizer.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
@@ -244,6 +246,17 @@ def _decode(question: Question, place: int) -> Any:
 def _nbytes(inputs: Any) -> int:
     """Bytes of the tensors."""
     return sum(tensor.nbytes for tensor in inputs.values() if hasattr(tensor, "nbytes"))
+
+
+@contextmanager
+def _generating(model: Any, settings: Any) -> Iterator[None]:
+    """Put settings in the place of the model's own, from which generation would take whatever they leave open."""
+    own = model.generation_config
+    model.generation_config = settings
+    try:
+        yield
+    finally:
+        model.generation_config = own
 
 
 class _FiniteLogits:

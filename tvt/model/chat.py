@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from tvt.errors import InputError
@@ -29,6 +30,12 @@ _TAIL = 32
 
 _REMEMBERED = 4096
 """Answers whose tokens are remembered: most are the same few letters."""
+
+
+_TODAY = re.compile(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""")
+"""A template's call for today's date."""
+_DATE = datetime(2025, 1, 1)
+"""What templates that write today's date write: a study must not depend on the days on which it is trained and scored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +76,15 @@ class Chat:
         self.processor = processor
         self.tokenizer = processor.tokenizer
         # Families that can do without reasoning say so with this variable; others would take it for an option of the tokenizer.
-        self._options = {"enable_thinking": False} if "enable_thinking" in str(processor.chat_template) else {}
+        template = str(processor.chat_template)
+        self._options: dict[str, Any] = {"enable_thinking": False} if "enable_thinking" in template else {}
+        if _TODAY.search(template):
+            template = self._options["chat_template"] = _TODAY.sub(lambda call: repr(_DATE.strftime(call.group(2))), template)
+        if "strftime_now(" in template:
+            raise InputError(
+                f"{self.tokenizer.name_or_path}: chat template: writes today's date in a form that it works out itself, so "
+                "that no two days have the same prompt; write the form or the date into its chat_template.jinja"
+            )
         self._continued: dict[tuple[str, str], list[int]] = {}
         self._endings: dict[str, str] = {}
 
