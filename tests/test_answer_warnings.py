@@ -17,7 +17,7 @@ from tvt.cli import analyze, predict, report, select, study_judge
 from tvt.core.answer_statistics import Answered, AnswerReport, AnswerStatistics, ScoredCell, answer_statistics
 from tvt.core.mixture import Mixture
 from tvt.core.question import Question
-from tvt.core.question_set import QuestionSet
+from tvt.core.question_set import QuestionSet, question_warnings
 from tvt.core.recipe import WarningSettings
 from tvt.core.scores import Score
 from tvt.core.task import Task
@@ -61,6 +61,19 @@ def test_a_letter_that_is_right_as_often_is_no_collapse() -> None:
     assert kinds(answered("A" * 50, "A" * 48 + "BB")) == []
     assert kinds(answered("A" * 50, "A" * 41 + "B" * 9)) == [], "18 points more than it is right"
     assert kinds(answered("A" * 50, "A" * 39 + "B" * 11)) == ["collapse"], "22 points more"
+
+
+def test_unread_answers_do_not_hide_that_all_others_are_one_letter() -> None:
+    """91% A and 9% unread: below both thresholds alone."""
+    assert kinds(answered("A" * 91 + "-" * 9, "ABCD" * 25)) == ["collapse"]
+    assert kinds(answered("A" * 5 + "-" * 95, "ABCD" * 25)) == ["unread"], "five answers say nothing"
+
+
+def test_names_in_warnings_are_printed_without_what_steers_a_terminal() -> None:
+    twice = QuestionSet(name="Side", rows=4, stated=None, repeated=1, contradicting=0, example=("a\x1b[2Jb", "c\u2028d"))
+    (line,) = question_warnings([twice])
+    assert line.isprintable()
+    assert r"a\x1b[2Jb repeats c\u2028d" in line
 
 
 def test_few_questions_are_left_alone() -> None:

@@ -216,3 +216,12 @@ class TestCheck:
         ):
             assert image_fault(data) is None
             assert image_size(data) == decode(data).size
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_size_of_a_turned_picture_is_that_of_its_pixels(kind: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(Image.new("RGB", (30, 10), (200, 0, 0)), kind, exif=exif)
+    assert shown_size(data) == decode(data).size

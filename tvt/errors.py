@@ -26,7 +26,7 @@ class TvtError(Exception):
     exit_code = 1
 
     def __init__(self, message: str = "") -> None:
-        super().__init__("\n".join(map(_line, message.split("\n"))))
+        super().__init__("\n".join(map(printed_line, message.split("\n"))))
 
 
 class InputError(TvtError):
@@ -97,7 +97,7 @@ class ProcessFailedError(TrainingError):
         self.cause = cause
 
 
-def _line(text: str) -> str:
+def printed_line(text: str) -> str:
     """A line as a terminal shows it: of bounded length, and with what would break it or steer the terminal written out."""
     if not text.isprintable():
         text = "".join(mark if mark == "\t" or category(mark) not in _BREAKING else ascii(mark)[1:-1] for mark in text)

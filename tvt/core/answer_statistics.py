@@ -55,13 +55,18 @@ class AnswerStatistics:
         return self.unread / self.questions
 
     def collapsed(self, thresholds: WarningSettings) -> bool:
-        """Whether one letter is given to nearly all questions, and far more often than it is right.
+        """Whether one letter is nearly all that is read of the answers, and far more often than it is right.
 
-        The second half keeps a task apart whose right answers are as skewed: who is right there is no suspect.
+        The second half keeps a task apart whose right answers are as skewed: a model that is right there is no suspect.
+        Unread answers are left out of the share: they must not hide that all others are one letter.
         """
-        if self.letter_share is None or self.letter_right is None or self.choices < thresholds.questions:
+        if self.letter_share is None or self.letter_right is None:
             return False
-        return self.letter_share >= thresholds.letter_share and self.letter_share - self.letter_right > thresholds.letter_excess
+        read = 1 - self.unread_share
+        if self.choices * read < thresholds.questions:
+            return False
+        share = min(1.0, self.letter_share / read)
+        return share >= thresholds.letter_share and share - self.letter_right > thresholds.letter_excess
 
 
 def answer_statistics(answers: Iterable[Answered]) -> AnswerStatistics:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tvt.errors import printed_line
+
 MOST = 3
 """Cells, or sets of questions, that a sentence names."""
 
@@ -75,4 +77,4 @@ def some(parts: Sequence[str], between: str = "; ") -> str:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= 40 else text[:40] + "..."
+    return printed_line(text if len(text) <= 40 else text[:40] + "...")

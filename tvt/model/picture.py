@@ -2,10 +2,10 @@
 
 The result is upright (EXIF), RGB, 8 bits a channel, the first frame of an animation. Transparent parts lie on white, as vLLM
 (``vllm/multimodal/image.py``, ``rgba_to_rgb``) and qwen-vl-utils (``to_rgb``) show them; Pillow's own conversion would drop the
-alpha channel and show the colour that is stored behind it, black as a rule. 16-bit values are divided by 257, so that 65535
-becomes 255; Pillow's own conversion would clip them at 255. Numbers without a stated white (32-bit integers, floating point)
-are refused. Colour profiles are not applied. Where the same bytes would give other pixels, ``SCORER_VERSION`` and
-``ORDER_VERSION`` are raised.
+alpha channel and show the colour that is stored behind it, black as a rule. Grey of 16 bits is divided by 257, so that 65535
+becomes 255, where Pillow's own conversion would clip it at 255; colours of 16 bits keep their high byte. Numbers without a
+stated white (32-bit integers, floating point) are refused. Colour profiles are not applied. Where the same bytes would give
+other pixels, ``SCORER_VERSION`` and ``ORDER_VERSION`` are raised.
 """
 
 from __future__ import annotations
@@ -68,6 +68,8 @@ def shown_size(content: bytes) -> tuple[int, int]:
     """
     with _opened(content) as opened:
         if opened.format == "PNG" and "exif" not in opened.info:  # Pillow would decode it all to look behind the pixels
+            return opened.size
+        if opened.format == "TIFF":  # Pillow has turned its size already
             return opened.size
         try:
             turned = opened.getexif().get(_ORIENTATION) in _TURNED
