@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +16,11 @@ PAGES = Path(__file__).parents[1] / "docs"
 def _pages() -> dict[str, Path]:
     """The pages by name."""
     return {path.stem: path for path in sorted(PAGES.glob("*.md"))}
+
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.markdown import Markdown
 
 
 @click.command(name="docs")
@@ -41,14 +47,31 @@ def command(page: str | None) -> None:
     text = found[page].read_text(encoding="utf-8")
     if sys.stdout.isatty():
         from rich.console import Console
-        from rich.markdown import Markdown
 
         console = Console()
         with console.capture() as set_page:
-            console.print(Markdown(text, hyperlinks=False), width=min(console.width, 120))
+            console.print(_page(text), width=min(console.width, 120))
         click.echo_via_pager(set_page.get())
     else:
         click.echo(text, nl=False)
+
+
+def _page(text: str) -> Markdown:
+    """A page for a terminal; a cell of a table that is too narrow goes on in a further line, and is not cut."""
+    from rich.markdown import Markdown, TableElement
+    from rich.table import Table
+
+    class Folded(TableElement):
+        def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+            for part in super().__rich_console__(console, options):
+                for column in part.columns if isinstance(part, Table) else ():
+                    column.overflow = "fold"
+                yield part
+
+    class Page(Markdown):
+        elements = {**Markdown.elements, "table_open": Folded}  # noqa: RUF012 - as in rich
+
+    return Page(text, hyperlinks=False)
 
 
 def _list(found: dict[str, Path]) -> None:

@@ -175,7 +175,8 @@ def _reason(error: Exception) -> str:
     """Why an adapter cannot be put on the model, and what to do."""
     import torch
 
-    line = (str(error).strip() or "no reason given").splitlines()[0]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no reason given"]
+    line = f"{lines[0].rstrip(':')}: {lines[1]}" if lines[0].endswith(":") and len(lines) > 1 else lines[0]
     if isinstance(error, torch.OutOfMemoryError):
         return "does not fit into the GPU's memory beside the base model; use --4bit or a larger GPU"
     if isinstance(error, ValueError | RuntimeError | KeyError):

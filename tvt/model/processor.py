@@ -46,7 +46,7 @@ def load_processor(config: ModelConfig) -> Any:
     except (OSError, ValueError, RuntimeError, AttributeError, KeyError, TypeError) as error:
         # An image processor or a tokenizer of another family lacks what the processor asks it for.
         lacking = "torchvision" in str(error)
-        raise (missing_package(config, "processor", error) if lacking else load_fault(config, error)) from error
+        raise (missing_package(config, "processor", error) if lacking else load_fault(config, error, "processor")) from error
     if not isinstance(processor, library.ProcessorMixin):
         raise InputError(f"{name}: has no processor for images and text; name a vision-language model")
     if not getattr(processor, "chat_template", None):

@@ -103,7 +103,11 @@ def _torchvision_fault() -> str | None:
     return None
 
 
-def load_fault(config: ModelConfig, error: Exception) -> InputError:
-    """That the model, or its processor, cannot be loaded, in one line."""
+def load_fault(config: ModelConfig, error: Exception, part: str = "model") -> InputError:
+    """That the model, or another part of it, cannot be loaded, in one line."""
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return InputError(f"{config.model_name_or_path}: cannot be loaded ({reason}); name a folder or hub model with safetensors")
+    what, step = {
+        "model": ("cannot be loaded", "name a folder or hub model with safetensors, of a type that this transformers knows"),
+        "processor": ("its processor cannot be loaded", "name a vision-language model with the files of its processor"),
+    }[part]
+    return InputError(f"{config.model_name_or_path}: {what} ({reason}); {step}")

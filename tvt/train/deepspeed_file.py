@@ -47,7 +47,7 @@ def _mismatches(given: Mapping[str, Any], recipe: Recipe) -> Iterator[tuple[str,
         ),
         "gradient_accumulation_steps": (
             recipe.gradient_accumulation_steps,
-            f"global batch over {processes} processes and per_device_train_batch_size",
+            f"gradient accumulation (of training.global_batch_size over {processes} x per_device_train_batch_size)",
         ),
         "gradient_clipping": (training.max_grad_norm, "training.max_grad_norm"),
         "bf16.enabled": (recipe.model.dtype == "bfloat16", f"model.dtype {recipe.model.dtype}, hence bf16.enabled"),
