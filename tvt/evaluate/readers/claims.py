@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 
 from tvt.evaluate.readers.negation import unclaimed
 from tvt.evaluate.readers.option_texts import OptionTexts
-from tvt.evaluate.readers.places import BLANK, ENTITY, LETTER, NAMING, OWN, PLACE, TEXT, kind_of, option_of, span
+from tvt.evaluate.readers.places import BLANK, ENTITY, LETTER, NAMING, OWN, PLACE, TEXT, WORD, kind_of, option_of, span
 from tvt.evaluate.readers.sentences import SENTENCE_END, Sentence, sentences
 from tvt.evaluate.readers.stated import stated
-from tvt.evaluate.readers.weighing import ALL, Claim, Strength, option, weigh
+from tvt.evaluate.readers.weighing import ALL, Claim, Strength, opposites, option, weigh
 
 _CONSIDERS = re.compile(
     r"\b(?:if|whether|suppose|assuming|assume|unless|let's (?:check|see|consider|examine|look)|let us|"
@@ -53,7 +53,7 @@ _MARKED = re.compile(rf"{BLANK}*({OWN})\s*[).:,\]–—-]")
 
 def decide(text: str, texts: OptionTexts) -> int | None:
     """The option that a marked text decides for, :data:`ALL` for several, ``None`` for none."""
-    text = unclaimed(_without_things(text, texts), yes_no=texts.yes_no)
+    text = unclaimed(_in_the_options_words(_without_things(text, texts), texts), yes_no=texts.yes_no)
     every = list(sentences(text))
     claims = [claim for sentence in every for claim in _claims(sentence, every, texts)]
     by = {strength: [claim for claim in claims if claim.strength == strength] for strength in Strength}
@@ -63,7 +63,8 @@ def decide(text: str, texts: OptionTexts) -> int | None:
     if by[Strength.LEADING]:
         first = by[Strength.LEADING][0].option
         return ALL if concluded and concluded[0].option not in (first, ALL) else first
-    return concluded[0].option if concluded else _weighed(claims, text)
+    found = concluded[0].option if concluded else _weighed(claims, text)
+    return _by_elimination(text, texts) if found is None else found
 
 
 def _weighed(claims: Sequence[Claim], text: str) -> int | None:
@@ -98,6 +99,42 @@ def _without_things(text: str, texts: OptionTexts) -> str:
     if texts.yes_no or re.search(f"[{span(LETTER, TEXT)}]", text):
         return re.sub(f"[{span(ENTITY)}]", "it", text)
     return text
+
+
+_HAS = r"\b(?:(?:at|has|have|having|with|is)\s+)?(?:a\s+|the\s+)?"
+_MORE, _LESS = r"(?:greater|larger|longer|bigger|higher|more)", r"(?:smaller|shorter|lower|less)"
+_IN_OTHER_WORDS = (
+    (
+        {"closer", "nearer", "farther", "further"},
+        rf"{_HAS}{_MORE}\s+(?:distance|depth)\b|\bdeeper\b|\bmore distant\b",
+        "farther",
+    ),
+    ({"closer", "nearer", "farther", "further"}, rf"{_HAS}{_LESS}\s+(?:distance|depth)\b|\bless\s+(?:far|distant)\b", "closer"),
+    ({"darker", "lighter", "brighter"}, rf"{_HAS}{_MORE}\s+(?:reflectance|albedo)\b|\breflects?\s+more\s+light\b", "lighter"),
+    ({"darker", "lighter", "brighter"}, rf"{_HAS}{_LESS}\s+(?:reflectance|albedo)\b|\breflects?\s+less\s+light\b", "darker"),
+)
+"""What options say, other words for it, and the word that stands for these."""
+_TO_ANOTHER = re.compile(rf"[{span(TEXT)}]\s+to\s+(?:the\s+)?(?=[{span(LETTER, ENTITY)}])")
+"""The text of an option that goes on: what is closer to another point is not closer to the camera."""
+
+
+def _in_the_options_words(text: str, texts: OptionTexts) -> str:
+    """A text that says what the options say in their words: "has a greater depth" is "farther" where they are "closer"."""
+    predicates = frozenset[str]().union(*texts.predicates.values())
+    for said, pattern, word in _IN_OTHER_WORDS:
+        if predicates & said:
+            text = re.sub(pattern, word, text)
+    return _TO_ANOTHER.sub("it lies beside ", text) if predicates else text
+
+
+def _by_elimination(text: str, texts: OptionTexts) -> int | None:
+    """Of two options, the other one of which nothing is said but that it is what the options' words are the opposite of."""
+    if len(texts) != 2 or len(texts.predicates) != 2 or _REFUSES.search(text):
+        return None
+    opposite = "|".join(sorted(opposites(texts.predicates[0]) | opposites(texts.predicates[1])))
+    found = re.findall(rf"([{span(LETTER, ENTITY)}]){WORD}{{0,40}}?\b(?:{opposite})\b", text) if opposite else []
+    against = {option_of(character) for character in found}
+    return 1 - against.pop() if len(against) == 1 and not re.search(r"\bnot\b|n't\b", text) else None
 
 
 def _claims(sentence: Sentence, every: Sequence[Sentence], texts: OptionTexts) -> Iterator[Claim]:

@@ -36,7 +36,8 @@ _VERBS = (
     "since as for than which that who while whereas although though if when so then with without in on at to from "
     "of by near over under above below behind beside between vs versus it being itself only alone here there too "
     "also again most more less ist sind war hat est sont était es son era é são era è sono är är er jest adalah dan "
-    "und oder ou et e o y och og i lub atau instead rather due given considering located situated positioned based"
+    "und oder ou et e o y och og i lub atau instead rather due given considering located situated positioned based "
+    "please choose pick select wins"
 )
 _FOLLOWS = frozenset(_VERBS.split())
 """Words that follow a letter as a subject or object, and hardly ever an article."""
@@ -161,7 +162,7 @@ def _article(text: str, end: int, option: int, texts: OptionTexts) -> bool:
     while skipped < 4:
         word = _NEXT_WORD.match(text, at)
         if not word:
-            return skipped > 0
+            return False  # "I choose A definitely": an article has a noun behind it
         said = word.group(1).replace("’", "'").lower()
         if said in _ADVERBS or (said.endswith("ly") and len(said) > 4):
             at, skipped = word.end(), skipped + 1
@@ -238,4 +239,5 @@ def _group(match: re.Match[str], count: int) -> str:
     if joined or rising == len(options) or rising < 2:
         return SEVERAL
     rest = set(options[rising:])
-    return f"{SEVERAL}. {found[-1]}" if len(rest) == 1 else SEVERAL
+    again = rest <= set(options[:rising])  # "A B D C" is a list alone
+    return f"{SEVERAL}. {found[-1]}" if len(rest) == 1 and again else SEVERAL

@@ -10,7 +10,8 @@ from tvt.evaluate.readers.places import COMPARED, NAMING, NEGATED, NONE_OF_THEM,
 _NOT_BEFORE = re.compile(
     rf"(?:\b(?:not|never|neither|nor|rather than|instead of|except(?: for)?|doubt(?:ful)?|none of|neither of|excluding|"
     rf"without|other than|eliminat\w+|exclud\w+|rules? out|ruled out|"
-    rf"ruling out|discard\w*|reject\w*|unlike|as opposed to|cannot be|no)\b|n't\b|不是|不选|不選|并非)"
+    rf"ruling out|disagree with|opposite of|anything but|"
+    rf"discard\w*|reject\w*|unlike|as opposed to|cannot be|no)\b|n't\b|不是|不选|不選|并非)"
     rf"\s*(?:(?!as\b|than\b|but\b|only\b|because\b|since\b|clear\b|sure\b|just\b|whether\b)[a-z']+\s+){{0,3}}(?:\(|"
     rf"option\s+|the\s+)?({NAMING})"
 )
@@ -26,8 +27,8 @@ _NOT_AFTER = re.compile(
     r"|(?:是)?(?:错|錯|不))"
 )
 _COMPARED = re.compile(
-    rf"\b(?:than|compared (?:to|with)|versus|vs\.?|over|relative to|in comparison (?:to|with)|contrary to|unlike|beside|"
-    rf"besides|from)\s+"
+    rf"\b(?:than|compared (?:to|with)|versus|vs\.?|over|relative to|in comparison (?:to|with)|contrary to|inferior to|"
+    rf"unlike|beside|besides|from)\s+"
     rf"(?:(?:that|the one|those|either|both|just|what|is|in|of|for|with|to|by|the|does|do)\s+){{0,4}}({NAMING})"
 )
 

@@ -77,7 +77,7 @@ _BEST = re.compile(
     r"belongs|equivalent|total|altogether|only one|remains)\b"
 )
 _BETTER = re.compile(
-    rf"\b(?:less\s+{_SPARE}|more|better|closer|nearer|darker|brighter|lighter|tighter|larger|smaller|higher|lower|superior|"
+    rf"\b(?:less\s+{_SPARE}|more(?!\s+(?:{_SPARE}|different|dissimilar))|better|closer|nearer|darker|brighter|lighter|tighter|larger|smaller|higher|lower|superior|"
     r"preferable)\b"
 )
 _LIKELY = re.compile(
@@ -87,6 +87,7 @@ _LIKELY = re.compile(
 )
 _BAD = re.compile(
     rf"\b(?:not|\w+n't|cannot|never|no longer|fails?|failing|lacks?|lacking|less(?!\s+{_SPARE})|least|wrong|incorrect\w*|false|"
+    rf"more\s+{_SPARE}|worse|worst|poorer|poorest|inferior|dissimilar|excludes?|omits?|"
     r"different\w*|differs?|unlike|too\s+\w+|extra|excess\w*|(?<!less )unnecessary|misses|missed|cuts?\s+off|incomplete\w*|"
     r"loose\w*|generated|artificial\w*|synthetic|fake|unrealistic\w*|manipulated|edited|altered|distort\w*|inconsisten\w*|"
     r"unnatural\w*|mismatch\w*|unrelated|irrelevant|slightly off|off (?:to|by|from|the)|partial\w*|outside|"
@@ -190,11 +191,12 @@ def _clauses(said: str) -> Iterator[tuple[str, str]]:
 
 def _by_comparison(character: str, before: str, start: int, texts: OptionTexts) -> Iterator[Claim]:
     """What "A is farther than B" says: that B is closer, where that is what options say of A and B."""
-    if not re.match(COMPARED_ONE, character) or not re.search(r"\bthan\b", before) or re.search(r"\bnot\b|n't\b", before):
+    compares = re.search(r"\bthan\b|\binferior to\b", before)
+    if not re.match(COMPARED_ONE, character) or not compares or re.search(r"\bnot\b|n't\b", before):
         return
-    if re.search(rf"\bless\b(?!\s+{_SPARE})", before):
+    if re.search(rf"\bless\b(?!\s+{_SPARE})|\b(?:worse|poorer|inferior|more (?:different|dissimilar))\b", before):
         yield Claim(option_of(character), Strength.BETTER, start)
-    elif set(re.findall(r"[a-z]+", before)) & _opposites(texts.predicates.get(option_of(character), frozenset())):
+    elif set(re.findall(r"[a-z]+", before)) & opposites(texts.predicates.get(option_of(character), frozenset())):
         yield Claim(option_of(character), Strength.BEST, start)
 
 
@@ -209,7 +211,7 @@ def _strength(left: str, right: str, character: str, texts: OptionTexts) -> Stre
     said = set(re.findall(r"[a-z']+", f"{left} {near}"))
     if predicate and predicate <= said | {"to", "the", "camera", "is"}:
         return None if re.search(r"\bnot\b|n't\b|\bless\b", near) else Strength.BEST
-    if said & _opposites(predicate):
+    if said & opposites(predicate):
         return None
     return _by_words(left, near, character, hedged=bool(_HEDGED.match(right)))
 
@@ -226,5 +228,6 @@ def _by_words(left: str, near: str, character: str, *, hedged: bool) -> Strength
     return Strength.LIKELY if kind_of(character) == TEXT and _COPULA.search(left) else Strength.NAMED
 
 
-def _opposites(predicate: frozenset[str]) -> frozenset[str]:
+def opposites(predicate: frozenset[str]) -> frozenset[str]:
+    """The words that say the opposite of what an option's text says of its label."""
     return frozenset(word for said in predicate for word in _OPPOSITES.get(said, "").split())
