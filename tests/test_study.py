@@ -27,6 +27,7 @@ from tvt.errors import InputError
 from tvt.io.recipe_file import load_recipe
 from tvt.study.plan import Study, load_study_plan
 from tvt.study.session import open_session
+from tvt.study.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +103,28 @@ def test_the_matrix_is_the_counts_of_the_answers(first: Path) -> None:
         for column, target in enumerate(matrix.targets):
             base, after = sum(right["base", target]) / 10, sum(right[source, target]) / 10
             assert matrix.mean[row, column] == pytest.approx((after - base) / (1 - base))
+
+
+def test_records_tell_loading_from_scoring(first: Path) -> None:
+    for path in first.glob("runs/*/scores.json"):
+        told = json.loads(path.read_text())
+        assert told["scoring_seconds"] > 0
+        trained = (path.parent / "training.json").is_file()
+        assert told["load_seconds"] > 0 or not trained
+
+
+def test_records_of_the_first_version_know_no_loading(study: Path) -> None:
+    store = Store(study)
+    for run_id in store.known():
+        path = study / "runs" / run_id / "scores.json"
+        told = json.loads(path.read_text())
+        del told["load_seconds"]
+        path.write_text(json.dumps(told))
+        finished = store.finished(run_id)
+        assert finished.load_seconds is None
+        before = path.read_text()
+        store.save(run_id, finished)
+        assert json.loads(path.read_text()) == json.loads(before)
 
 
 def test_status_of_a_finished_study(first: Path, tvt: Tvt) -> None:

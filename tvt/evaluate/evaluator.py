@@ -79,6 +79,8 @@ class Evaluator:
         self._superseded_noted = False
         self._loaded: Loaded | None = None
         self._scorer: Scorer | None = None
+        self.load_seconds = 0.0
+        """How long loading the model took so far, questions held against its limits included."""
         self._composed: dict[str, tuple[list[Question], list[str], list[list[int]]]] = {}
 
     def evaluate(
@@ -246,6 +248,7 @@ class Evaluator:
 
     def _scorer_ready(self) -> tuple[Scorer, Loaded]:
         if self._scorer is None or self._loaded is None:
+            started = time.monotonic()
             self._check_limits()
             known = list(family_checks(self.model))
             loaded = load_base(self.model)
@@ -254,6 +257,7 @@ class Evaluator:
             scorer = Scorer(loaded, self.settings, self._profile)
             scorer.check(items[0] for items, _, _ in self._composed.values())
             self._loaded, self._scorer = loaded, scorer
+            self.load_seconds += time.monotonic() - started
         return self._scorer, self._loaded
 
     def _check_limits(self) -> None:

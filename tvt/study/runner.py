@@ -71,8 +71,9 @@ class Runner:
             try:
                 with resource_errors.reported(self.job.folder, task.run.name):
                     self.store.begin(task.run_id, task.run, task.identity)
-                    adapter = None if task.run.is_base else self._adapter(task, tell)
-                    self._score(task, adapter, tell)
+                    started = time.monotonic()
+                    adapter, trained = (None, 0.0) if task.run.is_base else self._adapter(task, tell)
+                    self._score(task, adapter, tell, prepared=max(0.0, time.monotonic() - started - trained))
             except ProcessDiedError:
                 raise
             except NotFiniteScoreError as error:
@@ -96,8 +97,8 @@ class Runner:
             return "scoring", 0, 0
         return ("training", steps_done(folder), 0) if (folder / "mixed").is_dir() else ("mixing", 0, task.run.examples)
 
-    def _adapter(self, task: Task, tell: Tell) -> Path:
-        """The run's adapter, trained if it is not there or was damaged."""
+    def _adapter(self, task: Task, tell: Tell) -> tuple[Path, float]:
+        """The run's adapter, trained if it is not there or was damaged, and the seconds of training steps just now."""
         folder = self.store.run_folder(task.run_id)
         if (folder / TRAINING).is_file():
             try:
@@ -107,7 +108,7 @@ class Runner:
                 self._discard(task)
             else:
                 self._clear(folder)  # a kill may have come between the record and this
-                return folder / ADAPTER
+                return folder / ADAPTER, 0.0
         mixed = folder / "mixed"
         recipe = self.job.recipe
         if remove_other_layouts(recipe, folder):
@@ -121,10 +122,12 @@ class Runner:
         def show(progress: Progress) -> None:
             tell("training", progress.step, progress.steps)
 
-        train(recipe, mixed, folder, seed=task.run.seed, resume=True, machines=self.machines, progress=show, rows_checked=True)
+        record = train(
+            recipe, mixed, folder, seed=task.run.seed, resume=True, machines=self.machines, progress=show, rows_checked=True
+        )
         self._clear(folder)
         gc.collect()
-        return folder / ADAPTER
+        return folder / ADAPTER, record.seconds
 
     @staticmethod
     def _clear(folder: Path) -> None:
@@ -136,14 +139,22 @@ class Runner:
         with exclusively(self.job.folder / "data" / ".lock"):
             return as_file(self.job.rows[source], source, self.job.folder / "data")
 
-    def _score(self, task: Task, adapter: Path | None, tell: Tell) -> None:
-        """Score what is missing, paired with the base model's answers."""
+    def _score(self, task: Task, adapter: Path | None, tell: Tell, prepared: float) -> None:
+        """Score what is missing, paired with the base model's answers.
+
+        Args:
+            task: the run.
+            adapter: its adapter.
+            tell: told of progress.
+            prepared: seconds since the run was begun, those of training steps left out.
+        """
         before = self.store.finished(task.run_id)
         missing = [where for where, key in task.keys.items() if (c := before.cells.get(where)) is None or c.key != key]
         sets = {set_name(*where): self._asked(where) for where in missing}
-        started = time.monotonic()
+        started, loaded = time.monotonic(), self._evaluator.load_seconds
         results = [self._ask(who, sets, tell) for who in ([None] if adapter is None else [None, adapter])]
-        seconds = time.monotonic() - started
+        loaded = self._evaluator.load_seconds - loaded
+        seconds = time.monotonic() - started - loaded
         base, mine = results[0], results[-1]
         cells = {
             where: _cell(mine[set_name(*where)], None if adapter is None else base[set_name(*where)], task.keys[where])
@@ -156,6 +167,7 @@ class Runner:
                 cells={**before.cells, **cells},
                 scoring_seconds=before.scoring_seconds + seconds,
                 questions=before.questions + asked,
+                load_seconds=None if before.load_seconds is None else before.load_seconds + prepared + loaded,
             ),
         )
 

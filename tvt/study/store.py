@@ -91,8 +91,14 @@ class Finished:
 
     cells: Cells
     scoring_seconds: float
+    """Of scoring; in records without ``load_seconds``, of loading the model for it as well."""
     questions: int
     """Questions really asked in that time."""
+    load_seconds: float | None = 0.0
+    """What the run took beside training steps and scoring: rows mixed, processes started, models loaded, the adapter saved.
+
+    ``None`` in records of version 0.1.0, which do not tell it.
+    """
 
 
 class Store:
@@ -136,6 +142,8 @@ class Store:
         """Write a run's cells."""
         cells = [{"target": target, "part": part, **vars(cell)} for (target, part), cell in finished.cells.items()]
         told = {"cells": cells, "scoring_seconds": round(finished.scoring_seconds, 3), "questions": finished.questions}
+        if finished.load_seconds is not None:
+            told["load_seconds"] = round(finished.load_seconds, 3)
         atomic.write_text(self.run_folder(run_id) / SCORES, _json({"schema": SCHEMA, **told}))
 
     def fail(self, run_id: str, reason: str) -> None:
@@ -154,12 +162,17 @@ class Store:
 
     def finished(self, run_id: str) -> Finished:
         """The cells of a run; none where there is no record."""
-        told = self._read(run_id, SCORES) or {"cells": [], "scoring_seconds": 0.0, "questions": 0}
+        told = self._read(run_id, SCORES) or {"cells": [], "scoring_seconds": 0.0, "questions": 0, "load_seconds": 0.0}
         cells: Cells = {}
         for entry in told["cells"]:
             target, part = entry.pop("target"), entry.pop("part")
             cells[target, part] = Cell(**entry)
-        return Finished(cells=cells, scoring_seconds=told["scoring_seconds"], questions=told["questions"])
+        return Finished(
+            cells=cells,
+            scoring_seconds=told["scoring_seconds"],
+            questions=told["questions"],
+            load_seconds=told.get("load_seconds"),
+        )
 
     def training(self, run_id: str) -> TrainingRecord | None:
         """The record of a trained run. The adapter is not looked at; whoever uses it checks it."""

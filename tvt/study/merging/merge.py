@@ -281,10 +281,12 @@ class _Merging:
         taken = {where: self._paired(run, where, evidence) for where, evidence in cells.items()}
         order = dict.fromkeys([*run.finished.cells, *before.cells])
         both = {**before.cells, **taken}
+        loads = (before.load_seconds, run.finished.load_seconds)
         return Finished(
             cells={where: both[where] for where in order if where in both},
             scoring_seconds=before.scoring_seconds + share * run.finished.scoring_seconds,
             questions=before.questions + round(share * run.finished.questions),
+            load_seconds=None if loads[0] is None or loads[1] is None else loads[0] + share * loads[1],
         )
 
     def _paired(self, run: FinishedRun, where: Where, evidence: Evidence) -> Cell:
