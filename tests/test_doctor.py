@@ -18,9 +18,13 @@ import pytest
 from test_cli import PATIENCE, tvt
 
 from tvt.core.health import Check
+from tvt.errors import InputError
 from tvt.study.doctor import devices, executors, machine, packages
 from tvt.study.doctor.examine import guarded
 from tvt.study.doctor.recipes import Asked, cached
+from tvt.train import compiler, train
+from tvt.train.checks import machine_checks
+from tvt.train.compiler import compiler_checks
 from tvt.train.probing import Probe
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -177,6 +181,65 @@ def test_what_deepspeed_builds_with(home: Path, monkeypatch: pytest.MonkeyPatch)
     (home / "toolkit" / "bin").mkdir(parents=True)
     (home / "toolkit" / "bin" / "nvcc").touch()
     assert devices.build_tools_missing(cuda_home=str(home / "toolkit"), gpus=True) == []
+
+
+@pytest.fixture
+def bare(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine where Triton is installed, with no programs but those in bin/ and nothing compiled yet."""
+    for name in ("CC", "TRITON_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", str(home / "bin"))
+    monkeypatch.setenv("TRITON_HOME", str(home))
+    (home / "site" / "triton").mkdir(parents=True)
+    (home / "site" / "triton" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(home / "site")
+    return home
+
+
+def test_what_triton_compiles_with(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def look() -> tuple[str, str]:
+        (check,) = compiler_checks("GPUs", gpus=True)
+        return check.status, check.line
+
+    assert list(compiler_checks("GPUs", gpus=False)) == [], "on the CPU TRL takes PyTorch's operations"
+    status, line = look()
+    assert (status, line) == (
+        "fail",
+        "no C compiler (gcc, clang, or CC): TRL's loss compiles Triton kernels at the first step on a GPU; install gcc",
+    )
+    program(bare, "cc", "exit 0")
+    assert look()[0] == "fail", "Triton does not look for cc"
+    program(bare, "clang", "exit 0")
+    assert look()[0] == "ok"
+    monkeypatch.setenv("CC", "icx")
+    status, line = look()
+    assert status == "fail"
+    assert "CC names icx, which is no program here" in line
+    assert line.endswith("; mend CC or unset it")
+    monkeypatch.setenv("CC", str(bare / "bin" / "cc"))
+    assert look()[0] == "ok"
+    monkeypatch.setattr(compiler, "headers", lambda: bare / "include")
+    status, line = look()
+    assert status == "fail"
+    assert f"no Python.h in {bare}/include" in line
+    assert line.endswith(f"; install Python's headers (python3.{sys.version_info[1]}-dev)")
+    (bare / ".triton" / "cache" / "x").mkdir(parents=True)
+    (bare / ".triton" / "cache" / "x" / "cuda_utils.cpython-311-x86_64-linux-gnu.so").touch()
+    assert look()[0] == "warn", "an earlier run may have compiled all that is needed"
+
+
+def test_the_headers_of_this_python_are_found() -> None:
+    assert (compiler.headers() / "Python.h").is_file()
+
+
+def test_a_run_on_a_gpu_without_a_compiler_is_refused_before_it_begins(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Asked.read(recipe(bare), None).recipe
+    assert asked is not None
+    assert list(machine_checks(asked)) == []
+    monkeypatch.setenv(devices.VISIBLE, "0")
+    with pytest.raises(InputError, match="no C compiler"):
+        train(asked, bare / "rows", bare / "run", seed=0)
+    assert not (bare / "run").exists()
 
 
 def test_caches_are_measured_for_a_bounded_time(home: Path) -> None:

@@ -13,7 +13,9 @@ from tvt.core.health import Check, Status
 from tvt.core.recipe import Recipe
 from tvt.errors import suggest
 from tvt.model.checks import GROUP, model_checks
+from tvt.train.compiler import compiler_checks
 from tvt.train.deepspeed_file import deepspeed_faults
+from tvt.train.devices import visible_gpus
 from tvt.train.environment import launch_fault
 from tvt.train.extension_locks import stale_locks
 
@@ -71,13 +73,14 @@ def training_checks(recipe: Recipe) -> Iterator[Check]:
 
 
 def machine_checks(recipe: Recipe, *, machines: int = 1) -> Iterator[Check]:
-    """What on this very machine would end or stop a run that is started here: a launcher's environment, locks.
+    """What on this very machine would end or stop a run that is started here: a launcher's environment, no compiler, locks.
 
     Args:
         recipe: of the run.
         machines: how many start the command.
     """
     yield from environment_checks(machines=machines)
+    yield from compiler_checks(GROUP, gpus=bool(visible_gpus()))
     if recipe.runtime.deepspeed is not None:
         yield from lock_checks(GROUP, "fail")
 
@@ -162,6 +165,6 @@ def _built(config: Mapping[str, Any], recipe: Recipe, name: str) -> Check:
     if zero.get("stage") == 3 and recipe.model.load_in_4bit:
         return told("warn", "ZeRO-3 does not divide a model of 4 bits", "recipes/deepspeed/zero2.json does the same sooner")
     if "optimizer" in config or any(key.startswith("offload") for key in zero):
-        step = "see DeepSpeed above for what it builds with; recipes/deepspeed builds nothing on GPUs"
+        step = "see DeepSpeed above for what it builds with; with recipes/deepspeed it builds nothing on GPUs"
         return told("warn", "its optimizer or offloading builds kernels at the first start", step)
     return told("ok", f"stage {zero.get('stage', 0)}")

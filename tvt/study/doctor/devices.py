@@ -142,7 +142,7 @@ def deepspeed_checks(gpus: Sequence[Gpu], deepspeed: dict[str, Any] | None) -> I
     if missing:
         # Seen in its source (0.19): ZeRO itself builds nothing; on the CPU its communication does, with a C++ compiler.
         found = f"{deepspeed['version']} loads; it cannot build kernels without {', '.join(missing)}"
-        step = "recipes/deepspeed needs none on GPUs; for offloading to the CPU, install them"
+        step = "with recipes/deepspeed it builds none on GPUs; for offloading to the CPU, install them"
         yield Check(group="GPUs", name="DeepSpeed", status="warn", found=found, step=step)
     else:
         found = f"{deepspeed['version']} loads, and has what it builds kernels with"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tvt.core.health import Check
 from tvt.study.doctor import devices, machine, packages, recipes
+from tvt.train.compiler import compiler_checks
 from tvt.train.probing import Probe
 
 Looks = Sequence[tuple[str, Callable[[], Iterable[Check]]]]
@@ -34,6 +35,7 @@ def examine(recipe: Path | None, folder: Path | None, tell: Callable[[str], obje
             ("file locks", lambda: machine.lock_checks(asked.folder)),
             ("recipe", asked.checks),
             ("torch and GPUs", lambda: devices.gpu_checks(gpus, torch.answer())),
+            ("C compiler", lambda: compiler_checks("GPUs", gpus=bool(devices.usable(gpus, torch.answer())))),
             ("recipe", lambda: asked.device_checks(gpus, torch.answer())),
             ("extension locks", asked.lock_checks),
             ("DeepSpeed", lambda: devices.deepspeed_checks(gpus, deepspeed.answer())),
