@@ -22,6 +22,7 @@ from tvt.model.processor import load_processor
 from tvt.train.card import CARD, model_card
 from tvt.train.checkpoints import remember_run
 from tvt.train.collate import Collator
+from tvt.train.frozen import spare_frozen_parts
 from tvt.train.model import check_dtype, load_model, lora_config
 from tvt.train.order import Order
 from tvt.train.record import ADAPTER, CHECKPOINTS, Job, Progress, TrainingRecord, save_training_record, silent
@@ -143,10 +144,19 @@ def training_arguments(job: Job, order: Order) -> SFTConfig:
         dataloader_pin_memory=gpu,
         disable_tqdm=True,
     )
+    _settle(arguments)
+    return arguments
+
+
+def _settle(arguments: SFTConfig) -> None:
+    """Set what transformers and TRL would decide otherwise, or mean to and don't."""
     # With several GPUs visible to a process that trains alone, transformers would take all of them by nn.DataParallel.
     if arguments.n_gpu > 1:
         arguments._n_gpu = 1
-    return arguments
+    # ZeRO-3 wants reentrant checkpointing. TRL (1.16) sets it under a name that transformers (5.24) reads no more by then.
+    plugin = arguments.deepspeed_plugin
+    if plugin is not None and plugin.zero_stage == 3:
+        arguments.activation_checkpointing_kwargs = arguments.gradient_checkpointing_kwargs = {"use_reentrant": True}
 
 
 def _trainer(job: Job, order: Order, arguments: SFTConfig, *, pictures: bool) -> GuardedTrainer:
@@ -163,6 +173,8 @@ def _trainer(job: Job, order: Order, arguments: SFTConfig, *, pictures: bool) ->
     examples = Examples(rows, job.dataset)
     check_agreement(processor, examples.first_of_sources())
     model = load_model(recipe.model, sharded=plugin is not None and plugin.zero_stage == 3)
+    adapter = lora_config(model, recipe)
+    spare_frozen_parts(model, adapter.target_modules)
     trainer = GuardedTrainer(
         model=model,
         args=arguments,
@@ -171,7 +183,7 @@ def _trainer(job: Job, order: Order, arguments: SFTConfig, *, pictures: bool) ->
         order=order,
         collator=Collator(processor, picture_always=pictures and order.processes > 1),
         processing_class=processor,
-        peft_config=lora_config(model, recipe),
+        peft_config=adapter,
     )
     if plugin is None or recipe.model.dtype == "float32":
         cast_adapter(trainer.model)
