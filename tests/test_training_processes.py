@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from tvt.errors import TrainingError
 from tvt.io.adapter_file import verify_adapter
 from tvt.train import TrainingRecord, load_training_record, train
 
-# The second of two processes gets every other row: only such without pictures in the first passes. The last step is not full.
+# Rows of like length go together, so that some batches have no picture. The last step has one row, and the second process none.
 ROWS = [1, 0, 2, 0, 1, 0, 1, 0, 3, 0, 1, 0, 1, 0, 0, 0, 0, 0, 1]
 
 
@@ -42,10 +43,11 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_rows(tmp_path_factory.mktemp("rows") / "rows", ROWS)
 
 
-def asked(model: Path, processes: int, stage: int | None = None, **more: Any) -> Recipe:
+def asked(model: Path, processes: int, stage: int | None = None, workers: int = 0, **more: Any) -> Recipe:
     config = str(ROOT / "recipes" / "deepspeed" / f"zero{stage}.json") if stage else None
-    training = {"global_batch_size": 8, "per_device_train_batch_size": 2, "num_train_epochs": 2, "save_steps": 2, **more}
-    return recipe(model, training, runtime={"num_processes": processes, "deepspeed": config})
+    training = {"global_batch_size": 8, "per_device_train_batch_size": 2, "num_train_epochs": 2.15, "save_steps": 2, **more}
+    runtime = {"num_processes": processes, "deepspeed": config, "dataloader_num_workers": workers}
+    return recipe(model, training, runtime=runtime)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +63,7 @@ def test_zero3_through_the_command(alone: TrainingRecord, model: Path, rows: Pat
     )
     assert result.returncode == 0, result.stderr
     told = json.loads(result.stdout)
-    assert (told["num_processes"], told["steps"], told["identity"]) == (2, 5, alone.identity)
+    assert (told["num_processes"], told["steps"], told["identity"]) == (2, 6, alone.identity)
     record = load_training_record(tmp_path / "run")
     assert farthest(weights(record), weights(alone)) < 1e-4
     assert [loss for _, loss in record.losses] == pytest.approx([loss for _, loss in alone.losses], abs=1e-4)
@@ -74,12 +76,14 @@ def test_zero1(alone: TrainingRecord, model: Path, rows: Path, tmp_path: Path) -
     assert farthest(weights(record), weights(alone)) < 1e-4
 
 
-def test_zero2_resumed(alone: TrainingRecord, model: Path, rows: Path, tmp_path: Path) -> None:
+def test_zero2_resumed_with_workers_that_prepare_batches(
+    alone: TrainingRecord, model: Path, rows: Path, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     with pytest.raises(StopError):
         train(asked(model, 2, 2), rows, run, seed=1, progress=stop_at(3))
     notes: list[str] = []
-    record = train(asked(model, 2, 2), rows, run, seed=1, resume=True, note=notes.append)
+    record = train(asked(model, 2, 2, workers=1), rows, run, seed=1, resume=True, note=notes.append)
     assert notes == ["resuming from checkpoint-2"]
     assert record.resumed_from == 2
     assert farthest(weights(record), weights(alone)) < 1e-4
@@ -108,17 +112,45 @@ def test_loss_that_is_not_finite_ends_all_processes(rows: Path, tmp_path: Path) 
     assert not (tmp_path / "run" / "adapter").exists()
 
 
-def test_gradient_that_is_not_finite_stops_deepspeed_before_its_step(
-    model: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def patched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Has the processes run some lines before tvt's worker, which stand in a module found before it."""
+
+    def patch(lines: str) -> None:
+        import tvt.train.launch as launch
+
+        folder = tmp_path / "path" / "tvt_fault"
+        folder.mkdir(parents=True)
+        (folder / "__init__.py").write_text("")
+        ending = "import sys\nfrom pathlib import Path\nfrom tvt.train.worker import main\nmain(Path(sys.argv[1]))\n"
+        (folder / "worker.py").write_text(textwrap.dedent(lines) + ending)
+        original = launch.command
+        monkeypatch.syspath_prepend(tmp_path / "path")
+        monkeypatch.setattr(
+            launch,
+            "command",
+            lambda *told: ["tvt_fault.worker" if part == "tvt.train.worker" else part for part in original(*told)],
+        )
+
+    return patch
+
+
+def test_zero3_where_the_loss_is_of_the_valid_positions_alone(
+    alone: TrainingRecord, model: Path, rows: Path, tmp_path: Path, patched: Callable[[str], None]
 ) -> None:
-    """A module found before tvt's worker makes the second step's gradient NaN and its loss finite."""
-    folder = tmp_path / "path" / "tvt_fault"
-    folder.mkdir(parents=True)
-    (folder / "__init__.py").write_text("")
-    (folder / "worker.py").write_text(
-        textwrap.dedent("""
-        import sys
-        from pathlib import Path
+    """As on a GPU with Triton; in the last step the second process has none, and still gathers what the first does."""
+    patched("import trl.trainer.utils\ntrl.trainer.utils._use_triton = lambda device: True\n")
+    record = train(asked(model, 2, 3), rows, tmp_path / "run", seed=1)
+    assert farthest(weights(record), weights(alone)) < 1e-4
+    assert [loss for _, loss in record.losses] == pytest.approx([loss for _, loss in alone.losses], abs=1e-4)
+
+
+def test_gradient_that_is_not_finite_stops_deepspeed_before_its_step(
+    model: Path, rows: Path, tmp_path: Path, patched: Callable[[str], None]
+) -> None:
+    """The second step's gradient is NaN and its loss finite."""
+    patched(
+        """
         import torch
         from trl import SFTTrainer
         original = SFTTrainer.compute_loss
@@ -129,18 +161,7 @@ def test_gradient_that_is_not_finite_stops_deepspeed_before_its_step(
                 loss = loss + torch.sqrt(weight.sum() * 0)
             return loss
         SFTTrainer.compute_loss = compute_loss
-        from tvt.train.worker import main
-        main(Path(sys.argv[1]))
-        """)
-    )
-    import tvt.train.launch as launch
-
-    original = launch.command
-    monkeypatch.syspath_prepend(tmp_path / "path")
-    monkeypatch.setattr(
-        launch,
-        "command",
-        lambda *told: ["tvt_fault.worker" if part == "tvt.train.worker" else part for part in original(*told)],
+        """
     )
     with pytest.raises(TrainingError, match="step 2: a gradient is not finite"):
         train(asked(model, 2, 2, save_steps=1), rows, tmp_path / "run", seed=1)

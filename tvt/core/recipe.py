@@ -18,6 +18,9 @@ RUNTIME: dict[str, Any] = {"effect": "runtime"}
 REMOVED = ("vision_cache", "vision_cache_gb")
 """Fields of ``runtime`` in version 0.1.0 that no longer do anything."""
 
+AUTOMATIC_LOADERS = 4
+"""At most so many loader workers a process where a recipe does not say how many: enough for photographs on one fast GPU."""
+
 PROMPTS = ("dataset", "official", "letter")
 """The profiles by which questions are put, beside templates."""
 
@@ -165,7 +168,9 @@ class RuntimeConfig(_Part):
     """A DeepSpeed configuration file, e.g. recipes/deepspeed/zero2.json."""
     report_to: tuple[str, ...] = runtime(())
     """Trackers, as transformers names them."""
-    dataloader_num_workers: int = runtime(0, ge=0)
+    dataloader_num_workers: int | None = runtime(None, ge=0)
+    """Processes that decode and prepare batches beside each training process; default: up to 4 on a GPU, as cores and shared
+    memory allow, and none without."""
     executor: Literal["local", "slurm", "ray"] = runtime("local")
     """Who does a study's runs: this machine's device slots, Slurm, or a Ray cluster."""
     slurm: SlurmConfig = SlurmConfig()

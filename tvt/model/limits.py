@@ -125,7 +125,7 @@ class ModelLimits:
         width, height = size
         tokens = 0
         try:
-            tokens = int(self._processor._get_num_multimodal_tokens(image_sizes=[(height, width)]).num_image_tokens[0])
+            tokens = picture_tokens(self._processor, size)
         except (ValueError, ZeroDivisionError) as error:
             if self._tells_tokens:
                 return _reason(error), 0
@@ -138,7 +138,7 @@ class ModelLimits:
     def _tells_tokens(self) -> bool:
         """Whether the processor tells the tokens of an ordinary picture; else its complaint says nothing of a size."""
         try:
-            self._processor._get_num_multimodal_tokens(image_sizes=[_ORDINARY])
+            picture_tokens(self._processor, _ORDINARY)
         except Exception:  # whatever is missing
             return False
         return True
@@ -194,6 +194,12 @@ class ModelLimits:
             return len(self._processor.tokenizer.encode(self._rendered(0), add_special_tokens=False))
         except Exception:  # templates raise anything
             return _UNKNOWN_TEMPLATE
+
+
+def picture_tokens(processor: Any, size: Size) -> int:
+    """How many tokens a picture takes, as its processor says; vLLM asks it so, too. Many cannot say, and raise anything."""
+    width, height = size
+    return int(processor._get_num_multimodal_tokens(image_sizes=[(height, width)]).num_image_tokens[0])
 
 
 def load_limits(model: ModelConfig) -> ModelLimits:

@@ -76,15 +76,30 @@ def _video_class(config: ModelConfig) -> Any:
 
 
 def _without_video(config: ModelConfig, kind: Any) -> Any:
-    """The model's processor without its video part.
+    """The model's processor without its video part."""
+    import transformers
+
+    library: Any = transformers
+    made = _class_without_video(kind)
+    name, options = config.model_name_or_path, {"revision": config.revision, "trust_remote_code": False}
+    settings = kind.get_processor_dict(name, **options)[0]
+    known = inspect.signature(kind.__init__).parameters.keys() - kind.get_attributes()
+    return made(
+        image_processor=library.AutoImageProcessor.from_pretrained(name, **options),
+        tokenizer=library.AutoTokenizer.from_pretrained(name, **options),
+        video_processor=None,
+        **{key: value for key, value in settings.items() if key in known},
+    )
+
+
+def _class_without_video(kind: Any) -> Any:
+    """A processor class without its video part.
 
     It has the class name of the original, so that a saved processor can be loaded as it where torchvision is there.
     """
-    import transformers
     from transformers.processing_utils import ProcessorMixin
 
     mixin: Any = ProcessorMixin
-    library: Any = transformers
 
     class WithoutVideo(mixin):  # type: ignore[misc]
         """Stands between a processor class and ProcessorMixin, and keeps the video part from it."""
@@ -100,18 +115,19 @@ def _without_video(config: ModelConfig, kind: Any) -> Any:
             options.pop(_VIDEO, None)
             super().__init__(**options)
 
+        def __reduce__(self) -> Any:  # for workers of the data loader: pickle does not find this class by its name
+            return _unfilled, (kind,), vars(self)
+
     module = sys.modules[kind.__module__]
     if getattr(module, "num2words", module) is None:  # SmolVLM's processor spells the number of a video's frames with it
         module.num2words = _no_words  # type: ignore[attr-defined]
-    name, options = config.model_name_or_path, {"revision": config.revision, "trust_remote_code": False}
-    settings = kind.get_processor_dict(name, **options)[0]
-    known = inspect.signature(kind.__init__).parameters.keys() - kind.get_attributes()
-    return type(kind.__name__, (kind, WithoutVideo), {"__module__": kind.__module__})(
-        image_processor=library.AutoImageProcessor.from_pretrained(name, **options),
-        tokenizer=library.AutoTokenizer.from_pretrained(name, **options),
-        video_processor=None,
-        **{key: value for key, value in settings.items() if key in known},
-    )
+    return type(kind.__name__, (kind, WithoutVideo), {"__module__": kind.__module__})
+
+
+def _unfilled(kind: Any) -> Any:
+    """A processor of a class without its video part, whose fields are filled next."""
+    made = _class_without_video(kind)
+    return made.__new__(made)
 
 
 class _NoVideos:

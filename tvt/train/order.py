@@ -1,12 +1,14 @@
 """Which rows are trained on when, and by which process: decided by rows, epochs, seed and global batch alone.
 
-The processes and the size of a forward pass only divide a global batch, so that two processes train on what one would, each row
-once. The first pass follows the file, which ``tvt mix`` wrote in the order of training; later passes are shuffled anew.
+The processes, the size of a forward pass and the length of rows only divide a global batch, so that two processes train on
+what one would, each row once. The first pass follows the file, which ``tvt mix`` wrote in the order of training; later passes
+are shuffled anew.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,15 +42,24 @@ class Order:
         shuffled = [np.random.default_rng((self.seed, k)).permutation(self.rows) for k in range(1, passes)]
         return np.concatenate([np.arange(self.rows), *shuffled])[: self.total]
 
-    def batches(self, process: int) -> list[list[int]]:
+    def batches(self, process: int, lengths: Sequence[int] | None = None) -> list[list[int]]:
         """Forward passes of one process, equally many in every step: DeepSpeed counts on that. At the very end some are empty.
 
-        Processes take turns within a global batch, so that each trains on rows of all of its length.
+        Within a global batch, which no length changes, rows of like length go through the model together, so that little is
+        padded; so do those that the processes take at once, and the processes take turns at the longer ones, so that none waits
+        for another.
+
+        Args:
+            process: its number.
+            lengths: about how many tokens each row takes; default: all alike.
         """
         sequence, width = self.sequence(), self.per_device * self.processes
-        chunks = [sequence[start : start + self.global_batch] for start in range(0, self.total, self.global_batch)]
-        return [
-            chunk[begin : begin + width][process :: self.processes].tolist()
-            for chunk in chunks
-            for begin in range(0, self.global_batch, width)
-        ]
+        known = np.asarray(lengths if lengths is not None else np.zeros(self.rows))
+        batches: list[list[int]] = []
+        for start in range(0, self.total, self.global_batch):
+            chunk = sequence[start : start + self.global_batch]
+            chunk = chunk[np.argsort(-known[chunk], kind="stable")]  # the longest first: a lack of memory shows at once
+            for turn, begin in enumerate(range(0, self.global_batch, width)):
+                shares = np.array_split(chunk[begin : begin + width], self.processes)
+                batches.append(shares[-1 - process if turn % 2 else process].tolist())
+        return batches

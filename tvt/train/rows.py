@@ -130,13 +130,18 @@ def shown_rows(folder: Path) -> Iterator[ShownRow]:
     for path in data_files(folder):
         for batch in _batches(path, bytes_too=True):
             for told in map(layouts.row_of, batch.to_pylist()):
-                yield ShownRow(
-                    name=f"{path}: {_name(told, number)}",
-                    texts=tuple(message["content"] for message in told["prompt"]),
-                    answers=tuple(message["content"] for message in told["completion"]),
-                    images=tuple(_content(image, folder) for image in told["images"]),
-                )
+                yield _shown(told, folder, f"{path}: {_name(told, number)}")
                 number += 1
+
+
+def _shown(row: dict[str, Any], folder: Path, name: str) -> ShownRow:
+    """What training shows of a row that is as :data:`tvt.train.layouts.SCHEMA` has it."""
+    return ShownRow(
+        name=name,
+        texts=tuple(message["content"] for message in row["prompt"]),
+        answers=tuple(message["content"] for message in row["completion"]),
+        images=tuple(_content(image, folder) for image in row["images"] or []),
+    )
 
 
 def _content(image: dict[str, Any], folder: Path) -> bytes:
@@ -186,6 +191,10 @@ class Examples:
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         return [self[index] for index in indices]
+
+    def shown(self) -> Iterator[ShownRow]:
+        """What each row shows, a row at a time."""
+        return (_shown(row, self._folder, _name(row, index)) for index, row in enumerate(self._rows))
 
     def first_of_sources(self) -> Iterator[Sample]:
         """The first row of every source; of rows that name no source, the first of all."""

@@ -23,6 +23,8 @@ from tvt.train.card import CARD, model_card
 from tvt.train.checkpoints import remember_run
 from tvt.train.collate import Collator
 from tvt.train.frozen import spare_frozen_parts
+from tvt.train.lengths import row_lengths
+from tvt.train.loader import start_server, worker_count
 from tvt.train.model import check_dtype, load_model, lora_config
 from tvt.train.order import Order
 from tvt.train.record import ADAPTER, CHECKPOINTS, Job, Progress, TrainingRecord, save_training_record, silent
@@ -64,7 +66,10 @@ def run(job: Job, progress: Callable[[Progress], None]) -> TrainingRecord | None
     trainer.add_callback(meter)
     if trainer.is_world_process_zero():
         remember_run(job)
-    trainer.train(resume_from_checkpoint=str(job.resume_from) if job.resume_from else None)
+    try:
+        trainer.train(resume_from_checkpoint=str(job.resume_from) if job.resume_from else None)
+    finally:
+        trainer.end_workers()
     adapter = _save(trainer, job)
     if adapter is None:
         return None
@@ -140,7 +145,7 @@ def training_arguments(job: Job, order: Order) -> SFTConfig:
         save_steps=settings.save_steps,
         save_total_limit=2,
         report_to=list(recipe.runtime.report_to) or "none",
-        dataloader_num_workers=recipe.runtime.dataloader_num_workers,
+        dataloader_num_workers=worker_count(recipe),
         dataloader_pin_memory=gpu,
         disable_tqdm=True,
     )
@@ -168,6 +173,7 @@ def _trainer(job: Job, order: Order, arguments: SFTConfig, *, pictures: bool) ->
         # On CPU accelerate starts torch's processes but not DeepSpeed's view of them: ZeRO-3 would load as if alone.
         deepspeed.init_distributed()
     processor = load_processor(recipe.model)
+    start_server(arguments.dataloader_num_workers, processor)
     with arguments.main_process_first(local=False, desc="rows"):
         rows = load_rows(job.dataset, job.output / _ROWS)
     examples = Examples(rows, job.dataset)
@@ -181,6 +187,7 @@ def _trainer(job: Job, order: Order, arguments: SFTConfig, *, pictures: bool) ->
         train_dataset=rows,
         examples=examples,
         order=order,
+        lengths=row_lengths(examples, processor),
         collator=Collator(processor, picture_always=pictures and order.processes > 1),
         processing_class=processor,
         peft_config=adapter,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from tvt.errors import InputError, TrainingError
 from tvt.io.adapter_file import WEIGHTS, check_weights
 from tvt.train.checkpoints import write_checkpoint_record
 from tvt.train.collate import Collator
+from tvt.train.loader import Prepare, checked, end_workers, loader
 from tvt.train.order import Order
 from tvt.train.record import Job
 from tvt.train.rows import Examples
@@ -25,8 +26,8 @@ ADVICE = "lower training.learning_rate or training.max_grad_norm, or train in bf
 class Batches(Sampler[list[int]]):
     """The forward passes of one process."""
 
-    def __init__(self, order: Order, process: int) -> None:
-        self._batches = order.batches(process)
+    def __init__(self, order: Order, process: int, lengths: Sequence[int]) -> None:
+        self._batches = order.batches(process, lengths)
 
     def __iter__(self) -> Iterator[list[int]]:
         return iter(self._batches)
@@ -38,8 +39,9 @@ class Batches(Sampler[list[int]]):
 class GuardedTrainer(SFTTrainer):  # type: ignore[misc]
     """Trains on rows in a given order, and stops before a step that is not finite."""
 
-    def __init__(self, *, examples: Examples, order: Order, collator: Collator, **options: Any) -> None:
-        self._examples, self._order = examples, order
+    def __init__(self, *, examples: Examples, order: Order, lengths: Sequence[int], collator: Collator, **options: Any) -> None:
+        self._examples, self._order, self._lengths = examples, order, lengths
+        self._under_way: Iterator[Any] | None = None
         super().__init__(data_collator=collator, **options)
         # TRL's loss counts the tokens of the whole global batch if it is told their number, which transformers does only for
         # models that say so. Without, every forward pass would weigh the same, however few answers it has.
@@ -47,13 +49,24 @@ class GuardedTrainer(SFTTrainer):  # type: ignore[misc]
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """This process's batches. The order divides them; accelerate would repeat rows to make the last batch even."""
-        return DataLoader(
-            self._examples,  # type: ignore[arg-type]
-            batch_sampler=Batches(self._order, self.args.process_index),
-            collate_fn=self.data_collator,
-            num_workers=self.args.dataloader_num_workers,
-            pin_memory=self.args.dataloader_pin_memory,
+        return loader(
+            Prepare(self._examples, self.data_collator),
+            len(self._examples),
+            Batches(self._order, self.args.process_index, self._lengths),
+            workers=self.args.dataloader_num_workers,
+            ahead=self.args.gradient_accumulation_steps,
+            pinned=self.args.dataloader_pin_memory,
         )
+
+    def get_batch_samples(self, epoch_iterator: Any, *args: Any, **options: Any) -> Any:
+        """The batches of a step, and how many tokens of all processes' are trained on."""
+        self._under_way = epoch_iterator
+        return super().get_batch_samples(checked(epoch_iterator), *args, **options)
+
+    def end_workers(self) -> None:
+        """End what prepares batches; nothing is trained on after."""
+        end_workers(self._under_way)
+        self._under_way = None
 
     def compute_loss(self, *args: Any, **options: Any) -> Any:
         """TRL's loss, if it is finite."""

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tvt.core.health import Check, Status
+from tvt.io import machine
 from tvt.io.cache import VARIABLE, cache_folder
 from tvt.io.hub_cache import hub_cache
 
@@ -27,35 +28,20 @@ _TRUE = {"1", "ON", "YES", "TRUE"}
 
 def memory_checks() -> Iterator[Check]:
     """Free memory, within the limit of a container, cores, and memory that processes share."""
-    free, total = _memory()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    found = f"{free / GIB:.1f} of {total / GIB:.1f} GiB free, {cores} cores"
+    free, total = machine.memory()
+    found = f"{free / GIB:.1f} of {total / GIB:.1f} GiB free, {machine.cores()} cores"
     if free < LITTLE_MEMORY:
         step = "a model of 3 billion parameters needs 6 GiB to load in bfloat16; end what else runs here"
         yield Check(group="memory", name="memory", status="warn", found=found, step=step)
     else:
         yield Check(group="memory", name="memory", status="ok", found=found)
-    if Path("/dev/shm").is_dir():  # noqa: S108 - looked at only
-        shared = shutil.disk_usage("/dev/shm").total  # noqa: S108
+    shared = machine.shared_memory()
+    if shared is not None:
         step = "several processes exchange tensors through it; start the container with --shm-size 8g"
         enough = shared >= LITTLE_SHARED
         told = f"{shared / GIB:.1f} GiB"
         name = "shared memory"
         yield Check(group="memory", name=name, status="ok" if enough else "warn", found=told, step="" if enough else step)
-
-
-def _memory() -> tuple[float, float]:
-    """Free and total bytes for this process."""
-    total = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    free = total
-    with suppress(OSError, ValueError, IndexError):
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        free = next(float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    with suppress(OSError, ValueError):  # a container's limit; "max" where there is none
-        group = Path("/sys/fs/cgroup")
-        limit, used = (float((group / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
-        total, free = min(total, limit), min(free, max(limit - used, 0.0))
-    return free, total
 
 
 def disk_checks(study: Path) -> Iterator[Check]:

@@ -15,7 +15,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from tvt.core.recipe import Recipe
+from tvt.core.recipe import AUTOMATIC_LOADERS, Recipe
 from tvt.errors import InputError, MissingPackageError
 from tvt.study.executors.slurm_job import Attempt
 
@@ -42,6 +42,10 @@ def resources(recipe: Recipe) -> dict[str, Any]:
     """What a run asks for, in the names of sbatch's options that submitit knows."""
     runtime, slurm = recipe.runtime, recipe.runtime.slurm
     here = runtime.num_processes // runtime.num_machines
+    gpus = here if slurm.gpus_per_node is None else slurm.gpus_per_node
+    loaders = runtime.dataloader_num_workers
+    if loaders is None:
+        loaders = AUTOMATIC_LOADERS if gpus else 0
     asked: dict[str, Any] = {
         "job_name": f"tvt-{recipe.name}",
         "partition": slurm.partition,
@@ -50,8 +54,8 @@ def resources(recipe: Recipe) -> dict[str, Any]:
         "time": slurm.timeout_min,
         "nodes": runtime.num_machines,
         "ntasks_per_node": 1,
-        "cpus_per_task": slurm.cpus_per_task or here * (1 + runtime.dataloader_num_workers),
-        "gpus_per_node": (here if slurm.gpus_per_node is None else slurm.gpus_per_node) or None,
+        "cpus_per_task": slurm.cpus_per_task or here * (1 + loaders),
+        "gpus_per_node": gpus or None,
         "mem": None if slurm.mem_gb is None else f"{math.ceil(slurm.mem_gb * 1024)}M",
         "array_parallelism": slurm.array_parallelism,
         "setup": list(slurm.setup) or None,

@@ -1,0 +1,40 @@
+"""What of this machine is there for this process: cores, memory, and memory that processes share."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+_SHARED = Path("/dev/shm")  # noqa: S108 - looked at only
+_GROUP = Path("/sys/fs/cgroup")
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory() -> tuple[float, float]:
+    """Free and total bytes, within the limit of a container; what only caches files counts as free."""
+    total = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    free = total
+    with suppress(OSError, ValueError, IndexError, StopIteration):
+        free = _entry(Path("/proc/meminfo"), "MemAvailable:") * 1024
+    with suppress(OSError, ValueError):  # a container's limit; "max" where there is none
+        limit, used = (float((_GROUP / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
+        with suppress(OSError, ValueError, IndexError, StopIteration):
+            used -= _entry(_GROUP / "memory.stat", "inactive_file")
+        total, free = min(total, limit), min(free, max(limit - used, 0.0))
+    return free, total
+
+
+def shared_memory() -> float | None:
+    """Bytes of the memory through which processes exchange tensors; ``None`` where there is no such limit."""
+    return float(shutil.disk_usage(_SHARED).total) if _SHARED.is_dir() else None
+
+
+def _entry(path: Path, name: str) -> float:
+    lines = path.read_text(encoding="ascii").splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith(name))
