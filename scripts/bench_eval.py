@@ -31,8 +31,8 @@ from tvt.core.recipe import EvaluationConfig, ModelConfig
 from tvt.data.questions.files import read_questions
 from tvt.evaluate.batches import compose
 from tvt.evaluate.evaluator import Evaluator
-from tvt.evaluate.loading import Loaded, load_base
 from tvt.evaluate.scorer import Scorer
+from tvt.model.base import Loaded, load_base
 
 
 def one_by_one(loaded: Loaded, model: Any, questions: Sequence[Question], tokens: int) -> list[str]:

@@ -18,8 +18,9 @@ from tvt.core.recipe import EvaluationConfig, ModelConfig
 from tvt.evaluate.adapter_kinds import REFUSED, REFUSED_STARTS, refusal
 from tvt.evaluate.batches import compose
 from tvt.evaluate.identity import check_adapter
-from tvt.evaluate.loading import Loaded, attached, load_base
+from tvt.evaluate.loading import attached
 from tvt.evaluate.scorer import Outcome, Scorer
+from tvt.model.base import Loaded, load_base
 
 LAYERS = r".*language_model.*\.(q_proj|v_proj|down_proj)"
 QUESTIONS = tiny_vlm.questions("one", 6)

@@ -24,9 +24,10 @@ from tvt.core.recipe import EvaluationConfig, ModelConfig, Recipe
 from tvt.errors import InputError
 from tvt.evaluate.evaluator import Evaluator
 from tvt.evaluate.identity import check_adapter
-from tvt.evaluate.loading import Loaded, attached, load_base
+from tvt.evaluate.loading import attached
 from tvt.evaluate.scorer import Scorer
 from tvt.io.adapter_file import verify_adapter
+from tvt.model.base import Loaded, load_base
 from tvt.model.families import FAMILIES, Family, family_of
 from tvt.train import TrainingRecord, train
 

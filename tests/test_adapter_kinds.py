@@ -26,12 +26,12 @@ from tvt.core.recipe import EvaluationConfig
 from tvt.errors import InputError
 from tvt.evaluate import evaluator as evaluator_module
 from tvt.evaluate.adapter_kinds import REFUSED, REFUSED_STARTS
-from tvt.evaluate.base_state import BaseState
 from tvt.evaluate.evaluator import Evaluator
-from tvt.evaluate.loading import load_base
 from tvt.evaluate.results import CellResult
 from tvt.evaluate.scorer import Outcome
 from tvt.io.adapter_file import WEIGHTS
+from tvt.model.base import load_base
+from tvt.model.base_state import BaseState
 
 PAGE = Path(__file__).parents[1] / "tvt" / "docs" / "adapters.md"
 CASES = [(base, kind) for base in adapter_kinds.BASES for kind in KINDS if base in kind.bases]

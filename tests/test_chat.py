@@ -24,9 +24,9 @@ from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig, Recipe
 from tvt.errors import InputError
 from tvt.evaluate.evaluator import Evaluator
-from tvt.evaluate.loading import Loaded
 from tvt.evaluate.scorer import Scorer
 from tvt.model.agreement import Sample, check_agreement
+from tvt.model.base import Loaded
 from tvt.model.chat import Chat
 from tvt.model.inputs import IGNORED
 from tvt.model.processor import load_processor

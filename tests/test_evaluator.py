@@ -30,14 +30,13 @@ from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig
 from tvt.core.scores import Score
 from tvt.errors import InputError, MissingPackageError
-from tvt.evaluate import evaluator as evaluator_module
 from tvt.evaluate.batches import compose
 from tvt.evaluate.evaluator import Evaluator
 from tvt.evaluate.identity import SCORER_VERSION
-from tvt.evaluate.loading import load_base
 from tvt.evaluate.results import CellResult, ItemResult, wilson_interval
 from tvt.evaluate.scorer import Outcome, Scorer
 from tvt.io.adapter_file import write_record
+from tvt.model.base import Loaded, load_base
 
 TASKS = {"one": tiny_vlm.questions("one", 20), "mixed": tiny_vlm.questions("mixed", 16, images=(0, 1, 2), options=3)}
 OPTIONS = EvaluationConfig(mode="options", batch_size=8)
@@ -87,8 +86,7 @@ def test_base_is_untouched_after_adapters(llava: Path, tmp_path: Path) -> None:
     adapter = tiny_vlm.save_adapter(llava, tmp_path / "a", 1)
     evaluator = Evaluator(config(llava), OPTIONS, tmp_path / "e")
     first = evaluator.evaluate([None, adapter], TASKS)[0]
-    assert evaluator._loaded is not None
-    names = [name for name, _ in evaluator._loaded.model.named_parameters()]
+    names = [name for name, _ in evaluator._base.model.named_parameters()]
     assert not [name for name in names if "lora" in name]
     shutil.rmtree(tmp_path / "e")
     assert outcomes(evaluator.evaluate([None], TASKS)[0]) == outcomes(first)
@@ -101,7 +99,7 @@ def test_what_is_known_is_not_asked_again_and_needs_no_model(
     folder = tmp_path / "e"
     first = Evaluator(config(llava), OPTIONS, folder).evaluate([None, adapter], TASKS)
     assert asked(first) == 2 * total(TASKS)
-    monkeypatch.setattr(evaluator_module, "load_base", lambda _: pytest.fail("loaded"))
+    monkeypatch.setattr(Loaded, "load", lambda _: pytest.fail("loaded"))
     settings = OPTIONS.model_copy(update={"batch_size": 3})
     again = Evaluator(config(llava), settings, folder).evaluate([adapter, None], TASKS)
     assert asked(again) == 0

@@ -14,7 +14,7 @@ import tiny_families
 
 from tvt.core.recipe import ModelConfig
 from tvt.errors import InputError
-from tvt.evaluate.loading import load_base
+from tvt.model.base import load_base
 
 
 def rewrite(file: str, **changes: object) -> Callable[[Path], None]:

@@ -22,10 +22,10 @@ from transformers import AutoModelForImageTextToText
 from tvt.core.recipe import EvaluationConfig, ModelConfig
 from tvt.errors import InputError
 from tvt.evaluate.evaluator import Evaluator
-from tvt.evaluate.loading import load_base
 from tvt.evaluate.merging import merge_adapters
 from tvt.evaluate.scorer import Scorer
 from tvt.io.adapter_file import CONFIG, WEIGHTS, verify_adapter
+from tvt.model.base import load_base
 
 OPTIONS = EvaluationConfig(mode="options", batch_size=8)
 QUESTIONS = tiny_vlm.questions("one", 8)

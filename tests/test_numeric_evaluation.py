@@ -27,12 +27,12 @@ from tvt.data.questions.files import read_questions, write_jsonl, write_parquet
 from tvt.evaluate.batches import compose
 from tvt.evaluate.evaluator import Evaluator
 from tvt.evaluate.identity import item_digest
-from tvt.evaluate.loading import load_base
 from tvt.evaluate.prompts import read_profile
 from tvt.evaluate.readers import find_reader
 from tvt.evaluate.results import CellResult
 from tvt.evaluate.scorer import Scorer
 from tvt.io import digest
+from tvt.model.base import load_base
 from tvt.model.processor import load_processor
 from tvt.train.collate import Collator
 from tvt.train.rows import Examples, check_rows, load_rows

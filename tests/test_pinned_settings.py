@@ -16,8 +16,8 @@ from tiny_models import qwen3
 
 from tvt.core.recipe import EvaluationConfig, ModelConfig
 from tvt.errors import InputError
-from tvt.evaluate.loading import load_base
 from tvt.evaluate.scorer import Scorer
+from tvt.model.base import load_base
 from tvt.model.chat import Chat
 from tvt.model.processor import load_processor
 

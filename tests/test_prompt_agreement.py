@@ -16,8 +16,8 @@ import tiny_vlm
 from PIL import Image
 
 from tvt.core.recipe import EvaluationConfig, ModelConfig
-from tvt.evaluate.loading import load_base
 from tvt.evaluate.scorer import Scorer
+from tvt.model.base import load_base
 from tvt.model.inputs import IGNORED
 from tvt.model.processor import load_processor
 from tvt.train.collate import Collator

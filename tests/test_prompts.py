@@ -21,10 +21,10 @@ from tvt.core.question import Question
 from tvt.core.recipe import PROMPTS, EvaluationConfig, ModelConfig
 from tvt.errors import InputError
 from tvt.evaluate.evaluator import Evaluator
-from tvt.evaluate.loading import load_base
 from tvt.evaluate.prompts import Profile, Template, read_profile
 from tvt.evaluate.scorer import Scorer
 from tvt.io.recipe_file import load_recipe
+from tvt.model.base import load_base
 from tvt.study.plan import Study, load_study_plan
 
 IMAGE = {"type": "image"}

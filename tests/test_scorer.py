@@ -21,9 +21,9 @@ from tvt.core.question import LETTERS, Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig
 from tvt.errors import InputError
 from tvt.evaluate.batches import TOKENS_PER_QUESTION, compose
-from tvt.evaluate.loading import Loaded, load_base
 from tvt.evaluate.readers import read_answer
 from tvt.evaluate.scorer import Outcome, Scorer
+from tvt.model.base import Loaded, load_base
 
 OPTIONS = EvaluationConfig(mode="options")
 ASKED = [*tiny_vlm.questions("one", 14), *tiny_vlm.questions("many", 12, images=(0, 2, 3, 0), options=3, seed=1)]

@@ -15,13 +15,14 @@ from tvt.errors import InputError, NotFiniteScoreError
 from tvt.evaluate.asked import asked_rows
 from tvt.evaluate.batches import compose
 from tvt.evaluate.identity import SCORER_VERSION, CheckedAdapter, check_adapter, item_digest, model_identity, run_identity
-from tvt.evaluate.loading import Loaded, attached, free_memory, load_base
+from tvt.evaluate.loading import attached
 from tvt.evaluate.prompts import read_profile
 from tvt.evaluate.readers import DEFAULT, find_reader
 from tvt.evaluate.results import CellResult, ItemResult, judge
 from tvt.evaluate.scorer import Outcome, Scorer
 from tvt.evaluate.store import AnswerStore, Row, plain, superseded_answers
 from tvt.io.names import quoted_name, same_files
+from tvt.model.base import Loaded
 from tvt.model.families import family_checks, question_fault
 from tvt.model.limits import load_limits
 
@@ -41,12 +42,13 @@ def _no_note(text: str) -> None:
 
 
 class Evaluator:
-    """Scores adapters of one base model. The model is loaded when the first question is really asked.
+    """Scores adapters of one base model, which is loaded when the first question is really asked.
 
     Args:
         model: the base model.
         settings: how to score.
         folder: where answers are kept; share it between evaluations, also of other models.
+        base: the model itself, where others use it too.
         reader: name of what reads the letter or number in a generated answer (:mod:`tvt.evaluate.readers`); another one asks
             nothing again.
         note: called with a sentence that is worth knowing, never twice with the same.
@@ -63,6 +65,7 @@ class Evaluator:
         settings: EvaluationConfig,
         folder: Path,
         *,
+        base: Loaded | None = None,
         reader: str = DEFAULT,
         note: Callable[[str], None] = _no_note,
         flush_seconds: float = FLUSH_SECONDS,
@@ -75,12 +78,14 @@ class Evaluator:
         self._profile = read_profile(settings.prompt)
         self._note = _once(note)
         self._flush_seconds, self._flush_items = flush_seconds, flush_items
-        self._base: dict[str, Any] | None = None
+        self._base = base or Loaded(config=model)
+        self._identity: dict[str, Any] | None = None
         self._superseded_noted = False
-        self._loaded: Loaded | None = None
         self._scorer: Scorer | None = None
         self.load_seconds = 0.0
         """How long loading the model took so far, questions held against its limits included."""
+        self._checked: set[str] = set()
+        """Digests of the questions that were held against the model."""
         self._composed: dict[str, tuple[list[Question], list[str], list[list[int]]]] = {}
 
     def evaluate(
@@ -110,12 +115,6 @@ class Evaluator:
             done += sum(cell.total for cell in cells.values())
             results.append(cells)
         return results
-
-    def release(self) -> None:
-        """Give a GPU's memory back to whoever trains next; on the CPU the model stays loaded."""
-        if self._loaded is not None and self._loaded.device.type == "cuda":
-            device, self._loaded, self._scorer = self._loaded.device, None, None
-            free_memory(device)
 
     def _compose(self, questions: Mapping[str, Sequence[Question]]) -> None:
         """Digests and batches of every task's questions, the same for all adapters."""
@@ -151,9 +150,9 @@ class Evaluator:
         return AnswerStore(self.folder, identity, about)
 
     def _base_identity(self) -> dict[str, Any]:
-        if self._base is None:
-            self._base = model_identity(self.model, self.folder / "model-digests.json")
-        return self._base
+        if self._identity is None:
+            self._identity = model_identity(self.model, self.folder / "model-digests.json")
+        return self._identity
 
     def _evaluate_one(self, adapter: CheckedAdapter | None, progress: Callable[[int], None]) -> dict[str, CellResult]:
         """One adapter on all tasks."""
@@ -186,9 +185,9 @@ class Evaluator:
         progress(done)
         if not todo:
             return asked
-        scorer, loaded = self._scorer_ready()
+        scorer = self._scorer_ready()
         batches = [([self._composed[t][0][k] for k in batch], [self._composed[t][1][k] for k in batch]) for t, batch in todo]
-        with _naming(adapter), attached(loaded, adapter, self._note) as model, self._writing(store) as write:
+        with _naming(adapter), attached(self._base, adapter, self._note) as model, self._writing(store) as write:
             for (task, _), (questions, digests), outcomes in zip(todo, batches, scorer.score_all(model, batches), strict=True):
                 known.update(zip(digests, outcomes, strict=True))
                 write([(d, task, q.id, o) for d, q, o in zip(digests, questions, outcomes, strict=True)])
@@ -246,31 +245,35 @@ class Evaluator:
                     todo.append((task, left))
         return todo
 
-    def _scorer_ready(self) -> tuple[Scorer, Loaded]:
-        if self._scorer is None or self._loaded is None:
-            started = time.monotonic()
-            self._check_limits()
-            known = list(family_checks(self.model))
-            loaded = load_base(self.model)
-            if not known:  # its config.json may have come from the hub just now
-                refuse(family_checks(self.model), self._note)
-            scorer = Scorer(loaded, self.settings, self._profile)
-            scorer.check(items[0] for items, _, _ in self._composed.values())
-            self._loaded, self._scorer = loaded, scorer
-            self.load_seconds += time.monotonic() - started
-        return self._scorer, self._loaded
+    def _scorer_ready(self) -> Scorer:
+        """The scorer, once the questions that are new to it were held against the model."""
+        started = time.monotonic()
+        new = [task for task, (_, digests, _) in self._composed.items() if not self._checked.issuperset(digests)]
+        self._check_limits(new)
+        known = self._scorer is not None or list(family_checks(self.model))
+        self._base.load()
+        if not known:  # its config.json may have come from the hub just now
+            refuse(family_checks(self.model), self._note)
+        if self._scorer is None:
+            self._scorer = Scorer(self._base, self.settings, self._profile)
+        self._scorer.check(self._composed[task][0][0] for task in new)
+        self._checked.update(*(self._composed[task][1] for task in new))
+        self.load_seconds += time.monotonic() - started
+        return self._scorer
 
-    def _check_limits(self) -> None:
-        """Hold all questions against the model's limits before its weights are loaded.
+    def _check_limits(self, tasks: Sequence[str]) -> None:
+        """Hold questions against the model's limits before its weights are loaded.
 
         Raises:
             InputError: questions that the model cannot take, by task and id.
         """
         faults: list[str] = []
+        if not tasks:
+            return
         limits = load_limits(self.model)
-        for task, (questions, _, _) in self._composed.items():
+        for task in tasks:
             try:
-                limits.check(asked_rows(task, questions, self._profile))
+                limits.check(asked_rows(task, self._composed[task][0], self._profile))
             except InputError as error:
                 faults += error.faults
         if faults:

@@ -1,129 +1,21 @@
-"""The base model as it is scored; adapters put on it and taken off."""
+"""Adapters put on the base model to be scored, and taken off it."""
 
 from __future__ import annotations
 
-import gc
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
-from tvt.core.recipe import ModelConfig
 from tvt.errors import InputError, needs_train_extra
-from tvt.evaluate.base_state import BaseState, TensorFact
 from tvt.evaluate.identity import CheckedAdapter, check_adapter
-from tvt.model.processor import load_processor
-from tvt.model.weights import load_weights
+from tvt.model.base import CHANGED, Loaded
 
 _NAME = "scored"
 
 
 def _silent(text: str) -> None:
     pass
-
-
-@dataclass(kw_only=True)
-class Loaded:
-    """A base model ready to score, with its processor."""
-
-    config: ModelConfig
-    processor: Any
-    device: Any
-    reloads: int = field(default=0, init=False)
-    """How often the model was loaded again, because an adapter had changed its own weights."""
-    _model: Any = field(default=None, init=False, repr=False)
-    _state: BaseState | None = field(default=None, init=False, repr=False)
-    _first: list[TensorFact] | None = field(default=None, init=False, repr=False)
-
-    @property
-    def model(self) -> Any:
-        """The base model, always as it was first loaded.
-
-        Raises:
-            InputError: no such model, or one that is none, or its files changed since it was first loaded.
-        """
-        self.load()
-        return self._model
-
-    def load(self) -> None:
-        """Load the weights, if they are not there.
-
-        Raises:
-            InputError: as for ``model``.
-        """
-        if self._model is not None:
-            return
-        if self._first is not None:
-            free_memory(self.device)
-            self.reloads += 1
-        model = _load_model(self.config, self.device)
-        state = BaseState(model)
-        if self._first not in (None, state.facts):
-            raise InputError(
-                f"{self.config.model_name_or_path}: its files changed since it was first loaded; start again, "
-                "so that everything is scored with one base model"
-            )
-        self._model, self._state, self._first = model, state, state.facts
-
-    def put_back(self) -> bool:
-        """Take everything off that was put on the model; whether it is then what it was, bit for bit.
-
-        If it is not, it is dropped here and loaded again when it is next used.
-        """
-        if self._state is None:
-            return True
-        self._state.put_back()
-        if self._state.holds():
-            return True
-        self._model = self._state = None
-        return False
-
-
-def free_memory(device: Any) -> None:
-    """Give memory back that no longer holds anything; layers and their wrappers refer to each other, so they are looked for."""
-    gc.collect()
-    if device.type == "cuda":
-        import torch
-
-        torch.cuda.empty_cache()
-
-
-def load_base(config: ModelConfig) -> Loaded:
-    """Load any AutoModelForImageTextToText on the GPU where there is one, else on the CPU.
-
-    Raises:
-        InputError: no such model, or one that is none.
-    """
-    with needs_train_extra():
-        import torch
-        import transformers
-    library: Any = transformers
-    library.utils.logging.disable_progress_bar()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    loaded = Loaded(config=config, processor=None, device=device)
-    loaded.load()  # before the processor: that there is no model is the clearer error
-    loaded.processor = load_processor(config)
-    return loaded
-
-
-def _load_model(config: ModelConfig, device: Any) -> Any:
-    options: dict[str, Any] = {"device_map": {"": device}} if config.load_in_4bit else {}
-    model = load_weights(config, **options)
-    if config.load_in_4bit:
-        _keep_packing(model)
-    else:
-        model.to(device)
-    # PEFT freezes the base model, and frozen weights take other kernels, which round otherwise: so freeze it from the start,
-    # else the base model's scores would depend on whether an adapter was there before.
-    return model.eval().requires_grad_(False)
-
-
-def _keep_packing(model: Any) -> None:
-    """Keep 4-bit weights as they were packed: some CPUs repack them at the first pass, which fails for narrow layers."""
-    for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
 
 
 @contextmanager
@@ -145,9 +37,7 @@ def attached(loaded: Loaded, adapter: CheckedAdapter | None, note: Callable[[str
         yield loaded.model if adapter is None else _put_on(loaded, adapter)
     finally:
         if not loaded.put_back() and adapter is not None:
-            note(
-                f"{adapter.name}: changes weights of the base model itself, which is therefore loaded again before the next one"
-            )
+            note(CHANGED.format(name=adapter.name))
 
 
 def _put_on(loaded: Loaded, adapter: CheckedAdapter) -> Any:

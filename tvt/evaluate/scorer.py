@@ -14,9 +14,9 @@ from typing import Any
 from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig
 from tvt.errors import InputError, NotFiniteScoreError, needs_train_extra
-from tvt.evaluate.loading import Loaded
 from tvt.evaluate.prompts import Profile, read_profile
 from tvt.model.agreement import Sample, check_agreement
+from tvt.model.base import Loaded
 from tvt.model.chat import Chat, Message, Prompt
 from tvt.model.inputs import prompt_inputs
 from tvt.model.picture import PictureError, decode

@@ -12,12 +12,11 @@ from tvt.errors import InputError, MissingPackageError, needs_train_extra
 from tvt.model.checks import model_checks
 
 
-def load_weights(config: ModelConfig, *, divisible: bool = False, **options: Any) -> Any:
+def load_weights(config: ModelConfig, **options: Any) -> Any:
     """Load any AutoModelForImageTextToText.
 
     Args:
         config: which model, and how.
-        divisible: whether 4-bit weights are stored in the model's precision, so that DeepSpeed can divide them.
         options: more for ``from_pretrained``, e.g. ``device_map``.
 
     Raises:
@@ -36,7 +35,7 @@ def load_weights(config: ModelConfig, *, divisible: bool = False, **options: Any
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=dtype,
-            **({"bnb_4bit_quant_storage": dtype} if divisible else {}),
+            bnb_4bit_quant_storage=dtype,  # the same bytes in the model's precision, so that DeepSpeed can divide them
         )
     try:
         model, report = library.AutoModelForImageTextToText.from_pretrained(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +21,7 @@ from tvt.evaluate.results import CellResult
 from tvt.io import resource_errors
 from tvt.io.adapter_file import verify_adapter
 from tvt.io.lock import exclusively
+from tvt.model.base import Loaded
 from tvt.study.jobs import Job, Task, Where
 from tvt.study.store import Cell, Finished, Store
 from tvt.study.tidy import clear
@@ -40,7 +40,7 @@ _LEFT = (CHECKPOINTS, "mixed", ".rows")
 
 @dataclass(kw_only=True)
 class Runner:
-    """Does runs one after the other; the base model stays loaded between them where memory is no question."""
+    """Does runs one after the other. Those of one process train and are scored on one base model, which is loaded once."""
 
     job: Job
     note: Callable[[str], None]
@@ -50,7 +50,8 @@ class Runner:
     def __post_init__(self) -> None:
         self.store = Store(self.job.folder)
         recipe = self.job.recipe
-        self._evaluator = Evaluator(recipe.model, recipe.evaluation, self.store.answers, note=self.note)
+        self._base = Loaded(config=recipe.model, note=self.note)
+        self._evaluator = Evaluator(recipe.model, recipe.evaluation, self.store.answers, base=self._base, note=self.note)
         self._questions: dict[Where, tuple[Question, ...]] = {}
 
     def do(self, task: Task, tell: Tell) -> Verdict:
@@ -117,16 +118,22 @@ class Runner:
             counts = {source: count for source, count in task.run.counts.items() if count}
             paths = {source: self._rows(source) for source in counts}
             write_mix(plan_mix(Mixture.of_counts(counts), paths, seed=task.run.seed), mixed)
-        self._evaluator.release()
 
         def show(progress: Progress) -> None:
             tell("training", progress.step, progress.steps)
 
         record = train(
-            recipe, mixed, folder, seed=task.run.seed, resume=True, machines=self.machines, progress=show, rows_checked=True
+            recipe,
+            mixed,
+            folder,
+            seed=task.run.seed,
+            resume=True,
+            machines=self.machines,
+            progress=show,
+            rows_checked=True,
+            base=self._base,
         )
         self._clear(folder)
-        gc.collect()
         return folder / ADAPTER, record.seconds
 
     @staticmethod

@@ -1,6 +1,6 @@
 """One process of a study on this machine: ``python -m tvt.study.worker PIPE`` reads a job, then run after run, from its input.
 
-It does each run and tells of it by the pipe. The base model stays loaded between runs where memory is no question.
+It does each run and tells of it by the pipe. The base model stays loaded between runs of one process.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tvt.core.health import refuse
 from tvt.core.recipe import Recipe
@@ -32,6 +33,9 @@ from tvt.train.meeting import WAIT_SECONDS, address_faults
 from tvt.train.record import ADAPTER, LOG, RECORD, Job, Progress, TrainingRecord, load_training_record, silent
 from tvt.train.rows import check_rows, dataset_digest, shown_rows
 from tvt.train.worker import ERRORS, EXCEPTION, MARK
+
+if TYPE_CHECKING:
+    from tvt.model.base import Loaded
 
 Tell = Callable[[Progress], None]
 Note = Callable[[str], None]
@@ -62,6 +66,7 @@ def train(
     progress: Tell = silent,
     note: Note = silent,
     rows_checked: bool = False,
+    base: Loaded | None = None,
 ) -> TrainingRecord:
     """Train one adapter on a dataset that ``tvt mix`` wrote, or find that this very run is done.
 
@@ -75,6 +80,8 @@ def train(
         progress: told at every logging step. What it raises stops a run that is in this process.
         note: told in a sentence what is worth knowing.
         rows_checked: whether the rows were held against the model's limits already, as a study does once for all runs.
+        base: the recipe's base model for the caller's runs and scores. A run in this process trains on it and gives it back
+            as it was; processes load their own, and it is let go.
 
     Raises:
         InputError: recipe, rows or model cannot be used, or ``output`` holds another run.
@@ -107,7 +114,9 @@ def train(
             load_limits(recipe.model).check(shown_rows(dataset))
         with resource_errors.reported(output, str(output)):
             if recipe.runtime.num_processes == 1 and machines.count == 1 and not recipe.runtime.deepspeed:
-                return _run_here(job, progress)
+                return _run_here(job, progress, base)
+            if base is not None:
+                base.release()
             with watched(note) if recipe.runtime.deepspeed else nullcontext():
                 _run_processes(job, machines, progress)
         if machines.rank and not (job.output / RECORD).is_file():
@@ -186,12 +195,13 @@ def _resumed(job: Job, resume: bool, machines: Machines, note: Note) -> Job:
     return Job(**{**vars(job), "resume_from": found.checkpoint})
 
 
-def _run_here(job: Job, progress: Tell) -> TrainingRecord:
+def _run_here(job: Job, progress: Tell, base: Loaded | None) -> TrainingRecord:
     try:
         from tvt.train.run import run
     except ImportError as error:
         raise MissingPackageError(f"training needs more packages ({error}): pip install 'tvt[train]'") from error
-    record = run(job, progress)
+    with nullcontext() if base is None else base.lent(str(job.output)):
+        record = run(job, progress, base)
     if record is None:  # only the first process gets here
         raise TrainingError(f"{job.output}: this process was started as one of several; use tvt train --num-processes")
     return record

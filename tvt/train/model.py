@@ -11,7 +11,6 @@ from transformers import PreTrainedModel
 
 from tvt.core.recipe import ModelConfig, Recipe
 from tvt.errors import InputError, TrainingError
-from tvt.model.weights import load_weights
 
 
 def check_dtype(config: ModelConfig) -> None:
@@ -24,22 +23,6 @@ def check_dtype(config: ModelConfig) -> None:
         raise TrainingError("this GPU has no bfloat16; train with --set model.dtype=float16 or float32")
     if config.dtype == "float16" and not torch.cuda.is_available():
         raise TrainingError("float16 needs a GPU; train with --set model.dtype=bfloat16 or float32")
-
-
-def load_model(config: ModelConfig, *, sharded: bool) -> PreTrainedModel:
-    """Load the base model where it is trained.
-
-    Args:
-        config: which model, and how.
-        sharded: whether ZeRO-3 divides the weights while they load, so that no device may be named.
-
-    Raises:
-        InputError: see :func:`tvt.model.weights.load_weights`.
-    """
-    device = torch.cuda.current_device() if torch.cuda.is_available() else "cpu"
-    options: dict[str, Any] = {"device_map": {"": device}} if config.load_in_4bit and not sharded else {}
-    model: PreTrainedModel = load_weights(config, divisible=True, **options)
-    return model
 
 
 def lora_config(model: PreTrainedModel, recipe: Recipe) -> LoraConfig:

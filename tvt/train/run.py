@@ -18,6 +18,7 @@ from tvt.errors import InputError, TrainingError
 from tvt.io import atomic
 from tvt.io.adapter_file import Adapter, verify_adapter, write_record
 from tvt.model.agreement import check_agreement
+from tvt.model.base import Loaded, load_model
 from tvt.model.processor import load_processor
 from tvt.train.card import CARD, model_card
 from tvt.train.checkpoints import remember_run
@@ -25,7 +26,7 @@ from tvt.train.collate import Collator
 from tvt.train.frozen import spare_frozen_parts
 from tvt.train.lengths import row_lengths
 from tvt.train.loader import start_server, worker_count
-from tvt.train.model import check_dtype, load_model, lora_config
+from tvt.train.model import check_dtype, lora_config
 from tvt.train.order import Order
 from tvt.train.record import ADAPTER, CHECKPOINTS, Job, Progress, TrainingRecord, save_training_record, silent
 from tvt.train.rows import Examples, check_rows, load_rows
@@ -35,12 +36,13 @@ PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "deepspeed")
 _ROWS = ".rows"
 
 
-def run(job: Job, progress: Callable[[Progress], None]) -> TrainingRecord | None:
+def run(job: Job, progress: Callable[[Progress], None], base: Loaded | None = None) -> TrainingRecord | None:
     """Train, in this one process of the run; the first process writes and returns the record.
 
     Args:
         job: the run.
         progress: told at every logging step, in the first process.
+        base: the model to train on, whose lender puts it back; default: one of its own.
 
     Raises:
         InputError: model or rows cannot be used.
@@ -61,7 +63,7 @@ def run(job: Job, progress: Callable[[Progress], None]) -> TrainingRecord | None
     )
     arguments = training_arguments(job, order)
     check_world_size(recipe, arguments.world_size)
-    trainer = _trainer(job, order, arguments, pictures=summary.with_images > 0)
+    trainer = _trainer(job, order, arguments, base, pictures=summary.with_images > 0)
     meter = Meter(order, progress if trainer.is_world_process_zero() else silent)
     trainer.add_callback(meter)
     if trainer.is_world_process_zero():
@@ -164,7 +166,7 @@ def _settle(arguments: SFTConfig) -> None:
         arguments.activation_checkpointing_kwargs = arguments.gradient_checkpointing_kwargs = {"use_reentrant": True}
 
 
-def _trainer(job: Job, order: Order, arguments: SFTConfig, *, pictures: bool) -> GuardedTrainer:
+def _trainer(job: Job, order: Order, arguments: SFTConfig, base: Loaded | None, *, pictures: bool) -> GuardedTrainer:
     recipe = job.recipe
     plugin = arguments.deepspeed_plugin
     if plugin is not None:
@@ -178,7 +180,8 @@ def _trainer(job: Job, order: Order, arguments: SFTConfig, *, pictures: bool) ->
         rows = load_rows(job.dataset, job.output / _ROWS)
     examples = Examples(rows, job.dataset)
     check_agreement(processor, examples.first_of_sources())
-    model = load_model(recipe.model, sharded=plugin is not None and plugin.zero_stage == 3)
+    sharded = plugin is not None and plugin.zero_stage == 3
+    model = load_model(recipe.model, sharded=sharded) if base is None else base.model
     adapter = lora_config(model, recipe)
     spare_frozen_parts(model, adapter.target_modules)
     trainer = GuardedTrainer(
