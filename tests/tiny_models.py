@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -229,14 +230,17 @@ def picture(kind: int, size: int = 56) -> bytes:
     return stream.getvalue()
 
 
-def write_rows(folder: Path, images: list[int], *, start: int = 0) -> Path:
-    """A dataset as ``tvt mix`` writes it: row k has ``images[k]`` pictures; light ones are answered A, dark ones B."""
+def write_rows(folder: Path, images: list[int], *, start: int = 0, shown: Callable[[int], bytes] = picture) -> Path:
+    """A dataset as ``tvt mix`` writes it: row k has ``images[k]`` pictures; light ones are answered A, dark ones B.
+
+    ``shown`` makes a picture: light for an odd number, dark for an even one.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     rows = []
     for k, count in enumerate(images, start):
-        pictures = [{"bytes": picture(k + 2 * n), "path": None} for n in range(count)]
+        pictures = [{"bytes": shown(k + 2 * n), "path": None} for n in range(count)]
         question = f"{k}. Light or dark?" if count else f"{k}. Is {'this' if k % 2 else 'that'} so?"
         rows.append(
             {

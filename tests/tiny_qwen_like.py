@@ -46,11 +46,13 @@ def _marks(words: Any) -> Values:
     }
 
 
-def _finish(model: Any, words: Any, folder: Path, name: str, template: Values, patch: int, before: str = "") -> Path:
+def _finish(
+    model: Any, words: Any, folder: Path, name: str, template: Values, patch: int, before: str = "", pixels: int | None = None
+) -> Path:
     video = "Qwen3VL" if name == "Qwen3VL" else "Qwen2VL"
     image = {
         "image_processor_type": "Qwen2VLImageProcessor",
-        "size": {"shortest_edge": (2 * patch) ** 2, "longest_edge": (8 * patch) ** 2},
+        "size": {"shortest_edge": (2 * patch) ** 2, "longest_edge": pixels or (8 * patch) ** 2},
         **_PATCHES,
         "patch_size": patch,
         "merge_size": 2,
@@ -77,15 +79,27 @@ def qwen2_vl(folder: Path) -> Path:
     return _finish(Qwen2VLForConditionalGeneration(config), words, folder, "Qwen2VL", _QWEN, 14, _SYSTEM)
 
 
-def qwen2_5_vl(folder: Path) -> Path:
-    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+def qwen2_5_vl(
+    folder: Path, *, text: Values | None = None, vision: Values | None = None, pixels: int | None = None, dtype: Any = None
+) -> Path:
+    """A tiny one, unless ``text`` and ``vision`` give it other widths.
+
+    Args:
+        folder: where to.
+        text: more of the language model's configuration,
+        vision: and of the vision tower's.
+        pixels: the most of a picture, if they are not few.
+        dtype: the weights'; default: torch's.
+    """
+    from transformers import AutoModelForImageTextToText, Qwen2_5_VLConfig
 
     words = _words()
     rope = {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 10000.0}
-    vision = {**_VISION, **_PATCHES, "depth": 2, "window_size": 56, "fullatt_block_indexes": [1]}
-    text = text_settings(len(words), rope_parameters=rope)
-    config = Qwen2_5_VLConfig(text_config=text, vision_config=vision, **_marks(words))
-    return _finish(Qwen2_5_VLForConditionalGeneration(config), words, folder, "Qwen2_5_VL", _QWEN, 14, _SYSTEM)
+    tower = {**_VISION, **_PATCHES, "depth": 2, "window_size": 56, "fullatt_block_indexes": [1], **(vision or {})}
+    told = text_settings(len(words), **{"rope_parameters": rope, **(text or {})})
+    config = Qwen2_5_VLConfig(text_config=told, vision_config=tower, **_marks(words))
+    model = AutoModelForImageTextToText.from_config(config, dtype=dtype)
+    return _finish(model, words, folder, "Qwen2_5_VL", _QWEN, 14, _SYSTEM, pixels)
 
 
 def qwen3_vl(folder: Path) -> Path:

@@ -1,0 +1,211 @@
+"""Scoring: the base model's bits around adapters, batches against single questions, memory given back and memory that ends."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from check_gpu import made, training
+from check_gpu.leg import SCORING, Bench, Leg, NotRunError
+from check_gpu.leg import load as installed
+
+BATCH = 16
+NEAR = 0.25
+"""Log-probabilities in bfloat16 may differ by so much between a batch and a question alone: other kernels round otherwise."""
+LEFT = 256 * 2**20
+"""Bytes that may stay allocated: workspaces of cuBLAS, and the factors by which weights are fingerprinted."""
+Scores = list[tuple[float, ...]]
+
+
+def load(bench: Bench, **model: Any) -> Any:
+    """The base model as it is scored."""
+    from tvt.core.recipe import ModelConfig
+    from tvt.evaluate.loading import load_base
+
+    return load_base(ModelConfig(model_name_or_path=str(bench.model), dtype="bfloat16", **model))
+
+
+def scorer(loaded: Any) -> Any:
+    """Scores option letters."""
+    from tvt.core.recipe import EvaluationConfig
+    from tvt.evaluate.scorer import Scorer
+
+    return Scorer(loaded, EvaluationConfig(batch_size=BATCH))
+
+
+def scores(scores_with: Any, model: Any, questions: Sequence[Any], batch: int) -> Scores:
+    """Log-probabilities of the letters of each question."""
+    batches = [(questions[start : start + batch], ()) for start in range(0, len(questions), batch)]
+    return [outcome.scores for outcomes in scores_with.score_all(model, batches) for outcome in outcomes]
+
+
+def adapter(bench: Bench, loaded: Any, seed: int) -> Any:
+    """An adapter with random weights, saved and checked; the base model is put back."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    from tvt.evaluate.identity import check_adapter
+
+    folder = bench.folder / f"adapter-{seed}"
+    torch.manual_seed(seed)
+    tuned: Any = get_peft_model(loaded.model, LoraConfig(r=8, lora_alpha=16, target_modules=training.TARGETS))
+    for name, weight in tuned.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.02)
+    tuned.save_pretrained(folder)
+    loaded.put_back()
+    return check_adapter(folder)
+
+
+def scoring(bench: Bench) -> None:
+    """The base, two adapters, and the base again, whose scores must be the same bits; then batches against single questions."""
+    from tvt.evaluate.loading import attached
+
+    asked = made.questions(bench, 16 if bench.small else 128)
+    loaded = load(bench)
+    adapters = [adapter(bench, loaded, seed) for seed in (1, 2)]
+    scores_with = scorer(loaded)
+    found: list[Scores] = []
+    seconds = []
+    for one in (None, *adapters, None):
+        with attached(loaded, one) as model:
+            started = time.monotonic()
+            found.append(scores(scores_with, model, asked, BATCH))
+            seconds.append(time.monotonic() - started)
+    first, *others, again = found
+    bench.expect("the base has the same bits after two adapters", first == again, first == again)
+    changed = [one != first for one in others] + [others[0] != others[1]]
+    bench.expect("adapters change scores, each its own way", changed, all(changed))
+    bench.expect("without loading the base again", loaded.reloads, loaded.reloads == 0)
+    alone = scores(scores_with, loaded.model, asked[: len(asked) // 2], 1)
+    apart = max(abs(a - b) for one, two in zip(alone, first, strict=False) for a, b in zip(one, two, strict=True))
+    agree = sum(_letter(one) == _letter(two) for one, two in zip(alone, first, strict=False)) / len(alone)
+    bench.expect(f"batches of {BATCH} score as single questions do, within {NEAR}", apart, apart <= NEAR)
+    bench.expect("and give the same letters to 95% of questions", agree, agree >= 0.95)
+    bench.figure(questions_per_second=[round(len(asked) / value, 1) for value in seconds])
+
+
+def _letter(told: Sequence[float]) -> int:
+    return max(range(len(told)), key=lambda place: told[place])
+
+
+def memory(bench: Bench) -> None:
+    """What is left on the GPU when a model was scored and let go, and when a run was trained."""
+    import torch
+
+    gc.collect()
+    before = torch.cuda.memory_allocated()
+    loaded = load(bench)
+    scores(scorer(loaded), loaded.model, made.questions(bench, BATCH), BATCH)
+    held = torch.cuda.memory_allocated() - before
+    _let_go(loaded)
+    scored = torch.cuda.memory_allocated() - before
+    del loaded
+    training.train(bench, "run", made.recipe(bench, {}), made.rows(bench, training.EMPTYING))
+    gc.collect()
+    torch.cuda.empty_cache()
+    trained = torch.cuda.memory_allocated() - before
+    bench.figure(model_gb=held / 1e9, reserved_gb=torch.cuda.memory_reserved() / 1e9)
+    bench.expect("bytes left after scoring: workspaces at most", scored, scored <= LEFT)
+    bench.expect("bytes left after training: workspaces at most", trained, trained <= LEFT)
+
+
+def _let_go(loaded: Any) -> None:
+    """As a study's worker does before it trains."""
+    loaded.put_back()
+    loaded._model = loaded._state = None
+    gc.collect()
+
+    import torch
+
+    torch.cuda.empty_cache()
+
+
+def oom_scoring(bench: Bench) -> None:
+    """A batch that does not fit is halved until it does, and all questions get their scores."""
+    loaded = load(bench)
+    scores_with = scorer(loaded)
+    asked = made.questions(bench, BATCH, (1024, 768))
+    scores(scores_with, loaded.model, asked[:1], 1)  # kernels and workspaces
+    few, few_bytes = _peak(partial(scores, scores_with, loaded.model, asked, 4))
+    _, many_bytes = _peak(partial(scores, scores_with, loaded.model, asked, BATCH))
+    bench.figure(peak_gb={"batches of 4": few_bytes / 1e9, f"batch of {BATCH}": many_bytes / 1e9})
+    with at_most((few_bytes + many_bytes) // 2), mock.patch.object(scores_with, "score", wraps=scores_with.score) as halved:
+        found = scores(scores_with, loaded.model, asked, BATCH)
+    bench.expect("halves of the batch are scored", halved.call_count, halved.call_count >= 2)
+    apart = max(abs(a - b) for one, two in zip(found, few, strict=True) for a, b in zip(one, two, strict=True))
+    bench.expect(f"with the scores of smaller batches, within {NEAR}", apart, apart <= NEAR)
+
+
+def _peak(call: Any) -> tuple[Any, int]:
+    """What a call gives, and the most bytes of the GPU that it had reserved."""
+    import torch
+
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    return call(), torch.cuda.max_memory_reserved()
+
+
+@contextmanager
+def at_most(octets: int) -> Iterator[None]:
+    """Leave this process so many bytes of the GPU."""
+    import torch
+
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(min(1.0, octets / torch.cuda.mem_get_info()[1]))
+    try:
+        yield
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+def oom_training(bench: Bench) -> None:
+    """Out of memory in training, in this process and in one of its own: one line with the advice."""
+    import torch
+
+    rows = made.rows(bench, [1] * 16, (1024, 768))
+    batch = {"global_batch_size": 16, "per_device_train_batch_size": 16, "gradient_checkpointing": False}
+    size = sum(path.stat().st_size for path in bench.model.glob("*.safetensors"))
+    room = size + 3 * 2**30
+    with at_most(room):
+        _expect_advice(bench, "in this process", made.recipe(bench, batch), rows)
+    try:
+        installed("deepspeed")
+    except NotRunError as error:
+        bench.left_out(f"out of memory in a process of its own ({error})")
+        return
+    gc.collect()
+    torch.cuda.empty_cache()
+    free = torch.cuda.mem_get_info()[0]
+    taken = torch.empty(max(0, free - room - 2**30), dtype=torch.uint8, device="cuda")
+    file = made.ROOT / "recipes" / "deepspeed" / "zero2.json"
+    recipe = made.recipe(bench, batch, runtime={"num_processes": 1, "deepspeed": str(file)})
+    _expect_advice(bench, "in a process of its own", recipe, rows)
+    del taken
+
+
+def _expect_advice(bench: Bench, where: str, recipe: Any, rows: Path) -> None:
+    from tvt.errors import TvtError
+
+    advice = "out of memory; lower training.per_device_train_batch_size"
+    try:
+        training.train(bench, where.replace(" ", "-"), recipe, rows)
+    except TvtError as error:
+        told = str(error)
+        bench.expect(f"{where}: one line with the advice", told[:300], advice in told and "\n" not in told)
+    else:
+        bench.expect(f"{where}: it runs out of memory", "it trained", False)
+
+
+LEGS = (
+    Leg(name="scoring", what="scores of base, adapters, base; batches against single questions", run=scoring, needs=SCORING),
+    Leg(name="memory", what="memory after scoring and training", run=memory, gpu=True),
+    Leg(name="oom-score", what="out of memory in scoring: batches are halved", run=oom_scoring, needs=SCORING, gpu=True),
+    Leg(name="oom-train", what="out of memory in training: one line of advice", run=oom_training, gpu=True, alone=True),
+)
