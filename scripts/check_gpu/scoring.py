@@ -26,7 +26,7 @@ Scores = list[tuple[float, ...]]
 def load(bench: Bench, **model: Any) -> Any:
     """The base model as it is scored."""
     from tvt.core.recipe import ModelConfig
-    from tvt.evaluate.loading import load_base
+    from tvt.model.base import load_base
 
     return load_base(ModelConfig(model_name_or_path=str(bench.model), dtype="bfloat16", **model))
 
@@ -104,7 +104,7 @@ def memory(bench: Bench) -> None:
     loaded = load(bench)
     scores(scorer(loaded), loaded.model, made.questions(bench, BATCH), BATCH)
     held = torch.cuda.memory_allocated() - before
-    _let_go(loaded)
+    loaded.release()
     scored = torch.cuda.memory_allocated() - before
     del loaded
     training.train(bench, "run", made.recipe(bench, {}), made.rows(bench, training.EMPTYING))
@@ -114,17 +114,6 @@ def memory(bench: Bench) -> None:
     bench.figure(model_gb=held / 1e9, reserved_gb=torch.cuda.memory_reserved() / 1e9)
     bench.expect("bytes left after scoring: workspaces at most", scored, scored <= LEFT)
     bench.expect("bytes left after training: workspaces at most", trained, trained <= LEFT)
-
-
-def _let_go(loaded: Any) -> None:
-    """As a study's worker does before it trains."""
-    loaded.put_back()
-    loaded._model = loaded._state = None
-    gc.collect()
-
-    import torch
-
-    torch.cuda.empty_cache()
 
 
 def oom_scoring(bench: Bench) -> None:
