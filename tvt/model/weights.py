@@ -9,6 +9,7 @@ from typing import Any
 from tvt.core.health import refuse
 from tvt.core.recipe import ModelConfig
 from tvt.errors import InputError, MissingPackageError, needs_train_extra
+from tvt.model.attention import stack_windows
 from tvt.model.checks import model_checks
 
 
@@ -58,6 +59,7 @@ def load_weights(config: ModelConfig, **options: Any) -> Any:
         found = f"{len(missing)} of the model's tensors are in none of its files, e.g. {missing[0]}"
         step = "get the files anew, and see that config.json and weights are of one model"
         raise InputError(f"{config.model_name_or_path}: {found}; {step}")
+    stack_windows(model)
     return model
 
 

@@ -17,6 +17,8 @@ from tvt.io.hub_cache import snapshot
 from tvt.io.model_folder import names_folder
 from tvt.io.names import folder_name
 from tvt.io.recipe_file import MINIATURE, load_recipe, model_path
+from tvt.model.attention import WRITTEN_AGAINST, windows_at_once
+from tvt.model.families import read_config
 from tvt.study.doctor.devices import Gpu, usable
 from tvt.study.doctor.executors import executor_checks
 from tvt.study.doctor.machine import existing, offline, shown
@@ -66,6 +68,7 @@ class Asked:
                 yield _model(self.recipe)
             yield from _packages()
             yield from settings
+            yield from _tower(self.recipe)
             yield from executor_checks(self.recipe)
             yield from _plan(self.recipe, self.folder)
 
@@ -137,6 +140,23 @@ def _packages() -> Iterator[Check]:
     needed = ("torch", "transformers", "trl", "peft")
     if missing := [package for package in needed if version(package) is None]:
         yield _told("packages")("fail", f"not installed: {', '.join(missing)}", "pip install 'tvt[train]'")
+
+
+def _tower(recipe: Recipe) -> Iterator[Check]:
+    """Which attention the vision tower uses, where the model's type is known here."""
+    told, chosen = _told("vision tower"), recipe.model.attn_implementation
+    model_type = (read_config(recipe.model) or {}).get("model_type")
+    stacked = windows_at_once(model_type) if isinstance(model_type, str) else None
+    if stacked is None or chosen == "flash_attention_2":
+        if model_type is not None:
+            yield told("ok", f"its attention: {chosen}, all at once", "")
+    elif chosen == "sdpa" and stacked:
+        yield told("ok", "its attention: sdpa, windows of equal length stacked into one call", "")
+    elif chosen == "sdpa":
+        found = "its attention: sdpa, window by window, which is slow: this transformers has other code than tvt expects"
+        yield told("warn", found, f"pip install transformers=={WRITTEN_AGAINST}.*")
+    else:
+        yield told("warn", f"its attention: {chosen}, window by window, which is slow", "--set model.attn_implementation=sdpa")
 
 
 def _plan(recipe: Recipe, folder: Path) -> Iterator[Check]:
