@@ -206,8 +206,7 @@ def test_a_layer_whose_code_is_not_as_expected_stays_as_it_is(
 
 
 def test_training_and_scoring_stack_alike(tmp_path: Path) -> None:
-    from tvt.evaluate.loading import load_base
-    from tvt.train.model import load_model
+    from tvt.model.base import load_base, load_model
 
     config = ModelConfig(model_name_or_path=str(tiny_models.qwen(tmp_path / "model")), dtype="float32")
     trained = load_model(config, sharded=False)
