@@ -19,7 +19,7 @@ from test_cli import ENVIRONMENT, PATIENCE, ROOT
 from warm import WarmPython
 
 LOADED = ["bitsandbytes", *(f"transformers.models.qwen2_5_vl.{kind}_qwen2_5_vl" for kind in ("modeling", "processing"))]
-NEEDS_GPU = {"fp16", "fp16-4bit", "memory", "oom-score", "oom-train"}
+NEEDS_GPU = {"fp16", "fp16-4bit", "oom-score", "oom-train"}
 ELSEWHERE = {"zero2", "zero3"}
 """A minute each here; tests/test_training_processes.py trains the same on two processes."""
 

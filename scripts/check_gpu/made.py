@@ -106,6 +106,21 @@ def rows(bench: Bench, images: list[int], shape: tuple[int, int] = (448, 448)) -
     return folder
 
 
+def examples(bench: Bench, count: int, shape: tuple[int, int] = (448, 448)) -> list[dict[str, Any]]:
+    """Rows as training decodes them, without a dataset."""
+    from PIL import Image
+
+    width, height = size(bench, shape)
+    return [
+        {
+            "images": [Image.open(io.BytesIO(picture(k, width, height))).convert("RGB")],
+            "prompt": [{"role": "user", "content": QUESTION.format(k)}],
+            "completion": [{"role": "assistant", "content": "AB"[k % 2]}],
+        }
+        for k in range(count)
+    ]
+
+
 def questions(bench: Bench, count: int, shape: tuple[int, int] = (448, 448)) -> list[Any]:
     """Questions with a picture each and four options, of differing lengths."""
     from tvt.core.question import Question

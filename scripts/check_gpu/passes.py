@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 from unittest import mock
 
 from check_gpu import made
-from check_gpu.leg import Bench, Leg, NotRunError, load
+from check_gpu.leg import SCORING, Bench, Leg, NotRunError, load
 
+Tensors = dict[str, Any]
 REPEATS = 5
 ROUNDING = {"float32": 1e-5, "bfloat16": 2e-2}
 """How far outputs of the tower may be apart, in parts of their norm."""
@@ -90,6 +92,98 @@ def _towers(bench: Bench, dtype: str) -> Iterator[tuple[str, Any]]:
             yield name, made.tower(bench, dtype, implementation).eval()
 
 
+class Passes(NamedTuple):
+    """A forward and a backward pass through a fresh adapter."""
+
+    gradients: Tensors
+    seconds: float
+    reached: int
+    """Layers of the tower whose outputs got a gradient."""
+
+
+def hook(bench: Bench) -> None:
+    """A step's passes as transformers prepares them, and as tvt does, which spares the frozen tower: the same gradients."""
+    ways = {"transformers": False, "transformers again": False, "spared": True}
+    found = {name: _passes(bench, spared=spared) for name, spared in ways.items()}
+    first, again, spared = found.values()
+    repeated, apart = _apart(first.gradients, again.gradients), _apart(first.gradients, spared.gradients)
+    seconds = {name: round(one.seconds, 4) for name, one in found.items()}
+    reached = {name: one.reached for name, one in found.items()}
+    bench.figure(repeated_apart=repeated, seconds=seconds, ratio=first.seconds / spared.seconds)
+    if repeated == 0:
+        bench.expect("the adapter's gradients have the same bits", apart, apart == 0)
+    else:  # some kernel adds in any order
+        bench.expect("the adapter's gradients are as near as those of a repeated step", apart, apart <= 2 * repeated)
+    bench.expect("the backward pass does not reach the tower", reached, spared.reached == 0 < first.reached)
+
+
+def _apart(one: Tensors, other: Tensors) -> float:
+    """How far gradients are apart at most, in parts of a tensor's largest; 0 where all have the same bits."""
+    import torch
+
+    if one.keys() != other.keys():
+        return math.inf
+    return max(
+        0.0 if torch.equal(one[name], other[name]) else float((one[name] - other[name]).abs().max() / one[name].abs().max())
+        for name in one
+    )
+
+
+def _passes(bench: Bench, *, spared: bool) -> Passes:
+    """Through the base model as training loads it, with transformers' hooks or with tvt's."""
+    import peft
+    import torch
+
+    from tvt.model.base import load_model
+    from tvt.model.processor import load_processor
+    from tvt.train.collate import Collator
+    from tvt.train.frozen import spare_frozen_parts
+    from tvt.train.model import lora_config
+
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    recipe = made.recipe(bench, {})
+    collator = Collator(load_processor(recipe.model), picture_always=False)
+    batch = {name: tensor.to(_device(bench)) for name, tensor in collator(made.examples(bench, 4)).items()}
+    base = load_model(recipe.model)
+    adapter = lora_config(base, recipe)
+    if spared:
+        spare_frozen_parts(base, adapter.target_modules)
+    torch.manual_seed(0)
+    model: Any = peft.get_peft_model(base, adapter)
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:  # at zero it lets no gradient into the rest
+            torch.nn.init.normal_(weight, std=0.02)
+    model.enable_input_require_grads()
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})  # its name before 5.24 too
+    model.train()
+    with counted_gradients(base) as reached:
+        model(**batch).loss.backward()
+    gradients = {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
+
+    def step() -> None:
+        model(**batch).loss.backward()
+
+    return Passes(gradients, timed(bench, step), len(reached))
+
+
+@contextmanager
+def counted_gradients(model: Any) -> Iterator[list[Any]]:
+    """Count the tower's layers whose outputs get a gradient."""
+    reached: list[Any] = []
+
+    def watch(_module: Any, _inputs: Any, output: Any) -> None:
+        if output.requires_grad:
+            output.register_hook(reached.append)
+
+    blocks = [module for name, module in model.named_modules() if name.rpartition(".")[0].endswith("visual.blocks")]
+    handles = [block.register_forward_hook(watch) for block in blocks]
+    try:
+        yield reached
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 def _device(bench: Bench) -> str:
     return "cuda" if bench.gpu else "cpu"
 
@@ -102,5 +196,12 @@ LEGS = (
         needs=("torch", "transformers"),
         alone=True,
         model=False,
+    ),
+    Leg(
+        name="hook",
+        what="forward and backward with gradients through the frozen tower, and without",
+        run=hook,
+        needs=SCORING,
+        alone=True,
     ),
 )

@@ -82,7 +82,7 @@ class Processes:
         jobs = self.jobs or max(1, min(4, (os.cpu_count() or 1) // 4))
         pool = ThreadPoolExecutor(jobs)
         try:
-            together = [leg for leg in runnable if not leg.alone]
+            together = sorted((leg for leg in runnable if not leg.alone), key=lambda leg: -leg.seconds)  # the longest first
             records |= dict(zip((leg.name for leg in together), pool.map(self._one, together), strict=True))
             records |= {leg.name: self._one(leg) for leg in runnable if leg.alone}
         except BaseException:

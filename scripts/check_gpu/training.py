@@ -139,7 +139,7 @@ def loaders(bench: Bench) -> None:
     shape, count, per_device, workers = ((56, 56), 8, 4, 1) if bench.small else ((1024, 768), 64, 4, 4)
     rows = made.rows(bench, [1] * count, shape)
     training = {"global_batch_size": 8, "per_device_train_batch_size": per_device, "gradient_checkpointing": False}
-    training |= {"save_steps": 1000, "num_train_epochs": 1 if bench.small else 2}
+    training["save_steps"] = 1000
     seconds = {}
     for name, beside in (("warm-up", workers), ("ready", 0), ("without", 0), ("workers", workers)):
         recipe = made.recipe(bench, training, runtime={"dataloader_num_workers": beside})
@@ -174,7 +174,7 @@ def plain(bench: Bench) -> None:
     rows = made.rows(bench, [1] * count, shape)
     training = {"global_batch_size": 8, "per_device_train_batch_size": 4, "save_steps": 1000}
     found: dict[str, list[tuple[float, float]]] = {"tvt": [], "TRL": []}
-    for turn in range(1 if bench.small else 3):
+    for turn in range(1 if bench.small else 2):
         for name, turns in found.items():
             if bench.gpu:
                 torch.cuda.empty_cache()
@@ -262,6 +262,12 @@ LEGS = (
         name="zero3", what="ZeRO-3, ended and resumed", run=partial(zero, stage=3), needs=(*TRAINING, "deepspeed"), seconds=180
     ),
     Leg(name="twice", what="the same run twice gives the same adapter", run=twice),
-    Leg(name="loaders", what="how long the device waits for rows, with loader workers and without", run=loaders, alone=True),
+    Leg(
+        name="loaders",
+        what="how long the device waits for rows, with loader workers and without",
+        run=loaders,
+        alone=True,
+        seconds=120,
+    ),
     Leg(name="trl", what="tvt train against a plain TRL loop: time and memory", run=plain, alone=True, seconds=120),
 )
