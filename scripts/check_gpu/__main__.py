@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -72,12 +73,13 @@ def checked(legs: Sequence[Leg], options: argparse.Namespace, *, gpu: bool) -> i
     folder.mkdir(parents=True, exist_ok=True)
     limits = {"seconds": options.seconds, "jobs": options.jobs}
     processes = Processes(folder=folder, small=options.small, gpu=gpu, report=_line, **limits)
+    started = time.monotonic()
     try:
         records = processes.run(MODEL, legs)
     finally:
         if options.keep is None:
             shutil.rmtree(folder, ignore_errors=True)
-    show(records)
+    show(records, time.monotonic() - started)
     results = {record["result"] for record in records}
     return 1 if "MISS" in results else 0 if "PASS" in results else 2
 

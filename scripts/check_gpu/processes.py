@@ -28,15 +28,16 @@ ENDING_SECONDS = 15.0
 _SHOWN = 15
 
 
-def environment() -> dict[str, str]:
-    """Of every leg: no network, one thread a process, quiet libraries."""
+def environment(*, gpu: bool = False) -> dict[str, str]:
+    """Of every leg: no network, one thread a process, quiet libraries, and of several GPUs the first."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
     return {
         "OMP_NUM_THREADS": "1",
         "TOKENIZERS_PARALLELISM": "false",
         **os.environ,
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_VERBOSITY": "error",
-        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+        **({"CUDA_VISIBLE_DEVICES": visible} if gpu else {}),
     }
 
 
@@ -107,7 +108,12 @@ class Processes:
         began = time.monotonic()
         with (own / "log").open("wb") as log:
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment(), process_group=0
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment(gpu=self.gpu),
+                process_group=0,
             )
         self._running.add(process)
         try:

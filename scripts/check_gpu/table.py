@@ -9,14 +9,14 @@ from typing import Any
 Record = dict[str, Any]
 
 
-def show(records: Sequence[Record]) -> None:
-    """Print what became of each leg, and what was not run."""
+def show(records: Sequence[Record], seconds: float) -> None:
+    """Print what became of each leg, and what was not run; ``seconds`` are those of all."""
     rows = [(record["leg"], record["result"], _seconds(record), "\n".join(_details(record))) for record in records]
     _print(("leg", "result", "s", "expected, found, measured"), rows)
     left = [f"{r['leg']} ({r['reason']})" for r in records if r["result"] == "not run"]
     left += [f"{r['leg']}: {note.removeprefix('not run: ')}" for r in records for note in r.get("notes", ())]
     counts = {name: sum(record["result"] == name for record in records) for name in ("PASS", "MISS", "not run")}
-    print(f"{counts['PASS']} passed, {counts['MISS']} missed, {counts['not run']} not run", file=sys.stderr)
+    print(f"{counts['PASS']} passed, {counts['MISS']} missed, {counts['not run']} not run, in {seconds:.0f} s", file=sys.stderr)
     if left:
         print(f"not run: {'; '.join(left)}", file=sys.stderr)
 
