@@ -83,6 +83,8 @@ class Leg:
     """Its time limit on a GPU."""
     gpu: bool = False
     """Whether it says nothing without a GPU."""
+    whole: bool = False
+    """Whether it says nothing of a tiny model."""
     alone: bool = False
     """Whether nothing else may run beside it: it compares times, or takes all memory."""
     model: bool = True

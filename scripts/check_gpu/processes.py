@@ -72,8 +72,8 @@ class Processes:
         Returns:
             Their records, in the order given.
         """
-        runnable = [leg for leg in legs if self.gpu or not leg.gpu]
-        records = {leg.name: self._left_out(leg, "needs a GPU") for leg in legs if leg not in runnable}
+        runnable = [leg for leg in legs if not self._obstacle(leg)]
+        records = {leg.name: self._left_out(leg, self._obstacle(leg)) for leg in legs if leg not in runnable}
         first = [model] if any(leg.model for leg in runnable) else []
         records |= {leg.name: self._one(leg) for leg in first}
         if first and records[model.name]["result"] != "PASS":
@@ -125,6 +125,12 @@ class Processes:
             self._running.discard(process)
         record = _record(own / RESULT, code, limit)
         return self._told(leg, {**record, "wall_seconds": round(time.monotonic() - began, 1)}, own)
+
+    def _obstacle(self, leg: Leg) -> str:
+        """Why a leg is not even started; empty where it is."""
+        if leg.gpu and not self.gpu:
+            return "needs a GPU"
+        return "needs the whole model" if leg.whole and self.small else ""
 
     def _left_out(self, leg: Leg, why: str) -> Record:
         return self._told(leg, {"result": "not run", "reason": why})

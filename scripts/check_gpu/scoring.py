@@ -214,6 +214,21 @@ LEGS = (
         alone=True,
     ),
     Leg(name="memory", what="one base model for scoring and training: its bits, and the memory it leaves", run=memory),
-    Leg(name="oom-score", what="out of memory in scoring: batches are halved", run=oom_scoring, needs=SCORING, gpu=True),
-    Leg(name="oom-train", what="out of memory in training: one line of advice", run=oom_training, gpu=True, alone=True),
+    Leg(
+        name="oom-score",
+        what="out of memory in scoring: batches are halved",
+        run=oom_scoring,
+        needs=SCORING,
+        gpu=True,
+        whole=True,
+    ),
+    Leg(
+        name="oom-train",
+        what="out of memory in training: one line of advice",
+        run=oom_training,
+        gpu=True,
+        whole=True,
+        alone=True,
+        seconds=150,
+    ),
 )
