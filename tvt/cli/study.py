@@ -82,7 +82,7 @@ def plan(*, recipe: Path, output: Path | None, overrides: tuple[str, ...], as_js
     Rows that are not on this machine yet are no error here: what brings them is told.
     """
     session = _open(recipe, output, overrides, planning=True)
-    _show(session, session.tasks(), as_json, ways=cheaper_ways(session, recipe, output, overrides))
+    _show(session, session.tasks(), as_json, ways=cheaper_ways(session, recipe, output, overrides), planning=True)
 
 
 @command.command(cls=SectionedCommand, sections=SECTIONS, epilog=EPILOG)
@@ -280,15 +280,14 @@ def _show(
     ways: Sequence[Way] = (),
     adaptive: dict[str, Any] | None = None,
     warn: Sequence[str] = (),
+    planning: bool = False,
 ) -> None:
-    from tvt.study.estimate import estimate
-    from tvt.study.executors import default_room
+    from tvt.cli.study_costs import Costs
 
     study, store = session.study, session.store
     states = session.status(tasks)
     todo = [task for task in tasks if states[task.run_id] not in ("done", "failed")]
-    cost = estimate(study, store, todo)
-    workers = default_room(study.recipe)
+    costs = Costs.of(session, todo, factors=planning)
     failures = {t.run.name: store.failure(t.run_id) or "" for t in tasks if states[t.run_id] == "failed"}
     answers = answers_of(session, tasks, warn)
     if as_json:
@@ -300,7 +299,7 @@ def _show(
                 "folder": str(store.folder),
                 "runs": runs,
                 "failures": failures,
-                "estimate": vars(cost),
+                "estimate": costs.plain(),
                 "missing": [str(absent) for absent in study.missing],
                 "answers": answers_json(answers),
                 **({"alternatives": ways_json(ways)} if ways else {}),
@@ -311,7 +310,7 @@ def _show(
     from rich.console import Console
     from rich.text import Text
 
-    from tvt.report.study_tables import cost_sentence, failures_table, grid_table, legend, missing_list, ways_table
+    from tvt.report.study_tables import failures_table, grid_table, legend, missing_list, ways_table
 
     console = Console(highlight=False)
     budget = f"{study.recipe.budget:,} examples a run, {len(study.targets)} targets"
@@ -321,7 +320,7 @@ def _show(
     if failures:
         console.print(failures_table(failures), Text(" try them again with tvt study run --retry-failed", style="dim"))
     if todo:
-        console.print(cost_sentence(cost, min(workers, len(todo))), markup=False)
+        costs.show(console)
     if ways:
         console.print(ways_table(ways))
     if study.missing:

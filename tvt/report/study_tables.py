@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rich.console import Group
 from rich.table import Table
@@ -124,17 +123,3 @@ def size(count: float) -> str:
 def runs(count: int) -> str:
     """How many runs."""
     return f"{count:,} run{'' if count == 1 else 's'}"
-
-
-def cost_sentence(estimate: Any, workers: int) -> str:
-    """What is still to do and what it will take."""
-    todo = f"{runs(estimate.training_runs)} to train, {estimate.examples:,} examples, {estimate.questions:,} questions to ask"
-    if estimate.seconds is None:
-        return f"{todo}. There is no estimate of time before the first run is done."
-    guess = "a rough guess from the model's size, for a data centre GPU"
-    basis = "by the speed of this study's finished runs" if estimate.measured else guess
-    shared = f" on {workers} workers" if workers > 1 else ""
-    return (
-        f"{todo}: about {duration(estimate.seconds / workers)}{shared}, {estimate.device_hours:.1f} device hours, "
-        f"{size(estimate.disk_bytes)} of disk ({basis})."
-    )

@@ -1,29 +1,19 @@
-"""How long a study's missing runs will take, and how much disk: from finished runs where there are any, else a rough guess."""
+"""How long a study's missing runs will take, phase by phase, and how much disk; :mod:`tvt.study.speed` says what is known."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 from tvt.core.recipe import Recipe
-from tvt.data.tasks import TaskManifest
 from tvt.study.jobs import Task, Where
 from tvt.study.plan import Study
+from tvt.study.speed import Speed, guessed_speed, measured_speed
 from tvt.study.store import Store
-from tvt.study.views import parameters
-from tvt.train.record import ADAPTER
 
-IMAGE_TOKENS = 600
-"""Tokens of an image: a picture of some 700 x 700 pixels in Qwen2.5-VL's patches."""
-TEXT_TOKENS = 100
-"""Tokens of a question with its options."""
-DEVICE_FLOPS = 3e14
-"""What a current data centre GPU reaches in bfloat16 at a third of its peak."""
-LAYERS = 36
-_SMALL = 0.05
-"""Billions of parameters below which nothing is guessed."""
+PHASES = ("load", "train", "score")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +29,36 @@ class Estimate:
     disk_bytes: float | None
     measured: bool
     """From finished runs of this study, not from the model's size."""
+    runs: int = 0
+    """Runs with anything to do, the base model's among them."""
+    phases: Mapping[str, float] | None = None
+    """Seconds by phase (:data:`PHASES`), of one worker after the other; *load* is all but training steps and scoring. Where
+    finished runs do not tell it apart, *score* holds it and *load* is 0.
+    """
+    devices: int = 1
+    """That a run holds."""
+    start: float = 0.0
+    """Seconds of loading that each further worker adds to ``phases``."""
+    assumed: tuple[str, ...] = ()
+    """What a guess rests on, in plain words."""
+
+    def hours(self, phase: str) -> float:
+        """Device hours of a phase."""
+        return 0.0 if self.phases is None else self.phases[phase] * self.devices / 3600
+
+    def wall(self, slots: int) -> float | None:
+        """Seconds with so many runs at once, which are done in rounds."""
+        if self.seconds is None or not self.runs:
+            return None
+        return self.start + math.ceil(self.runs / slots) * max(self.seconds - self.start, 0.0) / self.runs
+
+    def plain(self) -> dict[str, Any]:
+        """As plain values: of phases their seconds and device hours."""
+        told = {name: value for name, value in vars(self).items() if name not in ("phases", "start", "assumed")}
+        by_phase = (
+            None if self.phases is None else {p: {"seconds": self.phases[p], "device_hours": self.hours(p)} for p in PHASES}
+        )
+        return {**told, "phases": by_phase, "assumed": list(self.assumed)}
 
 
 def estimate(study: Study, store: Store, tasks: Sequence[Task], speed: Store | None = None) -> Estimate:
@@ -50,89 +70,62 @@ def estimate(study: Study, store: Store, tasks: Sequence[Task], speed: Store | N
         tasks: the runs to do.
         speed: finished runs whose speed is taken; default: those of ``store``.
     """
-    recipe = study.recipe
-    trained = [task for task in tasks if not task.run.is_base and store.training(task.run_id) is None]
-    examples = sum(math.ceil(task.run.examples * recipe.training.num_train_epochs) for task in trained)
-    missing = [where for task in tasks for where in _missing(store, task)]
-    questions = sum(study.sizes[where] for where in missing)
-    rate = _measured(speed or store)
-    if rate is not None:
-        seconds: float | None = examples * rate.example + questions * rate.question
-    else:
-        rate = _guessed(recipe)
-        seconds = None if rate is None else _training(study, trained) * rate.example + _scoring(study, missing) * rate.question
-    devices = recipe.runtime.num_processes
-    return Estimate(
-        training_runs=len(trained),
-        examples=examples,
-        questions=questions,
-        seconds=seconds,
-        device_hours=None if seconds is None else seconds * devices / 3600,
-        disk_bytes=None if rate is None else rate.disk * len(trained),
-        measured=rate is not None and rate.measured,
-    )
+    found = measured_speed(study, speed or store) or guessed_speed(study)
+    return Work.of(study, store, tasks).at(found, study.recipe)
 
 
-def _training(study: Study, tasks: Sequence[Task]) -> float:
-    """Tokens to train on."""
-    counts = [(source, count) for task in tasks for source, count in task.run.counts.items()]
-    return study.recipe.training.num_train_epochs * sum(count * _tokens(study.sources[source]) for source, count in counts)
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What is to be done, before anybody says how fast."""
 
+    runs: int
+    trained: Sequence[Task]
+    sizes: Mapping[str, int]
+    """Questions to ask, by target."""
 
-def _scoring(study: Study, cells: Sequence[Where]) -> float:
-    """Tokens to score."""
-    return sum(study.sizes[where] * _tokens(study.targets[where[0]]) for where in cells)
+    @classmethod
+    def of(cls, study: Study, store: Store, tasks: Sequence[Task]) -> Work:
+        """What is missing of ``tasks``."""
+        trained = [task for task in tasks if not task.run.is_base and store.training(task.run_id) is None]
+        sizes = dict.fromkeys(study.targets, 0)
+        runs = 0
+        for task in tasks:
+            missing = _missing(store, task)
+            runs += bool(missing) or task in trained
+            for where in missing:
+                sizes[where[0]] += study.sizes[where]
+        return cls(runs=runs, trained=trained, sizes=sizes)
 
-
-def _tokens(manifest: TaskManifest) -> int:
-    return TEXT_TOKENS + IMAGE_TOKENS * manifest.shown
+    def at(self, speed: Speed | None, recipe: Recipe) -> Estimate:
+        """What it takes at a speed, with a recipe's epochs and processes."""
+        epochs = recipe.training.num_train_epochs
+        devices = recipe.runtime.num_processes
+        phases = None
+        if speed is not None:
+            rows = [(source, count) for task in self.trained for source, count in task.run.counts.items()]
+            phases = {
+                "load": self.runs * (speed.load or 0.0) + (speed.start if self.runs else 0.0),
+                "train": epochs * sum(count * speed.examples[source] for source, count in rows),
+                "score": sum(count * speed.questions[target] for target, count in self.sizes.items()),
+            }
+        seconds = None if phases is None else sum(phases.values())
+        return Estimate(
+            training_runs=len(self.trained),
+            examples=sum(math.ceil(task.run.examples * epochs) for task in self.trained),
+            questions=sum(self.sizes.values()),
+            seconds=seconds,
+            device_hours=None if seconds is None else seconds * devices / 3600,
+            disk_bytes=None if speed is None else speed.disk * len(self.trained),
+            measured=speed is not None and speed.measured,
+            runs=self.runs,
+            phases=phases,
+            devices=devices,
+            start=0.0 if speed is None else speed.start,
+            assumed=() if speed is None else speed.assumed,
+        )
 
 
 def _missing(store: Store, task: Task) -> list[Where]:
     """The cells that a run has not yet."""
     cells = store.finished(task.run_id).cells
     return [where for where, key in task.keys.items() if where not in cells or cells[where].key != key]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Rate:
-    example: float
-    """Seconds of a training example; where guessed, of one of its tokens."""
-    question: float
-    """Of a question; where guessed, of one of its tokens."""
-    disk: float
-    """Bytes that a run leaves behind."""
-    measured: bool
-
-
-def _measured(store: Store) -> _Rate | None:
-    """The speed of the runs that are done."""
-    seconds, rows, scoring, questions, sizes = 0.0, 0, 0.0, 0, []
-    for run_id in store.known():
-        done, record = store.finished(run_id), store.training(run_id)
-        scoring, questions = scoring + done.scoring_seconds, questions + done.questions
-        if record is not None and record.rows_per_second > 0:
-            seconds, rows = seconds + record.rows / record.rows_per_second, rows + record.rows
-            sizes.append(_size(store.run_folder(run_id) / ADAPTER))
-    if not rows or not questions:
-        return None
-    return _Rate(example=seconds / rows, question=scoring / questions, disk=sum(sizes) / len(sizes), measured=True)
-
-
-def _guessed(recipe: Recipe) -> _Rate | None:
-    """From the model's size: a LoRA step computes forward and backward through the activations, some 4 operations a parameter
-    and token; a question is a forward pass, 2 operations.
-    """
-    billions = parameters(recipe.model.model_name_or_path)
-    if billions is None or billions < _SMALL:  # a tiny model's time goes elsewhere
-        return None
-    per_token = billions * 1e9 / DEVICE_FLOPS
-    processes = recipe.runtime.num_processes
-    # 12 L h^2 parameters in L layers of width h; LoRA of rank r on all linear layers adds about 22 L h r.
-    adapter = 22 * recipe.lora.lora_r * math.sqrt(billions * 1e9 * LAYERS / 12) * 4
-    again = 1.33 if recipe.training.gradient_checkpointing else 1.0
-    return _Rate(example=4 * again * per_token / processes, question=2 * per_token, disk=adapter, measured=False)
-
-
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

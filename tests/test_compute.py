@@ -1,0 +1,117 @@
+"""How much models compute, by their config.json, against what torch counts in a forward pass of the real code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("trl")
+
+import tiny_families
+import tiny_vlm
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from tvt.core.recipe import ModelConfig
+from tvt.model.chat import Chat
+from tvt.model.compute import Shape, shape_of
+from tvt.model.inputs import prompt_inputs
+from tvt.model.picture import decode
+from tvt.model.processor import load_processor
+from tvt.model.weights import load_weights
+
+QWEN_7B = {
+    "model_type": "qwen2_5_vl",
+    "text_config": {
+        "hidden_size": 3584,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 28,
+        "num_key_value_heads": 4,
+        "intermediate_size": 18944,
+        "vocab_size": 152064,
+    },
+    "vision_config": {
+        "model_type": "qwen2_5_vl",
+        "depth": 32,
+        "hidden_size": 1280,
+        "intermediate_size": 3420,
+        "num_heads": 16,
+        "patch_size": 14,
+        "spatial_merge_size": 2,
+        "window_size": 112,
+        "fullatt_block_indexes": [7, 15, 23, 31],
+        "out_hidden_size": 3584,
+    },
+}
+
+
+def shape(config: dict[str, Any]) -> Shape:
+    found = shape_of(config, None)
+    assert found is not None
+    assert found.known
+    return found
+
+
+def counted(call: Any) -> int:
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        call()
+    return int(counter.get_total_flops())
+
+
+def test_qwen_7b_is_counted_as_torch_counts_it() -> None:
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLModel
+
+    tokens = 700
+    with torch.device("meta"):
+        model = Qwen2_5_VLModel(Qwen2_5_VLConfig(**QWEN_7B))
+        found = counted(lambda: model.language_model(inputs_embeds=torch.empty(1, tokens, 3584), use_cache=False))
+    of = shape(QWEN_7B)
+    # torch counts the half of attention that a causal mask hides, too
+    assert of.text.forward(tokens, tokens) == pytest.approx(found, rel=0.01)
+    assert of.text_forward(tokens) == pytest.approx(found, rel=0.03)
+    linear = sum(m.weight.numel() for m in model.language_model.modules() if isinstance(m, torch.nn.Linear))
+    assert of.text.count * of.text.weights == linear
+    tower = sum(m.weight.numel() for m in model.visual.blocks.modules() if isinstance(m, torch.nn.Linear))
+    assert of.tower.count * of.tower.weights == tower
+    assert of.image_tokens(28 * 28 * 600) == pytest.approx(600)
+    assert of.adapter_bytes(8) == pytest.approx(
+        4 * 8 * sum(m.in_features + m.out_features for m in model.language_model.modules() if isinstance(m, torch.nn.Linear))
+    )
+
+
+@pytest.mark.parametrize(
+    "family", ["Qwen2.5-VL", "Qwen3-VL", "GLM-4V", "InternVL", "LLaVA", "LLaVA-NeXT", "Idefics3", "Gemma3"]
+)
+def test_tiny_models_are_counted_within_a_quarter(family: str, tmp_path: Path) -> None:
+    """Embeddings of patches, projectors and output layers are left out, which are large in models of two narrow layers."""
+    folder = tiny_families.build(family, tmp_path / "model")
+    config = ModelConfig(model_name_or_path=str(folder), dtype="float32", attn_implementation="eager")
+    processor, model = load_processor(config), load_weights(config)
+    asked = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Which? " * 20}]}]
+    inputs = prompt_inputs(processor, [Chat(processor).prompt(asked).text], [[decode(tiny_vlm.picture(0, 112, 112))]])
+    found = counted(lambda: model(**inputs, logits_to_keep=1, use_cache=False))
+    of = shape(json.loads((folder / "config.json").read_text()))
+    tokens = inputs["input_ids"].shape[1]
+    assert of.text.forward(tokens, tokens) + of.tower_forward(112 * 112) == pytest.approx(found, rel=0.25)
+
+
+@pytest.mark.parametrize("family", list(tiny_families.BUILDERS))
+def test_every_family_of_the_table_is_understood(family: str, tmp_path: Path) -> None:
+    folder = tiny_families.build(family, tmp_path / "model")
+    assert shape(json.loads((folder / "config.json").read_text())).image_tokens(56 * 56) > 0
+
+
+def test_a_model_of_which_a_name_is_known_alone() -> None:
+    """Guessed by its billions, Qwen2.5-VL 7B comes out as its config.json says it."""
+    guess, real = shape_of(None, 7.0), shape(QWEN_7B)
+    assert guess is not None
+    assert not guess.known
+    assert guess.text_forward(700) == pytest.approx(real.text_forward(700), rel=0.05)
+    assert guess.tower_forward(490_000) == pytest.approx(real.tower_forward(490_000), rel=0.05)
+    assert guess.adapter_bytes(8) == pytest.approx(real.adapter_bytes(8), rel=0.25)
+    assert shape_of(None, None) is None
+    assert shape_of({"model_type": "x"}, None) is None
+    assert shape_of({"text_config": 5, "vision_config": {"patch_size": "a"}}, 7.0) == guess

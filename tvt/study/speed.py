@@ -1,0 +1,221 @@
+"""How fast a study's runs are: by the runs that are done, else a guess from the model's size.
+
+A guess says what it assumes. Devices are those of a data centre: nothing is guessed for tiny models, whose time goes elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from statistics import fmean, median
+
+from tvt.core.recipe import Recipe
+from tvt.data.task_questions import Part, absent, locate, read
+from tvt.data.tasks import TaskManifest
+from tvt.errors import InputError
+from tvt.model.compute import Shape, shape_of
+from tvt.model.families import read_config
+from tvt.model.picture import PictureError, shown_size
+from tvt.study.plan import Study
+from tvt.study.store import Store
+from tvt.study.views import parameters
+from tvt.train.record import ADAPTER
+
+TEXT_TOKENS = 100
+"""Tokens of a question with its options."""
+SIDE = 700
+"""Pixels of a picture's side where none is at hand."""
+SAMPLED = 8
+"""Rows of a task whose pictures are looked at."""
+DEVICE_FLOPS = {"bfloat16": 3e14, "float16": 3e14, "float32": 5e13}
+"""What a current data centre GPU reaches: in 16 bits a third of its peak, in 32 bits without its tensor cores."""
+PASS_TOKENS = {False: 250, True: 500}
+"""Tokens that a forward pass costs on top, whatever its rows: weights are read, kernels started; with 4 bits also unpacked."""
+PREPARING = 1e-7
+"""Seconds of a core for a pixel: decoded, scaled, cut into patches. Measured on one core of a small machine, with a processor
+that stands on Pillow: 1.6e-7; faster ones should reach less.
+"""
+SCORING_DEVICES = 1
+"""On which a run is scored, of those that it holds."""
+READING = 1e9
+"""Bytes of weights a second, from a disk."""
+STARTING, SETTING_UP = 20.0, 5.0
+"""Seconds of starting a process that trains or scores, and of a run's rows, trainer and adapter file."""
+_SMALL = 0.05
+"""Billions of parameters below which nothing is guessed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    """What runs take, as seconds of a run."""
+
+    load: float | None
+    """Of a run: all but training steps and scoring; ``None`` where the finished runs do not tell it apart from scoring."""
+    start: float
+    """Of a worker's first run, on top."""
+    examples: Mapping[str, float]
+    """Of a training example, by source."""
+    questions: Mapping[str, float]
+    """Of a question, by target."""
+    disk: float
+    """Bytes that a run leaves behind."""
+    measured: bool
+    assumed: tuple[str, ...] = ()
+    """What a guess rests on, in plain words."""
+
+
+def measured_speed(study: Study, store: Store) -> Speed | None:
+    """The speed of the runs that are done; ``None`` before one is trained and scored.
+
+    A source without a finished run takes what an example takes in all others. Seconds of training are divided by processes as
+    if these lost nothing to each other.
+    """
+    took: dict[str | None, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    scoring, questions, sizes, loads = 0.0, 0, [], []
+    told = True
+    for run_id, spec in store.known().items():
+        done, record = store.finished(run_id), store.training(run_id)
+        scoring, questions = scoring + done.scoring_seconds, questions + done.questions
+        told = told and done.load_seconds is not None
+        if record is None or record.rows_per_second <= 0:
+            continue
+        if done.cells:
+            loads.append(done.load_seconds or 0.0)
+        sizes.append(_size(store.run_folder(run_id) / ADAPTER))
+        seconds = record.rows / record.rows_per_second * record.num_processes / study.recipe.runtime.num_processes
+        sources = [source for source, count in spec["counts"].items() if count]
+        for of in (None, *(sources if len(sources) == 1 else ())):
+            took[of] = [took[of][0] + seconds, took[of][1] + record.rows]
+    if not took or not questions or not loads:
+        return None
+    rates = {of: seconds / rows for of, (seconds, rows) in took.items()}
+    return Speed(
+        load=median(loads) if told else None,
+        start=max(loads) - median(loads) if told else 0.0,
+        examples={source: rates.get(source, rates[None]) for source in study.sources},
+        questions=dict.fromkeys(study.targets, scoring / questions),
+        disk=fmean(sizes),
+        measured=True,
+    )
+
+
+def guessed_speed(study: Study, recipe: Recipe | None = None) -> Speed | None:
+    """A guess from the model's size; ``None`` for tiny models and those of unknown size.
+
+    The base model is frozen, so that a training step computes forward, and backward through the activations of the language
+    model alone; with gradient checkpointing it computes these forward once more. A vision tower that is trained as well
+    (``model.freeze_vision: false``) counts like the language model.
+
+    Args:
+        study: whose tasks are meant.
+        recipe: with other settings than the study's; default: its own.
+    """
+    recipe = recipe or study.recipe
+    name = recipe.model.model_name_or_path
+    billions = parameters(name)
+    shape = shape_of(read_config(recipe.model), billions)
+    if shape is None or (billions or shape.parameters / 1e9) < _SMALL:
+        return None
+    pictures = _Pictures(study, recipe)
+    guess = _Guess(recipe, shape)
+    processes = recipe.runtime.num_processes
+    loading = STARTING + (billions * 1e9 if billions else shape.parameters) * 2 / READING
+    alone = processes == 1
+    return Speed(
+        load=SETTING_UP + (0.0 if alone else 2 * loading),
+        start=loading if alone else 0.0,
+        examples={s: guess.training(pictures.of(m, "training")) / processes for s, m in study.sources.items()},
+        questions={t: guess.scoring(pictures.of(m, "evaluation")) / SCORING_DEVICES for t, m in study.targets.items()},
+        disk=shape.adapter_bytes(recipe.lora.lora_r),
+        measured=False,
+        assumed=tuple(_assumed(recipe, shape, pictures)),
+    )
+
+
+def _assumed(recipe: Recipe, shape: Shape, pictures: _Pictures) -> Iterator[str]:
+    flops = DEVICE_FLOPS[recipe.model.dtype]
+    yield f"{flops / 1e12:,.0f} teraflops a device in {recipe.model.dtype} (an H100 reaches about that)"
+    if not shape.known:
+        yield "a model made like Qwen2.5-VL with as many parameters as its name says, since its config.json is not here"
+    if pictures.assumed:
+        tokens = shape.image_tokens(pictures.limited(SIDE * SIDE))
+        yield f"pictures of {SIDE} x {SIDE} pixels, {tokens:,.0f} tokens each, where no rows are here"
+    yield f"{TEXT_TOKENS} tokens of text a row, {READING / 1e9:.0f} GB/s for reading weights"
+
+
+Shown = tuple[float, float]
+"""Pictures of a row, and pixels of one of them."""
+
+
+class _Pictures:
+    """How many pictures the rows of a task show, and how large, by its first rows where these are here."""
+
+    def __init__(self, study: Study, recipe: Recipe) -> None:
+        self._most: int | None = getattr(recipe.model, "max_pixels", None)
+        self.assumed = False
+
+    def of(self, manifest: TaskManifest, part: Part) -> Shown:
+        """Of a part of a task's rows."""
+        found = _sampled(manifest, part)
+        if found is None:
+            self.assumed = True
+            found = [[float(SIDE * SIDE)] * manifest.shown]
+        pixels = [self.limited(each) for row in found for each in row]
+        return len(pixels) / len(found), fmean(pixels) if pixels else 0.0
+
+    def limited(self, pixels: float) -> float:
+        """Pixels of a picture after ``model.max_pixels``."""
+        return pixels if self._most is None else min(pixels, float(self._most))
+
+
+def _sampled(manifest: TaskManifest, part: Part) -> list[list[float]] | None:
+    """Pixels of the pictures of a task's first rows; ``None`` where these are not here, or are videos, which take long."""
+    if absent(manifest, part) is not None or locate(manifest, part).frames:
+        return None
+    found = []
+    try:
+        for question in islice(read(locate(manifest, part), manifest.name), SAMPLED):
+            sizes = [shown_size(image) for image in question.images]
+            found.append([float(width * height) for width, height in sizes])
+    except (InputError, PictureError):  # told where the rows are checked
+        return None
+    return found or None
+
+
+class _Guess:
+    """Seconds of a device for a row."""
+
+    def __init__(self, recipe: Recipe, shape: Shape) -> None:
+        self._shape, self._training = shape, recipe.training
+        self._flops = DEVICE_FLOPS[recipe.model.dtype]
+        self._frozen, self._loaders = recipe.model.freeze_vision, recipe.runtime.dataloader_num_workers
+        self._batch = recipe.evaluation.batch_size
+        self._extra = PASS_TOKENS[recipe.model.load_in_4bit]
+
+    def training(self, shown: Shown) -> float:
+        """Of a training example on one process."""
+        text, tower, passing = self._forward(shown, self._training.per_device_train_batch_size)
+        passes = 3 if self._training.gradient_checkpointing else 2
+        computing = (passes * (text + passing) + (1 if self._frozen else passes) * tower) / self._flops
+        preparing = shown[0] * shown[1] * PREPARING
+        if self._loaders == 0:
+            return computing + preparing
+        return max(computing, preparing / (self._loaders or 4))
+
+    def scoring(self, shown: Shown) -> float:
+        """Of a question: its pictures are prepared while the device computes, and once for many runs."""
+        return sum(self._forward(shown, self._batch)) / self._flops
+
+    def _forward(self, shown: Shown, batch: int) -> tuple[float, float, float]:
+        """Operations of language model and tower for a row, and its share of what a pass costs on top."""
+        pictures, pixels = shown
+        tokens = TEXT_TOKENS + pictures * self._shape.image_tokens(pixels)
+        text = self._shape.text_forward(tokens)
+        return text, pictures * self._shape.tower_forward(pixels), self._shape.text.forward(self._extra, 0.0) / batch
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
