@@ -56,7 +56,7 @@ def cheaper(folder: Path) -> list[str]:
         f"|{'---|' * 7}",
     ]
     for way in told["alternatives"]:
-        figures = f"{way['training_runs']} | {way['examples']:,} | {way['questions']:,} | {way['device_hours']:.2g}"
+        figures = f"{way['training_runs']} | {way['examples']:,} | {way['questions']:,} | {_hours(way['device_hours'])}"
         rows.append(f"| {way['name']} | {figures} | {way['disk_bytes'] / 1e9:.2g} GB | {way['share']:.0%} |")
     return rows
 
@@ -80,6 +80,11 @@ def judged() -> list[str]:
         ranks = f"{told.rank.value:.3f} | {told.apart.value:.3f}"
         rows.append(f"| {size} | {ranks} | {same} | {_regret(told)} | {moved:.0%} | {_regret(alone)} |")
     return rows
+
+
+def _hours(hours: float) -> str:
+    """Two figures are more than a guess is worth."""
+    return f"{float(f'{hours:.2g}'):,g}"
 
 
 def _regret(of: Judgement) -> str:
@@ -106,6 +111,6 @@ def costs(folder: Path) -> list[str]:
         of = told["estimate"]
         rows.append(
             f"| `{name}` | {len(told['runs'])} | {of['examples']:,} | {of['questions']:,} "
-            f"| {of['device_hours']:.2g} | {of['disk_bytes'] / 1e9:.2g} GB |"
+            f"| {_hours(of['device_hours'])} | {of['disk_bytes'] / 1e9:.2g} GB |"
         )
     return rows
