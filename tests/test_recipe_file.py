@@ -148,6 +148,10 @@ def test_recipe_check_command(tmp_path: Path) -> None:
     assert told["runs"] == 8
     assert told["recipe"]["training"]["learning_rate"] == 2e-4
     assert_refused(tvt("recipe", "check", str(tmp_path / "none.yaml")))
+    launched = tvt("recipe", "check", str(EXAMPLE), WORLD_SIZE="2", RANK="1")
+    assert_refused(launched)
+    assert "WORLD_SIZE=2, RANK=1: set by torchrun" in launched.stderr
+    assert tvt("recipe", "check", str(EXAMPLE), "--set", "runtime.executor=slurm", WORLD_SIZE="2").returncode == 0
 
 
 def test_folders_near_the_caller_keep_their_meaning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,10 +30,11 @@ def check(*, recipe: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     from tvt.evaluate.prompts import read_profile
     from tvt.io import digest
     from tvt.io.recipe_file import load_recipe
-    from tvt.train.checks import training_checks
+    from tvt.train.checks import environment_checks, training_checks
 
     loaded = load_recipe(recipe, overrides)
-    refuse(training_checks(loaded), note)
+    here = loaded.runtime.executor == "local"
+    refuse([*training_checks(loaded), *(environment_checks() if here else ())], note)
     read_profile(loaded.evaluation.prompt)
     runs = len(loaded.sources) * len(loaded.seeds) * len(loaded.doses)
     training, evaluation = (digest.of_value(part) for part in (loaded.training_identity(), loaded.evaluation_identity()))

@@ -16,6 +16,9 @@ from tvt.io.adapter_file import is_pointer, read_header
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 PROCESSOR = ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json")
 """Any one of these says what the model's processor is."""
+_IMAGES = "preprocessor_config.json"
+_PARTS = ("text_config", "vision_config")
+"""Of a config.json: objects, where they are there."""
 _TEXTS = ("*.json", "*.jinja", "*.txt", "*.model")
 _STEP = "get the model's files anew"
 
@@ -64,12 +67,39 @@ def _text_faults(folder: Path) -> Iterator[str]:
     if not (folder / CONFIG).is_file():
         yield f"{folder}: no {CONFIG}; name the folder of a model"
     else:
-        try:
-            _read(folder / CONFIG)
-        except InputError as error:
-            yield from error.faults
+        yield from _config_faults(folder / CONFIG)
     if not any((folder / name).is_file() for name in PROCESSOR):
         yield f"{folder}: no processor (none of {', '.join(PROCESSOR)}); copy the files of its tokenizer and image processor"
+    else:
+        yield from _processor_faults(folder)
+
+
+def _config_faults(path: Path) -> Iterator[str]:
+    try:
+        told = _read(path)
+    except InputError as error:
+        yield from error.faults
+        return
+    for name in _PARTS:
+        if name in told and not isinstance(told[name], dict | None):
+            yield f"{path}: {name} is {json.dumps(told[name])[:40]}, which is no object; {_STEP}"
+
+
+def _processor_faults(folder: Path) -> Iterator[str]:
+    """What no processor of transformers does without: a chat template, and an image processor's settings."""
+    told: dict[str, dict[str, Any]] = {}
+    for name in PROCESSOR:
+        if (folder / name).is_file():
+            try:
+                told[name] = _read(folder / name)
+            except InputError as error:
+                yield from error.faults
+                return
+    if not (folder / _IMAGES).is_file() and "image_processor" not in told.get("processor_config.json", {}):
+        yield f"{folder}: no image processor (no {_IMAGES}, and none in processor_config.json); copy the files of its processor"
+    stored = any("chat_template" in entries for entries in told.values())
+    if not stored and not any(folder.glob("chat_template*")) and not (folder / "additional_chat_templates").is_dir():
+        yield f"{folder}: its processor has no chat template; name an instruction-tuned model"
 
 
 def _weight_faults(folder: Path) -> Iterator[str]:

@@ -29,6 +29,7 @@ def load_weights(config: ModelConfig, **options: Any) -> Any:
         import torch
         import transformers
     library: Any = transformers
+    load_config(config)  # its faults, in a line
     dtype = getattr(torch, config.dtype)
     if config.load_in_4bit:
         options["quantization_config"] = library.BitsAndBytesConfig(
@@ -76,7 +77,9 @@ def load_config(config: ModelConfig) -> Any:
     name, revision = config.model_name_or_path, config.revision
     try:
         return library.AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except ImportError as error:
+        raise missing_package(config, "configuration", error) from error
+    except Exception as error:  # a config.json can hold anything, and what its fields are checked by raises its own kinds
         raise load_fault(config, error) from error
 
 
@@ -106,7 +109,7 @@ def _torchvision_fault() -> str | None:
 
 def load_fault(config: ModelConfig, error: Exception, part: str = "model") -> InputError:
     """That the model, or another part of it, cannot be loaded, in one line."""
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(":")
     what, step = {
         "model": ("cannot be loaded", "name a folder or hub model with safetensors, of a type that this transformers knows"),
         "processor": ("its processor cannot be loaded", "name a vision-language model with the files of its processor"),
