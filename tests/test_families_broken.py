@@ -89,7 +89,7 @@ def test_a_configuration_that_transformers_cannot_read_is_one_line(tmp_path: Pat
     config = ModelConfig(model_name_or_path=str(tmp_path / "model"), dtype="float32")
     rewrite("config.json", text_config={"model_type": "qwen2", "hidden_size": "wide"})(tmp_path / "model")
     for load in (load_config, load_base):
-        with pytest.raises(InputError, match="cannot be loaded .*hidden_size") as caught:
+        with pytest.raises(InputError, match=r"cannot be loaded .*hidden_size") as caught:
             load(config)
         assert len(str(caught.value).splitlines()) == 1
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Literal
 
 from tvt.core.run import set_name
@@ -67,6 +68,7 @@ class Watch:
         self._answers = _Answers(store.answers)
         self._training_seconds = self._scoring_seconds = 0.0
         self._examples = self._questions = 0
+        self._loads: list[float] = []
 
     def look(self) -> Look:
         """How far it is now.
@@ -77,6 +79,7 @@ class Watch:
         states = {task.run_id: self._state(task) for task in self._tasks}
         positions: list[Position] = []
         examples = questions = 0.0
+        waiting = 0
         for task in self._tasks:
             if states[task.run_id] in ("done", "failed"):
                 continue
@@ -85,7 +88,10 @@ class Watch:
             questions += asked[1] - asked[0]
             if states[task.run_id] == "running":
                 positions.append(self._position(task, steps, asked))
-        return Look(states=states, at_work=tuple(positions), seconds_left=self._left(examples, questions, len(positions)))
+            else:
+                waiting += 1
+        left = self._left(examples, questions, waiting, len(positions))
+        return Look(states=states, at_work=tuple(positions), seconds_left=left)
 
     def _state(self, task: Task) -> Status:
         if task.run_id in self._done:
@@ -101,15 +107,17 @@ class Watch:
         finished, record = self._store.finished(task.run_id), self._store.training(task.run_id)
         self._scoring_seconds += finished.scoring_seconds
         self._questions += finished.questions
+        self._loads.append(finished.load_seconds or 0.0)
         if record is not None and record.rows_per_second > 0:
             self._training_seconds += record.rows / record.rows_per_second
             self._examples += task.run.examples
 
-    def _left(self, examples: float, questions: float, at_work: int) -> float | None:
+    def _left(self, examples: float, questions: float, waiting: int, at_work: int) -> float | None:
         if not at_work or not self._questions or (examples and not self._examples):
             return None
         training = examples * self._training_seconds / self._examples if self._examples else 0.0
-        return (training + questions * self._scoring_seconds / self._questions) / at_work
+        loading = waiting * median(self._loads)
+        return (loading + training + questions * self._scoring_seconds / self._questions) / at_work
 
     def _training(self, task: Task) -> tuple[int, int]:
         """Steps that are safe, and how many there are; none of both where the adapter is there."""
