@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tvt.core.recipe import Recipe
+from tvt.core.recipe import AUTOMATIC_LOADERS, Recipe
 from tvt.study.estimate import Estimate, Work
 from tvt.study.plan import Study
 from tvt.study.speed import guessed_speed
 
 LEAST = 0.03
 """Share of the device hours below which a setting is not worth a line."""
-BATCH, LOADERS = 8, 4
+BATCH = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ def _others(recipe: Recipe) -> Iterator[tuple[str, Any, str, bool]]:
         why = "activations are computed twice, to save memory"
         yield "training.gradient_checkpointing", False, why, False
     if recipe.runtime.dataloader_num_workers == 0:
-        yield "runtime.dataloader_num_workers", LOADERS, "pictures are decoded while the device waits", False
+        yield "runtime.dataloader_num_workers", AUTOMATIC_LOADERS, "pictures are decoded while the device waits", False
     each = training.global_batch_size // processes
     if training.per_device_train_batch_size < min(BATCH, each):
         why = "every pass reads all weights, however few its rows; more of them need more memory"

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from statistics import fmean, median
 
-from tvt.core.recipe import Recipe
+from tvt.core.recipe import AUTOMATIC_LOADERS, Recipe
 from tvt.data.task_questions import Part, absent, locate, read
 from tvt.data.tasks import TaskManifest
 from tvt.errors import InputError
@@ -203,7 +203,7 @@ class _Guess:
         preparing = shown[0] * shown[1] * PREPARING
         if self._loaders == 0:
             return computing + preparing
-        return max(computing, preparing / (self._loaders or 4))
+        return max(computing, preparing / (self._loaders or AUTOMATIC_LOADERS))
 
     def scoring(self, shown: Shown) -> float:
         """Of a question: its pictures are prepared while the device computes, and once for many runs."""
