@@ -73,11 +73,10 @@ def test_doctor_says_it_too(lacking: Path, tvt: Tvt) -> None:
     assert "LFM2-VL needs torchvision, which is not installed" in " ".join(done.stdout.split())
 
 
-def test_an_untested_family_is_named_once_and_trains(lacking: Path, world: World, tvt: Tvt, tmp_path: Path) -> None:
-    """A model of transformers that is in no row of the table: its type is changed, and its classes are those of LLaVA."""
+def test_a_family_that_transformers_lacks_is_refused(lacking: Path, world: World, tvt: Tvt, tmp_path: Path) -> None:
     told = tvt("train", lacking / "rows", "--recipe", _recipe_on(world, "untested", tmp_path), "-o", tmp_path / "run")
     assert told.returncode != 0
-    assert "models of type 'untested' are untested with tvt" in told.stderr
+    assert "the installed transformers has no vision-language model of type 'untested'" in told.stderr
     assert "defect" not in told.stderr
 
 
