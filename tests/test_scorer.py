@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import io
+import math
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -21,8 +23,10 @@ from tvt.core.question import LETTERS, Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig
 from tvt.errors import InputError
 from tvt.evaluate.batches import TOKENS_PER_QUESTION, compose
+from tvt.evaluate.prepared import Kept, stored_bytes
 from tvt.evaluate.readers import read_answer
 from tvt.evaluate.scorer import Outcome, Scorer
+from tvt.io import machine
 from tvt.model.base import Loaded, load_base
 
 OPTIONS = EvaluationConfig(mode="options")
@@ -189,3 +193,65 @@ def test_letters_are_looked_up_while_the_next_batches_are_prepared(loaded: Loade
     finally:
         sys.setswitchinterval(before)
     assert len({future.result()["input_ids"].shape for future in prepared}) == 1
+
+
+@pytest.fixture
+def room(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Says how many bytes prepared inputs may take."""
+
+    def give(size: float) -> None:
+        monkeypatch.setattr(Kept, "_room", lambda self, more: self.bytes + more <= size)
+
+    return give
+
+
+def turn(scorer: Scorer, loaded: Loaded, asked: list[Question]) -> list[Outcome]:
+    """All questions once, as for an adapter."""
+    batches = [([asked[k] for k in batch], [asked[k].id for k in batch]) for batch in compose(asked, 2)]
+    return [outcome for outcomes in scorer.score_all(loaded.model, batches) for outcome in outcomes]
+
+
+def test_of_more_than_there_is_room_for_a_fixed_part_is_kept(loaded: Loaded, room: Callable[[float], None]) -> None:
+    scorer, asked = Scorer(loaded, OPTIONS), ASKED[:14]
+    room(math.inf)
+    first = turn(scorer, loaded, asked)
+    whole, batches = scorer.kept.bytes, scorer.kept.misses
+    assert turn(scorer, loaded, asked) == first
+    assert (batches, scorer.kept.hits) == (7, 7), "all of them are found again"
+    room(0.6 * whole)
+    scorer = Scorer(loaded, OPTIONS)
+    for _ in range(4):
+        assert turn(scorer, loaded, asked) == first
+    kept, each = scorer.kept.bytes, scorer.kept.hits / 3
+    assert 3 <= each < 7
+    assert kept <= 0.6 * whole
+    assert each == pytest.approx(7 * kept / whole, abs=1), "as many hits as there is room for, in every turn"
+
+
+def test_what_a_whole_turn_did_not_ask_for_makes_room(loaded: Loaded, room: Callable[[float], None]) -> None:
+    scorer = Scorer(loaded, OPTIONS)
+    room(math.inf)
+    turn(scorer, loaded, ASKED[:6])
+    room(scorer.kept.bytes)
+    for _ in range(3):
+        turn(scorer, loaded, ASKED[6:10])
+    assert scorer.kept.hits == 2, "two turns after the others were asked, there is room"
+
+
+def test_what_is_kept_is_bounded_by_the_memory_that_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = Kept()
+    for number in range(100):
+        monkeypatch.setattr(machine, "memory", lambda: (1e6 - kept.bytes, 1e6))
+        kept.get(number, lambda: {"pixel_values": torch.zeros(2500)})
+    assert kept.bytes == 25 * 10_000, "a quarter of what was free"
+
+
+def test_bytes_are_those_of_memory() -> None:
+    whole = torch.zeros(1000)
+    assert stored_bytes({"a": whole[:10], "b": whole[5:], "text": ["x"]}) == 4000
+
+
+def test_threads_that_prepare_change_nothing(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = turn(Scorer(loaded, OPTIONS), loaded, ASKED)
+    monkeypatch.setattr("tvt.evaluate.scorer.preparing_threads", lambda device: 3)
+    assert turn(Scorer(loaded, OPTIONS), loaded, ASKED) == plain

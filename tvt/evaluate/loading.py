@@ -9,6 +9,7 @@ from typing import Any
 
 from tvt.errors import InputError, needs_train_extra
 from tvt.evaluate.identity import CheckedAdapter, check_adapter
+from tvt.io.lora_file import is_plain
 from tvt.model.base import CHANGED, Loaded
 
 _NAME = "scored"
@@ -45,12 +46,15 @@ def _put_on(loaded: Loaded, adapter: CheckedAdapter) -> Any:
     with needs_train_extra():
         import peft
         import torch
-    base = loaded.model
+    base, plain = loaded.model, is_plain(adapter.folder)
     try:
         with warnings.catch_warnings(), torch.random.fork_rng():
             warnings.simplefilter("ignore")  # about missing tensors: below that is an error, with its own line
             torch.manual_seed(0)  # some starts are random, such as PiSSA's with few iterations
-            model = peft.PeftModel.from_pretrained(base, str(adapter.folder), adapter_name=_NAME, is_trainable=False)
+            options: Any = {"adapter_name": _NAME, "is_trainable": False, "autocast_adapter_dtype": not plain}
+            model = peft.PeftModel.from_pretrained(base, str(adapter.folder), **options)
+            if plain:
+                _cast_plain(model, loaded.config.dtype)
             faults = _faults(model, adapter)
     except Exception as error:  # whatever PEFT's many kinds of adapters raise, the folder is the cause
         raise InputError(f"{adapter.name}: {_reason(error)}") from error
@@ -59,6 +63,21 @@ def _put_on(loaded: Loaded, adapter: CheckedAdapter) -> Any:
     if check_adapter(adapter.folder).digest != adapter.digest:
         raise InputError(f"{adapter.name}: changed while it was loaded; wait for its training to end, then start again")
     return model.eval()
+
+
+def _cast_plain(model: Any, dtype: str) -> None:
+    """Have plain LoRA computed in the model's precision, as training computes it from its float32 weights.
+
+    In 4 bits PEFT leaves it in float32, whatever it is asked: there the base weights' own type is none that it could take.
+    """
+    import torch
+    from peft.tuners.lora import LoraLayer
+
+    for layer in model.modules():
+        if isinstance(layer, LoraLayer):
+            for part in (layer.lora_A, layer.lora_B):
+                if _NAME in part:
+                    part[_NAME].to(getattr(torch, dtype))
 
 
 def _reason(error: Exception) -> str:

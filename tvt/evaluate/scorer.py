@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import Lock
 from typing import Any
 
 from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig
 from tvt.errors import InputError, NotFiniteScoreError, needs_train_extra
+from tvt.evaluate.prepared import Copies, Kept, preparing_threads
 from tvt.evaluate.prompts import Profile, read_profile
 from tvt.model.agreement import Sample, check_agreement
 from tvt.model.base import Loaded
@@ -21,12 +21,8 @@ from tvt.model.chat import Chat, Message, Prompt
 from tvt.model.inputs import prompt_inputs
 from tvt.model.picture import PictureError, decode
 
-PREPARED_BYTES = 512 * 2**20
-"""Prepared inputs kept for the next adapter: the same questions are asked of each."""
-
-
 PREPARED_AHEAD = 2
-"""Batches prepared while another one is in the model."""
+"""Batches that are prepared while another one is in the model, beside those that further threads prepare."""
 
 Batch = tuple[Sequence[Question], Sequence[str]]
 
@@ -63,9 +59,9 @@ class Scorer:
         self._loaded = loaded
         self._keeps_logits = "logits_to_keep" in inspect.signature(loaded.model.forward).parameters
         self._letters: dict[str, list[list[int]]] = {}
-        self._prepared: OrderedDict[tuple[str, ...], Any] = OrderedDict()
-        self._prepared_bytes = 0
-        self._preparing = Lock()  # a tokenizer serves one thread at a time
+        self.kept = Kept()
+        # A tokenizer serves one thread at a time, and this one's the letters that are looked up while batches are prepared.
+        self._copies = Copies(lambda: Chat(loaded.processor))
 
     def score_all(self, model: Any, batches: Sequence[Batch]) -> Iterator[list[Outcome]]:
         """Score batches one after the other, while the next ones are being prepared.
@@ -74,10 +70,12 @@ class Scorer:
             model: the base model, or it with an adapter on.
             batches: questions with equally many images, all or none of them answered by a number, and their digests.
         """
-        with ThreadPoolExecutor(1) as pool:
+        self.kept.next_turn()
+        threads = preparing_threads(self.device)
+        with ThreadPoolExecutor(threads) as pool:
             waiting: deque[Future[Any]] = deque()
             for place, (questions, _) in enumerate(batches):
-                for ahead in batches[place + len(waiting) : place + 1 + PREPARED_AHEAD]:
+                for ahead in batches[place + len(waiting) : place + threads + PREPARED_AHEAD]:
                     waiting.append(pool.submit(self._inputs, *ahead))
                 yield self._answer(model, waiting.popleft().result(), questions)
 
@@ -173,8 +171,7 @@ class Scorer:
         """
         letters = question.letters
         if letters not in self._letters:  # what stands before an answer is the template's, the same for all questions
-            with self._preparing:
-                found = self._chat.letters(self._prompt(question), letters)
+            found = self._chat.letters(self._prompt(self._chat, question), letters)
             if not found:
                 names = ", ".join(letters)
                 raise InputError(f"the model's tokenizer has no single tokens for the letters {names}; use --mode generate")
@@ -183,19 +180,7 @@ class Scorer:
 
     def _inputs(self, questions: Sequence[Question], keys: Sequence[str]) -> Any:
         """Prepared inputs, from an earlier adapter's turn where they are still there."""
-        with self._preparing:
-            return self._known(tuple(keys), questions) if keys else self.prepare(questions)
-
-    def _known(self, key: tuple[str, ...], questions: Sequence[Question]) -> Any:
-        if key in self._prepared:
-            self._prepared.move_to_end(key)
-            return self._prepared[key].copy()
-        made = self.prepare(questions)
-        self._prepared[key] = made.copy()
-        self._prepared_bytes += _nbytes(made)
-        while self._prepared_bytes > PREPARED_BYTES:
-            self._prepared_bytes -= _nbytes(self._prepared.popitem(last=False)[1])
-        return made
+        return self.kept.get(tuple(keys), lambda: self.prepare(questions)) if keys else self.prepare(questions)
 
     def prepare(self, questions: Sequence[Question]) -> Any:
         """Left-padded model inputs on the CPU: what the profile makes of each question, up to where an answer begins.
@@ -203,8 +188,13 @@ class Scorer:
         Args:
             questions: with equally many images.
         """
-        prompts = [self._prompt(question).text for question in questions]
-        return prompt_inputs(self.processor, prompts, [_decoded(question) for question in questions])
+        pictures = [_decoded(question) for question in questions]
+
+        def made(chat: Chat) -> Any:
+            prompts = [self._prompt(chat, question).text for question in questions]
+            return prompt_inputs(chat.processor, prompts, pictures)
+
+        return self._copies.use(made)
 
     def check(self, questions: Iterable[Question]) -> None:
         """Check that questions are scored as they would be trained.
@@ -223,8 +213,8 @@ class Scorer:
         ]
         check_agreement(self.processor, samples)
 
-    def _prompt(self, question: Question) -> Prompt:
-        return self._chat.prompt(self._messages(question))
+    def _prompt(self, chat: Chat, question: Question) -> Prompt:
+        return chat.prompt(self._messages(question))
 
     def _messages(self, question: Question) -> list[Message]:
         return [{"role": "user", "content": self._profile.content(question)}]
@@ -241,11 +231,6 @@ def _decode(question: Question, place: int) -> Any:
     except PictureError as error:
         line = f"{question.task}, question {question.id}: image {place + 1} cannot be read"
         raise InputError(f"{line}: {error}; replace the file") from error
-
-
-def _nbytes(inputs: Any) -> int:
-    """Bytes of the tensors."""
-    return sum(tensor.nbytes for tensor in inputs.values() if hasattr(tensor, "nbytes"))
 
 
 @contextmanager

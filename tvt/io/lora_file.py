@@ -87,6 +87,11 @@ def tensor_names(module: str) -> tuple[str, str]:
     return f"{_PREFIX}{module}{_A}", f"{_PREFIX}{module}{_B}"
 
 
+def is_plain(folder: Path) -> bool:
+    """Whether an adapter's configuration says that it is plain LoRA: ``scale * B A`` on some layers, and no more."""
+    return next(_reasons(read_config(folder)), None) is None
+
+
 def open_lora(folder: Path) -> LoraFile:
     """Look at an adapter's configuration and header. Its bytes are :func:`tvt.io.adapter_file.verify_adapter`'s to check.
 
