@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from compare_worlds import World, log_law, study, world
 
-from tvt.compare.engine import compare, counting_targets
+from tvt.compare.engine import compare, served_by
 from tvt.core.comparison import Comparison, Entry, Measured
 from tvt.core.matrix import TransferMatrix
 from tvt.core.selection import SelectionSpec
@@ -307,7 +307,7 @@ def test_counting_targets_are_full_names() -> None:
         runs=plain.runs,
         tasks=[Task(name="task 0", abbreviation="TZ")],
     )
-    assert counting_targets(matrix, SelectionSpec(goals={"TZ": 0.1, "task 1": 0.2})) == {"task 0": 0.5, "task 1": 0.5}
+    assert served_by(matrix, SelectionSpec(goals={"TZ": 0.1, "task 1": 0.2})).weights == {"task 0": 0.5, "task 1": 0.5}
 
 
 def test_faults_are_told_all_at_once() -> None:
@@ -338,3 +338,59 @@ def test_no_answers_at_all_is_a_comparison_of_what_is_missing() -> None:
     assert len(told.missing) == 2 * len(own)
     assert {c.verdict for c in told.differences} <= {"not measured", "same mixture"}
     assert told.promise.rank is None
+
+
+WORST = SelectionSpec(objective="worst", anyway=True)
+
+
+def test_a_comparison_goes_by_the_objective_that_was_asked_for() -> None:
+    """Uniform has the higher mean, the selected mixture the higher smallest gain: under *worst* the latter decides."""
+    of = world(np.array([[0.6, -0.2], [0.0, 0.3]]), WORST, questions=4000)
+    told = compared(of)
+    assert told.objective == "worst"
+    by_mean = {
+        e: np.mean([c.pgf.value for c in told.gains if c.entry == e and c.target and c.pgf]) for e in ("selected", "uniform")
+    }
+    assert by_mean["selected"] < by_mean["uniform"]
+    c = told.difference("uniform", None)
+    assert c.verdict == "better"
+    assert c.pgf is not None
+    own, other = (min(g.pgf.value for g in told.gains if g.entry == e and g.target and g.pgf) for e in ("selected", "uniform"))
+    assert c.pgf.value == pytest.approx(own - other)
+    assert "smallest gain of 2 targets" in told.verdict[0]
+
+
+@pytest.mark.parametrize(("goal", "against", "met"), [(0.9, "uniform", False), (0.01, "direct", True)])
+def test_goals_are_compared_by_what_is_missing_and_then_by_the_margin(goal: float, against: str, met: bool) -> None:
+    spec = SelectionSpec(goals={"task 0": goal, "task 1": goal}, anyway=True)
+    told = compared(world(HELPED, spec, questions=400))
+    assert told.objective == "goals"
+    gains = {
+        e: np.array([g.pgf.value for g in told.gains if g.entry == e and g.target in spec.goals and g.pgf])
+        for e in ("selected", against)
+    }
+    over = {e: (g - goal).mean() if met else -np.maximum(goal - g, 0).sum() for e, g in gains.items()}
+    c = told.difference(against, None)
+    assert c.pgf is not None
+    assert c.pgf.value == pytest.approx(over["selected"] - over[against])
+
+
+def test_the_interval_of_a_smallest_gain_holds_the_truth() -> None:
+    """Coverage over worlds in which the selected mixture's targets tie, where the smallest measured gain is biased most."""
+    truth = np.array([[0.5, 0.0, 0.1], [0.0, 0.5, 0.1], [0.1, 0.1, 0.5]])
+
+    def law(w: np.ndarray) -> np.ndarray:
+        return w @ truth
+
+    inside = []
+    for seed in range(40):
+        of = world(truth, WORST, law=law, seed=seed)
+        told = compared(of)
+        by = {e.label: e for e in of.entries}
+        real = {label: law(np.array([by[label].weights.get(f"task {i}", 0.0) for i in range(3)])).min() for label in by}
+        for label in ("uniform", "best single", "random 1"):
+            c = told.difference(label, None)
+            if c.pgf is not None:
+                inside.append(c.pgf.low <= real["selected"] - real[label] <= c.pgf.high)
+    assert len(inside) >= 60
+    assert np.mean(inside) >= 0.93

@@ -15,6 +15,7 @@ from tvt.compare.answers import Answered
 from tvt.compare.contrasts import contrast
 from tvt.compare.engine import compare
 from tvt.compare.pooling import layout, pooled, seed_noise
+from tvt.compare.served import Served
 from tvt.compare.statistics import Block, SeedVariance, estimate
 from tvt.core.comparison import Entry, Estimate, Measured
 from tvt.core.correction import holm
@@ -218,18 +219,18 @@ def test_contrasts_go_by_it_and_fall_back_on_their_own_variance() -> None:
     assert noise is not None
     for against, of in (("e1", noise.difference), (None, noise.alone)):
         cells = full.cells("e0", "t", [0, 1, 2]) - full.cells(against, "t", [0, 1, 2])
-        assert contrast(full, "e0", against, {"t": 1.0}).accuracy == estimate([Block(cells=cells)], of)
+        assert contrast(full, "e0", against, Served.mean({"t": 1.0})).accuracy == estimate([Block(cells=cells)], of)
     # One trained mixture beside the base model: nothing to pool.
     lone = answered({"e1": values["e1"]}, ["e0", "e1"], e0={})
     assert seed_noise(lone, {"t": 1.0}) is None
-    assert contrast(lone, "e0", "e1", {"t": 1.0}).accuracy == own_errors(lone, "e0", "e1", [0, 1, 2])
+    assert contrast(lone, "e0", "e1", Served.mean({"t": 1.0})).accuracy == own_errors(lone, "e0", "e1", [0, 1, 2])
     # No two seeds that two mixtures have in common.
     apart = answered({"e0": {0: values["e0"][0], 1: values["e0"][1]}, "e1": {1: values["e1"][1], 2: values["e1"][2]}})
     assert seed_noise(apart, {"t": 1.0}) is None
-    assert contrast(apart, "e0", None, {"t": 1.0}).accuracy == own_errors(apart, "e0", None, [0, 1])
+    assert contrast(apart, "e0", None, Served.mean({"t": 1.0})).accuracy == own_errors(apart, "e0", None, [0, 1])
     one = answered({label: {0: by_seed[0]} for label, by_seed in values.items()})
     assert seed_noise(one, {"t": 1.0}) is None
-    assert contrast(one, "e0", "e1", {"t": 1.0}).accuracy == own_errors(one, "e0", "e1", [0])
+    assert contrast(one, "e0", "e1", Served.mean({"t": 1.0})).accuracy == own_errors(one, "e0", "e1", [0])
 
 
 def test_a_mixture_with_fewer_runs_does_not_cost_the_others_theirs() -> None:

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from problems import log_gains, random_matrix
 from pydantic import ValidationError
 
+from tvt.core import objective
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Mixture
+from tvt.core.objective import Objective
 from tvt.core.pooling import pool
 from tvt.core.selection import SelectionSpec
 from tvt.core.task import Task
@@ -205,3 +207,45 @@ def test_what_the_assumed_kappa_moves() -> None:
     low, high = sorted(moved)
     assert max(moved[low].values()) > max(moved[high].values())  # a straighter response concentrates
     assert kappa_sensitivity(matrix, SelectionSpec(response="linear")) == {}
+
+
+def test_the_runs_left_out_are_scored_by_the_objective_that_was_asked_for() -> None:
+    """Under *worst* the table of runs left out once held mean gains, and warned against its own right answer."""
+    matrix = load_study("qwen2.5-vl-7b")
+    spec = SelectionSpec(objective="worst", anyway=True)
+    answer, found = select(matrix, spec), stability(matrix, spec)
+    assert isinstance(answer, Mixture)
+    assert found is not None
+    assert found.objective.name == "worst"
+    left_out = matrix.only_runs([0])
+    rest = matrix.only_runs([1, 2, 3])
+    chosen = select(rest, spec)
+    assert isinstance(chosen, Mixture)
+    weights = np.array([[chosen.weights[s] for s in matrix.sources]])
+    for evidence, table in ((rest, found.promised), (left_out, found.kept)):
+        predicted, *_ = predict(evidence, weights, matrix.sources, spec.model_copy(update={"kappa": 10.0}))
+        assert table[0, 0] == pytest.approx(min(p.gain for p in predicted[0].values()), abs=1e-6)
+    lines = " ".join(explain(answer, found))
+    assert "smallest gain" in lines
+    assert "do not lean on this choice" not in lines
+
+
+def test_an_objective_is_known_by_the_registry_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One entry makes an objective of solver, audit and report; an unknown name is refused, not solved as another."""
+    second = Objective(
+        name="second",
+        wish="two weights on the first target",
+        measure="first gain twice of",
+        column="second",
+        over="first gain twice of",
+        about="twice the first gain and the smallest",
+        value=lambda gains, wanted, algebra: gains @ np.eye(len(wanted.weights))[0] + algebra.least(gains),
+    )
+    monkeypatch.setitem(objective.OBJECTIVES, "second", second)
+    matrix = load_study("qwen2.5-vl-7b")
+    answer = select(matrix, SelectionSpec(objective="second", anyway=True))
+    assert isinstance(answer, Mixture)
+    gains = [answer.predicted[t].gain for t in matrix.targets]
+    assert answer.objective == pytest.approx(gains[0] + min(gains), abs=1e-6)
+    with pytest.raises(ValueError, match=r"unknown objective 'wrost' .did you mean 'worst'"):
+        SelectionSpec(objective="wrost")

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 def reported_targets(session: Session, matrix: TransferMatrix, kept: Kept) -> list[str]:
     """The targets that the selection served."""
     from tvt.compare.baselines import spec_of
-    from tvt.compare.engine import counting_targets
+    from tvt.compare.engine import served_by
 
-    counting = counting_targets(matrix, spec_of(kept.mixture))
+    counting = served_by(matrix, spec_of(kept.mixture)).weights
     return [target for target in session.study.targets if target in counting]
 
 

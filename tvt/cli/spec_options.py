@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from tvt.cli.completion import complete_labels
+from tvt.core.objective import OBJECTIVES
 from tvt.errors import InputError
 
 if TYPE_CHECKING:
@@ -37,7 +38,9 @@ def selection_options(function: F) -> F:
     """Decorator: what may be asked of a selection; :func:`requested` reads it. How gain grows is no part of it."""
     decorators = (
         click.option(
-            "--objective", type=click.Choice(["gain", "goals", "worst"]), help="Default: goals where given, else gain."
+            "--objective",
+            type=click.Choice([*OBJECTIVES]),
+            help="; ".join(f"{o.name}: {o.about}" for o in OBJECTIVES.values()) + ". Default: goals where given, else gain.",
         ),
         click.option(
             "--goal",

@@ -1,4 +1,4 @@
-"""One entry against another: per target, on the mean over the counting targets, and corrected for how many are looked at."""
+"""One entry against another: per target, on what the selection asked for, and corrected for how many are looked at."""
 
 from __future__ import annotations
 
@@ -9,22 +9,24 @@ from scipy import stats
 
 from tvt.compare.answers import Answered
 from tvt.compare.pooling import seed_noise
+from tvt.compare.served import Served, bent_estimate
 from tvt.compare.statistics import LEVEL, SeedVariance, accuracy_block, estimate, pgf_block
 from tvt.core.comparison import Contrast, Estimate, Tested
 from tvt.core.correction import holm
 
 
-def contrast(answered: Answered, entry: str, against: str | None, weights: Mapping[str, float]) -> Contrast:
-    """``entry`` minus ``against`` (``None``: the base model) on one target, or on the weighted mean of several.
+def contrast(answered: Answered, entry: str, against: str | None, served: Served) -> Contrast:
+    """``entry`` minus ``against`` (``None``: the base model) on one target, or on what was asked of several.
 
-    Seeds count where both answered all of the targets. The PGF mean leaves targets without a gap out. The verdict is that of
-    :func:`corrected`, still to come.
+    Seeds count where both answered all of the targets. PGF leaves targets without a gap out; accuracy is always the weighted
+    mean. The verdict is that of :func:`corrected`, still to come.
 
     Args:
         answered: the answers.
         entry, against: labels.
-        weights: of the targets; a single one makes the contrast of that target.
+        served: targets and objective; a single target makes the contrast of that target.
     """
+    weights = served.weights
     target = next(iter(weights)) if len(weights) == 1 else None
 
     def without(verdict: str, reason: str) -> Contrast:
@@ -39,7 +41,10 @@ def contrast(answered: Answered, entry: str, against: str | None, weights: Mappi
     if not seeds:
         return without("not measured", _why_not(answered, entry, against, list(weights)))
     open_ = {t: w for t, w in weights.items() if answered.gap(t) is not None}
-    pgf = _pgf(answered, entry, against, open_, seeds) if open_ else None
+    inside = replace(served, weights=open_)
+    pgf = bent_estimate(answered, entry, against, inside, seeds) if inside.bends else None
+    if open_ and not inside.bends:
+        pgf = _pgf(answered, entry, against, open_, seeds)
     # Without the noise between seeds a single one would pass where several do not: no verdict on less than the others have.
     alone = len(seeds) == 1 < len(answered.seeds)
     return Contrast(

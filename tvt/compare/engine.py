@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from tvt.compare.answers import Answered
 from tvt.compare.contrasts import contrast, corrected, for_twin
 from tvt.compare.pooling import SeedNoise, seed_noise
 from tvt.compare.promise import promise
+from tvt.compare.served import Served
 from tvt.compare.verdict import sentences
 from tvt.core.comparison import Comparison, Contrast, Entry, Measured
 from tvt.core.matrix import TransferMatrix
@@ -28,10 +29,11 @@ def compare(
 ) -> Comparison:
     """Compare the selected mixture with its baselines on the answers that their runs gave.
 
-    Four families are corrected, each by itself: the selected mixture against every baseline on the weighted mean over the
-    counting targets, by which the verdict goes; the same on every single counting target; every entry against the base model
-    on that mean; and the same on every single target. Equal mixtures count once. The noise between seeds is pooled over the
-    entries, which takes it to be of one size for all of them, see :mod:`tvt.compare.pooling`.
+    Four families are corrected, each by itself: the selected mixture against every baseline on what the selection asked of the
+    counting targets (their weighted mean as a rule), by which the verdict goes; the same on every single counting target; every
+    entry against the base model on the former; and the same on every single target. Equal mixtures count once. The noise
+    between seeds is pooled over the entries, which takes it to be of one size for all of them, see
+    :mod:`tvt.compare.pooling`.
 
     Args:
         measured: answers of the base model and of the runs that are done.
@@ -43,13 +45,15 @@ def compare(
         InputError: answers that do not belong together, or no counting target among those measured.
     """
     answered = Answered(measured, entries)
-    counting, unmeasured = _counting(matrix, spec, measured)
-    gains, gains_family = _gains(answered, counting)
-    differences, differences_family = _differences(answered, counting)
+    served, unmeasured = _served(matrix, spec, measured)
+    counting = served.weights
+    gains, gains_family = _gains(answered, served)
+    differences, differences_family = _differences(answered, served)
     return Comparison(
         entries=tuple(entries),
         targets=measured.targets,
         counting=counting,
+        objective=served.aim.name,
         seeds=answered.seeds,
         base={t: float(answered.base[t].mean()) for t in measured.targets},
         ceilings=dict(measured.ceilings),
@@ -61,58 +65,64 @@ def compare(
         same=dict(answered.same),
         promise=promise([e for e in entries if e.label not in answered.same], gains, matrix, spec, counting=counting),
         missing=answered.missing(),
-        verdict=sentences(entries, gains, differences, counting, families=differences_family),
+        verdict=sentences(entries, gains, differences, served, families=differences_family),
         questions_shared=questions_shared,
-        notes=tuple(_notes(answered, spec, counting, unmeasured, questions_shared)),
+        notes=tuple(_notes(answered, spec, served, unmeasured, questions_shared)),
     )
 
 
-def _counting(matrix: TransferMatrix, spec: SelectionSpec, measured: Measured) -> tuple[dict[str, float], list[str]]:
-    """Weights of the counting targets that were measured, summing to 1, and those that were not."""
-    weights = counting_targets(matrix, spec)
-    counting = {t: w for t, w in weights.items() if t in measured.targets}
+def _served(matrix: TransferMatrix, spec: SelectionSpec, measured: Measured) -> tuple[Served, list[str]]:
+    """What the selection asked of the targets that were measured, and those that were not."""
+    asked = served_by(matrix, spec)
+    counting = {t: w for t, w in asked.weights.items() if t in measured.targets}
     if not counting:
-        raise InputError(f"none of the targets that the selection served was measured: {', '.join(weights)}")
+        raise InputError(f"none of the targets that the selection served was measured: {', '.join(asked.weights)}")
     total = sum(counting.values())
-    return {t: w / total for t, w in counting.items()}, sorted(set(weights) - set(counting))
+    weights = {t: w / total for t, w in counting.items()}
+    return replace(asked, weights=weights), sorted(set(asked.weights) - set(counting))
 
 
-def counting_targets(matrix: TransferMatrix, spec: SelectionSpec) -> dict[str, float]:
-    """Weights of the targets that a selection serves, by full name, summing to 1.
+def served_by(matrix: TransferMatrix, spec: SelectionSpec) -> Served:
+    """What a selection serves, by full names of targets. Goals in another unit than PGF cannot be held against runs: their
+    targets' mean counts.
 
     Raises:
         InputError: names that the study does not know.
     """
     request = prepare(matrix, spec.model_copy(update={"cvar": None})).request
-    return {t: float(w) for t, w in zip(request.targets, request.weights, strict=True) if w > 0}
+    names = [request.targets[j] for j in request.served]
+    weights = dict(zip(names, request.wanted.weights.tolist(), strict=True))
+    if spec.aim.needs_goals and matrix.metric != "pgf":
+        return Served.mean(weights)
+    return Served(weights=weights, aim=spec.aim, goals=dict(zip(names, request.wanted.goals.tolist(), strict=True)))
 
 
-def _gains(answered: Answered, counting: Mapping[str, float]) -> tuple[tuple[Contrast, ...], tuple[int, int]]:
+def _gains(answered: Answered, served: Served) -> tuple[tuple[Contrast, ...], tuple[int, int]]:
     """Every entry against the base model."""
     own = [label for label in answered.entries if label not in answered.same]
-    mean, of_mean = corrected([contrast(answered, label, None, counting) for label in own])
+    mean, of_mean = corrected([contrast(answered, label, None, served) for label in own])
     single, of_single = corrected(
-        [contrast(answered, label, None, {t: 1.0}) for label in own for t in answered.measured.targets]
+        [contrast(answered, label, None, Served.mean({t: 1.0})) for label in own for t in answered.measured.targets]
     )
     found = (*(replace(c, target=None) for c in mean), *single)
     twins = [for_twin(c, entry=twin) for twin, first in answered.same.items() for c in found if c.entry == first]
     return (*found, *twins), (of_mean, of_single)
 
 
-def _differences(answered: Answered, counting: Mapping[str, float]) -> tuple[tuple[Contrast, ...], tuple[int, int]]:
+def _differences(answered: Answered, served: Served) -> tuple[tuple[Contrast, ...], tuple[int, int]]:
     """The selected mixture against every baseline."""
     selected = next(e.label for e in answered.entries.values() if e.kind == "selected")
     others = [label for label in answered.entries if label != selected]
     # A baseline with the runs of an earlier baseline is no comparison of its own.
     twins = {a: b for a, b in answered.same.items() if selected not in (a, b)}
     own = [label for label in others if label not in twins]
-    mean, of_mean = corrected([contrast(answered, selected, label, counting) for label in own])
+    mean, of_mean = corrected([contrast(answered, selected, label, served) for label in own])
     # With one counting target, its contrasts are those of the mean, and are tested once.
-    alone = len(counting) == 1
+    alone = len(served.weights) == 1
     single, of_single = (
         (mean, of_mean)
         if alone
-        else corrected([contrast(answered, selected, label, {t: 1.0}) for label in own for t in counting])
+        else corrected([contrast(answered, selected, label, Served.mean({t: 1.0})) for label in own for t in served.weights])
     )
     found = (*single, *(replace(c, target=None) for c in mean))
     copies = [for_twin(c, against=twin) for twin, first in twins.items() for c in found if c.against == first]
@@ -120,18 +130,21 @@ def _differences(answered: Answered, counting: Mapping[str, float]) -> tuple[tup
     return tuple(sorted((*found, *copies), key=lambda c: order[str(c.against)])), (of_mean, of_single)
 
 
-def _notes(
-    answered: Answered, spec: SelectionSpec, counting: Mapping[str, float], unmeasured: Sequence[str], shared: bool
-) -> list[str]:
+def _notes(answered: Answered, spec: SelectionSpec, served: Served, unmeasured: Sequence[str], shared: bool) -> list[str]:
     notes = []
     if shared:
         notes.append(
             "the mixture was chosen on the very questions that it is measured on here, so the selected mixture's figures are "
             "optimistic (those of best single and proportional too)"
         )
-    notes += _seed_notes(len(answered.seeds), seed_noise(answered, counting))
+    notes += _seed_notes(len(answered.seeds), seed_noise(answered, served.weights))
     if unmeasured:
         notes.append(f"not measured, though the selection served them: {', '.join(unmeasured)}")
+    if served.bends:
+        notes.append(
+            f"mixtures are compared by the {served.aim.measure} the counting targets, as the selection asked; its error is the "
+            "mean over the targets that may decide it, and accuracies are weighted means"
+        )
     no_gap = [t for t in answered.measured.targets if answered.gap(t) is None]
     if no_gap:
         notes.append(f"no PGF for {', '.join(no_gap)}: base accuracy not below the ceiling; accuracy is tested instead")

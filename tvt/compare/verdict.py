@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from tvt.compare.contrasts import measure_of
+from tvt.compare.served import Served
 from tvt.core.comparison import Contrast, Entry, Estimate, Tested
 
 
@@ -12,7 +13,7 @@ def sentences(
     entries: Sequence[Entry],
     gains: Sequence[Contrast],
     differences: Sequence[Contrast],
-    counting: Mapping[str, float],
+    served: Served,
     *,
     families: tuple[int, int],
 ) -> tuple[str, ...]:
@@ -23,15 +24,16 @@ def sentences(
     selected = next(e for e in entries if e.kind == "selected")
     told = ["The selection advises to train on nothing: its figures are the base model's."] if not selected.counts else []
     mean = [c for c in differences if c.target is None]
-    told.append(_against(mean, counting, [e.label for e in entries if e.kind == "random"], families[0]))
+    told.append(_against(mean, served, [e.label for e in entries if e.kind == "random"], families[0]))
     told += filter(None, (_highest(selected, gains), _base([c for c in gains if c.target is None])))
-    told += filter(None, (_targets([c for c in differences if c.target is not None], len(counting), families[1]),))
+    told += filter(None, (_targets([c for c in differences if c.target is not None], len(served.weights), families[1]),))
     return tuple(told)
 
 
-def _against(mean: Sequence[Contrast], counting: Mapping[str, float], randoms: Sequence[str], family: int) -> str:
+def _against(mean: Sequence[Contrast], served: Served, randoms: Sequence[str], family: int) -> str:
     """The selected mixture against every baseline."""
-    where = next(iter(counting)) if len(counting) == 1 else f"the mean over {len(counting)} targets"
+    count = len(served.weights)
+    where = next(iter(served.weights)) if count == 1 else f"the {served.aim.over} {count} targets"
     seeds = {e.seeds for c in mean if (e := c.estimate)}
     what = "PGF" if measure_of(mean) == "pgf" else "Accuracy"
     runs = f", {_span(seeds)} seed{', whose noise is unknown' if seeds == {1} else 's'}" if seeds else ""

@@ -84,8 +84,9 @@ class Contrast:
     against: str | None
     """The other entry's label; ``None``: the base model."""
     target: str | None
-    """``None``: the weighted mean over the counting targets."""
+    """``None``: the objective's value over the counting targets, their weighted mean as a rule."""
     accuracy: Estimate | None
+    """Over several targets always their weighted mean."""
     pgf: Estimate | None
     """``None`` where the target's base accuracy is not below its ceiling."""
     verdict: Verdict
@@ -164,6 +165,8 @@ class Comparison:
     targets: tuple[str, ...]
     counting: Mapping[str, float]
     """Weights of the targets that the selection served, summing to 1."""
+    objective: str
+    """Name of what the selection asked of them, by which entries are compared: see :mod:`tvt.core.objective`."""
     seeds: tuple[int, ...]
     base: Mapping[str, float]
     """The base model's accuracy, by target."""

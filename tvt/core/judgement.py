@@ -65,7 +65,7 @@ class Choice:
     moved: tuple[float, ...]
     """Total variation between the weights, by cheap study: the share of the budget that changes hands."""
     value: float
-    """Gain of the full study's mixture: mean over the targets that count, or the smallest where that was the objective."""
+    """The objective's score of the full study's mixture."""
     values: tuple[float, ...]
     """Of the cheap studies' mixtures."""
     uniform: float

@@ -84,7 +84,8 @@ class Agreement:
 class Preview:
     """Candidates, best merged objective first."""
 
-    objective: Literal["gain", "goals", "worst"]
+    objective: str
+    """Name of the request's objective."""
     targets: tuple[str, ...]
     """Those that were scored."""
     counting: Mapping[str, float]

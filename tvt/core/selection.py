@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
+
+from tvt.core.objective import DEFAULT, DEFAULT_WITH_GOALS, OBJECTIVES, Objective
+from tvt.errors import suggest
 
 DEFAULT_KAPPA = 10.0
 """Curvature of the log response where nobody gave it and no runs tell it: an assumption."""
@@ -24,9 +27,8 @@ class SelectionSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    objective: Literal["gain", "goals", "worst"] | None = None
-    """*gain*: the weighted mean of the gains. *goals*: least total shortfall from ``goals``, then most margin over them.
-    *worst*: the smallest gain. Default: goals where ``goals`` are given, else gain."""
+    objective: str | None = None
+    """One of :data:`tvt.core.objective.OBJECTIVES`. Default: goals where ``goals`` are given, else gain."""
     goals: dict[str, FiniteFloat] = {}
     """Gain asked for, by target."""
     targets: dict[str, NonNegative] = {}
@@ -78,13 +80,20 @@ class SelectionSpec(BaseModel):
     seed: int = 0
     """Seed of the bootstrap samples."""
 
+    @field_validator("objective")
+    @classmethod
+    def _known(cls, name: str | None) -> str | None:
+        if name is not None and name not in OBJECTIVES:
+            raise ValueError(f"unknown objective '{name}'{suggest(name, [*OBJECTIVES])}; known ones: {', '.join(OBJECTIVES)}")
+        return name
+
     @model_validator(mode="after")
     def _consistent(self) -> SelectionSpec:
         faults = []
-        if self.objective == "goals" and not self.goals:
-            faults.append("objective 'goals' needs at least one goal")
-        if self.goals and self.objective in ("gain", "worst"):
-            faults.append(f"goals and the objective '{self.objective}' exclude each other; drop one")
+        if self.aim.needs_goals and not self.goals:
+            faults.append(f"objective '{self.aim.name}' needs at least one goal")
+        if self.goals and not self.aim.needs_goals:
+            faults.append(f"goals and the objective '{self.aim.name}' exclude each other; drop one")
         if self.goals and self.targets:
             faults.append("goals and target weights exclude each other; the goals say which targets count")
         if self.without_direct and not (self.goals or self.targets):
@@ -106,6 +115,6 @@ class SelectionSpec(BaseModel):
         return self
 
     @property
-    def goal(self) -> Literal["gain", "goals", "worst"]:
-        """The objective with its default applied."""
-        return self.objective or ("goals" if self.goals else "gain")
+    def aim(self) -> Objective:
+        """The objective, with its default applied."""
+        return OBJECTIVES[self.objective or (DEFAULT_WITH_GOALS if self.goals else DEFAULT)]

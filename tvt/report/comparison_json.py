@@ -20,6 +20,7 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
         "same": dict(comparison.same),
         "targets": list(comparison.targets),
         "counting": dict(comparison.counting),
+        "objective": comparison.objective,
         "seeds": list(comparison.seeds),
         "base": dict(comparison.base),
         "ceilings": dict(comparison.ceilings),

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from tvt.core.comparison import Comparison, Entry, Kind, Point
+from tvt.core.objective import OBJECTIVES
 from tvt.report.labels import plain, shortened
 from tvt.report.style import GREY, HELP, INK, MARKERS, PALE, PALE_HELP, SERIES, draw
 from tvt.report.table_style import resting
@@ -89,7 +90,7 @@ def _panel(axes: Any, comparison: Comparison, target: str | None, labels: Mappin
 
 def _title(comparison: Comparison, target: str | None, labels: Mapping[str, str]) -> str:
     if target is None:
-        return f"mean of {len(comparison.counting)} targets °"
+        return f"{OBJECTIVES[comparison.objective].column} of {len(comparison.counting)} targets °"
     name = plain(target) if len(plain(target)) <= 20 else labels.get(target, plain(target))
     return shortened(name, 20) + (" °" if target in comparison.counting else "")
 

@@ -9,11 +9,11 @@ from rich.table import Table
 from rich.text import Text
 
 from tvt.core.comparison import Comparison, Contrast, Estimate
+from tvt.core.objective import OBJECTIVES
 from tvt.report.labels import plain, shortened
 from tvt.report.table_style import resting, resting_legend
 
 MISSING = "–"
-MEAN = "mean"
 WIDEST_HEAD = 9
 MOST_MISSING = 6
 """Missing runs named one by one; the rest is counted, and in the JSON."""
@@ -64,8 +64,9 @@ def entries_table(comparison: Comparison) -> Group:
 
 def results_tables(comparison: Comparison, width: int, heads: Mapping[str, str], *, accuracy: bool) -> list[RenderableType]:
     """Gain over the base model of every entry on every target, as many tables as the width asks for."""
+    aim = OBJECTIVES[comparison.objective]
     scopes: list[str | None] = [None, *sorted(comparison.targets, key=lambda t: (t not in comparison.counting, t))]
-    names: dict[str | None, str] = {None: MEAN} | {
+    names: dict[str | None, str] = {None: aim.column} | {
         t: heads[t] + ("°" if t in comparison.counting else "") for t in comparison.targets
     }
     rows = [e.label for e in comparison.entries]
@@ -88,7 +89,7 @@ def results_tables(comparison: Comparison, width: int, heads: Mapping[str, str],
             table.add_row(row, *(Text(cells[row, s], style=c) for s, c in zip(block, colours, strict=True)))
         table.add_row("base accuracy", *(base[s] for s in block), style="dim")
         tables += [table, Text("")]
-    counted = "mean: over the targets that the selection served (°)"
+    counted = f"{aim.column}: {aim.over} the targets that the selection served (°)"
     return [*tables[:-1], Text(f"{counted}; –: not measured, or no gap to the ceiling.", style="dim")]
 
 
@@ -96,7 +97,7 @@ def differences_table(comparison: Comparison, *, accuracy: bool = False) -> Grou
     """Selected minus each baseline on the mean over the counting targets, with both intervals and the corrected p."""
     measure = "accuracy" if accuracy else "PGF"
     targets = list(comparison.counting)
-    where = plain(targets[0]) if len(targets) == 1 else f"mean over {len(targets)} targets"
+    where = plain(targets[0]) if len(targets) == 1 else f"{OBJECTIVES[comparison.objective].over} {len(targets)} targets"
     table = _table()
     table.add_column("baseline", no_wrap=True)
     for name in ("difference", "95% interval", "all together", "p", ""):

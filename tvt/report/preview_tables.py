@@ -8,10 +8,10 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tvt.core.objective import OBJECTIVES
 from tvt.core.preview import Agreement, Candidate, Gain, Preview
 from tvt.report.table_style import MISSING, TABLE, resting
 
-_TITLES = {"gain": "mean gain of", "goals": "margin over the goals of", "worst": "smallest gain of"}
 _FIGURES = {"merged": "merged adapters", "predicted": "prediction", "linear": "linear prediction"}
 
 
@@ -31,7 +31,7 @@ def preview_report(preview: Preview, short: Callable[[str], str] = str) -> list[
 def candidates_table(preview: Preview, short: Callable[[str], str] = str) -> Table:
     """The objective by merged adapters, as predicted, and as trained."""
     trained = any("trained" in p.objective for p in preview.candidates)
-    table = Table(title=f"Preview: {_TITLES[preview.objective]} {_listed(preview, short)}", **TABLE)
+    table = Table(title=f"Preview: {OBJECTIVES[preview.objective].measure} {_listed(preview, short)}", **TABLE)
     table.add_column("mixture", overflow="fold")
     for name in ("merged", "predicted", *(["trained"] if trained else [])):
         table.add_column(name, justify="right", no_wrap=True)

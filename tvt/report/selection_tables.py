@@ -137,8 +137,9 @@ def trust_table(stability: Stability) -> Table:
         if kept.size:
             promised = float(np.nanmean(stability.promised[:, i]))
             table.add_row(name, *(f"{x:+.3f}" for x in (promised, kept.mean(), kept.min(), kept.max())))
-    if stability.limited:
-        table.caption = "Only the selected mixture keeps to the limits asked for."
+    remarks = [] if stability.objective.linear else [f"Figures are the {stability.objective.measure} the targets that count."]
+    remarks += ["Only the selected mixture keeps to the limits asked for."] if stability.limited else []
+    table.caption = " ".join(remarks) or None
     return table
 
 
@@ -181,9 +182,8 @@ def frontier_table(told: SelectionTold) -> Table:
 def _headline(mixture: Mixture, spec: SelectionSpec) -> Text:
     evidence = mixture.provenance.get("evidence", {})
     name = evidence.get("name") or f"{evidence.get('runs')} mixture runs"
-    wish = {"gain": "most gain", "goals": "meet the goals", "worst": "best worst gain"}[spec.goal]
     verdict = "keep the base model" if mixture.verdict == "nothing_helps" else f"train on {_count(len(mixture.sources))}"
-    text = Text(f"{name}: {wish}, {mixture.provenance.get('response')} response → ")
+    text = Text(f"{name}: {spec.aim.wish}, {mixture.provenance.get('response')} response → ")
     return text.append(verdict, style="bold")
 
 

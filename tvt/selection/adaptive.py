@@ -16,6 +16,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from tvt.core.matrix import TransferMatrix
+from tvt.core.objective import MET
 from tvt.core.pgf import Floats
 from tvt.core.run_noise import PRIOR_RUNS, pooled_variance
 from tvt.core.selection import SelectionSpec
@@ -23,7 +24,6 @@ from tvt.errors import InputError
 from tvt.selection.audit import objective_value, tidy
 from tvt.selection.engine import BETTER, select
 from tvt.selection.prepare import Prepared, prepare, settle
-from tvt.selection.solve import GOALS_MET
 from tvt.selection.verdict import lower_bounds
 
 REGRET = 0.002
@@ -280,8 +280,8 @@ def _value(prepared: Prepared, weights: Floats) -> tuple[float, ...]:
 
 
 def _gap(better: tuple[float, ...], worse: tuple[float, ...]) -> float:
-    """By how much an objective is better, at least 0; under goals that of the shortfall, or of the margin where it ties."""
+    """By how much an objective is better, at least 0; that of the second value where the first ties."""
     gap = better[0] - worse[0]
-    if len(better) > 1 and abs(gap) <= GOALS_MET:
+    if len(better) > 1 and abs(gap) <= MET:
         gap = better[1] - worse[1]
     return max(gap, 0.0)

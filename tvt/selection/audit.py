@@ -59,10 +59,7 @@ def protection_shortfall(weights: Floats, request: Request, response: Response) 
 def objective_value(
     weights: Floats, request: Request, response: Response, samples: tuple[Response, ...] = ()
 ) -> tuple[float, ...]:
-    """The objective at ``weights``, recomputed: ``(value,)``, or under goals ``(-shortfall, margin)``; penalties taken off.
-
-    Larger is better, compared in order.
-    """
+    """The objective's values at ``weights``, recomputed, each with penalties taken off; larger is better, compared in order."""
     spec = request.spec
     penalty = 0.0
     if not spec.hard:
@@ -71,37 +68,21 @@ def objective_value(
         inside = weights > 0
         with np.errstate(divide="ignore"):
             penalty += spec.kl * float((weights[inside] * np.log(weights[inside] / request.prior[inside])).sum())
-    if spec.goal == "goals":
-        shortfall, margin = pure_value(weights, request, response, samples)
-        return shortfall - penalty, margin - penalty
-    return (pure_value(weights, request, response, samples)[0] - penalty,)
+    return tuple(value - penalty for value in pure_value(weights, request, response, samples))
 
 
 def pure_value(weights: Floats, request: Request, response: Response, samples: tuple[Response, ...] = ()) -> tuple[float, ...]:
-    """The objective without penalties for harm and divergence; risk and CVaR count."""
-    spec, counting = request.spec, request.counting
+    """The objective's values without penalties for harm and divergence; risk and CVaR count."""
+    spec, which, wanted = request.spec, request.served, request.wanted
     gains = response.gains(weights)
-    which = np.flatnonzero(np.isfinite(request.goals))
-    spread = np.sqrt(((response.filled_errors * weights[:, None]) ** 2).sum(axis=0))
-    robust = gains - spec.risk * spread
-    if spec.goal == "goals":
-        margin = float((robust - request.goals)[which].mean())
-        if spec.cvar is None:
-            return -float(np.maximum(request.goals - robust, 0.0)[which].sum()), margin
-        sampled = [-float(np.maximum(request.goals - s.gains(weights), 0.0)[which].sum()) for s in samples]
-        return _tail_mean(sampled, spec.cvar), margin
+    robust = gains - spec.risk * np.sqrt(((response.filled_errors * weights[:, None]) ** 2).sum(axis=0))
+    first, *rest = map(float, spec.aim.values(robust[which], wanted))
     if spec.cvar is not None:
-        per_sample = [s.gains(weights) for s in samples]
-        return (
-            _tail_mean(
-                [float(g[counting].min()) if spec.goal == "worst" else float(g @ request.weights) for g in per_sample],
-                spec.cvar,
-            ),
-        )
-    if spec.goal == "worst":
-        return (float(robust[counting].min()),)
-    scales = np.sqrt((response.filled_errors**2) @ request.weights**2)
-    return (float(gains @ request.weights) - spec.risk * float(np.linalg.norm(scales * weights)),)
+        first = _tail_mean([float(spec.aim.values(s.gains(weights)[which], wanted)[0]) for s in samples], spec.cvar)
+    elif spec.aim.linear:
+        scales = np.sqrt((response.filled_errors**2) @ request.weights**2)
+        first = float(gains[which] @ wanted.weights) - spec.risk * float(np.linalg.norm(scales * weights))
+    return first, *rest
 
 
 def _tail_mean(values: list[float], share: float) -> float:

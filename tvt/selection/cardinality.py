@@ -19,7 +19,7 @@ from tvt.core.pgf import Bools, Floats
 from tvt.selection.problem import Model, ProblemBuilder
 from tvt.selection.request import Request
 from tvt.selection.response import Curve, Response
-from tvt.selection.solve import SOLVED, Solution, goals_met, solve_once, to_margin_stage
+from tvt.selection.solve import SOLVED, Solution, has_second_stage, solve_once, to_second_stage
 
 GAP = 1e-6
 """The bounds count as met within this, in units of the objective."""
@@ -84,8 +84,8 @@ class _Search:
     request: Request
     response: Response
     samples: Sequence[Response]
-    shortfall: float | None = None
-    """Set in the second stage under goals."""
+    first: float | None = None
+    """The first stage's value, in the second."""
 
     def run(self) -> tuple[Solution, Model | None]:
         n = len(self.request.sources)
@@ -125,25 +125,25 @@ class _Search:
         model.extra.append(cp.sum(used) <= (spec.max_sources or n))
         if spec.min_weight is not None:
             model.extra.append(model.w >= spec.min_weight * used)
-        if self.shortfall is not None:
-            to_margin_stage(model, self.shortfall)
+        if self.first is not None:
+            to_second_stage(model, self.first)
         return model, used
 
     def _exact(self, used: Bools) -> tuple[Solution, Model]:
         floors = np.where(used, np.maximum(self.request.floors, self.request.spec.min_weight or 0.0), self.request.floors)
         fixed = replace(self.request, caps=np.where(used, self.request.caps, 0.0), floors=floors)
         model = ProblemBuilder(fixed, self.response, self.samples).build()
-        if self.shortfall is not None:
-            to_margin_stage(model, self.shortfall)
+        if self.first is not None:
+            to_second_stage(model, self.first)
         return solve_once(model), model
 
 
 def solve_with_few_sources(request: Request, response: Response, samples: Sequence[Response] = ()) -> Solution:
     """Solve a request that limits the number of sources or asks for a least weight of each used one."""
     first, model = _Search(request, response, samples).run()
-    if first.status not in SOLVED or model is None or not goals_met(model):
+    if first.status not in SOLVED or model is None or not has_second_stage(model):
         return _without_zero_caps(first, request)
-    again, _ = _Search(request, response, samples, shortfall=float(model.shortfall.value)).run()
+    again, _ = _Search(request, response, samples, first=float(model.value.value)).run()
     return _without_zero_caps(first if again.weights is None else again.after(first), request)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Audit, FailedSelection, Harm, Mixture, Prediction
 from tvt.core.mixture_runs import MixtureRuns
+from tvt.core.objective import MET
 from tvt.core.pgf import Floats
 from tvt.core.selection import SelectionSpec
 from tvt.errors import TvtError
@@ -20,6 +21,7 @@ from tvt.selection.diagnose import diagnose
 from tvt.selection.estimates import Cells, resting_on
 from tvt.selection.fit import interval_factor
 from tvt.selection.prepare import Evidence, Prepared, prepare
+from tvt.selection.request import Request
 from tvt.selection.response import Response
 from tvt.selection.rounding import round_to_counts
 from tvt.selection.solve import Solution
@@ -82,15 +84,16 @@ def _helps(prepared: Prepared, weights: Floats, credible: dict[str, dict[str, fl
         return True  # the table knows no base model
     if not any(credible.values()):
         return False
-    request, spec = prepared.request, prepared.spec
+    request = prepared.request
     value = pure_value(weights, request, prepared.response, prepared.samples)
-    if spec.goal == "goals":
-        goals = request.goals[np.isfinite(request.goals)]
-        base: tuple[float, ...] = (-float(np.maximum(goals, 0).sum()), -float(goals.mean()))
-    else:
-        base = (0.0,)
+    base = _base_value(request)
     shifted = tuple(b + BETTER for b in base)
-    return value[0] > shifted[0] or (len(value) > 1 and abs(value[0] - base[0]) <= 1e-6 and value[1] > shifted[1])
+    return value[0] > shifted[0] or (len(value) > 1 and abs(value[0] - base[0]) <= MET and value[1] > shifted[1])
+
+
+def _base_value(request: Request) -> tuple[float, ...]:
+    """The objective's values of the base model, whose gains are all 0."""
+    return tuple(map(float, request.spec.aim.values(np.zeros(len(request.served)), request.wanted)))
 
 
 def predictions(response: Response, weights: Floats, confidence: float, estimated: Cells = ()) -> dict[str, Prediction]:
@@ -129,7 +132,7 @@ def _mixture(
     request, response, spec = prepared.request, prepared.response, prepared.spec
     counts = round_to_counts(weights, spec.budget, caps=np.minimum(request.caps, 1.0), floors=request.floors)
     value = objective_value(weights, request, response, prepared.samples)
-    missed = len(value) > 1 and -pure_value(weights, request, response, prepared.samples)[0] > 1e-6
+    missed = len(value) > 1 and pure_value(weights, request, response, prepared.samples)[0] < -MET
     full = prepared.spread(weights)
     short = protection_shortfall(weights, request, response)
     gains = response.gains(weights)
@@ -159,10 +162,9 @@ def _nothing_helps(prepared: Prepared, solution: Solution, weights: Floats, cred
     """The base model: train on nothing. What would have been best stays on record."""
     sources, spec = prepared.whole.sources, prepared.spec
     full = dict(zip(sources, map(float, prepared.spread(weights)), strict=True))
-    goals = prepared.request.goals[np.isfinite(prepared.request.goals)]
     return Mixture(
         verdict="nothing_helps",
-        objective=-float(np.maximum(goals, 0).sum()) if goals.size else 0.0,
+        objective=_base_value(prepared.request)[0],
         weights=dict.fromkeys(sources, 0.0),
         counts=dict.fromkeys(sources, 0),
         budget=spec.budget,

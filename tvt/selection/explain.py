@@ -102,9 +102,11 @@ def _unmeasured(mixture: Mixture) -> str:
 def _trust(stability: Stability) -> list[str]:
     told = stability.to_json()["cross_validated"]
     values = {name: told[name]["kept"] for name in STRATEGIES if told[name]["kept"] is not None}
+    aim = stability.objective
+    gains = "gains" if aim.linear else f"has a {aim.measure} the targets that count of"
     line = (
-        "Chosen on the other runs and scored on the one left out, the selected mixture gains "
-        f"{values['selected']:+.3f} on average (promised {told['selected']['promised']:+.3f}); "
+        f"Chosen on the other runs and scored on the one left out, the selected mixture {gains} "
+        f"{values['selected']:+.3f} on average (predicted {told['selected']['promised']:+.3f}); "
     )
     line += ", ".join(f"{name} {value:+.3f}" for name, value in values.items() if name != "selected") + "."
     better = [name for name, value in values.items() if name != "selected" and value > values["selected"]]

@@ -39,6 +39,25 @@ class Atoms(Protocol):
         """A convex piece: at least the Kullback-Leibler divergence of ``w`` from ``prior``."""
 
 
+class Convex:
+    """The operations of objectives on cvxpy expressions of shape (T,)."""
+
+    def least(self, values: Expression) -> Expression:
+        """The smallest value."""
+        return cp.min(values)
+
+    def positive(self, values: Expression) -> Expression:
+        """Each value, or 0 where it is negative."""
+        return cp.pos(values)
+
+    def total(self, values: Expression) -> Expression:
+        """The sum."""
+        return cp.sum(values)
+
+
+CONVEX = Convex()
+
+
 class ExactAtoms:
     """Exponential and second-order cones."""
 
@@ -89,8 +108,10 @@ class Model:
     named: list[Named]
     constraints: list[Any]
     objective: Any
-    shortfall: Any = None
-    margin: Any = None
+    value: Any
+    """The objective's first value, without penalties."""
+    then: Any = None
+    """What decides between mixtures whose first value is 0; None where the objective has no second stage."""
     penalty: Any = 0.0
     extra: list[Any] = field(default_factory=list)
 
@@ -121,20 +142,15 @@ class ProblemBuilder:
         self._heights: dict[Curve, Any] = {}
 
     def build(self) -> Model:
-        """The whole problem; under goals its objective is the first stage (least shortfall)."""
+        """The whole problem; its objective is the first stage where there are two."""
         named = self.limits()
-        shortfall = margin = None
-        if self.request.spec.goal == "goals":
-            missing = self._shortfall()
-            shortfall, value = missing, -missing
-            margin = self._mean_margin()
-        else:
-            value = self._value()
+        value, aim = self._value(), self.request.spec.aim
+        then = None if aim.then is None else aim.then(self._robust(self.request.served), self.request.wanted, CONVEX)
         penalty, harm = self._soft_protection()
         named += harm
         if self.request.spec.kl:
             penalty = penalty + self.request.spec.kl * self.atoms.divergence(self.w, self.request.prior)
-        model = Model(self.w, named, self.atoms.constraints, value - penalty, shortfall, margin, penalty)
+        model = Model(self.w, named, self.atoms.constraints, value - penalty, value, then, penalty)
         model.constraints = [cp.sum(self.w) == 1, *self.atoms.constraints]
         return model
 
@@ -189,14 +205,14 @@ class ProblemBuilder:
         return gains - risk * self.atoms.norm(self.response.filled_errors[:, which], self.w) if risk else gains
 
     def _value(self) -> Any:
-        """The objective *gain* or *worst*, over samples under CVaR."""
-        spec, which = self.request.spec, np.flatnonzero(self.request.counting)
-        if spec.goal == "worst":
-            if spec.cvar is None:
-                return cp.min(self._robust(which))
-            return self._tail([cp.min(self._gains(which, s)) for s in self.samples])
+        """The objective's first value, over samples under CVaR."""
+        spec, which, wanted = self.request.spec, self.request.served, self.request.wanted
         if spec.cvar is not None:
-            return self._tail([self._weighted(s) for s in self.samples])
+            if spec.aim.linear:
+                return self._tail([self._weighted(s) for s in self.samples])
+            return self._tail([spec.aim.value(self._gains(which, s), wanted, CONVEX) for s in self.samples])
+        if not spec.aim.linear:
+            return spec.aim.value(self._robust(which), wanted, CONVEX)
         value = self._weighted(self.response)
         if spec.risk:
             scales = np.sqrt((self.response.filled_errors**2) @ self.request.weights**2)
@@ -213,19 +229,6 @@ class ProblemBuilder:
         for curve, coefficients in zip(response.curves, response.concave, strict=True):
             total = total + (coefficients @ v) @ self._height(curve)
         return total
-
-    def _shortfall(self) -> Any:
-        """Total shortfall from the goals (under CVaR: its mean over the worst samples)."""
-        which = np.flatnonzero(np.isfinite(self.request.goals))
-        goals = self.request.goals[which]
-        if self.request.spec.cvar is None:
-            return cp.sum(cp.pos(goals - self._robust(which)))
-        return -self._tail([-cp.sum(cp.pos(goals - self._gains(which, s))) for s in self.samples])
-
-    def _mean_margin(self) -> Any:
-        """Mean of gain - goal over the goals."""
-        which = np.flatnonzero(np.isfinite(self.request.goals))
-        return cp.sum(self._robust(which) - self.request.goals[which]) / which.size
 
     def _tail(self, values: list[Any]) -> Any:
         """CVaR of sampled objective values: their mean over the worst share ``cvar`` (Rockafellar and Uryasev, 2000)."""

@@ -8,7 +8,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from tvt.core.pgf import Bools, Floats
+from tvt.core.objective import Wanted
+from tvt.core.pgf import Bools, Floats, Positions
 from tvt.core.selection import ALL, SelectionSpec
 from tvt.errors import InputError
 from tvt.selection.text_constraint import LinearLimit, parse_constraint
@@ -42,6 +43,16 @@ class Request:
     def counting(self) -> Bools:
         """True for the targets that the objective counts, (T,)."""
         return self.weights > 0
+
+    @property
+    def served(self) -> Positions:
+        """Positions of the targets that the objective counts."""
+        return np.flatnonzero(self.counting)
+
+    @property
+    def wanted(self) -> Wanted:
+        """What the objective asks of the counting targets."""
+        return Wanted(weights=self.weights[self.served], goals=self.goals[self.served])
 
 
 @dataclass

@@ -17,6 +17,7 @@ import cvxpy as cp
 import numpy as np
 
 from tvt.core.mixture import SolverRecord
+from tvt.core.objective import MET
 from tvt.core.pgf import Bools, Floats
 from tvt.selection.audit import protection_shortfall
 from tvt.selection.problem import Model, ProblemBuilder
@@ -37,11 +38,8 @@ DISPLAY = {"SCIPY": "HIGHS"}
 LAZY_MARGINS = 12
 """From more protected targets than this on, safety margins are taken in as they are needed."""
 
-GOALS_MET = 1e-6
-"""Total shortfall up to which goals count as met."""
-
-SHORTFALL_SLACK = 1e-7
-"""By how much the second stage under goals may exceed the least shortfall of the first."""
+STAGE_SLACK = 1e-7
+"""By how much the second stage may fall below the first stage's value."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -136,9 +134,9 @@ def _solve_with_margins(request: Request, response: Response, samples: Sequence[
     """Both stages with the safety margins of some targets."""
     model = ProblemBuilder(request, response, samples, margins=margins).build()
     first = solve_once(model)
-    if first.weights is None or not goals_met(model):
+    if first.weights is None or not has_second_stage(model):
         return first
-    to_margin_stage(model, float(model.shortfall.value))
+    to_second_stage(model, float(model.value.value))
     again = solve_once(model)
     return first if again.weights is None else again.after(first)
 
@@ -151,15 +149,15 @@ def solve_once(model: Model) -> Solution:
     return _solution(model, float(model.objective.value), record)
 
 
-def goals_met(model: Model) -> bool:
-    """Whether a solved model has goals and meets them all, so that the second stage has something to choose."""
-    return model.shortfall is not None and float(model.shortfall.value) <= GOALS_MET
+def has_second_stage(model: Model) -> bool:
+    """Whether a solved model meets all that its objective asked for first, and has something left to choose by."""
+    return model.then is not None and float(model.value.value) >= -MET
 
 
-def to_margin_stage(model: Model, shortfall: float) -> None:
-    """Turn a goals model to its second stage: most margin at (nearly) the least shortfall."""
-    model.extra.append(model.shortfall <= max(shortfall, 0.0) + SHORTFALL_SLACK)
-    model.objective = model.margin - model.penalty
+def to_second_stage(model: Model, first: float) -> None:
+    """Turn a model to its second stage: the best second value at (nearly) the ``first`` value."""
+    model.extra.append(model.value >= min(first, 0.0) - STAGE_SLACK)
+    model.objective = model.then - model.penalty
 
 
 def _solution(model: Model, objective: float, record: SolverRecord) -> Solution:

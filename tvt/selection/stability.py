@@ -9,6 +9,7 @@ import numpy as np
 
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture_runs import MixtureRuns
+from tvt.core.objective import Objective, Wanted
 from tvt.core.pgf import Bools, Floats
 from tvt.core.selection import SelectionSpec
 from tvt.errors import InputError
@@ -23,8 +24,8 @@ STRATEGIES = ("selected", "uniform", "best single", "proportional to PGF")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Stability:
-    """``weights`` (folds, S): the choice without each fold; ``promised`` and ``kept`` (folds, strategies): the counting
-    targets' weighted mean gain predicted by the evidence chosen on, and by the fold left out. Failed folds are NaN.
+    """``weights`` (folds, S): the choice without each fold; ``promised`` and ``kept`` (folds, strategies): the objective's
+    score (:meth:`tvt.core.objective.Objective.score`) by the evidence chosen on, and by the fold left out. NaN where it failed.
     """
 
     sources: tuple[str, ...]
@@ -32,6 +33,8 @@ class Stability:
     weights: Floats
     promised: Floats
     kept: Floats
+    objective: Objective
+    """What was asked for, by whose score all is compared."""
     limited: bool
     """Whether the choice had limits (caps, protection, few sources) that the other strategies do not keep to."""
     uneven: bool = False
@@ -100,6 +103,7 @@ def stability(evidence: Evidence, spec: SelectionSpec, form: Form | None = None)
         weights=np.stack(chosen),
         promised=np.stack(promised),
         kept=np.stack(kept),
+        objective=spec.aim,
         limited=limited(spec),
         uneven=_is_uneven(evidence),
     )
@@ -145,23 +149,30 @@ def _rows(runs: MixtureRuns, keep: Any) -> MixtureRuns:
 
 def _candidates(prepared: Prepared, selected: Floats) -> list[Floats]:
     """The strategies' mixtures over the allowed sources, all chosen on the same evidence."""
-    n, v = len(selected), prepared.request.weights
-    alone = prepared.response.gains(np.eye(n)) @ v
-    return [selected, uniform(n), best_single(alone), proportional(alone - (0.0 if prepared.report is None else alone.min()))]
+    n, request = len(selected), prepared.request
+    gains = prepared.response.gains(np.eye(n))
+    alone = gains @ request.weights
+    best = request.spec.aim.score(gains[:, request.served], request.wanted)
+    return [selected, uniform(n), best_single(best), proportional(alone - (0.0 if prepared.report is None else alone.min()))]
 
 
 def _value(prepared: Prepared, judge: Response, weights: Floats) -> Floats:
-    """Weighted mean gain of the counting targets under ``judge``; scores of different tables are put on one reference."""
-    names = prepared.request.targets
-    columns = [judge.targets.index(t) for t in names if t in judge.targets]
-    v = np.array([w for t, w in zip(names, prepared.request.weights, strict=True) if t in judge.targets])
+    """The objective's score of the counting targets under ``judge``; scores of different tables are put on one reference.
+
+    Counting targets that ``judge`` does not know are left out; NaN where it knows none.
+    """
+    request = prepared.request
+    known = [j for j in request.served if request.targets[j] in judge.targets]
+    if not known:
+        return np.full(len(weights), np.nan)
+    columns = [judge.targets.index(request.targets[j]) for j in known]
     full = np.stack([_onto(row, prepared.whole.sources, judge.sources) for row in weights])
     gains = judge.gains(full)[:, columns]
     if np.isfinite(judge.reference).all():
         own = prepared.whole.reference[[prepared.whole.targets.index(judge.targets[c]) for c in columns]]
         gains = judge.sign * (judge.scores(judge.gains(full))[:, columns] - own)
-    value: Floats = gains @ v / v.sum() if v.sum() > 0 else np.full(len(weights), np.nan)
-    return value
+    shares = request.weights[known]
+    return request.spec.aim.score(gains, Wanted(weights=shares / shares.sum(), goals=request.goals[known]))
 
 
 def _onto(weights: Floats, own: tuple[str, ...], sources: tuple[str, ...]) -> Floats:

@@ -15,7 +15,6 @@ from tvt.transfer.ranks import rank_correlation
 
 FEWEST = 4
 """Points below which a correlation or a mean says nothing."""
-MET = 1e-6
 
 
 def wished_targets(prepared: Prepared) -> tuple[str, ...]:
@@ -51,11 +50,10 @@ def predicted_gains(
 
 
 def judged(gains: Mapping[str, float], prepared: Prepared) -> float | None:
-    """The request's objective at these gains; ``None`` where a target that it needs is missing.
+    """The request's objective at these gains (:meth:`tvt.core.objective.Objective.score`); ``None`` where a target is missing.
 
-    *gain*: the weighted mean of the counting targets. *worst*: their smallest gain. *goals*: the mean margin where all goals
-    are met, else minus the total shortfall. ``harm_penalty`` times the harm below protected targets' limits is taken off. Risk
-    and divergence from a prior are left out: they are about not knowing the gains.
+    ``harm_penalty`` times the harm below protected targets' limits is taken off. Risk and divergence from a prior are left out:
+    they are about not knowing the gains.
     """
     request, spec = prepared.request, prepared.spec
     values = np.array([gains.get(t, np.nan) for t in request.targets])
@@ -63,14 +61,7 @@ def judged(gains: Mapping[str, float], prepared: Prepared) -> float | None:
     if np.isnan(values[request.counting | guarded]).any():
         return None
     harm = np.maximum(request.limits - values, 0.0)[guarded].sum()
-    penalty = spec.harm_penalty * float(harm)
-    if spec.goal == "goals":
-        margins = (values - request.goals)[np.isfinite(request.goals)]
-        short = float(np.maximum(-margins, 0.0).sum())
-        return (-short if short > MET else float(margins.mean())) - penalty
-    if spec.goal == "worst":
-        return float(values[request.counting].min()) - penalty
-    return float(values[request.counting] @ request.weights[request.counting]) - penalty
+    return float(spec.aim.score(values[request.served], request.wanted)) - spec.harm_penalty * float(harm)
 
 
 def agreements(previewed: Sequence[Previewed]) -> tuple[tuple[Agreement, ...], float | None]:

@@ -76,7 +76,7 @@ def preview(
     previewed = _previewed(session.study, prepared, targets=targets, candidates=candidates, found=found, runs=runs)
     compared, noise = agreements(previewed)
     return Preview(
-        objective=prepared.spec.goal,
+        objective=prepared.spec.aim.name,
         targets=targets,
         counting={t: float(w) for t, w in zip(prepared.request.targets, prepared.request.weights, strict=True) if w > 0},
         selected=selected,

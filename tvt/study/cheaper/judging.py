@@ -237,8 +237,6 @@ def _sampled(weights: Floats, prepared: Prepared) -> Floats:
 
 
 def _served(gains: Floats, prepared: Prepared) -> Floats:
-    """What gains (N, T) are worth to the request: the mean over the targets that count, or the smallest of theirs."""
+    """What gains (N, T) are worth to the request, by its objective."""
     request = prepared.request
-    if prepared.spec.goal == "worst":
-        return np.asarray(gains[:, request.counting].min(axis=1))
-    return np.asarray(gains @ request.weights)
+    return prepared.spec.aim.score(gains[:, request.served], request.wanted)
