@@ -13,12 +13,13 @@ from click.testing import CliRunner
 
 from tvt.cli.export import command
 from tvt.cli.main import cli
+from tvt.core.choices import EXPORTS
 from tvt.core.mixture import Audit, Mixture, SolverRecord
 from tvt.core.question import Question
 from tvt.data.questions.files import write_jsonl
 from tvt.errors import InputError
+from tvt.exports import export
 from tvt.io.mixture_file import save_mixture
-from tvt.report.exports import TRAINERS, export
 
 MODEL = "Qwen/Qwen2.5-VL-7B-Instruct"
 COUNTS = {"Jigsaw": 7, "Visual_Correspondence": 12, "Counting": 5, "Art_Style": 0}
@@ -184,14 +185,14 @@ def test_json(rows: Path) -> None:
     assert document["verdict"] == "train"
 
 
-@pytest.mark.parametrize("to", TRAINERS)
+@pytest.mark.parametrize("to", EXPORTS.names)
 def test_nothing_to_train(to: str) -> None:
     nothing = mixture(dict.fromkeys(COUNTS, 0), verdict="nothing_helps")
     with pytest.raises(InputError, match="the answer is the base model; nothing to train"):
         export(nothing, to, model=MODEL)
 
 
-@pytest.mark.parametrize("to", TRAINERS)
+@pytest.mark.parametrize("to", EXPORTS.names)
 def test_yaml_traps_in_names(to: str, tmp_path: Path) -> None:
     for text in export(mixture({"no": 3, "1e-4": 2}), to, model="on", data_dir=tmp_path).values():
         loaded = yaml.safe_load(text)  # trainers read YAML 1.1, where a bare `no` is false

@@ -17,12 +17,12 @@ import yaml
 from blink_copy import NAME, SHAPES, picture
 from test_cli import ENVIRONMENT
 
+from tvt.core.choices import FORMATS
 from tvt.core.question import Question
 from tvt.core.recipe import Recipe
-from tvt.data.hub import row_formats
 from tvt.data.hub.blink_rows import BlinkRows
 from tvt.data.hub.questions import shown, stored_questions
-from tvt.data.hub.row_format import HubRow, RowFormat
+from tvt.data.hub.row_format import HubRow
 from tvt.data.hub.rows import content_of
 from tvt.data.placing import placed
 from tvt.data.questions.batches import UncheckedQuestion
@@ -277,15 +277,16 @@ def test_without_a_network_one_line_says_what_to_do(revision: str | None, own_ca
     assert f"or name a local copy (recipe: 'datasets:', tvt evaluate: --dataset {NAME}=DIR)" in line
 
 
+class OnTheFly(BlinkRows):
+    materialise = False
+
+    def content(self, row: HubRow, data: QuestionData) -> str:
+        return f"{row['idx']} {data.frames}"
+
+
 def test_formats_that_are_not_stored_are_read_from_their_rows(blink: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class OnTheFly(BlinkRows):
-        materialise = False
-
-        def content(self, row: HubRow, data: QuestionData) -> str:
-            return f"{row['idx']} {data.frames}"
-
     stored = list(read(part(blink), "x"))
-    monkeypatch.setattr(row_formats, "FORMATS", {**row_formats.FORMATS, "vsi-bench": OnTheFly()})
+    monkeypatch.setitem(FORMATS.own, "vsi-bench", f"{__name__}:OnTheFly")
     data = part(blink, format="vsi-bench")
     assert list(read(data, "x")) == stored
     assert (count(data), count(part(blink, format="vsi-bench", questions=2))) == (3, 2)
@@ -297,10 +298,9 @@ def test_formats_that_are_not_stored_are_read_from_their_rows(blink: Path, monke
     assert faults(part(blink, format="vsi-bench", split="test"))[0].startswith(f"{NAME}, Jigsaw, test: its answers are hidden")
 
 
-def test_a_format_that_nobody_knows(blink: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    known: dict[str, RowFormat] = {"blink": row_formats.FORMATS["blink"]}
-    monkeypatch.setattr(row_formats, "FORMATS", known)
-    assert faults(part(blink, format="questions")) == [f"{NAME}: format 'questions' cannot be read; there are blink"]
+def test_a_format_that_nobody_knows(blink: Path) -> None:
+    with pytest.raises(ValueError, match=r"no format 'blnk' \(did you mean 'blink'\?\); there are questions, blink, vsi-bench"):
+        part(blink, format="blnk")
 
 
 def test_unchecked_questions_have_the_fields_of_questions() -> None:

@@ -23,7 +23,7 @@ LAYERS: list[set[str]] = [
     {"core"},
     {"io"},
     {"model"},
-    {"train", "evaluate", "selection", "transfer", "data"},
+    {"train", "evaluate", "selection", "transfer", "data", "exports"},
     {"study", "compare", "report"},
     {"cli"},
     {"__init__", "__main__"},  # the public API and `python -m tvt` stand above all

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from tvt.data.builders import registry
-from tvt.data.builders.registry import BUILDERS, find_builder, layouts_of
+from tvt.core.choices import BUILDERS
+from tvt.data.builders.registry import find_builder, layouts_of
 from tvt.data.tasks import TaskManifest, load_manifests
 from tvt.errors import InputError
 from tvt.io.bundled import bundled_root
@@ -15,7 +15,7 @@ from tvt.io.bundled import bundled_root
 MANIFESTS = {manifest.name: manifest for manifest in load_manifests()}
 STUDIED = {name: manifest for name, manifest in MANIFESTS.items() if manifest.left_out is None}
 
-builders = pytest.mark.parametrize(("task", "layout"), BUILDERS, ids=map("-".join, BUILDERS))
+builders = pytest.mark.parametrize(("task", "layout"), [name.split("/") for name in BUILDERS.names], ids=BUILDERS.names)
 studied = pytest.mark.parametrize("manifest", STUDIED.values(), ids=STUDIED.keys())
 
 
@@ -77,7 +77,7 @@ def test_manifests_name_files_and_fit_a_line() -> None:
 
 
 def test_the_registry_is_lazy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(registry.BUILDERS, ("Jigsaw", "nowhere"), "tvt.no_such_module:Nothing")
+    monkeypatch.setitem(BUILDERS.own, "Jigsaw/nowhere", "tvt.no_such_module:Nothing")
     assert layouts_of("Jigsaw")[-1] == "nowhere"
     assert find_builder("Jigsaw").layout == "tara"
     with pytest.raises(ModuleNotFoundError):

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tvt.evaluate.readers import NAMES, READERS, find_reader
+from tvt.core.choices import READERS
+from tvt.evaluate.readers import find_reader
 from tvt.evaluate.readers.number_words import in_figures
 
 careful, first_word, lmms_073 = (find_reader(name).read_number for name in ("careful", "vsi-bench", "lmms-eval-0.7.3"))
@@ -211,7 +212,7 @@ def test_a_plain_number_is_read_in_any_words(value: float, words: str) -> None:
     assert careful(words.format(value)) == value
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", READERS.names)
 @given(text=st.text(max_size=60))
 def test_no_text_breaks_a_reader(name: str, text: str) -> None:
     found = find_reader(name).read_number(text)
@@ -219,4 +220,4 @@ def test_no_text_breaks_a_reader(name: str, text: str) -> None:
 
 
 def test_every_reader_reads_numbers() -> None:
-    assert {reader.name: reader.read_number("3") for reader in READERS} == dict.fromkeys(NAMES, 3.0)
+    assert {reader.name: reader.read_number("3") for reader in READERS} == dict.fromkeys(READERS.names, 3.0)

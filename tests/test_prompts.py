@@ -17,8 +17,9 @@ import tiny_vlm
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tvt.core.choices import PROMPTS
 from tvt.core.question import Question
-from tvt.core.recipe import PROMPTS, EvaluationConfig, ModelConfig
+from tvt.core.recipe import EvaluationConfig, ModelConfig
 from tvt.errors import InputError
 from tvt.evaluate.evaluator import Evaluator
 from tvt.evaluate.prompts import Profile, Template, read_profile
@@ -149,7 +150,7 @@ def test_no_profile_and_no_file(tmp_path: Path) -> None:
 
 
 def profiles(folder: Path) -> list[Profile]:
-    return [*map(read_profile, PROMPTS), Template(template(folder, "{{ prompt }}"))]
+    return [*map(read_profile, PROMPTS.names), Template(template(folder, "{{ prompt }}"))]
 
 
 def test_identities_differ_and_a_template_is_its_content(tmp_path: Path) -> None:
@@ -168,7 +169,7 @@ def test_identities_differ_and_a_template_is_its_content(tmp_path: Path) -> None
 )
 def test_every_profile_shows_every_image_once_and_the_whole_prompt(prompt: str, options: tuple[str, ...], images: int) -> None:
     question = asked(prompt=prompt, options=options, images=(b"x",) * images)
-    for name in PROMPTS:
+    for name in PROMPTS.names:
         content = put(name, question)
         assert content.count(IMAGE) == images
         assert "".join(piece.get("text", "") for piece in content).endswith(prompt)

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tvt
+from tvt.core.choices import READERS
 from tvt.errors import InputError
-from tvt.evaluate.readers import NAMES, OLD_NAMES, READERS, find_reader, read_answer
+from tvt.evaluate.readers import OLD_NAMES, find_reader, read_answer
 
 careful, official, lmms_eval = (find_reader(name).read_letter for name in ("careful", "official", "lmms-eval-0.7.2"))
 
@@ -130,7 +131,7 @@ def test_official_behaviour_by_cases(answer: str) -> None:
     assert official(answer, FOUR) == expected
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", READERS.names)
 @given(answer=st.text(max_size=60))
 def test_never_breaks_and_never_invents_letters(name: str, answer: str) -> None:
     found = read_answer(answer, FOUR, reader=name)
@@ -141,9 +142,9 @@ def test_never_breaks_and_never_invents_letters(name: str, answer: str) -> None:
 
 
 def test_every_reader_has_a_name_a_version_and_a_title() -> None:
-    assert NAMES == ("careful", "official", "lmms-eval-0.7.2", "lmms-eval-0.7.3", "vsi-bench")
+    assert READERS.names == ("careful", "official", "lmms-eval-0.7.2", "lmms-eval-0.7.3", "vsi-bench")
     assert all(reader.version >= 1 and reader.title for reader in READERS)
-    assert len({reader.title for reader in READERS}) == len(READERS)
+    assert len({reader.title for reader in READERS}) == len(READERS.names)
 
 
 def test_an_old_name_means_a_version() -> None:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from tvt.core.comparison import Comparison
     from tvt.core.matrix import TransferMatrix
     from tvt.study.comparisons import Kept
-    from tvt.study.executors import Name
     from tvt.study.jobs import Task
     from tvt.study.session import Session
 
@@ -52,7 +51,7 @@ def command(
     study: Path,
     mixture: Path | None,
     do: bool,
-    executor: Name | None,
+    executor: str | None,
     workers: int | None,
     randoms: int,
     seed: int,

@@ -12,8 +12,9 @@ from tvt.cli.data_options import manifests_option, named_paths
 from tvt.cli.options import echo_json, json_option, note
 from tvt.cli.progress_bar import progress_bar
 from tvt.cli.status_line import status_line
+from tvt.core.choices import READERS
 from tvt.errors import InputError
-from tvt.evaluate.readers import DEFAULT, NAMES, OLD_NAMES, find_reader, offered
+from tvt.evaluate.readers import OLD_NAMES, find_reader, offered
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -76,8 +77,8 @@ Examples:
 @click.option("--max-new-tokens", type=click.IntRange(min=1), default=16, show_default=True, help="Of a generated answer.")
 @click.option(
     "--extract",
-    type=click.Choice([*NAMES, *OLD_NAMES]),
-    default=DEFAULT,
+    type=click.Choice([*READERS.names, *OLD_NAMES]),
+    default=READERS.default,
     show_default=True,
     metavar="READER",
     help=f"Who reads the letter or number in a generated answer: {offered()}.",

@@ -7,9 +7,8 @@ from pathlib import Path
 import click
 
 from tvt.cli.data_options import data_options, source_paths
+from tvt.core.choices import EXPORTS
 from tvt.errors import InputError
-
-_CHOICES = ("trl", "llamafactory", "ms-swift", "axolotl", "json")
 
 EPILOG = """\b
 Example:
@@ -20,7 +19,7 @@ Example:
 
 @click.command(epilog=EPILOG)
 @click.argument("mixture", type=click.Path(path_type=Path))
-@click.option("--to", type=click.Choice(_CHOICES), required=True, help="The trainer, or json for your own scripts.")
+@click.option("--to", type=click.Choice(EXPORTS.names), required=True, help="The trainer, or json for your own scripts.")
 @click.option("-o", "--output", metavar="PATH", help="File to write; a folder for several. Default: stdout.")
 @data_options("a file, folder or hub dataset", "SOURCE.jsonl")
 @click.option("--model", metavar="NAME", help="Base model, a hub name or folder. Default: the mixture's, where it says.")
@@ -29,14 +28,14 @@ def command(*, mixture: Path, to: str, output: str | None, data: tuple[str, ...]
 
     LLaMA-Factory needs two files, so a folder: -o DIR. Paths are written as given, relative to where the trainer is run.
     """
+    from tvt.exports.plan import Export, make_plan
     from tvt.io.mixture_file import load_mixture
-    from tvt.report.exports import render
-    from tvt.report.exports.plan import make_plan
 
-    plan = make_plan(load_mixture(mixture), model=model, data=source_paths(data), data_dir=data_dir, need_model=to != "json")
-    files = render(plan, to)
-    _write(files, output)
-    if to == "trl":  # the others repeat rows by themselves where a source is short, or leave it to tvt mix
+    trainer: Export = EXPORTS.find(to)
+    need_model = trainer.needs_model
+    plan = make_plan(load_mixture(mixture), model=model, data=source_paths(data), data_dir=data_dir, need_model=need_model)
+    _write(trainer.render(plan), output)
+    if trainer.clips:
         for note in plan.notes:
             click.echo(f"note: {note}", err=True)
 

@@ -19,13 +19,13 @@ from tvt.cli.study_grid import run_grid
 from tvt.cli.study_judge import command as judge
 from tvt.cli.study_merge import command as merge
 from tvt.cli.study_ways import cheaper_ways, ways_json
+from tvt.core.choices import EXECUTORS
 from tvt.errors import InputError, MissingPackageError, TrainingError
 
 if TYPE_CHECKING:
     from tvt.core.answer_statistics import AnswerReport
     from tvt.report.study_tables import Way
     from tvt.study.cheaper.adaptive import AdaptiveStudy
-    from tvt.study.executors import Name
     from tvt.study.executors.interface import Event
     from tvt.study.jobs import Task
     from tvt.study.session import Session
@@ -56,9 +56,7 @@ def executor_options(function: F) -> F:
     """Decorator: ``--executor`` and ``--workers``."""
     for option in (
         click.option("--workers", type=click.IntRange(min=1), help="Runs at once.  [default: one per device slot]"),
-        click.option(
-            "--executor", type=click.Choice(["local", "slurm", "ray"]), help="Who does the runs.  [default: the recipe's]"
-        ),
+        click.option("--executor", type=click.Choice(EXECUTORS.names), help="Who does the runs.  [default: the recipe's]"),
     ):
         function = option(function)
     return function
@@ -96,7 +94,7 @@ def run(
     recipe: Path,
     output: Path | None,
     overrides: tuple[str, ...],
-    executor: Name | None,
+    executor: str | None,
     workers: int | None,
     retry_failed: bool,
     as_json: bool,
@@ -181,7 +179,7 @@ def note_questions(session: Session, tasks: Sequence[Task]) -> None:
 def do_runs(
     session: Session,
     tasks: list[Task],
-    executor: Name | None,
+    executor: str | None,
     workers: int | None,
     *,
     retry: bool = False,
@@ -198,7 +196,7 @@ def do_runs(
 
     from tvt.core.health import refuse
     from tvt.report.study_progress import StudyProgress
-    from tvt.study.executors import choose_executor
+    from tvt.study.executors import choose_executor, engine_of
     from tvt.train.checks import machine_checks, training_checks
 
     start = choose_executor(session.study.recipe, executor, workers)
@@ -210,7 +208,7 @@ def do_runs(
         raise MissingPackageError(f"training and scoring need {', '.join(missing)}; pip install 'tvt[train]'")
     if todo:
         recipe = session.study.recipe
-        here = (executor or recipe.runtime.executor) == "local"
+        here = engine_of(recipe, executor).here
         refuse([*training_checks(recipe), *(machine_checks(recipe) if here else ())], note)
     with StudyProgress(len(todo) if chooser is None else chooser.planned, Console(stderr=True)) as progress:
         if chooser is not None:

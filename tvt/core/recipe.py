@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
 
+from tvt.core.choices import EXECUTORS, PROMPTS
 from tvt.core.task import printable
 
 RESULTS: dict[str, Any] = {"effect": "results"}
@@ -20,9 +21,6 @@ REMOVED = ("vision_cache", "vision_cache_gb")
 
 AUTOMATIC_LOADERS = 4
 """At most so many loader workers a process where a recipe does not say how many: enough for photographs on one fast GPU."""
-
-PROMPTS = ("dataset", "official", "letter")
-"""The profiles by which questions are put, beside templates."""
 
 
 def results(default: Any = ..., **limits: Any) -> Any:
@@ -171,10 +169,15 @@ class RuntimeConfig(_Part):
     dataloader_num_workers: int | None = runtime(None, ge=0)
     """Processes that decode and prepare batches beside each training process; default: up to 4 on a GPU, as cores and shared
     memory allow, and none without."""
-    executor: Literal["local", "slurm", "ray"] = runtime("local")
+    executor: str = runtime(EXECUTORS.default)
     """Who does a study's runs: this machine's device slots, Slurm, or a Ray cluster."""
     slurm: SlurmConfig = SlurmConfig()
     ray: RayConfig = RayConfig()
+
+    @field_validator("executor")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return EXECUTORS.check(name)
 
     @model_validator(mode="before")
     @classmethod
@@ -250,7 +253,7 @@ class Recipe(_Part):
     def evaluation_identity(self) -> dict[str, Any]:
         """What decides a score, beside the adapter and the questions; the prompt where it is not the dataset's own."""
         told = identity(self.evaluation)
-        return {name: value for name, value in told.items() if (name, value) != ("prompt", PROMPTS[0])}
+        return {name: value for name, value in told.items() if (name, value) != ("prompt", PROMPTS.default)}
 
 
 def identity(part: BaseModel) -> dict[str, Any]:

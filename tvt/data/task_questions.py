@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 from tvt.core.question import Question
 from tvt.core.task import resolve_name
 from tvt.data.hub.questions import count_rows, is_here, is_stored, read_rows, rows_identity, stored_questions
-from tvt.data.hub.row_formats import format_of
+from tvt.data.hub.row_format import format_of
 from tvt.data.hub.rows import commit_of, local_folder
 from tvt.data.questions.checks import Forbidden, scan
 from tvt.data.questions.files import open_questions, read_questions, whole_files, write_parquet

@@ -7,8 +7,9 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from tvt.core.choices import FORMATS
 from tvt.core.task import Task, TaskName
 from tvt.errors import InputError
 from tvt.io import strict_yaml
@@ -40,12 +41,18 @@ class QuestionData(_Value):
     """Commit of the dataset on the hub; pin it."""
     folder: str | None = None
     """A local copy of the dataset in the hub's layout, read by the same code; where it lies changes nothing."""
-    format: Literal["questions", "blink", "vsi-bench"] = "questions"
-    """What the dataset's columns are: tvt's own (``id, prompt, options, answer, images``), BLINK's or VSI-Bench's."""
+    format: str = FORMATS.default
+    """What the dataset's columns are: one of :data:`tvt.core.choices.FORMATS`, by default tvt's own (``id, prompt, options,
+    answer, images``)."""
     where: dict[str, str] = {}
     """Only rows with these values, by column, e.g. ``{question_type: object_counting}``."""
     frames: Annotated[int, Field(ge=1)] | None = None
     """Of a video: how many frames are shown, evenly spaced."""
+
+    @field_validator("format")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return FORMATS.check(name)
 
     @model_validator(mode="after")
     def _one_place(self) -> QuestionData:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tvt.core.choices import READERS
 from tvt.core.health import refuse
 from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig
@@ -17,7 +18,7 @@ from tvt.evaluate.batches import compose
 from tvt.evaluate.identity import SCORER_VERSION, CheckedAdapter, check_adapter, item_digest, model_identity, run_identity
 from tvt.evaluate.loading import attached
 from tvt.evaluate.prompts import read_profile
-from tvt.evaluate.readers import DEFAULT, find_reader
+from tvt.evaluate.readers import find_reader
 from tvt.evaluate.results import CellResult, ItemResult, judge
 from tvt.evaluate.scorer import Outcome, Scorer
 from tvt.evaluate.store import AnswerStore, Row, plain, superseded_answers
@@ -66,7 +67,7 @@ class Evaluator:
         folder: Path,
         *,
         base: Loaded | None = None,
-        reader: str = DEFAULT,
+        reader: str = READERS.default,
         note: Callable[[str], None] = _no_note,
         flush_seconds: float = FLUSH_SECONDS,
         flush_items: int = FLUSH_ITEMS,

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tvt.core.choices import PROMPTS
 from tvt.core.question import Question
-from tvt.core.recipe import PROMPTS
 from tvt.errors import InputError, suggest
 from tvt.io import digest
 
@@ -188,18 +188,17 @@ class Template(Profile):
 
 
 def read_profile(prompt: str) -> Profile:
-    """The profile that a recipe or an option names: one of :data:`tvt.core.recipe.PROMPTS`, or the file of a template.
+    """The profile that a recipe or an option names: one of :data:`tvt.core.choices.PROMPTS`, or the file of a template.
 
     Raises:
         InputError: neither, or a template that cannot be used; every fault, one line each.
     """
-    known: dict[str, type[Profile]] = dict(zip(PROMPTS, (Dataset, Official, Letter), strict=True))
-    if prompt in known:
-        return known[prompt]()
+    names = PROMPTS.names
+    if prompt in names:
+        profile: Profile = PROMPTS.find(prompt)
+        return profile
     if not Path(prompt).is_file():
-        raise InputError(
-            f"prompt: '{prompt}' is no file{suggest(prompt, PROMPTS)}; name {', '.join(PROMPTS)} or a template's file"
-        )
+        raise InputError(f"prompt: '{prompt}' is no file{suggest(prompt, names)}; name {', '.join(names)} or a template's file")
     return Template(Path(prompt))
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from pydantic import ValidationError
 
 import tvt
-from tvt.core.recipe import PROMPTS, Recipe
+from tvt.core.choices import PROMPTS
+from tvt.core.recipe import Recipe
 from tvt.errors import InputError
 from tvt.io import strict_yaml
 from tvt.io.faults import input_error
@@ -54,7 +55,7 @@ def placed(recipe: Recipe, near: Path) -> Recipe:
     told["datasets"] = {name: _near(near, folder) for name, folder in recipe.datasets.items()}
     if recipe.data_dir is not None:
         told["data_dir"] = _near(near, recipe.data_dir)
-    if recipe.evaluation.prompt not in PROMPTS:
+    if recipe.evaluation.prompt not in PROMPTS.names:
         told["evaluation"]["prompt"] = _near(near, recipe.evaluation.prompt)
     if recipe.runtime.deepspeed is not None:
         told["runtime"]["deepspeed"] = _near(near, recipe.runtime.deepspeed)

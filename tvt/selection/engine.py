@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -16,6 +14,7 @@ from tvt.core.objective import MET
 from tvt.core.pgf import Floats
 from tvt.core.selection import SelectionSpec
 from tvt.errors import TvtError
+from tvt.io.installed import version
 from tvt.selection.audit import audit, objective_value, protection_shortfall, pure_value, tidy
 from tvt.selection.diagnose import diagnose
 from tvt.selection.estimates import Cells, resting_on
@@ -206,13 +205,5 @@ def provenance(prepared: Prepared) -> dict[str, Any]:
         "spec": asked,
         "response": prepared.whole.label,
         **curvature,
-        "versions": {name: _version(name) for name in packages},
+        "versions": {name: version(name) for name in packages},
     }
-
-
-@cache
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except ImportError:
-        return None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tvt.core.choices import READERS
 from tvt.core.question_set import QuestionSet
 from tvt.core.recipe import Recipe
 from tvt.core.run import Part, Run, set_name
@@ -21,7 +22,7 @@ from tvt.data.tasks import QuestionData, TaskManifest, find_manifests
 from tvt.errors import InputError
 from tvt.evaluate.identity import SCORER_VERSION
 from tvt.evaluate.prompts import read_profile
-from tvt.evaluate.readers import DEFAULT, find_reader
+from tvt.evaluate.readers import find_reader
 from tvt.io import digest
 from tvt.io.names import file_name, quoted_name, same_files
 from tvt.train.base import base_digest
@@ -181,7 +182,9 @@ class _Reading:
         """Digest of questions and of how they are asked."""
         asked = {**self.recipe.evaluation_identity(), **self.prompt, "scorer": SCORER_VERSION}
         if self.recipe.evaluation.mode == "generate" or manifest.metric == "mra":
-            asked["reader"] = find_reader(DEFAULT).identity  # another version reads stored answers anew, and asks nothing
+            asked["reader"] = find_reader(
+                READERS.default
+            ).identity  # another version reads stored answers anew, and asks nothing
         content = identify(locate(manifest, part), manifest.name)
         if not self.planning:
             check_metric(manifest, read(locate(manifest, part), manifest.name))

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tvt.core.choices import READERS
 from tvt.core.recipe import Recipe, identity
 from tvt.core.run import Part, Run, set_name
 from tvt.errors import InputError
 from tvt.evaluate.identity import SCORER_VERSION
-from tvt.evaluate.readers import DEFAULT as READER
 from tvt.evaluate.readers import find_reader
 from tvt.evaluate.store import AnswerStore
 from tvt.io import atomic, resource_errors, staging, strict_yaml
@@ -187,7 +187,7 @@ def changes(session: Session) -> Changes:
     elif scorer:
         rescored += scorer
     elif reader := _newer(
-        f"the reader of answers ({READER})", _reader_versions(store, base_cells), find_reader(READER).version
+        f"the reader of answers ({READERS.default})", _reader_versions(store, base_cells), find_reader(READERS.default).version
     ):
         rescored += reader
     elif not fields:

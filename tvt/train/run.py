@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import shutil
 import time
@@ -17,6 +16,7 @@ from tvt.core.recipe import Recipe
 from tvt.errors import InputError, TrainingError
 from tvt.io import atomic
 from tvt.io.adapter_file import Adapter, verify_adapter, write_record
+from tvt.io.installed import version
 from tvt.model.agreement import check_agreement
 from tvt.model.base import Loaded, load_model
 from tvt.model.processor import load_processor
@@ -90,7 +90,7 @@ def run(job: Job, progress: Callable[[Progress], None], base: Loaded | None = No
         peak_memory_bytes=torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
         num_processes=arguments.world_size,
         resumed_from=int(job.resume_from.name.rsplit("-", 1)[1]) if job.resume_from else None,
-        versions={name: importlib.metadata.version(name) for name in PACKAGES if _installed(name)},
+        versions={name: found for name in PACKAGES if (found := version(name))},
     )
     atomic.write_text(adapter.folder / CARD, model_card(job, record))
     save_training_record(record, job.output)
@@ -277,11 +277,3 @@ class Meter(TrainerCallback):
         batch = self._order.global_batch
         rows = min(step * batch, self._order.total) - min(self._first * batch, self._order.total)
         self.rows_per_second = rows / self.seconds if self.seconds > 0 else 0.0
-
-
-def _installed(name: str) -> bool:
-    try:
-        importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True

@@ -18,8 +18,7 @@ import pyarrow.parquet as pq
 
 from tvt.core.question import Question
 from tvt.data.csv_table import MAX_FAULTS, Faults
-from tvt.data.hub.row_format import HubRow, RowFormat, text_of
-from tvt.data.hub.row_formats import format_of
+from tvt.data.hub.row_format import HubRow, RowFormat, format_of, text_of
 from tvt.data.hub.rows import HubRows, content_of, is_commit, label, local_folder, open_rows
 from tvt.data.questions.batches import SCHEMA, Rows, UncheckedQuestion, batch_of
 from tvt.data.questions.checks import scan

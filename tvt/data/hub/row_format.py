@@ -1,4 +1,4 @@
-"""How the rows of a dataset become questions: what a format of :mod:`tvt.data.hub.row_formats` says and does."""
+"""How the rows of a dataset become questions: what a format of :data:`tvt.core.choices.FORMATS` says and does."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from tvt.core.choices import FORMATS
 from tvt.data.questions.batches import UncheckedQuestion
 from tvt.data.tasks import QuestionData
 
@@ -57,6 +58,12 @@ class RowFormat(ABC):
     def content(self, row: HubRow, data: QuestionData) -> Any:
         """What decides the question beside the row's columns, e.g. the digest of its video, as a plain value."""
         return None
+
+
+def format_of(data: QuestionData) -> RowFormat:
+    """The format of a dataset."""
+    found: RowFormat = FORMATS.find(data.format)
+    return found
 
 
 def text_of(row: HubRow, column: str) -> str:

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tvt.errors import InputError, suggest
-from tvt.evaluate.readers.careful import Careful
+from tvt.core.choices import READERS
+from tvt.errors import InputError
 from tvt.evaluate.readers.contract import Reader
-from tvt.evaluate.readers.lmms_eval import LmmsEval072, LmmsEval073
-from tvt.evaluate.readers.official import Official
-from tvt.evaluate.readers.vsi_bench import VsiBench
 
-READERS: tuple[Reader, ...] = (Careful(), Official(), LmmsEval072(), LmmsEval073(), VsiBench())
-"""Every reader; what commands offer, help and docs say of readers follows from this."""
-NAMES = tuple(reader.name for reader in READERS)
 OLD_NAMES = {"lmms-eval": "lmms-eval-0.7.2"}
 """Names that older scripts use, each with the reader that it means."""
-DEFAULT = NAMES[0]
 
 
 def find_reader(name: str) -> Reader:
@@ -25,10 +18,8 @@ def find_reader(name: str) -> Reader:
     Raises:
         InputError: there is none.
     """
-    for reader in READERS:
-        if reader.name == OLD_NAMES.get(name, name):
-            return reader
-    raise InputError(f"reader: no '{name}'{suggest(name, NAMES)}; there are {', '.join(NAMES)}")
+    reader: Reader = READERS.find(OLD_NAMES.get(name, name))
+    return reader
 
 
 def offered() -> str:
@@ -36,13 +27,13 @@ def offered() -> str:
     return "; ".join(f"{reader.name} ({reader.title})" for reader in READERS)
 
 
-def read_answer(text: str, options: Sequence[str], reader: str = DEFAULT) -> str | None:
+def read_answer(text: str, options: Sequence[str], reader: str = READERS.default) -> str | None:
     """The letter of the option that a model's answer names.
 
     Args:
         text: the answer as the model gave it.
         options: the options' texts, that of ``A`` first.
-        reader: how it is read: one of :data:`NAMES`, see ``tvt evaluate --extract``.
+        reader: how it is read: a name of :data:`tvt.core.choices.READERS`, see ``tvt evaluate --extract``.
 
     Returns:
         An upper-case letter, or ``None`` where the answer clearly names no single option.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import re
 import sys
 from collections.abc import Iterator
 
 from tvt import __version__
 from tvt.core.health import Check
+from tvt.io.installed import version
 
 CORE = {
     "click": "8.1.8",
@@ -45,14 +45,6 @@ def versions() -> dict[str, str | None]:
     """The version of everything that a result may hang on; ``None`` where it is not installed."""
     told: dict[str, str | None] = {"python": ".".join(map(str, sys.version_info[:3])), "tvt": __version__}
     return told | {name: version(name) for name in dict.fromkeys((*CORE, *DATA, *TRAIN, *SOLVERS))}
-
-
-def version(name: str) -> str | None:
-    """The installed version of a package."""
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def checks() -> Iterator[Check]:

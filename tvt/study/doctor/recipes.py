@@ -14,16 +14,16 @@ from tvt.core.question_set import question_warnings
 from tvt.core.recipe import Recipe
 from tvt.errors import TvtError
 from tvt.io.hub_cache import snapshot
+from tvt.io.installed import version
 from tvt.io.model_folder import names_folder
 from tvt.io.names import folder_name
 from tvt.io.recipe_file import MINIATURE, load_recipe, model_path
 from tvt.model.attention import WRITTEN_AGAINST, windows_at_once
 from tvt.model.families import read_config
 from tvt.study.doctor.devices import Gpu, usable
-from tvt.study.doctor.executors import executor_checks
 from tvt.study.doctor.machine import existing, offline, shown
-from tvt.study.doctor.packages import version
 from tvt.study.estimate import estimate
+from tvt.study.executors import engine_of
 from tvt.study.plan import Study
 from tvt.study.session import open_session
 from tvt.study.views import parameters
@@ -69,7 +69,7 @@ class Asked:
             yield from _packages()
             yield from settings
             yield from _tower(self.recipe)
-            yield from executor_checks(self.recipe)
+            yield from engine_of(self.recipe).checks(self.recipe)
             yield from _plan(self.recipe, self.folder)
 
     def lock_checks(self) -> Iterator[Check]:
@@ -79,7 +79,7 @@ class Asked:
 
     def device_checks(self, gpus: Sequence[Gpu], torch: dict[str, Any] | None) -> Iterator[Check]:
         """Whether the devices can do what the recipe asks for."""
-        if self.recipe is not None and self.recipe.runtime.executor == "local":
+        if self.recipe is not None and engine_of(self.recipe).here:
             yield from environment_checks()
             devices = usable(gpus, torch)
             yield _precision(self.recipe, devices)

@@ -1,12 +1,15 @@
-"""What every executor is: somebody who takes runs one by one and tells what becomes of them."""
+"""What every executor is: it takes runs one by one and reports what becomes of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from tvt.study.jobs import Task
+from tvt.core.health import Check, Status
+from tvt.core.recipe import Recipe
+from tvt.study.jobs import Job, Task
 
 Event = Mapping[str, Any]
 """``kind`` and what belongs to it; ``run`` is a run's id.
@@ -56,3 +59,47 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """Cancel the attempts that were submitted here and have not ended, and nothing else."""
+
+
+class Engine(ABC):
+    """One way of doing a study's runs: an entry of :data:`tvt.core.choices.EXECUTORS`."""
+
+    here: bool = False
+    """Whether runs use the devices of the machine on which the study is started."""
+    spans_machines: bool = False
+    """Whether a run can have several machines."""
+
+    @abstractmethod
+    def room(self, recipe: Recipe) -> int:
+        """How many runs are done at once where nobody says. No cluster is asked."""
+
+    @abstractmethod
+    def checks(self, recipe: Recipe) -> Iterator[Check]:
+        """For ``tvt doctor``: whether what it needs is installed and within reach."""
+
+    @abstractmethod
+    def start(self, job: Job, workers: int | None) -> Executor:
+        """The executor of a job.
+
+        Args:
+            job: what may be asked for.
+            workers: runs at once; default: :meth:`room`.
+
+        Raises:
+            InputError: it cannot do the job's runs.
+            MissingPackageError: its extra is not installed.
+        """
+
+    def need(self, recipe: Recipe) -> None:
+        """Check what must be there before anything is written.
+
+        Raises:
+            InputError: it cannot do the recipe's runs.
+            MissingPackageError: its extra is not installed.
+        """
+        return
+
+
+def executor_check(status: Status, found: str, step: str) -> Check:
+    """One line of an engine's checks."""
+    return Check(group="recipe", name="executor", status=status, found=found, step=step)

@@ -11,16 +11,17 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tvt.core.health import Check
 from tvt.core.recipe import Recipe
 from tvt.errors import InputError
 from tvt.study.attempt import ENDS
-from tvt.study.executors.interface import Event
+from tvt.study.executors.interface import Engine, Event, Executor, executor_check
 from tvt.study.jobs import Job, Task
 from tvt.study.worker import INTERRUPTED
 from tvt.train.devices import gpus_lacking, visible_gpus
@@ -33,6 +34,26 @@ def default_workers(recipe: Recipe) -> int:
     processes = recipe.runtime.num_processes
     gpus = visible_gpus()
     return max(1, (len(gpus) if gpus else len(os.sched_getaffinity(0))) // processes)
+
+
+class Local(Engine):
+    """Processes of this machine."""
+
+    here = True
+
+    def room(self, recipe: Recipe) -> int:
+        """See :func:`default_workers`."""
+        return default_workers(recipe)
+
+    def checks(self, recipe: Recipe) -> Iterator[Check]:
+        """A run has one machine."""
+        if recipe.runtime.num_machines > 1:
+            found = f"local, but {recipe.runtime.num_machines} machines a run"
+            yield executor_check("fail", found, "--set runtime.executor=slurm")
+
+    def start(self, job: Job, workers: int | None) -> Executor:
+        """See :class:`LocalExecutor`."""
+        return LocalExecutor(job, workers or self.room(job.recipe))
 
 
 @dataclass

@@ -15,13 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tvt.core.health import Check
 from tvt.core.recipe import Recipe
 from tvt.errors import InputError
+from tvt.io.installed import version
 from tvt.io.lock import attempted, exclusively
 from tvt.study.attempt import attempt
 from tvt.study.executors.event_file import EventFile, telling
-from tvt.study.executors.interface import Event
-from tvt.study.executors.ray_cluster import Cluster, end_of
+from tvt.study.executors.interface import Engine, Event, Executor, executor_check
+from tvt.study.executors.local import default_workers
+from tvt.study.executors.ray_cluster import Cluster, end_of, need_ray
 from tvt.study.jobs import Job, Task
 
 _KEPT = ("died", "defect", "error")
@@ -36,6 +39,30 @@ _PATIENCE_SECONDS = 60.0
 class _Sent:
     ref: Any
     events: EventFile
+
+
+class Ray(Engine):
+    """Tasks of a Ray cluster."""
+
+    def room(self, recipe: Recipe) -> int:
+        """Of this machine alone."""
+        return default_workers(recipe)
+
+    def checks(self, recipe: Recipe) -> Iterator[Check]:
+        """The package. The cluster is not asked: looking would start one."""
+        if not (installed := version("ray")):
+            yield executor_check("fail", "ray needs ray, which is not installed", "pip install 'tvt[ray]'")
+        else:
+            where = recipe.runtime.ray.address or "RAY_ADDRESS, else this machine"
+            yield executor_check("ok", f"ray (ray {installed}); {where}; this machine's devices are not looked at", "")
+
+    def need(self, recipe: Recipe) -> None:
+        """See :func:`tvt.study.executors.ray_cluster.need_ray`."""
+        need_ray()
+
+    def start(self, job: Job, workers: int | None) -> Executor:
+        """See :class:`RayExecutor`."""
+        return RayExecutor(job, workers)
 
 
 class RayExecutor:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 import uuid
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from tvt.core.health import Check
+from tvt.core.recipe import Recipe
 from tvt.errors import InputError
+from tvt.io.installed import version
 from tvt.io.lock import attempted, exclusively
 from tvt.study.executors import slurm_queue
 from tvt.study.executors.event_file import EventFile
-from tvt.study.executors.interface import Event
+from tvt.study.executors.interface import Engine, Event, Executor, executor_check
 from tvt.study.executors.slurm_job import Attempt
-from tvt.study.executors.slurm_submit import Submitter, uninterrupted
+from tvt.study.executors.slurm_submit import Submitter, need_slurm, uninterrupted
 from tvt.study.executors.slurm_watch import Watch
 from tvt.study.jobs import Job, Task
 from tvt.study.queued import Queued, mark, marked, unmark
@@ -30,6 +35,34 @@ class _Sent:
     events: EventFile
     mine: bool
     """Whether it is cancelled with this executor: not if another command, which is still there, submitted it."""
+
+
+class Slurm(Engine):
+    """Jobs of a Slurm cluster."""
+
+    spans_machines = True
+
+    def room(self, recipe: Recipe) -> int:
+        """As many as the recipe allows in the queue."""
+        return recipe.runtime.slurm.array_parallelism
+
+    def checks(self, recipe: Recipe) -> Iterator[Check]:
+        """The package, and Slurm's commands."""
+        if not (installed := version("submitit")):
+            yield executor_check("fail", "slurm needs submitit, which is not installed", "pip install 'tvt[slurm]'")
+        elif shutil.which("sbatch") is None:
+            yield executor_check("fail", "slurm, but there is no sbatch here", "start the study on a machine that submits jobs")
+        else:
+            found = f"slurm (submitit {installed}); sbatch is here; this machine's devices are not looked at"
+            yield executor_check("ok", found, "")
+
+    def need(self, recipe: Recipe) -> None:
+        """See :func:`tvt.study.executors.slurm_submit.need_slurm`."""
+        need_slurm()
+
+    def start(self, job: Job, workers: int | None) -> Executor:
+        """See :class:`SlurmExecutor`."""
+        return SlurmExecutor(job, workers or self.room(job.recipe))
 
 
 class SlurmExecutor:

@@ -5,22 +5,25 @@ from __future__ import annotations
 from shlex import quote
 from typing import Any
 
+from tvt.exports.plan import Export, Plan
 from tvt.io import strict_yaml
-from tvt.report.exports.plan import Plan
 
 MIXED = "mixed"
 MIXED_FILE = f"{MIXED}/messages.jsonl"
 
 
-def render(plan: Plan) -> dict[str, str]:
-    """One YAML file for ``axolotl train``."""
-    data = " ".join(f"--data {quote(f'{part.source}={part.path}')}" for part in plan.parts)
-    header = plan.header(
-        f"axolotl takes no weights, so it reads one file that is mixed already. Make {MIXED_FILE} first:",
-        f"  tvt mix mixture.yaml -o {MIXED} --messages {data}",
-        "Run: axolotl train axolotl.yaml",
-    )
-    return {"axolotl.yaml": header + strict_yaml.dump(_training(plan))}
+class Axolotl(Export):
+    """A file for ``axolotl train``."""
+
+    def render(self, plan: Plan) -> dict[str, str]:
+        """One YAML file for ``axolotl train``."""
+        data = " ".join(f"--data {quote(f'{part.source}={part.path}')}" for part in plan.parts)
+        header = plan.header(
+            f"axolotl takes no weights, so it reads one file that is mixed already. Make {MIXED_FILE} first:",
+            f"  tvt mix mixture.yaml -o {MIXED} --messages {data}",
+            "Run: axolotl train axolotl.yaml",
+        )
+        return {"axolotl.yaml": header + strict_yaml.dump(_training(plan))}
 
 
 def _training(plan: Plan) -> dict[str, Any]:

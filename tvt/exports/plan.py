@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,23 @@ class Plan:
         """Comment lines: the counts, then what is to be known of this file."""
         counts = "  ".join(f"{part.source} {part.count}" for part in self.parts)
         return "".join(f"# {line}\n" for line in (f"Written by tvt export. {self.total} examples: {counts}", *lines))
+
+
+class Export(ABC):
+    """A trainer that a mixture is written for: an entry of :data:`tvt.core.choices.EXPORTS`."""
+
+    needs_model: bool = True
+    """Whether the base model must be known."""
+    clips: bool = False
+    """Whether the trainer takes fewer rows without a word where a source is short, so that unknown sizes must be told."""
+
+    @abstractmethod
+    def render(self, plan: Plan) -> dict[str, str]:
+        """The files of the trainer's configuration, by name.
+
+        Raises:
+            InputError: the trainer cannot take the plan, with the next step.
+        """
 
 
 def make_plan(mixture: Mixture, *, model: str | None, data: Mapping[str, str], data_dir: Path, need_model: bool = True) -> Plan:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tvt.exports.plan import Export, Part, Plan
 from tvt.io import strict_yaml
-from tvt.report.exports.plan import Part, Plan
 
 _BUILDERS = {"jsonl": "json", "json": "json", "parquet": "parquet", "csv": "csv", "arrow": "arrow"}
 
@@ -18,16 +18,21 @@ LANGUAGE_MODEL_LAYERS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_
 """LoRA on the language model only; the vision tower stays as it is."""
 
 
-def render(plan: Plan) -> dict[str, str]:
-    """One YAML file for TRL's SFT script."""
-    header = plan.header(
-        "Run: trl sft --config sft.yaml   (TRL 1.16 or newer)",
-        "Rows: images (list), prompt and completion (lists of messages); the loss is on the completion only.",
-        "A slice takes a source's first rows, and the same ones each time. Rows drawn at random, every pass in an order of its",
-        "own: tvt mix mixture.yaml -o mixed, then for datasets write only: [{path: mixed}]",
-        *(f"Check first, TRL says nothing when rows are missing: {note}" for note in plan.notes),
-    )
-    return {"sft.yaml": header + strict_yaml.dump({**_training(plan.model), "datasets": _datasets(plan)})}
+class Trl(Export):
+    """A file for ``trl sft``."""
+
+    clips = True
+
+    def render(self, plan: Plan) -> dict[str, str]:
+        """One YAML file for TRL's SFT script."""
+        header = plan.header(
+            "Run: trl sft --config sft.yaml   (TRL 1.16 or newer)",
+            "Rows: images (list), prompt and completion (lists of messages); the loss is on the completion only.",
+            "A slice takes a source's first rows, and the same ones each time. Rows drawn at random, every pass in an order of",
+            "its own: tvt mix mixture.yaml -o mixed, then for datasets write only: [{path: mixed}]",
+            *(f"Check first, TRL says nothing when rows are missing: {note}" for note in plan.notes),
+        )
+        return {"sft.yaml": header + strict_yaml.dump({**_training(plan.model), "datasets": _datasets(plan)})}
 
 
 def _datasets(plan: Plan) -> list[dict[str, Any]]:

@@ -11,33 +11,36 @@ from pathlib import Path
 from typing import Any
 
 from tvt.errors import InputError
+from tvt.exports.plan import Export, Part, Plan
 from tvt.io import strict_yaml
-from tvt.report.exports.plan import Part, Plan
 
 _TEMPLATES = {"qwen3-vl": "qwen3_vl_nothink", "qwen2.5-vl": "qwen2_vl", "qwen2-vl": "qwen2_vl", "llava-1.5": "llava"}
 """Chat template by a part of the model's name."""
 
 
-def render(plan: Plan) -> dict[str, str]:
-    """The data folder's index and the training file."""
-    faults = [
-        f"{part.source}: LLaMA-Factory separates names by commas; rename the source"
-        for part in plan.parts
-        if "," in part.source
-    ]
-    if faults:
-        raise InputError(*faults)
-    info = {part.source: _entry(part) for part in plan.parts}
-    template = next((name for key, name in _TEMPLATES.items() if key in plan.model.lower()), None)
-    header = plan.header(
-        "Run, beside dataset_info.json: llamafactory-cli train sft.yaml",
-        "Rows: messages (role, content with an inline <image> per image) and images (list of paths).",
-        *(() if template else ("Add the chat template of your model: template: NAME",)),
-    )
-    return {
-        "dataset_info.json": json.dumps(info, indent=2, ensure_ascii=False) + "\n",
-        "sft.yaml": header + strict_yaml.dump(_training(plan, template)),
-    }
+class LlamaFactory(Export):
+    """LLaMA-Factory's index and training file."""
+
+    def render(self, plan: Plan) -> dict[str, str]:
+        """The data folder's index and the training file."""
+        faults = [
+            f"{part.source}: LLaMA-Factory separates names by commas; rename the source"
+            for part in plan.parts
+            if "," in part.source
+        ]
+        if faults:
+            raise InputError(*faults)
+        info = {part.source: _entry(part) for part in plan.parts}
+        template = next((name for key, name in _TEMPLATES.items() if key in plan.model.lower()), None)
+        header = plan.header(
+            "Run, beside dataset_info.json: llamafactory-cli train sft.yaml",
+            "Rows: messages (role, content with an inline <image> per image) and images (list of paths).",
+            *(() if template else ("Add the chat template of your model: template: NAME",)),
+        )
+        return {
+            "dataset_info.json": json.dumps(info, indent=2, ensure_ascii=False) + "\n",
+            "sft.yaml": header + strict_yaml.dump(_training(plan, template)),
+        }
 
 
 def _entry(part: Part) -> dict[str, Any]:
