@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from tvt.core.matrix import TransferMatrix
-from tvt.core.pgf import Floats
 from tvt.core.selection import SelectionSpec
 from tvt.selection.audit import objective_value, tidy
 from tvt.selection.prepare import Prepared, prepare
+from tvt.types import Floats
 
 MIXTURES = 100_000
 BATCH = 2_000

@@ -15,12 +15,12 @@ import click
 import numpy as np
 
 from tvt.core.matrix import TransferMatrix
-from tvt.core.pgf import Floats
 from tvt.core.scores import Score
 from tvt.data.studies.csv_study import load_csv_study
 from tvt.data.studies.folder import StudyManifest, load_study_folder, write_study
 from tvt.data.tasks import known_tasks, load_manifests
 from tvt.errors import InputError, TvtError
+from tvt.types import Floats
 
 TOLERANCE = 1e-6
 PROVENANCE = (

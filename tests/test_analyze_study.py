@@ -24,9 +24,9 @@ from tvt.cli.analyze import command
 from tvt.data.studies.load import load_study
 from tvt.errors import InputError
 from tvt.io.adapter_file import check_weights, write_record
+from tvt.stats.ranks import rank_correlation
 from tvt.study.adapters import study_adapters
 from tvt.transfer.aggregates import transferability
-from tvt.transfer.ranks import rank_correlation
 
 SOURCES = ("Alpha", "Beta", "Gamma")
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"

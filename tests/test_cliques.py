@@ -126,6 +126,6 @@ def test_against_brute_force(values, sign):
 
 @pytest.mark.parametrize("runs", [1, 4, 7])
 def test_least_p(runs):
-    from tvt.transfer.ranks import least_p, signed_rank_p
+    from tvt.stats.ranks import least_p, signed_rank_p
 
     assert least_p(runs) == pytest.approx(signed_rank_p(np.arange(1.0, runs + 1)))

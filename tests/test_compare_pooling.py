@@ -16,10 +16,11 @@ from tvt.compare.contrasts import contrast
 from tvt.compare.engine import compare
 from tvt.compare.pooling import layout, pooled, seed_noise
 from tvt.compare.served import Served
-from tvt.compare.statistics import Block, SeedVariance, estimate
+from tvt.compare.statistics import Block, estimate
 from tvt.core.comparison import Entry, Estimate, Measured
-from tvt.core.correction import holm
 from tvt.core.selection import SelectionSpec
+from tvt.stats.multiplicity import holm
+from tvt.stats.noise import SeedVariance
 
 
 def test_three_mixtures_and_two_seeds_by_hand() -> None:

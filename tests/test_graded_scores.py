@@ -19,7 +19,7 @@ from tvt.compare.engine import compare
 from tvt.compare.statistics import accuracy_block, estimate, pgf_block
 from tvt.core.credit import tally
 from tvt.core.matrix import TransferMatrix
-from tvt.core.pgf import Floats, item_standard_error, perfection_gap_factor
+from tvt.core.pgf import item_standard_error, perfection_gap_factor
 from tvt.core.question import Question
 from tvt.core.scores import MixtureScore, Score
 from tvt.core.selection import SelectionSpec
@@ -30,6 +30,7 @@ from tvt.evaluate.readers import find_reader
 from tvt.evaluate.results import CellResult, judge, wilson_interval
 from tvt.evaluate.scorer import Outcome
 from tvt.report.evaluation_tables import accuracy_table
+from tvt.types import Floats
 
 TENTHS = st.integers(0, 10).map(lambda k: k / 10)
 PAIRS = st.lists(st.tuples(TENTHS, TENTHS), min_size=2, max_size=40)

@@ -7,11 +7,11 @@ import pytest
 from problems import random_matrix
 
 from tvt.core.matrix import TransferMatrix
-from tvt.core.run_noise import pooled_variance
 from tvt.core.selection import SelectionSpec
 from tvt.selection.completion import complete
 from tvt.selection.samples import bootstrap_means
 from tvt.selection.stability import stability
+from tvt.stats.noise import pooled_variance
 
 NAN = float("nan")
 Z90 = 1.6449

@@ -62,9 +62,10 @@ def test_by_hand() -> None:
     p = p_values(matrix)
     assert p is not None
     i, j = matrix.sources.index("T0"), matrix.targets.index("T1")
-    between = float(np.mean(matrix.values[:, :, j].var(axis=0, ddof=1))) / 2
+    cells = matrix.values.var(axis=0, ddof=1)  # two runs: one degree of freedom a cell, six a target, four of the prior
+    between = float(4 * cells.mean() + 6 * cells[:, j].mean()) / 10 / 2
     item = float(np.mean(matrix.item_errors[:, i, j] ** 2))
-    df = (between + item) ** 2 / (between**2 / 6)
+    df = (between + item) ** 2 / (between**2 / 10)
     t = float(matrix.values[:, i, j].mean()) / np.sqrt(between + item)
     assert p[i, j] == pytest.approx(2 * stats.t.sf(abs(t), df))
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from tvt.compare.baselines import same_mixtures
 from tvt.core.comparison import Entry, Measured, Missing
-from tvt.core.pgf import Floats, has_gap
+from tvt.core.pgf import has_gap
 from tvt.errors import InputError
+from tvt.types import Floats
 
 
 class Answered:

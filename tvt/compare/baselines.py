@@ -10,13 +10,13 @@ import numpy as np
 from tvt.core.comparison import Entry, Kind
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Mixture
-from tvt.core.pgf import Floats
 from tvt.core.selection import SelectionSpec
 from tvt.errors import InputError, suggest
 from tvt.selection.audit import pure_value
 from tvt.selection.prepare import Prepared, prepare
 from tvt.selection.rounding import round_to_counts
 from tvt.selection.simple import best_single, proportional, uniform
+from tvt.types import Floats
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -9,13 +9,13 @@ import numpy as np
 from tvt.compare.baselines import entries
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Mixture
-from tvt.core.pgf import Floats
 from tvt.core.preview import Candidate
 from tvt.errors import InputError
 from tvt.selection.audit import audit, tidy
 from tvt.selection.prepare import Prepared, prepare
 from tvt.selection.rounding import round_to_counts
 from tvt.selection.simple import uniform
+from tvt.types import Floats
 
 RISKS = (1.0, 3.0)
 """Standard errors given up by the careful candidates."""

@@ -10,9 +10,10 @@ from scipy import stats
 from tvt.compare.answers import Answered
 from tvt.compare.pooling import seed_noise
 from tvt.compare.served import Served, bent_estimate
-from tvt.compare.statistics import LEVEL, SeedVariance, accuracy_block, estimate, pgf_block
+from tvt.compare.statistics import LEVEL, accuracy_block, estimate, pgf_block
 from tvt.core.comparison import Contrast, Estimate, Tested
-from tvt.core.correction import holm
+from tvt.stats.multiplicity import holm
+from tvt.stats.noise import SeedVariance
 
 
 def contrast(answered: Answered, entry: str, against: str | None, served: Served) -> Contrast:

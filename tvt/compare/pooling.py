@@ -21,8 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tvt.compare.answers import Answered
-from tvt.compare.statistics import SeedVariance, satterthwaite
-from tvt.core.pgf import Floats
+from tvt.stats.noise import SeedVariance, satterthwaite
+from tvt.types import Floats
 
 
 @dataclass(frozen=True, kw_only=True)

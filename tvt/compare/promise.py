@@ -12,8 +12,9 @@ from tvt.core.comparison import Contrast, Entry, Estimate, Point, Promise
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Prediction
 from tvt.core.selection import SelectionSpec
-from tvt.selection.fit import interval_factor
 from tvt.selection.predict import predict
+from tvt.stats.intervals import known, normal_factor
+from tvt.stats.ranks import rank_correlation
 
 FEWEST = 5
 """Points below which a correlation, a line or a share says nothing."""
@@ -87,7 +88,7 @@ def _points(
     sources = sorted(known)
     shares = np.array([[entry.counts.get(s, 0) / sum(entry.counts.values()) for s in sources] for entry in told])
     predicted, _, _ = predict(matrix, shares, sources, spec)
-    z = interval_factor(spec.confidence)
+    z = normal_factor(spec.confidence)
     return [
         replace(_point(entry, c.target, by_target[c.target], c.pgf, z), counting=c.target in counting)
         for entry, by_target in zip(told, predicted, strict=True)
@@ -115,10 +116,9 @@ def _point(entry: Entry, target: str, p: Prediction, came: Estimate, z: float) -
 
 def _rank(points: Sequence[Point], fewest: int = FEWEST) -> float | None:
     """Spearman's rho, ``None`` with too few points or where one side does not vary."""
-    predicted, realised = [p.predicted for p in points], [p.realised for p in points]
-    if len(points) < fewest or np.ptp(predicted) < 1e-9 or np.ptp(realised) < 1e-9:
+    if len(points) < fewest:
         return None
-    return float(stats.spearmanr(predicted, realised).statistic)
+    return known(rank_correlation(np.array([p.predicted for p in points]), np.array([p.realised for p in points])))
 
 
 def _optimism(points: Sequence[Point], *, selected: bool) -> float | None:

@@ -17,10 +17,11 @@ from scipy import stats
 
 from tvt.compare.answers import Answered
 from tvt.compare.pooling import seed_noise
-from tvt.compare.statistics import LEVEL, Block, SeedVariance, estimate, pgf_block, satterthwaite
+from tvt.compare.statistics import LEVEL, Block, estimate, pgf_block
 from tvt.core.comparison import Estimate
 from tvt.core.objective import DEFAULT, MET, NUMERIC, OBJECTIVES, Objective, Term, Wanted
-from tvt.core.pgf import Floats
+from tvt.stats.noise import SeedVariance, satterthwaite
+from tvt.types import Floats
 
 DRAWS = 200
 _STEP = 1e-6

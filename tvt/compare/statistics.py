@@ -14,7 +14,8 @@ import numpy as np
 from scipy import stats
 
 from tvt.core.comparison import Estimate
-from tvt.core.pgf import Floats
+from tvt.stats.noise import SeedVariance, satterthwaite
+from tvt.types import Floats
 
 LEVEL = 0.95
 """Level of the intervals, and 1 minus the level of the tests."""
@@ -29,14 +30,6 @@ class Block:
     cells: Floats
     weight: float = 1.0
     unit: float = 1.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class SeedVariance:
-    """Variance between seeds of what one seed's run tells, residual included, and the degrees of freedom it is known with."""
-
-    variance: float
-    degrees: float
 
 
 def accuracy_block(a: Floats, b: Floats, weight: float = 1.0) -> Block:
@@ -138,11 +131,3 @@ def _spread(values: Floats) -> float:
 def _one_more(blocks: Sequence[Block]) -> float:
     """What one discordant question adds to the variance of the mean."""
     return float(sum((b.weight * b.unit / b.cells.shape[1]) ** 2 for b in blocks))
-
-
-def satterthwaite(variance: float, parts: Sequence[tuple[float, float]]) -> float:
-    """Degrees of freedom of a variance summed from ``parts`` (variance, degrees), not below the fewest of a part."""
-    known = [(v, df) for v, df in parts if df > 0 and v > 0]
-    if not known:
-        return float(max(1, sum(df for _, df in parts)))
-    return float(max(variance**2 / sum(v**2 / df for v, df in known), min(df for _, df in known)))

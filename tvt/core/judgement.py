@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from tvt.core.pgf import Floats
+from tvt.types import Floats
 
 Verdict = Literal["train", "nothing_helps", "no_answer"]
 

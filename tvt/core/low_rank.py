@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tvt.core.pgf import Floats
+from tvt.types import Floats
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from tvt.core.mixture_runs import MixtureRuns, mixture_gains
-from tvt.core.pgf import Bools, Floats, has_gap, item_standard_error, perfection_gap_factor
-from tvt.core.run_noise import pooled_variance
+from tvt.core.pgf import has_gap, item_standard_error, perfection_gap_factor
 from tvt.core.scores import MaskedScore, MixtureScore, Score
 from tvt.core.task import Task, resolve_name
+from tvt.stats.noise import pooled_variance
+from tvt.types import Bools, Floats
 
 Cell = tuple[str, str, str]
 """(run, source, target)."""
@@ -71,7 +72,7 @@ class TransferMatrix:
 
     @property
     def run_variance(self) -> Floats:
-        """Variance between the runs of a cell, by target, (targets,); NaN where no cell has two (:mod:`tvt.core.run_noise`)."""
+        """Variance between the runs of a cell, by target, (targets,); NaN where no cell has two (:mod:`tvt.stats.noise`)."""
         return pooled_variance(self.values)
 
     @property

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tvt.core.pgf import Bools, Floats, item_standard_error, perfection_gap_factor
+from tvt.core.pgf import item_standard_error, perfection_gap_factor
 from tvt.core.scores import MixtureScore, Score
+from tvt.types import Bools, Floats
 
 NOTHING = 1e-12
 """A weight no larger is none: what is left of rounding."""

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tvt.core.pgf import Floats
+from tvt.types import Floats
 
 MET = 1e-6
 """A first value of at least minus this counts as 0: all that was asked for is met."""

@@ -7,18 +7,15 @@ CVPR 2026, arXiv 2511.18787.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
-Positions = NDArray[np.intp]
-
+from tvt.types import Bools, Floats
 
 _ROUNDING = 1e-12
 """A gap smaller than this share of the ceiling is a rounding error of equal accuracies, and would make an enormous PGF."""
 
 
-def has_gap(base: ArrayLike, ceiling: ArrayLike) -> NDArray[np.bool_]:
+def has_gap(base: ArrayLike, ceiling: ArrayLike) -> Bools:
     """True where ``base`` is below ``ceiling`` by more than rounding; False where either is NaN. The arguments broadcast."""
     base, ceiling = np.asarray(base, dtype=float), np.asarray(ceiling, dtype=float)
     return np.asarray(ceiling - base > _ROUNDING * np.abs(ceiling))

@@ -13,7 +13,7 @@ from itertools import product
 
 import numpy as np
 
-from tvt.core.pgf import Bools, Floats
+from tvt.types import Bools, Floats
 
 LEAST = 4
 """With fewer cells there is nothing but a level."""

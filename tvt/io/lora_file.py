@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from tvt.core.low_rank import LowRank
-from tvt.core.pgf import Floats
 from tvt.errors import InputError
 from tvt.io.adapter_file import CONFIG, WEIGHTS, read_config, read_header
+from tvt.types import Floats
 
 _PREFIX, _A, _B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
 _TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}

@@ -9,12 +9,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from tvt.core.matrix import TransferMatrix
-from tvt.core.pgf import Floats
 from tvt.report.adapter_tables import mantel_sentence, with_own
 from tvt.report.heatmap import MOST_LABELS, MOST_NUMBERS, colour_limit
 from tvt.report.labels import short_labels, shortened
 from tvt.report.style import DIVERGING, GREY, INK
 from tvt.transfer.adapter_similarity import AdapterSimilarity, symmetrised
+from tvt.types import Floats
 
 
 def adapter_figure(name: str, of: AdapterSimilarity, matrix: TransferMatrix) -> Figure:

@@ -8,12 +8,12 @@ import numpy as np
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from tvt.core.pgf import Floats
 from tvt.report.grid_tables import grid_tables
 from tvt.report.labels import join, plain
 from tvt.report.table_style import dense_table, number, percent, titled
 from tvt.transfer.adapter_similarity import AdapterSimilarity
 from tvt.transfer.mantel import Mantel
+from tvt.types import Floats
 
 
 def adapter_tables(of: AdapterSimilarity, labels: Mapping[str, str], width: int) -> Iterator[RenderableType]:

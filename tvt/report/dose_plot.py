@@ -11,8 +11,8 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from tvt.report.dose_tables import dose_name
 from tvt.report.labels import shortened
 from tvt.report.style import GREY, HARM, HELP, INK
+from tvt.stats.intervals import Interval
 from tvt.transfer.dose_trend import DoseTrend
-from tvt.transfer.intervals import Interval
 
 ASIDE = 0.006
 """By how much the two signs stand apart, so that both bars are seen."""

@@ -8,8 +8,8 @@ import numpy as np
 from rich.console import RenderableType
 from rich.text import Text
 
-from tvt.core.pgf import Bools, Floats
 from tvt.report.table_style import MISSING, dense_table, titled
+from tvt.types import Bools, Floats
 
 MOST_ROWS = 40
 """Rows and columns of a table; the rest is counted, and in the JSON."""

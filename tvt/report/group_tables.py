@@ -9,8 +9,8 @@ from rich.console import Group, RenderableType
 
 from tvt.report.labels import plain, shortened
 from tvt.report.table_style import MISSING, dense_table, number, titled
+from tvt.stats.intervals import Interval
 from tvt.transfer.groups import MEASURES, GroupCell, Grouping
-from tvt.transfer.intervals import Interval
 
 NAME = 12
 """Most characters of a group's name."""

@@ -10,11 +10,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.transforms import ScaledTranslation
 
-from tvt.core.pgf import Floats
 from tvt.report.labels import plain, short_labels, shortened
 from tvt.report.style import DIVERGING, GREY, INK
 from tvt.transfer.analysis import StudyAnalysis
 from tvt.transfer.noise import sign_unstable
+from tvt.types import Floats
 
 MOST_NUMBERS = 26
 """Sides up to this long get a number in each cell."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from tvt.core.judgement import Answer, Choice, Estimated, Judgement, Likeness
+from tvt.stats.intervals import known
 
 
 def judgement_json(found: Judgement) -> dict[str, Any]:
@@ -35,8 +35,8 @@ def _likeness(of: Likeness) -> dict[str, Any]:
         "shared_runs": of.shared,
         "cells": of.cells,
         "estimated_cells": of.estimated,
-        "rank_correlation": _known(of.rank),
-        "rank_correlation_left_out": _known(of.apart),
+        "rank_correlation": known(of.rank),
+        "rank_correlation_left_out": known(of.apart),
         "signs": {"credible": of.signs, "agree": of.agreeing},
     }
 
@@ -62,8 +62,4 @@ def _answer(of: Answer) -> dict[str, Any]:
 
 
 def _estimated(of: Estimated) -> dict[str, float | None]:
-    return {name: _known(value) for name, value in zip(of._fields, of, strict=True)}
-
-
-def _known(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
+    return {name: known(value) for name, value in zip(of._fields, of, strict=True)}

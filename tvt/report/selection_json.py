@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from tvt.report.preview_json import preview_json
 from tvt.report.selection_told import SelectionTold
 from tvt.selection.fit import FitReport
 from tvt.selection.kappa import Curvature
+from tvt.stats.intervals import known
 
 
 def selection_json(told: SelectionTold) -> dict[str, Any]:
@@ -101,11 +101,7 @@ def fit_json(report: FitReport) -> dict[str, Any]:
         "limit": report.form.headroom is not None,
         "ridge": report.form.ridge,
         "out_of_fold": {
-            t: {"rank_correlation": _number(r), "linear_rank_correlation": _number(linear), "rmse": _number(e)}
+            t: {"rank_correlation": known(r), "linear_rank_correlation": known(linear), "rmse": known(e)}
             for t, r, linear, e in by_target
         },
     }
-
-
-def _number(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None

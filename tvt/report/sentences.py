@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from tvt.report.labels import join, plain
+from tvt.stats.ranks import ZERO
 from tvt.transfer.analysis import Analysis, StudyAnalysis
 from tvt.transfer.personas import KINDS, Personas
-from tvt.transfer.ranks import ZERO
 
 MOST_NAMED = 10
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:  # commands that measure nothing need no scipy
-    from tvt.transfer.intervals import Interval
+    from tvt.stats.intervals import Interval
 
 TABLE: dict[str, Any] = {
     "box": box.SIMPLE_HEAD,

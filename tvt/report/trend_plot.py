@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from tvt.core.pgf import Floats
 from tvt.report.labels import shortened
 from tvt.report.style import GREY, HARM, HELP
+from tvt.stats.intervals import Interval
 from tvt.transfer.analysis import Analysis, TrendPoint
-from tvt.transfer.intervals import Interval
+from tvt.types import Floats
 
 HALO = [Stroke(linewidth=2.5, foreground="white"), Normal()]
 

@@ -13,18 +13,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import ndtri
 
 from tvt.core.matrix import TransferMatrix
 from tvt.core.objective import MET
-from tvt.core.pgf import Floats
-from tvt.core.run_noise import PRIOR_RUNS, pooled_variance
 from tvt.core.selection import SelectionSpec
 from tvt.errors import InputError
 from tvt.selection.audit import objective_value, tidy
 from tvt.selection.engine import BETTER, select
 from tvt.selection.prepare import Prepared, prepare, settle
 from tvt.selection.verdict import lower_bounds
+from tvt.stats.intervals import normal_factor
+from tvt.stats.noise import PRIOR_RUNS, pooled_variance
+from tvt.types import Floats
 
 REGRET = 0.002
 """Gain (PGF) below which a possible regret is no reason for another run."""
@@ -169,7 +169,7 @@ class Outlook:
         self.prepared = prepare(matrix, self.spec)
         self.weights = self._solve(self.prepared)
         self._spread = np.sqrt(run_variance(matrix))
-        self._z = float(ndtri((1 + spec.confidence) / 2))
+        self._z = normal_factor(spec.confidence)
 
     @property
     def trains(self) -> bool:

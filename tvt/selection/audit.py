@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from tvt.core.mixture import Audit
-from tvt.core.pgf import Floats
 from tvt.selection.request import Request
 from tvt.selection.response import Response
+from tvt.types import Floats
 
 TOLERANCE = 1e-6
 DUST = 1e-7

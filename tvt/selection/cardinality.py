@@ -15,11 +15,11 @@ import cvxpy as cp
 import numpy as np
 
 from tvt.core.mixture import SolverRecord
-from tvt.core.pgf import Bools, Floats
 from tvt.selection.problem import Model, ProblemBuilder
 from tvt.selection.request import Request
 from tvt.selection.response import Curve, Response
 from tvt.selection.solve import SOLVED, Solution, has_second_stage, solve_once, to_second_stage
+from tvt.types import Bools, Floats
 
 GAP = 1e-6
 """The bounds count as met within this, in units of the objective."""

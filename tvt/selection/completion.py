@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tvt.core.matrix import TransferMatrix
-from tvt.core.pgf import Bools, Floats
 from tvt.core.two_way import fit_two_way
+from tvt.types import Bools, Floats
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

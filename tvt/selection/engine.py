@@ -11,20 +11,20 @@ from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Audit, FailedSelection, Harm, Mixture, Prediction
 from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.objective import MET
-from tvt.core.pgf import Floats
 from tvt.core.selection import SelectionSpec
 from tvt.errors import TvtError
 from tvt.io.installed import version
 from tvt.selection.audit import audit, objective_value, protection_shortfall, pure_value, tidy
 from tvt.selection.diagnose import diagnose
 from tvt.selection.estimates import Cells, resting_on
-from tvt.selection.fit import interval_factor
 from tvt.selection.prepare import Evidence, Prepared, prepare
 from tvt.selection.request import Request
 from tvt.selection.response import Response
 from tvt.selection.rounding import round_to_counts
 from tvt.selection.solve import Solution
 from tvt.selection.verdict import credible_sources
+from tvt.stats.intervals import normal_factor
+from tvt.types import Floats
 
 BETTER = 1e-9
 """By how much a mixture's objective must exceed the base model's to be worth training."""
@@ -98,7 +98,7 @@ def _base_value(request: Request) -> tuple[float, ...]:
 def predictions(response: Response, weights: Floats, confidence: float, estimated: Cells = ()) -> dict[str, Prediction]:
     """Predicted gain of every target at ``weights`` (S,), with its interval; ``estimated`` are the cells not measured."""
     gains = response.gains(weights)
-    half = interval_factor(confidence) * response.gain_errors(weights)
+    half = normal_factor(confidence) * response.gain_errors(weights)
     values = response.scores(gains)
     unmeasured = resting_on(estimated, dict(zip(response.sources, weights.tolist(), strict=True)))
     return {

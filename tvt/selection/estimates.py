@@ -10,7 +10,7 @@ from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Prediction
 from tvt.core.selection import SelectionSpec
 from tvt.selection.completion import complete
-from tvt.selection.fit import interval_factor
+from tvt.stats.intervals import normal_factor
 
 Cells = Sequence[tuple[str, str]]
 """(source, target)."""
@@ -37,7 +37,7 @@ def estimated_cells(matrix: TransferMatrix, confidence: float | None = None) -> 
     if np.isfinite(matrix.mean).all():
         return {}
     completed = complete(matrix)
-    z = interval_factor(SelectionSpec().confidence if confidence is None else confidence)
+    z = normal_factor(SelectionSpec().confidence if confidence is None else confidence)
     found = {}
     for source, target in completed.estimated:
         at = completed.sources.index(source), completed.targets.index(target)

@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
-from scipy.special import ndtri
 
 from tvt.core.mixture_runs import MixtureRuns
-from tvt.core.pgf import Bools, Floats
 from tvt.errors import InputError
 from tvt.selection.response import Curve, Response
+from tvt.stats.ranks import rank_correlation
+from tvt.types import Bools, Floats
 
 Folds = NDArray[np.int64]
 
@@ -136,11 +136,6 @@ def refit_samples(runs: MixtureRuns, fitted: Response, report: FitReport, seed: 
     return tuple(samples)
 
 
-def interval_factor(confidence: float) -> float:
-    """Half-width of a two-sided normal interval at ``confidence``, in standard errors."""
-    return float(ndtri(0.5 + confidence / 2))
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Fitted:
     """Coefficients: ``intercept`` (T,), ``slopes`` (S, T), ``bends`` (Q, S, T), ``limits`` (T,) or None."""
@@ -251,21 +246,3 @@ class _Design:
 def _rank_correlations(predicted: Floats, observed: Floats) -> Floats:
     """Spearman's rank correlation by column, with average ranks for ties."""
     return np.array([rank_correlation(p, o) for p, o in zip(predicted.T, observed.T, strict=True)])
-
-
-def rank_correlation(left: Floats, right: Floats) -> float:
-    """Spearman's rank correlation of two series over the places where both are known; NaN where one is constant."""
-    both = np.isfinite(left) & np.isfinite(right)
-    if both.sum() < 2:
-        return float("nan")
-    a, b = _ranks(left[both]), _ranks(right[both])
-    if a.std() == 0 or b.std() == 0:
-        return float("nan")
-    return float(np.corrcoef(a, b)[0, 1])
-
-
-def _ranks(values: Floats) -> Floats:
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    ranks: Floats = (last - (counts - 1) / 2)[inverse]
-    return ranks

@@ -7,13 +7,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tvt.core.pgf import Floats
 from tvt.core.selection import ALL, SelectionSpec
 from tvt.errors import InputError
 from tvt.selection.audit import tidy
 from tvt.selection.estimates import resting_on
 from tvt.selection.prepare import Evidence, Prepared, prepare
 from tvt.selection.rounding import round_to_counts
+from tvt.types import Floats
 
 Kind = Literal["risk", "harm"]
 RISKS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0)

@@ -33,11 +33,12 @@ from scipy.stats import t as student
 
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture_runs import NOTHING, MixtureRuns
-from tvt.core.pgf import Bools, Floats
 from tvt.core.selection import DEFAULT_KAPPA
 from tvt.selection.completion import Completed, complete
 from tvt.selection.response import Curve
 from tvt.selection.signed_parts import SignedParts, signed_parts
+from tvt.stats.noise import pooled_variance
+from tvt.types import Bools, Floats
 
 LOWEST, HIGHEST = 1e-2, 1e4
 """The range that is searched: below it the response is linear, above it the first hundredth of the budget brings half."""
@@ -46,8 +47,6 @@ NEAR_LINEAR, NEAR_FLAT = 0.3, 300.0
 GRID = np.linspace(np.log(LOWEST), np.log(HIGHEST), 139)
 LEAST_DF = 4
 """Fewer degrees of freedom between runs than this tell nothing of the seed variance."""
-PRIOR_DF = 4.0
-"""Degrees of freedom with which a target's seed variance is drawn to that of all targets."""
 FAR = 1e9
 """Standard errors from 0 of a gain without an error."""
 CREDIBLE = 0.01
@@ -277,18 +276,12 @@ def _noise(matrix: TransferMatrix, targets: list[str]) -> tuple[Floats, Floats]:
     """
     columns = [matrix.targets.index(t) for t in targets]
     values, item = matrix.values[:, :, columns], matrix.item_errors[:, :, columns]
-    count = np.isfinite(values).sum(axis=0)
-    centre = np.nansum(values, axis=0) / np.maximum(count, 1)
-    spread = np.nansum((values - centre) ** 2, axis=(0, 1))
-    freedom = np.maximum(count - 1, 0).sum(axis=0).astype(float)
+    freedom = np.maximum(np.isfinite(values).sum(axis=0) - 1, 0).sum()
     measured = np.isfinite(item).sum(axis=(0, 1))
     typical = np.nansum(item**2, axis=(0, 1)) / np.maximum(measured, 1)
     # A target whose error is unknown, beside others whose is not, must not pass for exact.
     typical = np.where(typical > 0, typical, typical[typical > 0].mean() if typical.any() else 0.0)
-    if freedom.sum() < LEAST_DF:
-        return typical, typical
-    overall = spread.sum() / freedom.sum()
-    return (spread + PRIOR_DF * overall) / (freedom + PRIOR_DF), typical
+    return (typical if freedom < LEAST_DF else pooled_variance(values)), typical
 
 
 def _together(matrix: TransferMatrix, targets: list[str]) -> Floats:

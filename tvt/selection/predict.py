@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tvt.core.mixture import Prediction
-from tvt.core.pgf import Floats
 from tvt.core.selection import SelectionSpec
 from tvt.errors import InputError, suggest
 from tvt.selection.engine import beyond_reach, predictions
 from tvt.selection.fit import FitReport
 from tvt.selection.prepare import Evidence, whole_response
+from tvt.types import Floats
 
 
 def predict(

@@ -9,7 +9,6 @@ import numpy as np
 
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture_runs import MixtureRuns, join
-from tvt.core.pgf import Floats
 from tvt.core.selection import DEFAULT_KAPPA, SelectionSpec
 from tvt.core.task import resolve_name
 from tvt.errors import InputError
@@ -21,6 +20,7 @@ from tvt.selection.request import Request, resolve_request
 from tvt.selection.response import Response, transfer_response
 from tvt.selection.samples import bootstrap_means
 from tvt.selection.solve import Solution, solve_convex
+from tvt.types import Floats
 
 Evidence = TransferMatrix | MixtureRuns
 

@@ -13,9 +13,9 @@ from typing import Any, Protocol
 import cvxpy as cp
 import numpy as np
 
-from tvt.core.pgf import Bools, Floats, Positions
 from tvt.selection.request import Request
 from tvt.selection.response import Curve, Response
+from tvt.types import Bools, Floats, Positions
 
 Expression = Any
 """A cvxpy expression; the package has no types of its own."""

@@ -9,10 +9,10 @@ from typing import TypeVar
 import numpy as np
 
 from tvt.core.objective import Wanted
-from tvt.core.pgf import Bools, Floats, Positions
 from tvt.core.selection import ALL, SelectionSpec
 from tvt.errors import InputError
 from tvt.selection.text_constraint import LinearLimit, parse_constraint
+from tvt.types import Bools, Floats, Positions
 
 Resolve = Callable[[str], str]
 Value = TypeVar("Value")

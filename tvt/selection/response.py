@@ -14,7 +14,7 @@ from functools import cached_property
 
 import numpy as np
 
-from tvt.core.pgf import Floats
+from tvt.types import Floats
 
 
 @dataclass(frozen=True, kw_only=True)

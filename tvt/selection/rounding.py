@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tvt.core.pgf import Floats
+from tvt.types import Floats
 
 
 def round_to_counts(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from tvt.core.matrix import TransferMatrix
-from tvt.core.pgf import Floats
 from tvt.selection.completion import Completed
+from tvt.types import Floats
 
 SAMPLES = 200
 

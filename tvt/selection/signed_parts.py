@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr
 
-from tvt.core.pgf import Floats
+from tvt.types import Floats
 
 ROUNDS = 200
 """Steps of EM; the shares move little after some tens."""

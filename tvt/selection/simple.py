@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tvt.core.pgf import Floats
 from tvt.core.selection import SelectionSpec
+from tvt.types import Floats
 
 
 def uniform(sources: int) -> Floats:

@@ -10,7 +10,6 @@ import numpy as np
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.objective import Objective, Wanted
-from tvt.core.pgf import Bools, Floats
 from tvt.core.selection import SelectionSpec
 from tvt.errors import InputError
 from tvt.selection.audit import tidy
@@ -18,6 +17,7 @@ from tvt.selection.fit import FOLDS, Form
 from tvt.selection.prepare import Evidence, Prepared, prepare, settle, whole_response
 from tvt.selection.response import Response
 from tvt.selection.simple import best_single, limited, proportional, uniform
+from tvt.types import Bools, Floats
 
 STRATEGIES = ("selected", "uniform", "best single", "proportional to PGF")
 

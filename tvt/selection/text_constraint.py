@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tvt.core.pgf import Floats
+from tvt.types import Floats
 
 _NUMBER = r"(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?%?)"
 _COMPARE = re.compile(r"(<=|>=|==|=|<|>)")

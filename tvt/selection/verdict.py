@@ -6,9 +6,10 @@ import numpy as np
 from scipy.special import ndtri, stdtrit
 
 from tvt.core.matrix import TransferMatrix
-from tvt.core.pgf import Floats
 from tvt.selection.completion import Completed
 from tvt.selection.request import Request
+from tvt.stats.noise import pooled_degrees
+from tvt.types import Floats
 
 
 def credible_sources(matrix: TransferMatrix, completed: Completed, request: Request) -> dict[str, dict[str, float]]:
@@ -16,8 +17,9 @@ def credible_sources(matrix: TransferMatrix, completed: Completed, request: Requ
 
     The bound is one-sided at ``spec.confidence``: ``mean - sqrt((t * seed error)^2 + (z * item error)^2)``. Seed noise is
     independent between sources, and the best of many is picked, so t carries Bonferroni's correction for the number of sources
-    and the degrees of freedom of the seed variance pooled over the target's column. Item noise is mostly shared by the sources
-    (same questions, same base model), so z carries none. With neither error known a positive mean is all there is to go by.
+    and the degrees of freedom of the target's variance between runs (:mod:`tvt.stats.noise`). Item noise is mostly shared by
+    the sources (same questions, same base model), so z carries none. With neither error known a positive mean is all there is
+    to go by.
     """
     spec, allowed = request.spec, list(request.sources)
     bound = lower_bounds(matrix, completed, spec.confidence, len(allowed))
@@ -39,12 +41,8 @@ def lower_bounds(matrix: TransferMatrix, completed: Completed, confidence: float
     rows = [matrix.sources.index(s) for s in completed.sources]
     columns = [matrix.targets.index(t) for t in completed.targets]
     cut = np.ix_(rows, columns)
-    count, seed, item = matrix.run_count[cut], matrix.seed_error[cut], np.nan_to_num(matrix.item_error[cut])
-    freedom = np.maximum(count - 1, 0).sum(axis=0)
-    variance = np.nansum(np.where(count > 1, seed**2 * count * (count - 1), 0.0), axis=0) / np.maximum(freedom, 1)
-    pooled = np.sqrt(variance / np.maximum(count, 1))
-    tail = (1 - confidence) / max(candidates, 1)
-    t = np.where(freedom > 0, stdtrit(np.maximum(freedom, 1), 1 - tail), 0.0)
-    margin = np.hypot(t * np.fmax(np.nan_to_num(seed), pooled), float(ndtri(confidence)) * item)
+    seed = np.sqrt(np.nan_to_num(matrix.run_variance)[columns] / np.maximum(matrix.run_count[cut], 1))
+    t = stdtrit(pooled_degrees(matrix.values)[columns], 1 - (1 - confidence) / max(candidates, 1))
+    margin = np.hypot(t * seed, float(ndtri(confidence)) * np.nan_to_num(matrix.item_error[cut]))
     bounds: Floats = completed.mean - margin
     return bounds

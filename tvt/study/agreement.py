@@ -7,11 +7,12 @@ from typing import get_args
 
 import numpy as np
 
-from tvt.core.pgf import Floats
 from tvt.core.preview import Agreement, Candidate, Figure, Gain, Previewed
 from tvt.selection.estimates import resting_on
 from tvt.selection.prepare import Prepared
-from tvt.transfer.ranks import rank_correlation
+from tvt.stats.intervals import known
+from tvt.stats.ranks import rank_correlation
+from tvt.types import Floats
 
 FEWEST = 4
 """Points below which a correlation or a mean says nothing."""
@@ -89,11 +90,11 @@ def _agreement(
     return Agreement(
         figure=figure,
         cells=len(cells),
-        rank=_finite(rank_correlation(told, trained)),
+        rank=known(rank_correlation(told, trained)),
         error=float(np.abs(told - trained).mean()),
         bias=float((told - trained).mean()),
         mixtures=len(values),
-        mixture_rank=_finite(rank_correlation(left, right)) if len(values) >= FEWEST else None,
+        mixture_rank=known(rank_correlation(left, right)) if len(values) >= FEWEST else None,
     )
 
 
@@ -101,7 +102,3 @@ def _value(previewed: Previewed, target: str, figure: Figure) -> float:
     if figure == "linear":
         return previewed.linear[target]
     return (previewed.merged if figure == "merged" else previewed.predicted)[target].value
-
-
-def _finite(value: float) -> float | None:
-    return value if np.isfinite(value) else None

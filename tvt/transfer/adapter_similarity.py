@@ -25,10 +25,10 @@ import numpy as np
 
 from tvt.core.low_rank import LowRank
 from tvt.core.matrix import TransferMatrix
-from tvt.core.pgf import Bools, Floats
+from tvt.stats.intervals import known
 from tvt.transfer.aggregates import run_mean
-from tvt.transfer.intervals import known
 from tvt.transfer.mantel import Mantel, mantel
+from tvt.types import Bools, Floats
 
 MOST_BANDS = 4
 """Parts that the depth of the model is told in."""

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from tvt.core.matrix import TransferMatrix
-from tvt.core.pgf import Bools, Floats
-from tvt.transfer.ranks import ZERO
+from tvt.stats.noise import jackknife_error
+from tvt.stats.ranks import ZERO
+from tvt.types import Bools, Floats
 
 
 @dataclass(frozen=True)
@@ -80,15 +81,6 @@ def run_mean(values: Floats) -> Floats:
     """Mean over the first axis without NaN, and NaN where nothing is left."""
     count = np.isfinite(values).sum(axis=0)
     return np.where(count > 0, np.nansum(values, axis=0) / np.maximum(count, 1), np.nan)
-
-
-def jackknife_error(left_out: Floats) -> Floats:
-    """Standard error from the estimates with one run left out each, (runs, ...); NaN with fewer than two runs."""
-    runs = len(left_out)
-    if runs < 2:
-        return np.full(left_out.shape[1:], np.nan)
-    spread: Floats = np.sqrt((runs - 1) / runs * np.sum((left_out - left_out.mean(axis=0)) ** 2, axis=0))
-    return spread
 
 
 def leave_one_out(values: Floats) -> Floats:

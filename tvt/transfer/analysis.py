@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 
 from tvt.core.matrix import TransferMatrix
-from tvt.core.pgf import Floats
 from tvt.errors import InputError
+from tvt.stats.intervals import Interval, interval_json, known, run_interval
+from tvt.stats.ranks import least_p
 from tvt.transfer.adapter_similarity import AdapterSimilarity, beside_pgf
 from tvt.transfer.aggregates import Aggregate, aggregate, leave_one_out, malleability, run_mean, transferability
 from tvt.transfer.cliques import Cliques, cliques_by_test, every_run_cliques, mean_cliques
 from tvt.transfer.dose_trend import DoseTrend, dose_trend
 from tvt.transfer.groups import Grouping, groupings
-from tvt.transfer.intervals import Interval, interval_json, known, run_interval
 from tvt.transfer.noise import Noise, between_studies, noise
 from tvt.transfer.personas import ALPHA, KINDS, Personas, personas
-from tvt.transfer.ranks import least_p
 from tvt.transfer.standing import Standing, standing
+from tvt.types import Floats
 
 SCHEMA = 1
 SIGNS: Mapping[str, int] = {"positive": 1, "negative": -1}

@@ -10,9 +10,9 @@ import networkx as nx
 import numpy as np
 
 from tvt.core.matrix import TransferMatrix
-from tvt.core.pgf import Bools, Floats
+from tvt.stats.ranks import ZERO, least_p, signed_rank_p
 from tvt.transfer.aggregates import run_mean
-from tvt.transfer.ranks import ZERO, least_p, signed_rank_p
+from tvt.types import Bools, Floats
 
 MOST_VISITED = 100_000
 """Maximal cliques looked at; a dense graph of hundreds of tasks can have more than anyone can wait for."""

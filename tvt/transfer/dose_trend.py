@@ -17,10 +17,10 @@ import numpy as np
 
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture_runs import MixtureRuns
-from tvt.core.pgf import Floats
+from tvt.stats.intervals import UNKNOWN, Interval, interval_json, run_interval
+from tvt.stats.ranks import rank_correlation
 from tvt.transfer.aggregates import aggregate, leave_one_out, run_mean
-from tvt.transfer.intervals import UNKNOWN, Interval, interval_json, run_interval
-from tvt.transfer.ranks import rank_correlation
+from tvt.types import Floats
 
 SIGNS = {"positive": 1, "negative": -1}
 _DIGITS = 6

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from tvt.core.matrix import TransferMatrix
-from tvt.core.pgf import Bools, Floats
+from tvt.stats.intervals import Interval, interval_json, known, run_interval
 from tvt.transfer.aggregates import aggregate, leave_one_out, run_mean
-from tvt.transfer.intervals import Interval, interval_json, known, run_interval
+from tvt.types import Bools, Floats
 
 ORDER = ("low", "mid", "high", "image", "crop", "patch", "pixel")
 """Usual order of the groups' names; others follow by name."""

@@ -14,8 +14,8 @@ from itertools import islice, permutations
 import numpy as np
 from scipy.stats import rankdata
 
-from tvt.core.pgf import Floats, Positions
-from tvt.transfer.ranks import ZERO, midranks
+from tvt.stats.ranks import ZERO, midranks
+from tvt.types import Floats, Positions
 
 MOST_EXACT = 7
 """Up to so many tasks all relabellings are looked at (7! = 5,040)."""

@@ -8,9 +8,9 @@ from itertools import combinations
 import numpy as np
 
 from tvt.core.matrix import TransferMatrix
-from tvt.core.pgf import Bools, Floats
+from tvt.stats.ranks import ZERO, correlation, rank_correlation
 from tvt.transfer.aggregates import run_mean
-from tvt.transfer.ranks import ZERO, correlation, rank_correlation
+from tvt.types import Bools, Floats
 
 MOST_SPLITS = 500
 """Ways to halve the runs that are looked at; with 12 runs or fewer these are all."""

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from tvt.core.matrix import TransferMatrix
-from tvt.core.pgf import Floats
+from tvt.stats.ranks import least_p, signed_rank_p
 from tvt.transfer.aggregates import per_run
-from tvt.transfer.ranks import least_p, signed_rank_p
+from tvt.types import Floats
 
 KINDS: Mapping[str, tuple[str, int]] = {
     "donor": ("source", 1),

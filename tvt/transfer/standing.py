@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from tvt.core.correction import holm
 from tvt.core.matrix import TransferMatrix
-from tvt.core.pgf import Bools, Floats
+from tvt.stats.multiplicity import holm
+from tvt.stats.noise import pooled_degrees
+from tvt.types import Bools, Floats
 
 ALPHA = 0.05
 
@@ -32,9 +33,9 @@ def standing(matrix: TransferMatrix, alpha: float = ALPHA) -> Standing | None:
     """Test every cell's mean over the runs; ``None`` where runs or counts of questions are too few to know both noises.
 
     The variance of a mean is that of the questions, paired where it is known which were right both before and after, plus that
-    between runs over the number of runs. With few runs a cell's own spread says little, so it is pooled over the sources of a
-    target: runs of all sources are taken to vary alike on it. Student's t with Satterthwaite's degrees of freedom, the
-    questions' counting as many; Holm's correction, over the transfers between tasks and over the own gains each by itself.
+    between runs over the number of runs (:mod:`tvt.stats.noise`: runs of all sources are taken to vary alike on a target).
+    Student's t with Satterthwaite's degrees of freedom, the questions' counting as many; Holm's correction, over the transfers
+    between tasks and over the own gains each by itself.
     """
     p = p_values(matrix)
     if p is None:
@@ -56,13 +57,10 @@ def standing(matrix: TransferMatrix, alpha: float = ALPHA) -> Standing | None:
 
 def p_values(matrix: TransferMatrix) -> Floats | None:
     """Two-sided p of every cell, (sources, targets), NaN where it cannot be tested; ``None`` where none can."""
-    count = matrix.run_count
-    squares = np.nansum((matrix.values - matrix.mean) ** 2, axis=0)
-    degrees = np.maximum(count - 1, 0).sum(axis=0)
+    between = matrix.run_variance / np.maximum(matrix.run_count, 1)
+    item = matrix.item_error**2
     with np.errstate(divide="ignore", invalid="ignore"):
-        between = np.where(degrees > 0, squares.sum(axis=0) / degrees, np.nan)[None, :] / count
-        item = matrix.item_error**2
-        df = (between + item) ** 2 / (between**2 / degrees[None, :])
+        df = (between + item) ** 2 / (between**2 / pooled_degrees(matrix.values))
         p = 2 * stats.t.sf(np.abs(matrix.mean) / np.sqrt(between + item), df)
     found: Floats = np.asarray(p, dtype=float)
     return found if np.isfinite(found).any() else None

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from tvt.core.mixture_runs import MixtureRuns
-from tvt.core.pgf import Floats
 from tvt.core.task import resolve_name
 from tvt.data.csv_table import Faults, Table, number, read_table
 from tvt.errors import suggest
 from tvt.io import digest
+from tvt.types import Floats
 
 MIN_RUNS = 3
 """Fewer runs say nothing of how scores depend on weights."""

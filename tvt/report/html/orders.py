@@ -11,8 +11,8 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import pdist
 
 from tvt.core.matrix import TransferMatrix
-from tvt.core.pgf import Floats
 from tvt.transfer.analysis import StudyAnalysis
+from tvt.types import Floats
 
 LEVELS = ("low", "mid", "high")
 STRONGEST = 3

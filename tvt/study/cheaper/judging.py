@@ -11,7 +11,6 @@ import numpy as np
 from tvt.core.judgement import Answer, Choice, Estimated, Judgement, Likeness
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import FailedSelection, Mixture
-from tvt.core.pgf import Bools, Floats
 from tvt.core.selection import SelectionSpec
 from tvt.errors import InfeasibleError, InputError
 from tvt.selection.engine import finish
@@ -19,9 +18,10 @@ from tvt.selection.prepare import Prepared, prepare
 from tvt.selection.response import transfer_response
 from tvt.selection.samples import bootstrap_means
 from tvt.selection.simple import uniform
+from tvt.stats.ranks import rank_correlation
 from tvt.study.cheaper.kinds import Cheap
-from tvt.transfer.ranks import rank_correlation
 from tvt.transfer.standing import p_values
+from tvt.types import Bools, Floats
 
 DRAWS = 400
 """Bootstrap samples of the sources."""

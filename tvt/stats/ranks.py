@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from tvt.core.pgf import Floats
+from tvt.types import Floats
 
 ZERO = 1e-12
 """Values this near to 0, or to each other, are equal: PGF are ratios of whole counts, and what is left is rounding."""

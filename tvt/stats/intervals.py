@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import ndtri, stdtrit
 
-from tvt.core.pgf import Floats
-from tvt.transfer.aggregates import jackknife_error
+from tvt.stats.noise import jackknife_error
+from tvt.types import Floats
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,11 @@ def run_interval(value: float, left_out: Floats) -> Interval:
     error = float(jackknife_error(left_out))
     half = float(stdtrit(len(left_out) - 1, 0.975)) * error if np.isfinite(error) else float("nan")
     return Interval(value, error, value - half, value + half)
+
+
+def normal_factor(confidence: float) -> float:
+    """Half-width of a two-sided normal interval at ``confidence``, in standard errors."""
+    return float(ndtri(0.5 + confidence / 2))
 
 
 def known(value: float) -> float | None:

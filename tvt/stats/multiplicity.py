@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tvt.core.pgf import Floats
+from tvt.types import Floats
 
 
 def holm(p: Sequence[float]) -> list[float]:

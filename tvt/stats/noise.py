@@ -1,0 +1,72 @@
+"""The noise between runs: how much a cell differs from run to run, by all cells that have several.
+
+With ``n`` runs of a cell, ``v`` their sample variance and sums over the cells that have several, a target's pooled variance is
+``s_t = sum (n - 1) v / sum (n - 1)`` over its column, and ``s`` the same over the whole matrix. Few runs tell a target's own
+variance badly, so it is drawn toward that of all: ``(4 s + f s_t) / (4 + f)`` with ``f = sum (n - 1)`` of the column, the
+posterior mean of a variance whose prior counts as four runs (Smyth 2004, "moderated" variances, with fixed prior degrees).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tvt.types import Floats
+
+PRIOR_RUNS = 4.0
+"""As many degrees of freedom does the variance of all cells count beside a target's own."""
+
+
+def pooled_variance(values: Floats) -> Floats:
+    """Variance between the runs of a cell, by target.
+
+    Args:
+        values: (runs, sources, targets), NaN where missing.
+
+    Returns:
+        (targets,); NaN everywhere where no cell has two runs.
+    """
+    known = np.isfinite(values)
+    count = known.sum(axis=0)
+    mean = np.where(known, values, 0.0).sum(axis=0) / np.maximum(count, 1)
+    squares = np.where(known, (values - mean) ** 2, 0.0).sum(axis=(0, 1))
+    freedom = np.maximum(count - 1, 0).sum(axis=0)
+    if not freedom.any():
+        return np.full(values.shape[2], np.nan)
+    of_all = squares.sum() / freedom.sum()
+    pooled: Floats = (PRIOR_RUNS * of_all + squares) / (PRIOR_RUNS + freedom)
+    return pooled
+
+
+def pooled_degrees(values: Floats) -> Floats:
+    """Degrees of freedom with which :func:`pooled_variance` is known, (targets,), those of its prior among them."""
+    count = np.isfinite(values).sum(axis=0)
+    degrees: Floats = PRIOR_RUNS + np.maximum(count - 1, 0).sum(axis=0)
+    return degrees
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedVariance:
+    """Variance between seeds of what one seed's run tells, residual included, and the degrees of freedom it is known with."""
+
+    variance: float
+    degrees: float
+
+
+def satterthwaite(variance: float, parts: Sequence[tuple[float, float]]) -> float:
+    """Degrees of freedom of a variance summed from ``parts`` (variance, degrees), not below the fewest of a part."""
+    known = [(v, df) for v, df in parts if df > 0 and v > 0]
+    if not known:
+        return float(max(1, sum(df for _, df in parts)))
+    return float(max(variance**2 / sum(v**2 / df for v, df in known), min(df for _, df in known)))
+
+
+def jackknife_error(left_out: Floats) -> Floats:
+    """Standard error from the estimates with one run left out each, (runs, ...); NaN with fewer than two runs."""
+    runs = len(left_out)
+    if runs < 2:
+        return np.full(left_out.shape[1:], np.nan)
+    spread: Floats = np.sqrt((runs - 1) / runs * np.sum((left_out - left_out.mean(axis=0)) ** 2, axis=0))
+    return spread
