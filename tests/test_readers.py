@@ -153,7 +153,7 @@ def test_an_old_name_means_a_version() -> None:
 
 
 def test_an_unknown_reader_is_refused_with_a_suggestion() -> None:
-    with pytest.raises(InputError, match=r"no 'carefull' \(did you mean 'careful'"):
+    with pytest.raises(InputError, match=r"no reader 'carefull' \(did you mean 'careful'"):
         tvt.read_answer("B", ["red", "green"], reader="carefull")
 
 

@@ -31,6 +31,7 @@ class Registry(Generic[T]):
 
     def __init__(self, kind: str, group: str, own: Mapping[str, str]) -> None:
         self.kind, self.group, self.own = kind, group, own
+        self._made: dict[str, T] = {}
 
     @cached_property
     def _outside(self) -> dict[str, EntryPoint]:
@@ -57,7 +58,7 @@ class Registry(Generic[T]):
         return name
 
     def find(self, name: str) -> T:
-        """The choice of a name. A class is called without arguments.
+        """The choice of a name; of a class, the one instance that is made without arguments.
 
         Raises:
             InputError: there is none, or the package that adds it cannot be loaded.
@@ -66,8 +67,11 @@ class Registry(Generic[T]):
             self.check(name)
         except ValueError as error:
             raise InputError(str(error)) from error
-        found: T | Callable[[], T] = self._load(name)
-        return found() if isinstance(found, type) else found  # type: ignore[return-value]
+        reference = self.own.get(name, name)
+        if reference not in self._made:
+            found: T | Callable[[], T] = self._load(name)
+            self._made[reference] = found() if isinstance(found, type) else found  # type: ignore[assignment]
+        return self._made[reference]
 
     def __iter__(self) -> Iterator[T]:
         """Every choice, loaded."""
