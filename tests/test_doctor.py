@@ -19,9 +19,11 @@ from test_cli import PATIENCE, tvt
 
 from tvt.core.health import Check
 from tvt.errors import InputError
-from tvt.study.doctor import devices, executors, machine, packages
+from tvt.study.doctor import devices, machine, packages
 from tvt.study.doctor.examine import guarded
 from tvt.study.doctor.recipes import Asked, cached
+from tvt.study.executors import ray as ray_executor
+from tvt.study.executors import slurm as slurm_executor
 from tvt.train import compiler, train
 from tvt.train.checks import machine_checks
 from tvt.train.compiler import compiler_checks
@@ -353,9 +355,9 @@ def test_executors(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "executor" not in {check.name for check in of_recipe(home)}
     spread = the(of_recipe(home, runtime={"num_machines": 2, "num_processes": 2}), "executor")
     assert (spread.found, spread.step) == ("local, but 2 machines a run", "--set runtime.executor=slurm")
-    monkeypatch.setattr(executors, "version", lambda name: None)
+    monkeypatch.setattr(ray_executor, "version", lambda name: None)
     assert the(of_recipe(home, runtime={"executor": "ray"}), "executor").step == "pip install 'tvt[ray]'"
-    monkeypatch.setattr(executors, "version", lambda name: "1.2")
+    monkeypatch.setattr(slurm_executor, "version", lambda name: "1.2")
     monkeypatch.setenv("PATH", str(home / "bin"))
     slurm = {"executor": "slurm", "num_processes": 4}
     assert the(of_recipe(home, runtime=slurm), "executor").found == "slurm, but there is no sbatch here"
