@@ -67,11 +67,11 @@ class Costs:
 
 def _slots(recipe: Recipe, cost: Estimate) -> tuple[int, str]:
     """Runs at once, and on what."""
-    from tvt.study.executors import default_room
+    from tvt.study.executors import engine_of
     from tvt.train.devices import visible_gpus
 
     at_most = max(cost.runs, 1)
     if recipe.runtime.executor == "local" and cost.phases is not None and not cost.measured and not visible_gpus():
         return min(max(1, GPUS // recipe.runtime.num_processes), at_most), f" on {GPUS} GPUs (none is here)"
-    slots = min(default_room(recipe), at_most)
+    slots = min(engine_of(recipe).room(recipe), at_most)
     return slots, f" on {slots} workers" if slots > 1 else ""
