@@ -40,6 +40,16 @@ def data_options(kinds: str, names: str) -> Callable[[F], F]:
     return decorate
 
 
+def pixels_option(function: F) -> F:
+    """Decorator: ``--max-pixels``, as a recipe's ``model.max_pixels``."""
+    return click.option(
+        "--max-pixels",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="With the model: scale pictures with more pixels down to N, as a recipe's model.max_pixels does.",
+    )(function)
+
+
 def named_paths(option: str, form: str, given: Sequence[str], example: str) -> dict[str, str]:
     """Options of the form ``NAME=PATH`` as a mapping.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tvt.cli.answer_options import answer_lines, answers_json, show_answers, thresholds_of, warn_option
-from tvt.cli.data_options import manifests_option, named_paths
+from tvt.cli.data_options import manifests_option, named_paths, pixels_option
 from tvt.cli.options import echo_json, json_option, note
 from tvt.cli.progress_bar import progress_bar
 from tvt.cli.status_line import status_line
@@ -92,6 +92,7 @@ Examples:
     help="Of the model.",
 )
 @click.option("--4bit", "four_bit", is_flag=True, help="Load the base model in 4 bits (nf4), as for QLoRA.")
+@pixels_option
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N questions of each task.")
 @click.option("--no-base", is_flag=True, help="Leave the base model out.")
 @click.option(
@@ -197,6 +198,7 @@ def _settings(options: dict[str, Any]) -> tuple[Any, Any]:
         revision=options["revision"],
         dtype=options["dtype"],
         load_in_4bit=options["four_bit"],
+        max_pixels=options["max_pixels"],
     )
     settings = EvaluationConfig(
         mode=options["mode"],

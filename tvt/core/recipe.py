@@ -14,6 +14,7 @@ from tvt.core.choices import EXECUTORS, PROMPTS
 from tvt.core.task import printable
 
 RESULTS: dict[str, Any] = {"effect": "results"}
+LATER: dict[str, Any] = {**RESULTS, "default": "left out of identities"}
 RUNTIME: dict[str, Any] = {"effect": "runtime"}
 
 REMOVED = ("vision_cache", "vision_cache_gb")
@@ -26,6 +27,11 @@ AUTOMATIC_LOADERS = 4
 def results(default: Any = ..., **limits: Any) -> Any:
     """A field that changes results."""
     return Field(default, json_schema_extra=RESULTS, **limits)
+
+
+def later(default: Any, **limits: Any) -> Any:
+    """A field that changes results and came after there were runs: its default stands in no identity, so theirs stay."""
+    return Field(default, json_schema_extra=LATER, **limits)
 
 
 def runtime(default: Any = ..., **limits: Any) -> Any:
@@ -50,6 +56,9 @@ class ModelConfig(_Part):
     attn_implementation: Literal["sdpa", "eager", "flash_attention_2"] = results("sdpa")
     freeze_vision: bool = results(True)
     """Keep LoRA out of the vision tower."""
+    max_pixels: int | None = later(None, ge=1)
+    """Pictures with more pixels are scaled down to so many before the model's processor, in training and in scoring; default:
+    they stay as they are."""
 
 
 class LoraSettings(_Part):
@@ -259,4 +268,8 @@ class Recipe(_Part):
 def identity(part: BaseModel) -> dict[str, Any]:
     """The fields of ``part`` that change results, as plain values."""
     told = part.model_dump(mode="json")
-    return {name: told[name] for name, field in type(part).model_fields.items() if field.json_schema_extra == RESULTS}
+    return {
+        name: told[name]
+        for name, field in type(part).model_fields.items()
+        if field.json_schema_extra == RESULTS or (field.json_schema_extra == LATER and getattr(part, name) != field.default)
+    }

@@ -135,7 +135,7 @@ class Evaluator:
             if items:
                 try:
                     digests = [item_digest(item, self.settings, self._profile, images) for item in items]
-                    self._composed[task] = (items, digests, compose(items, self.settings.batch_size))
+                    self._composed[task] = (items, digests, compose(items, self.settings.batch_size, self.model.max_pixels))
                 except InputError as error:
                     faults += error.faults
         self._composed = {task: self._composed[task] for task in questions if task in self._composed}

@@ -53,6 +53,7 @@ class Scorer:
         self.processor = loaded.processor
         self.device = loaded.device
         self.settings = settings
+        self._max_pixels = loaded.config.max_pixels
         self._profile = profile or read_profile(settings.prompt)
         self.tokenizer = loaded.processor.tokenizer
         self._chat = Chat(loaded.processor)
@@ -95,7 +96,7 @@ class Scorer:
         except torch.OutOfMemoryError as error:
             if len(questions) == 1:
                 line = f"{questions[0].task}, question {questions[0].id}: does not fit into the GPU's memory even alone"
-                raise InputError(f"{line}; use a smaller model, --4bit or smaller images") from error
+                raise InputError(f"{line}; use a smaller model, 4 bits or smaller images (model.max_pixels)") from error
         torch.cuda.empty_cache()
         half = len(questions) // 2
         return [*self.score(model, questions[:half]), *self.score(model, questions[half:])]
@@ -188,7 +189,7 @@ class Scorer:
         Args:
             questions: with equally many images.
         """
-        pictures = [_decoded(question) for question in questions]
+        pictures = [_decoded(question, self._max_pixels) for question in questions]
 
         def made(chat: Chat) -> Any:
             prompts = [self._prompt(chat, question).text for question in questions]
@@ -205,7 +206,7 @@ class Scorer:
         samples = [
             Sample(
                 name=f"{question.task}, question {question.id}",
-                images=_decoded(question),
+                images=_decoded(question, self._max_pixels),
                 prompt=self._messages(question),
                 completion=[{"role": "assistant", "content": question.answer}],
             )
@@ -220,14 +221,14 @@ class Scorer:
         return [{"role": "user", "content": self._profile.content(question)}]
 
 
-def _decoded(question: Question) -> list[Any]:
-    return [_decode(question, place) for place in range(len(question.images))]
+def _decoded(question: Question, max_pixels: int | None = None) -> list[Any]:
+    return [_decode(question, place, max_pixels) for place in range(len(question.images))]
 
 
-def _decode(question: Question, place: int) -> Any:
+def _decode(question: Question, place: int, max_pixels: int | None) -> Any:
     """An image of a question, as RGB."""
     try:
-        return decode(question.images[place])
+        return decode(question.images[place], max_pixels)
     except PictureError as error:
         line = f"{question.task}, question {question.id}: image {place + 1} cannot be read"
         raise InputError(f"{line}: {error}; replace the file") from error

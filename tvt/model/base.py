@@ -156,12 +156,9 @@ def load_model(config: ModelConfig, *, sharded: bool = False) -> Any:
     library: Any = transformers
     library.utils.logging.disable_progress_bar()
     device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
-    options: dict[str, Any] = {"device_map": {"": device}} if config.load_in_4bit and not sharded else {}
-    model = load_weights(config, **options)
+    model = load_weights(config, device=None if sharded else device)
     if config.load_in_4bit:
         _keep_packing(model)
-    elif not sharded:
-        model.to(device)
     # PEFT freezes the base model, and frozen weights take other kernels, which round otherwise: so freeze it from the start,
     # else the base model's scores would depend on whether an adapter was there before.
     return model.eval().requires_grad_(False)

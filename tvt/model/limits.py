@@ -60,10 +60,12 @@ class ModelLimits:
     Args:
         processor: of the model.
         config: of the model.
+        max_pixels: to which pictures are scaled down before the processor.
     """
 
-    def __init__(self, processor: Any, config: Any) -> None:
+    def __init__(self, processor: Any, config: Any, max_pixels: int | None = None) -> None:
         self._processor = processor
+        self._max_pixels = max_pixels
         self._tokens = _own_tokens(processor)
         self._own = re.compile("|".join(map(re.escape, sorted(self._tokens, key=len, reverse=True))) or r"(?!)")
         self._starts = {token[0] for token in self._tokens}
@@ -81,7 +83,7 @@ class ModelLimits:
         tokens = 0
         for place, image in enumerate(row.images, 1):
             try:
-                size = shown_size(image)
+                size = shown_size(image, self._max_pixels)
             except PictureError as error:
                 yield f"image {place} cannot be read ({error}); replace the file"
                 continue
@@ -186,7 +188,7 @@ class ModelLimits:
         told = fixed + sum(len(self._processor.tokenizer.encode(text, add_special_tokens=False)) for text in texts)
         if told > self._positions:
             found = f"about {told:,} tokens, {images:,} of them for images, but the model has {self._positions:,} positions"
-            yield f"{found}; show fewer or smaller images, shorten the text, or drop the row"
+            yield f"{found}; show fewer images or smaller ones (model.max_pixels), shorten the text, or drop the row"
 
     def _template_tokens(self) -> int:
         """Tokens of an almost empty conversation."""
@@ -210,7 +212,7 @@ def load_limits(model: ModelConfig) -> ModelLimits:
         MissingPackageError: the train extra, or a package of the processor, is not installed.
     """
     processor = load_processor(model)
-    return ModelLimits(processor, load_config(model))
+    return ModelLimits(processor, load_config(model), model.max_pixels)
 
 
 def _own_tokens(processor: Any) -> set[str]:

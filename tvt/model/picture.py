@@ -6,11 +6,18 @@ alpha channel and show the colour that is stored behind it, black as a rule. Gre
 becomes 255, where Pillow's own conversion would clip it at 255; colours of 16 bits keep their high byte. Numbers without a
 stated white (32-bit integers, floating point) are refused. Colour profiles are not applied. Where the same bytes would give
 other pixels, ``SCORER_VERSION`` and ``ORDER_VERSION`` are raised.
+
+A limit of pixels (``model.max_pixels``) is kept here, before any processor, and not by the processors' own settings: these
+differ from family to family in name and meaning (pixels, a longest edge, tiles, frames counted in), many families have none,
+and what is scaled here is seen alike by training, scoring, the check of limits and the estimate of memory. LLaMA-Factory's
+``image_max_pixels`` and ms-swift's ``max_pixels`` do the same. Processors then round to their patches, so that the pixels which
+a model sees may be some percent more. The few that enlarge every picture to tiles need :mod:`tvt.model.tiles` beside it.
 """
 
 from __future__ import annotations
 
 import io
+import math
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -41,8 +48,8 @@ class BrokenPictureError(PictureError):
     """Bytes that are no picture, or a damaged one."""
 
 
-def decode(content: bytes) -> Image:
-    """A picture as the model is shown it: upright, RGB, transparent parts on white.
+def decode(content: bytes, max_pixels: int | None = None) -> Image:
+    """A picture as the model is shown it: upright, RGB, transparent parts on white, with at most ``max_pixels``.
 
     Raises:
         PictureError: it cannot be read, is too large, or its values have no defined brightness.
@@ -53,19 +60,33 @@ def decode(content: bytes) -> Image:
         try:
             opened.load()
             _correct_transparency(opened, content)
-            return as_rgb(ImageOps.exif_transpose(opened))
+            return _scaled(as_rgb(ImageOps.exif_transpose(opened)), max_pixels)
         except PictureError:
             raise
         except Exception as error:  # Pillow's decoders raise anything on bytes made to hurt
             raise BrokenPictureError(_reason(error)) from error
 
 
-def shown_size(content: bytes) -> tuple[int, int]:
-    """Width and height of the decoded picture, from its header alone.
+def shown_size(content: bytes, max_pixels: int | None = None) -> tuple[int, int]:
+    """Width and height of the decoded picture, scaled down to ``max_pixels`` if it has more, from its header alone.
 
     Raises:
         PictureError: see :func:`decode`; damage behind the header is not found.
     """
+    return scaled_size(*_header_size(content), max_pixels)
+
+
+def scaled_size(width: int, height: int, max_pixels: int | None) -> tuple[int, int]:
+    """Width and height of a picture once it has at most ``max_pixels``: the sides' ratio is kept, and nothing is enlarged."""
+    if max_pixels is None or width * height <= max_pixels:
+        return width, height
+    scale = math.sqrt(max_pixels / (width * height))
+    short = max(1, int(min(width, height) * scale))
+    long = min(max(1, int(max(width, height) * scale)), max_pixels // short)
+    return (long, short) if width > height else (short, long)
+
+
+def _header_size(content: bytes) -> tuple[int, int]:
     with _opened(content) as opened:
         if opened.format == "PNG" and "exif" not in opened.info:  # Pillow would decode it all to look behind the pixels
             return opened.size
@@ -93,6 +114,13 @@ def as_rgb(image: Image) -> Image:
     if image.mode in _ALPHA or "transparency" in image.info:
         return _on_white(image)
     return image.convert("RGB")
+
+
+def _scaled(image: Image, max_pixels: int | None) -> Image:
+    from PIL.Image import Resampling
+
+    size = scaled_size(*image.size, max_pixels)
+    return image if size == image.size else image.resize(size, Resampling.BICUBIC)
 
 
 def size_fault(width: int, height: int) -> str | None:

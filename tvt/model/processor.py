@@ -17,6 +17,7 @@ from tvt.core.recipe import ModelConfig
 from tvt.errors import InputError, MissingPackageError, needs_train_extra
 from tvt.model.families import family_checks
 from tvt.model.fit import check_fit
+from tvt.model.tiles import limit_tiles
 from tvt.model.weights import load_fault, missing_package
 
 _VIDEO = "video_processor"
@@ -51,6 +52,7 @@ def load_processor(config: ModelConfig) -> Any:
         raise InputError(f"{name}: has no processor for images and text; name a vision-language model")
     if not getattr(processor, "chat_template", None):
         raise InputError(f"{name}: its processor has no chat template; name an instruction-tuned model")
+    limit_tiles(processor, config.max_pixels)
     check_fit(config, processor)
     return processor
 

@@ -13,12 +13,13 @@ from tvt.model.attention import stack_windows
 from tvt.model.checks import model_checks
 
 
-def load_weights(config: ModelConfig, **options: Any) -> Any:
-    """Load any AutoModelForImageTextToText.
+def load_weights(config: ModelConfig, *, device: Any) -> Any:
+    """Load any AutoModelForImageTextToText, tensor by tensor from its files to where it is used.
 
     Args:
         config: which model, and how.
-        options: more for ``from_pretrained``, e.g. ``device_map``.
+        device: where it is used. Without one, every process of a machine would first hold a whole model in the host's memory.
+            ``None`` where ZeRO-3 divides the weights while they load, which places them itself.
 
     Raises:
         InputError: not there, not safetensors, or no image-text-to-text model.
@@ -31,6 +32,7 @@ def load_weights(config: ModelConfig, **options: Any) -> Any:
     library: Any = transformers
     load_config(config)  # its faults, in a line
     dtype = getattr(torch, config.dtype)
+    options: dict[str, Any] = {} if device is None else {"device_map": {"": device}}
     if config.load_in_4bit:
         options["quantization_config"] = library.BitsAndBytesConfig(
             load_in_4bit=True,

@@ -68,7 +68,7 @@ class _Checked:
 
     def add(self, digest: str, rows: Iterable[ShownRow]) -> None:
         """Check rows whose content has a digest, and note their faults."""
-        about = {"limits": LIMITS_VERSION, "model": self._known, "rows": digest}
+        about = {"limits": LIMITS_VERSION, "model": self._known, "pixels": self._model.max_pixels, "rows": digest}
         if self._known and recall(about) is not None:
             return
         limits = self._limits

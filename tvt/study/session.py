@@ -168,8 +168,8 @@ def changes(session: Session) -> Changes:
         study.base == earlier or (earlier is None and study.base in models)
     ):  # it lies elsewhere now
         before["model.model_name_or_path"] = study.recipe.model.model_name_or_path
-    fields = [name for name in now if before.get(name) != now[name]]
-    told = {name: f"{name}: {before.get(name)} before, {now[name]} now" for name in fields}
+    fields = [name for name in {**now, **before} if before.get(name) != now.get(name)]
+    told = {name: f"{name}: {before.get(name)} before, {now.get(name)} now" for name in fields}
     rows = {(source, found) for identity in known for source, found in identity.get("data", {}).items()}
     remade = [line for name, line in told.items() if not name.startswith("evaluation.")]
     if study.base is not None and models and study.base not in models and "model.model_name_or_path" not in told:

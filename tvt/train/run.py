@@ -178,7 +178,7 @@ def _trainer(job: Job, order: Order, arguments: SFTConfig, base: Loaded | None, 
     start_server(arguments.dataloader_num_workers, processor)
     with arguments.main_process_first(local=False, desc="rows"):
         rows = load_rows(job.dataset, job.output / _ROWS)
-    examples = Examples(rows, job.dataset)
+    examples = Examples(rows, job.dataset, recipe.model.max_pixels)
     check_agreement(processor, examples.first_of_sources())
     sharded = plugin is not None and plugin.zero_stage == 3
     model = load_model(recipe.model, sharded=sharded) if base is None else base.model
