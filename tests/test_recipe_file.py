@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 from test_cli import assert_refused, tvt
 
-from tvt.core.recipe import RESULTS, RUNTIME, Recipe, identity
+from tvt.core.recipe import LATER, RESULTS, RUNTIME, Recipe, identity
 from tvt.errors import InputError
 from tvt.io import digest
 from tvt.io.recipe_file import load_recipe, model_path, override_recipe, told_model
@@ -31,7 +31,7 @@ def parts(model: type[BaseModel], name: str = "") -> list[tuple[str, type[BaseMo
 
 @pytest.mark.parametrize(("name", "part", "field"), parts(Recipe), ids=[name for name, _, _ in parts(Recipe)])
 def test_every_field_says_whether_it_changes_results(name: str, part: type[BaseModel], field: str) -> None:
-    assert part.model_fields[field].json_schema_extra in (RESULTS, RUNTIME), f"mark {name} with results() or runtime()"
+    assert part.model_fields[field].json_schema_extra in (RESULTS, LATER, RUNTIME), f"mark {name} with results() or runtime()"
 
 
 def digests(recipe: Recipe) -> tuple[str, str]:
@@ -68,10 +68,15 @@ def test_runtime_fields_name_no_new_run(change: str) -> None:
         "model.dtype=float32",
         "lora.lora_r=4",
         "model.load_in_4bit=true",
+        "model.max_pixels=1000000",
     ],
 )
 def test_fields_that_change_results_do(change: str) -> None:
     assert digests(load_recipe(EXAMPLE, [change]))[0] != digests(load_recipe(EXAMPLE))[0]
+
+
+def test_a_limit_of_pixels_that_is_not_set_stands_in_no_identity() -> None:
+    assert "max_pixels" not in load_recipe(EXAMPLE).training_identity()["model"], "as it was before there was one"
 
 
 def test_identity_leaves_runtime_out() -> None:

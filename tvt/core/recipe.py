@@ -85,7 +85,9 @@ class TrainingConfig(_Part):
     weight_decay: FiniteFloat = results(0.0, ge=0)
     max_grad_norm: FiniteFloat = results(1.0, gt=0)
     optim: str = results("adamw_torch")
-    gradient_checkpointing: bool = runtime(True)
+    gradient_checkpointing: bool | None = runtime(None)
+    """Compute activations a second time instead of keeping them: less memory, a third more time. Default: only where the
+    estimate of :mod:`tvt.model.memory` says that the largest rows need it on the GPU at hand."""
     logging_steps: int = runtime(10, ge=1)
     save_steps: int = runtime(200, ge=1)
     """Steps between checkpoints from which an interrupted run resumes."""

@@ -7,8 +7,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tvt.errors import InputError, ProcessDiedError, TvtError
+
+if TYPE_CHECKING:
+    from tvt.core.recipe import Recipe
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # The last two are torch.save's way to say that a write failed.
@@ -17,12 +21,13 @@ _LITTLE = 2**20
 
 
 @contextmanager
-def reported(folder: Path, name: str) -> Iterator[None]:
+def reported(folder: Path, name: str, recipe: Recipe | None = None) -> Iterator[None]:
     """Turn a full disk and a lack of memory into an error for a person, however deep in a library they occurred.
 
     Args:
         folder: the folder that is written, whose disk is meant.
         name: what is done meanwhile, for the message.
+        recipe: by which, so that a lack of memory is met with what it leaves open.
 
     Raises:
         InputError: with what to do; everything else passes through.
@@ -39,11 +44,21 @@ def reported(folder: Path, name: str) -> Iterator[None]:
                 f"{folder}: the disk is full ({what}); make room and run the same command again: what is done is kept"
             ) from error
         if any(isinstance(link, MemoryError) or "out of memory" in str(link).lower() for link in chain):
-            raise InputError(
-                f"{name}: out of memory; lower training.per_device_train_batch_size (the global batch, hence the result, "
-                "stays) or evaluation.batch_size and run the same command again"
-            ) from error
+            raise InputError(f"{name}: {_less_memory(recipe)}, and run the same command again") from error
         raise
+
+
+def _less_memory(recipe: Recipe | None) -> str:
+    """What is wrong and what to set, the dearest last."""
+    steps = [
+        "out of memory; lower training.per_device_train_batch_size (the global batch, hence the result, stays) or "
+        "evaluation.batch_size"
+    ]
+    if recipe is not None and recipe.training.gradient_checkpointing is not True:
+        steps.append("set training.gradient_checkpointing=true")
+    if recipe is None or recipe.model.max_pixels is None:
+        steps.append("scale large pictures down with model.max_pixels, which makes other runs")
+    return ", or ".join(steps)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

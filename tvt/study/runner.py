@@ -70,7 +70,7 @@ class Runner:
                 return "held" if turn == "held" else "nothing"
             clear(self.store.run_folder(task.run_id))
             try:
-                with resource_errors.reported(self.job.folder, task.run.name):
+                with resource_errors.reported(self.job.folder, task.run.name, self.job.recipe):
                     self.store.begin(task.run_id, task.run, task.identity)
                     started = time.monotonic()
                     adapter, trained = (None, 0.0) if task.run.is_base else self._adapter(task, tell)

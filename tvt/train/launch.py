@@ -112,7 +112,7 @@ def train(
         job = _resumed(job, resume, machines, note)
         if not rows_checked and machines.rank == 0 and job.resume_from is None:
             load_limits(recipe.model).check(shown_rows(dataset))
-        with resource_errors.reported(output, str(output)):
+        with resource_errors.reported(output, str(output), recipe):
             if recipe.runtime.num_processes == 1 and machines.count == 1 and not recipe.runtime.deepspeed:
                 return _run_here(job, progress, base)
             if base is not None:

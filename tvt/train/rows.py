@@ -181,7 +181,7 @@ class Examples:
     """The rows as torch's DataLoader wants them: a batch of them at a time, decoded, possibly none."""
 
     def __init__(self, rows: Dataset, folder: Path, max_pixels: int | None = None) -> None:
-        self._rows, self._folder, self._max_pixels = rows, folder, max_pixels
+        self._rows, self._folder, self.max_pixels = rows, folder, max_pixels
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -218,7 +218,7 @@ class Examples:
             except (OSError, TypeError) as error:
                 raise self._unreadable(where, error) from error
         try:
-            return decode(content, self._max_pixels)
+            return decode(content, self.max_pixels)
         except PictureError as error:
             raise self._unreadable(where, error) from error
 

@@ -20,7 +20,9 @@ from tvt.io.installed import version
 from tvt.model.agreement import check_agreement
 from tvt.model.base import Loaded, load_model
 from tvt.model.processor import load_processor
+from tvt.model.weights import load_config
 from tvt.train.card import CARD, model_card
+from tvt.train.checkpointing import needs_checkpointing
 from tvt.train.checkpoints import remember_run
 from tvt.train.collate import Collator
 from tvt.train.frozen import spare_frozen_parts
@@ -129,7 +131,7 @@ def training_arguments(job: Job, order: Order) -> SFTConfig:
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
         optim=settings.optim,
-        gradient_checkpointing=settings.gradient_checkpointing,
+        gradient_checkpointing=bool(settings.gradient_checkpointing),  # where the recipe leaves it open, the trainer decides
         bf16=recipe.model.dtype == "bfloat16",
         fp16=recipe.model.dtype == "float16",
         use_cpu=not gpu,
@@ -180,8 +182,13 @@ def _trainer(job: Job, order: Order, arguments: SFTConfig, base: Loaded | None, 
         rows = load_rows(job.dataset, job.output / _ROWS)
     examples = Examples(rows, job.dataset, recipe.model.max_pixels)
     check_agreement(processor, examples.first_of_sources())
-    sharded = plugin is not None and plugin.zero_stage == 3
-    model = load_model(recipe.model, sharded=sharded) if base is None else base.model
+    collator = Collator(processor, picture_always=pictures and order.processes > 1)
+    divided = plugin is not None and plugin.zero_stage == 3
+    lengths = row_lengths(examples, processor)
+    again = needs_checkpointing(recipe, examples, lengths, collator, load_config(recipe.model), divided=divided)
+    # transformers (5.24) reads the first name, TRL (1.16) the second.
+    arguments.activation_checkpointing = arguments.gradient_checkpointing = again
+    model = load_model(recipe.model, sharded=divided) if base is None else base.model
     adapter = lora_config(model, recipe)
     spare_frozen_parts(model, adapter.target_modules)
     trainer = GuardedTrainer(
@@ -190,8 +197,8 @@ def _trainer(job: Job, order: Order, arguments: SFTConfig, base: Loaded | None, 
         train_dataset=rows,
         examples=examples,
         order=order,
-        lengths=row_lengths(examples, processor),
-        collator=Collator(processor, picture_always=pictures and order.processes > 1),
+        lengths=lengths,
+        collator=collator,
         processing_class=processor,
         peft_config=adapter,
     )

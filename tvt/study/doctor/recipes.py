@@ -20,20 +20,16 @@ from tvt.io.names import folder_name
 from tvt.io.recipe_file import MINIATURE, load_recipe, model_path
 from tvt.model.attention import WRITTEN_AGAINST, windows_at_once
 from tvt.model.families import read_config
+from tvt.study.doctor.device_memory import memory_checks
 from tvt.study.doctor.devices import Gpu, usable
 from tvt.study.doctor.machine import existing, offline, shown
 from tvt.study.estimate import estimate
 from tvt.study.executors import engine_of
 from tvt.study.plan import Study
 from tvt.study.session import open_session
-from tvt.study.views import parameters
 from tvt.train.checks import environment_checks, lock_checks, training_checks
 
 GROUP = "recipe"
-WIDTHS = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
-"""Bytes of a parameter."""
-FOUR_BITS = 0.6
-"""Bytes of a parameter in nf4, scales and what is not quantised included."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +81,7 @@ class Asked:
             yield _precision(self.recipe, devices)
             yield from _four_bits(self.recipe, devices)
             yield from _processes(self.recipe, devices)
-            yield from _weights(self.recipe, devices)
+            yield from memory_checks(self.recipe, devices)
 
 
 def _failing(name: str, line: str) -> Check:
@@ -222,21 +218,3 @@ def _processes(recipe: Recipe, devices: Sequence[dict[str, Any]]) -> Iterator[Ch
     if devices and wanted > len(devices):
         step = f"--set runtime.num_processes={len(devices)}"
         yield _told("processes")("fail", f"{wanted} processes a run, but {len(devices)} GPUs", step)
-
-
-def _weights(recipe: Recipe, devices: Sequence[dict[str, Any]]) -> Iterator[Check]:
-    """Whether the base model's weights fit the smallest GPU; activations and the adapter come on top."""
-    billions = parameters(recipe.model.model_name_or_path)
-    if billions is None or not devices:
-        return
-    width = FOUR_BITS if recipe.model.load_in_4bit else WIDTHS[recipe.model.dtype]
-    weights, memory = billions * 1e9 * width, min(float(device["memory"]) for device in devices)
-    found = f"weights of about {weights / 1e9:.0f} GB on GPUs of {memory / 1e9:.0f} GB"
-    if weights > 0.9 * memory:
-        step = "--set model.load_in_4bit=true, or ZeRO-3 over several GPUs (recipes/deepspeed/zero3.json)"
-        yield _told("memory")("fail", found, step)
-    elif weights > 0.6 * memory:
-        step = "if memory runs out, lower training.per_device_train_batch_size; the result stays the same"
-        yield _told("memory")("warn", found, step)
-    else:
-        yield _told("memory")("ok", found, "")
