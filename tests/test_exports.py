@@ -270,3 +270,36 @@ def test_command_says_what_it_could_not_check(tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert "not checked" in result.stderr
     assert "note" not in result.stdout
+
+
+def test_a_limit_of_pixels_is_carried_or_said_not_to_be(rows: Path, tmp_path: Path) -> None:
+    path = tmp_path / "mixture.yaml"
+    save_mixture(mixture(), path)
+    for trainer, key in (
+        ("llamafactory", "image_max_pixels"),
+        ("ms-swift", "max_pixels"),
+        ("json", "max_pixels"),
+        ("trl", ""),
+        ("axolotl", ""),
+    ):
+        given = [
+            str(path),
+            "--to",
+            trainer,
+            "--model",
+            MODEL,
+            "--data-dir",
+            str(rows),
+            "--max-pixels",
+            "1003520",
+            "-o",
+            f"{tmp_path / trainer}/",
+        ]
+        done = CliRunner().invoke(command, given)
+        assert done.exit_code == 0, done.output
+        (text,) = [file.read_text() for file in (tmp_path / trainer).iterdir() if file.name != "dataset_info.json"]
+        if key:
+            assert yaml.safe_load(text)[key] == 1003520
+        else:
+            assert "# This trainer takes no limit of pixels: scale pictures with more than 1003520 down before." in text
+    assert "pixels" not in "".join(export(mixture(), "trl", model=MODEL, data_dir=rows).values())

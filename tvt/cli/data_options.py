@@ -46,7 +46,7 @@ def pixels_option(function: F) -> F:
         "--max-pixels",
         type=click.IntRange(min=1),
         metavar="N",
-        help="With the model: scale pictures with more pixels down to N, as a recipe's model.max_pixels does.",
+        help="Pictures with more pixels are scaled down to N for the model, as by a recipe's model.max_pixels.",
     )(function)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tvt.cli.data_options import data_options, source_paths
+from tvt.cli.data_options import data_options, pixels_option, source_paths
 from tvt.core.choices import EXPORTS
 from tvt.errors import InputError
 
@@ -23,7 +23,17 @@ Example:
 @click.option("-o", "--output", metavar="PATH", help="File to write; a folder for several. Default: stdout.")
 @data_options("a file, folder or hub dataset", "SOURCE.jsonl")
 @click.option("--model", metavar="NAME", help="Base model, a hub name or folder. Default: the mixture's, where it says.")
-def command(*, mixture: Path, to: str, output: str | None, data: tuple[str, ...], data_dir: Path, model: str | None) -> None:
+@pixels_option
+def command(
+    *,
+    mixture: Path,
+    to: str,
+    output: str | None,
+    data: tuple[str, ...],
+    data_dir: Path,
+    model: str | None,
+    max_pixels: int | None,
+) -> None:
     """Write a mixture as another trainer's configuration, with its exact count of examples per source.
 
     LLaMA-Factory needs two files, so a folder: -o DIR. Paths are written as given, relative to where the trainer is run.
@@ -32,8 +42,14 @@ def command(*, mixture: Path, to: str, output: str | None, data: tuple[str, ...]
     from tvt.io.mixture_file import load_mixture
 
     trainer: Export = EXPORTS.find(to)
-    need_model = trainer.needs_model
-    plan = make_plan(load_mixture(mixture), model=model, data=source_paths(data), data_dir=data_dir, need_model=need_model)
+    plan = make_plan(
+        load_mixture(mixture),
+        model=model,
+        data=source_paths(data),
+        data_dir=data_dir,
+        need_model=trainer.needs_model,
+        max_pixels=max_pixels,
+    )
     _write(trainer.render(plan), output)
     if trainer.clips:
         for note in plan.notes:

@@ -22,6 +22,7 @@ class Axolotl(Export):
             f"axolotl takes no weights, so it reads one file that is mixed already. Make {MIXED_FILE} first:",
             f"  tvt mix mixture.yaml -o {MIXED} --messages {data}",
             "Run: axolotl train axolotl.yaml",
+            *plan.pixels,
         )
         return {"axolotl.yaml": header + strict_yaml.dump(_training(plan))}
 

@@ -35,6 +35,7 @@ class LlamaFactory(Export):
         header = plan.header(
             "Run, beside dataset_info.json: llamafactory-cli train sft.yaml",
             "Rows: messages (role, content with an inline <image> per image) and images (list of paths).",
+            *(() if plan.max_pixels else ("Without image_max_pixels LLaMA-Factory scales pictures down to 768 x 768 pixels.",)),
             *(() if template else ("Add the chat template of your model: template: NAME",)),
         )
         return {
@@ -71,6 +72,7 @@ def _training(plan: Plan, template: str | None) -> dict[str, Any]:
         "dataset": ",".join(part.source for part in plan.parts),
         "mix_strategy": "concat",
         **({"template": template} if template else {}),
+        **({"image_max_pixels": plan.max_pixels} if plan.max_pixels else {}),
         "cutoff_len": 8192,
         "per_device_train_batch_size": 4,
         "gradient_accumulation_steps": 4,

@@ -19,6 +19,7 @@ class Plain(Export):
             "verdict": plan.mixture.verdict,
             "model": plan.model or None,
             "total": plan.total,
+            **({"max_pixels": plan.max_pixels} if plan.max_pixels else {}),
             "sources": {
                 part.source: {
                     "count": part.count,

@@ -41,6 +41,8 @@ class Plan:
     mixture: Mixture
     parts: tuple[Part, ...]
     model: str
+    max_pixels: int | None = None
+    """As a recipe's ``model.max_pixels``; each trainer has its own name for it, or none."""
 
     @property
     def total(self) -> int:
@@ -53,6 +55,13 @@ class Plan:
         unknown = [part for part in self.parts if part.size is None]
         needs = ", ".join(f"{part.path} {part.count}" for part in unknown)
         return (f"number of rows not checked; needed at least: {needs}",) if unknown else ()
+
+    @property
+    def pixels(self) -> tuple[str, ...]:
+        """A line for a trainer that cannot scale pictures down, where that was asked for."""
+        if self.max_pixels is None:
+            return ()
+        return (f"This trainer takes no limit of pixels: scale pictures with more than {self.max_pixels} down before.",)
 
     def header(self, *lines: str) -> str:
         """Comment lines: the counts, then what is to be known of this file."""
@@ -77,7 +86,15 @@ class Export(ABC):
         """
 
 
-def make_plan(mixture: Mixture, *, model: str | None, data: Mapping[str, str], data_dir: Path, need_model: bool = True) -> Plan:
+def make_plan(
+    mixture: Mixture,
+    *,
+    model: str | None,
+    data: Mapping[str, str],
+    data_dir: Path,
+    need_model: bool = True,
+    max_pixels: int | None = None,
+) -> Plan:
     """Check what was given against the mixture and find each source's rows.
 
     Raises:
@@ -106,7 +123,7 @@ def make_plan(mixture: Mixture, *, model: str | None, data: Mapping[str, str], d
         faults.append("which base model? the mixture does not say; add --model, e.g. --model Qwen/Qwen2.5-VL-7B-Instruct")
     if faults:
         raise InputError(*faults)
-    return Plan(mixture=mixture, parts=tuple(parts), model=base or "")
+    return Plan(mixture=mixture, parts=tuple(parts), model=base or "", max_pixels=max_pixels)
 
 
 def _shared_paths(parts: list[Part]) -> list[str]:

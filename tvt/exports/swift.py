@@ -31,6 +31,7 @@ class Swift(Export):
             "dataset_shuffle": True,
             "data_seed": 0,
             "split_dataset_ratio": 0,
+            **({"max_pixels": plan.max_pixels} if plan.max_pixels else {}),
             "torch_dtype": "bfloat16",
             "per_device_train_batch_size": 4,
             "gradient_accumulation_steps": 4,

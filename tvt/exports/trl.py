@@ -30,6 +30,7 @@ class Trl(Export):
             "Rows: images (list), prompt and completion (lists of messages); the loss is on the completion only.",
             "A slice takes a source's first rows, and the same ones each time. Rows drawn at random, every pass in an order of",
             "its own: tvt mix mixture.yaml -o mixed, then for datasets write only: [{path: mixed}]",
+            *plan.pixels,
             *(f"Check first, TRL says nothing when rows are missing: {note}" for note in plan.notes),
         )
         return {"sft.yaml": header + strict_yaml.dump({**_training(plan.model), "datasets": _datasets(plan)})}
