@@ -335,15 +335,39 @@ def test_precision_and_bits(home: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_weights_against_the_smallest_gpu(home: Path) -> None:
     def memory(gpus: list[Torch], **model: Any) -> str:
-        told = of_recipe(home, torch_with(*gpus), model={"model_name_or_path": "Some/VL-32B", **model})
+        told = of_recipe(
+            home,
+            torch_with(*gpus),
+            model={"model_name_or_path": "Some/VL-32B", **model},
+            training={"per_device_train_batch_size": 1},
+        )
         return the(told, "memory").status
 
     big = {"name": "H200", "memory": 141e9, "bfloat16": True}
     assert memory([big]) == "ok"
-    assert memory([H100]) == "warn"  # 64 of 80 GB
+    assert memory([H100]) == "warn"  # 65 of 80 GB
     assert memory([big, V100]) == "fail"
-    assert memory([V100], load_in_4bit=True) == "ok"  # 19 of 32 GB
+    assert memory([V100], load_in_4bit=True) == "warn"  # 20 of 32 GB, 28 with a pass
+    assert memory([{**V100, "memory": 48e9}], load_in_4bit=True) == "ok"
     assert memory([H100], dtype="float32") == "fail"
+
+
+def test_pictures_against_the_smallest_gpu(home: Path) -> None:
+    """A model that fits with ordinary pictures does not with photographs of 12 megapixels, unless they are scaled down."""
+
+    def checks(**parts: Any) -> dict[str, Check]:
+        model = {"model_name_or_path": "Some/VL-7B", "load_in_4bit": True, **parts.pop("model", {})}
+        return {check.name: check for check in of_recipe(home, torch_with(H100), model=model, **parts)}
+
+    plain = checks()
+    assert plain["memory"].status == "ok"
+    assert "8 rows of 3 pictures of 1,280 tokens" in plain["memory"].found
+    assert "photographs of 12 megapixels would take 15,307 tokens each" in plain["pictures"].found
+    assert "--set model.max_pixels=1003520" in plain["pictures"].step
+    assert "pictures" not in checks(model={"max_pixels": 1_003_520})
+    kept = checks(training={"gradient_checkpointing": False})["memory"]
+    assert kept.status == "warn"
+    assert "training.gradient_checkpointing=true" in kept.step
 
 
 def test_more_processes_than_gpus(home: Path) -> None:

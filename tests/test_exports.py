@@ -302,4 +302,4 @@ def test_a_limit_of_pixels_is_carried_or_said_not_to_be(rows: Path, tmp_path: Pa
             assert yaml.safe_load(text)[key] == 1003520
         else:
             assert "# This trainer takes no limit of pixels: scale pictures with more than 1003520 down before." in text
-    assert "pixels" not in "".join(export(mixture(), "trl", model=MODEL, data_dir=rows).values())
+    assert "limit of pixels" not in "".join(export(mixture(), "trl", model=MODEL, data_dir=rows).values())

@@ -198,11 +198,13 @@ def read_shape(told: Mapping[str, Any]) -> Shape | None:
 
 def usual_shape(billions: float) -> Shape:
     """What models of a size are like: 36 layers, an MLP of four times the width, and Qwen2.5-VL's vision tower."""
-    layers = 36
-    hidden = round(math.sqrt(billions * 1e9 / (14.5 * layers)))
-    text = Stack(layers=layers, hidden=hidden, inner=4 * hidden, heads=hidden, keys=hidden // 4)
+    layers, words = 36, 150_000
     vision = Stack(layers=32, hidden=1280, inner=3420, heads=1280, keys=1280)
-    return Shape(text=text, embeddings=2 * 150_000 * hidden, vision=vision, patch=14, merged=4)
+    # The width h of which layers (14.5 h^2 each) and embeddings (2 h a word) make up the rest.
+    square, rest = 14.5 * layers, max(billions * 1e9 - vision.weights, 1e6)
+    hidden = round((math.sqrt(words**2 + square * rest) - words) / square)
+    text = Stack(layers=layers, hidden=hidden, inner=4 * hidden, heads=hidden, keys=hidden // 4)
+    return Shape(text=text, embeddings=2 * words * hidden, vision=vision, patch=14, merged=4)
 
 
 def _stack(told: Mapping[str, Any], *, gated: bool = True) -> Stack:

@@ -22,7 +22,7 @@ from tvt.model.memory import (
 )
 from tvt.study.views import parameters
 
-_TIGHT = 0.7
+_TIGHT = 0.85
 """The share of the memory from which on an estimate may be wrong the other way."""
 _LIMIT = f"--set model.max_pixels={ORDINARY_PIXELS}"
 
