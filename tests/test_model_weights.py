@@ -75,4 +75,4 @@ def test_every_load_names_its_device_unless_the_weights_are_divided(tmp_path: Pa
     load_model(config, sharded=False)
     load_model(config, sharded=True)
     scored = load_base(config)
-    assert maps == [{"": "cpu"}, None, {"": scored.device}]
+    assert maps == [{"": scored.device}, None, {"": scored.device}]
