@@ -35,6 +35,7 @@ from tvt.evaluate.identity import run_identity
 from tvt.evaluate.loading import Loaded
 from tvt.evaluate.prompts import read_profile
 from tvt.evaluate.scorer import Scorer
+from tvt.model.chat import Chat
 from tvt.model.inputs import prompt_inputs
 from tvt.model.limits import ShownRow, load_limits
 from tvt.model.picture import decode, scaled_size, shown_size
@@ -192,7 +193,7 @@ class TestTrainedAndScored:
         assert [image.size for image in trained] == [scaled_size(400, 300, LIMIT), (90, 60)]
         loaded = Loaded(config=config, processor=load_processor(config), device=None)
         scored = Scorer(loaded, EvaluationConfig()).prepare([asked])
-        text = Scorer(loaded, EvaluationConfig())._prompt(asked).text
+        text = Scorer(loaded, EvaluationConfig())._prompt(Chat(loaded.processor), asked).text
         assert scored["pixel_values"].equal(prompt_inputs(loaded.processor, [text], [trained])["pixel_values"])
         assert int(scored["image_grid_thw"][0].prod()) * 14 * 14 <= 1.1 * LIMIT
 
