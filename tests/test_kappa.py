@@ -19,7 +19,7 @@ from tvt.selection.explain import explain
 from tvt.selection.kappa import HIGHEST, LOWEST, Curvature, fit_kappa
 from tvt.selection.predict import predict
 from tvt.selection.prepare import curvature, prepare
-from tvt.selection.response import transfer_response
+from tvt.selection.response import Log, transfer_response
 from tvt.selection.sensitivity import kappa_sensitivity
 from tvt.selection.signed_parts import signed_parts
 from tvt.selection.stability import stability
@@ -37,7 +37,8 @@ def test_without_noise_kappa_is_exact(kappa: float) -> None:
     matrix = random_matrix(0, 5, 4, runs=1, centre=0.1)
     weights = np.random.default_rng(0).dirichlet(np.ones(5), 30)
     weights[::3] = np.eye(5)[np.arange(10) % 5] * 0.3
-    response = transfer_response(matrix.mean, matrix.error, sources=matrix.sources, targets=matrix.targets, kappa=kappa)
+    names = {"sources": matrix.sources, "targets": matrix.targets}
+    response = transfer_response(matrix.mean, matrix.error, **names, form=Log(), kappa=kappa)
     runs = MixtureRuns(
         ids=tuple(map(str, range(30))),
         sources=matrix.sources[::-1],

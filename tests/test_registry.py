@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tvt.core.choices import BUILDERS, EXECUTORS, EXPORTS, FORMATS, PROMPTS, READERS
+from tvt.core.choices import BUILDERS, EXECUTORS, EXPORTS, FORMATS, PROMPTS, READERS, RESPONSES
 from tvt.core.registry import Registry
 from tvt.data.builders.contract import Builder
 from tvt.data.hub.row_format import RowFormat
@@ -17,9 +17,17 @@ from tvt.errors import InputError
 from tvt.evaluate.prompts import Profile
 from tvt.evaluate.readers.contract import Reader
 from tvt.exports.plan import Export
+from tvt.selection.response import ResponseForm
 from tvt.study.executors.interface import Engine
 
-KINDS = [(EXECUTORS, Engine), (EXPORTS, Export), (READERS, Reader), (PROMPTS, Profile), (FORMATS, RowFormat)]
+KINDS = [
+    (EXECUTORS, Engine),
+    (EXPORTS, Export),
+    (READERS, Reader),
+    (PROMPTS, Profile),
+    (FORMATS, RowFormat),
+    (RESPONSES, ResponseForm),
+]
 
 PACKAGE = """
 from collections.abc import Sequence

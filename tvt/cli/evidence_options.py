@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from tvt.cli.options import Ceiling, Metric, Unit, load_matrices, note
+from tvt.core.choices import RESPONSES
 from tvt.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def response_options(function: F) -> F:
     """Decorator: ``--response`` and ``--kappa``."""
     decorators = (
-        click.option("--response", type=click.Choice(["log", "linear"]), help="How gain grows with weight.  [default: log]"),
+        click.option("--response", type=click.Choice(RESPONSES.names), help="How gain grows with weight.  [default: log]"),
         click.option(
             "--kappa",
             type=float,

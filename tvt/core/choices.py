@@ -68,6 +68,11 @@ FORMATS: Registry[Any] = Registry(
 )
 """What a dataset's columns are: :class:`tvt.data.hub.row_format.RowFormat`."""
 
+RESPONSES: Registry[Any] = Registry(
+    "response", "tvt.responses", {"log": "tvt.selection.response:Log", "linear": "tvt.selection.response:Linear"}
+)
+"""How gains grow with a source's weight: :class:`tvt.selection.response.ResponseForm`."""
+
 BUILDERS: Registry[Any] = Registry(
     "builder",
     "tvt.builders",

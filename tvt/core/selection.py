@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
 
+from tvt.core.choices import RESPONSES
 from tvt.core.objective import DEFAULT, DEFAULT_WITH_GOALS, OBJECTIVES, Objective
 from tvt.errors import suggest
 
@@ -69,8 +70,9 @@ class SelectionSpec(BaseModel):
     """Leave out the counting targets' own data as sources (the case of a target without training data)."""
     exclude: tuple[str, ...] = ()
     """Sources that may not be used."""
-    response: Literal["log", "linear"] = "log"
-    """How help grows with a source's weight: ``log(1 + kappa w)/log(1 + kappa)`` or proportionally (as harm always does)."""
+    response: str = RESPONSES.default
+    """How help grows with a source's weight, one of :data:`tvt.core.choices.RESPONSES`: ``log(1 + kappa w)/log(1 + kappa)`` or
+    proportionally (as harm always does)."""
     kappa: Positive | None = None
     """Curvature of the log response. ``None``: fitted on the study's mixture and dose runs where there are any, else 10."""
     confidence: Annotated[FiniteFloat, Field(gt=0.5, lt=1)] = 0.9
@@ -79,6 +81,11 @@ class SelectionSpec(BaseModel):
     """Return the best mixture even where nothing credibly helps."""
     seed: int = 0
     """Seed of the bootstrap samples."""
+
+    @field_validator("response")
+    @classmethod
+    def _known_response(cls, name: str) -> str:
+        return RESPONSES.check(name)
 
     @field_validator("objective")
     @classmethod

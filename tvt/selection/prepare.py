@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tvt.core.choices import RESPONSES
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture_runs import MixtureRuns, join
 from tvt.core.selection import DEFAULT_KAPPA, SelectionSpec
@@ -17,7 +18,7 @@ from tvt.selection.completion import Completed, complete
 from tvt.selection.fit import FitReport, Form, fit_response, refit_samples
 from tvt.selection.kappa import Curvature, fit_kappa
 from tvt.selection.request import Request, resolve_request
-from tvt.selection.response import Response, transfer_response
+from tvt.selection.response import Response, ResponseForm, transfer_response
 from tvt.selection.samples import bootstrap_means
 from tvt.selection.solve import Solution, solve_convex
 from tvt.types import Floats
@@ -89,9 +90,15 @@ def with_runs(evidence: Evidence, runs: MixtureRuns | None) -> Evidence:
     return replace(evidence, evidence=join([runs] if evidence.evidence is None else [evidence.evidence, runs]))
 
 
+def form_of(spec: SelectionSpec) -> ResponseForm:
+    """How gains follow from a study's matrix, as the request says."""
+    form: ResponseForm = RESPONSES.find(spec.response)
+    return form
+
+
 def curvature(evidence: Evidence, spec: SelectionSpec) -> Curvature | None:
-    """Kappa as given, else fitted on the evidence beside the matrix, else the default; None where no log response is used."""
-    if not isinstance(evidence, TransferMatrix) or spec.response != "log":
+    """Kappa as given, else fitted on the evidence beside the matrix, else the default; None where the response has none."""
+    if not isinstance(evidence, TransferMatrix) or not form_of(spec).curved:
         return None
     if spec.kappa is not None:
         return Curvature(value=spec.kappa, origin="given")
@@ -130,6 +137,7 @@ def whole_response(evidence: Evidence, spec: SelectionSpec, form: Form | None = 
         completed.errors,
         sources=completed.sources,
         targets=completed.targets,
+        form=form_of(spec),
         kappa=None if found is None else found.value,
     )
     return Whole(response, completed, None, tuple(notes), found)
@@ -145,7 +153,8 @@ def prepare(evidence: Evidence, spec: SelectionSpec, runs: MixtureRuns | None = 
         InputError: unknown names, impossible limits, risk without errors; all faults at once.
     """
     evidence = with_runs(evidence, runs)
-    response, completed, report, notes, found = whole_response(evidence, spec, form)
+    whole = whole_response(evidence, spec, form)
+    response, completed, report, notes, found = whole
     tasks = evidence.tasks if isinstance(evidence, TransferMatrix) else ()
     known = tuple(dict.fromkeys((*evidence.sources, *evidence.targets)))
     _refuse_dead_targets(evidence, response, spec)
@@ -162,7 +171,7 @@ def prepare(evidence: Evidence, spec: SelectionSpec, runs: MixtureRuns | None = 
     if careful and not np.isfinite(response.errors).any():
         raise InputError("no standard errors are known, so risk has nothing to go by; give several runs or counts, or --cvar")
     keep = [response.sources.index(s) for s in request.sources]
-    samples = _samples(evidence, spec, response, completed, report)
+    samples = _samples(evidence, spec, whole)
     return Prepared(
         evidence=evidence,
         spec=spec,
@@ -185,24 +194,16 @@ def _refuse_dead_targets(evidence: Evidence, response: Response, spec: Selection
         raise InputError(*(f"target {t}: {evidence.reason(evidence.sources[0], t)}; it cannot be asked for" for t in dead))
 
 
-def _samples(
-    evidence: Evidence,
-    spec: SelectionSpec,
-    response: Response,
-    completed: Completed | None,
-    report: FitReport | None,
-) -> tuple[Response, ...]:
+def _samples(evidence: Evidence, spec: SelectionSpec, whole: Whole) -> tuple[Response, ...]:
     """Responses as they might have come out, for CVaR."""
     if spec.cvar is None:
         return ()
+    response = whole.response
     if isinstance(evidence, MixtureRuns):
-        assert report is not None  # noqa: S101 - a fitted response has its report
-        return refit_samples(evidence, response, report, spec.seed)
-    assert completed is not None  # noqa: S101
-    means = bootstrap_means(evidence, completed, spec.seed)
-    curve = response.curves[0] if response.curves else None
-    kappa = None if curve is None or curve.offset is None else 1 / curve.offset
-    return tuple(
-        transfer_response(mean, response.errors, sources=response.sources, targets=response.targets, kappa=kappa)
-        for mean in means
-    )
+        assert whole.report is not None  # noqa: S101 - a fitted response has its report
+        return refit_samples(evidence, response, whole.report, spec.seed)
+    assert whole.completed is not None  # noqa: S101
+    means = bootstrap_means(evidence, whole.completed, spec.seed)
+    kappa = None if whole.curvature is None else whole.curvature.value
+    names = {"sources": response.sources, "targets": response.targets}
+    return tuple(transfer_response(mean, response.errors, **names, form=form_of(spec), kappa=kappa) for mean in means)

@@ -8,6 +8,7 @@ problem built on them is convex.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -118,33 +119,73 @@ class Response:
         )
 
 
+class ResponseForm(ABC):
+    """How gains follow from a study's matrix: an entry of :data:`tvt.core.choices.RESPONSES`.
+
+    It must be 0 at weight 0 and concave where it helps, so that the problem stays convex.
+    """
+
+    curved: bool = False
+    """Whether it has a curvature kappa, which is given, fitted on runs beside the matrix, or assumed."""
+
+    @abstractmethod
+    def parts(self, mean: Floats, kappa: float | None) -> tuple[Floats, Floats, tuple[Curve, ...], str]:
+        """``linear`` (S, T), ``concave`` (Q, S, T) and ``curves`` of a :class:`Response`, and its label.
+
+        Args:
+            mean: gains of training on one source alone, (S, T), complete.
+            kappa: the curvature; None where the form has none.
+        """
+
+
+class Linear(ResponseForm):
+    """Help and harm are proportional to the weight."""
+
+    def parts(self, mean: Floats, kappa: float | None) -> tuple[Floats, Floats, tuple[Curve, ...], str]:
+        """See :meth:`ResponseForm.parts`."""
+        return mean, np.zeros((0, *mean.shape)), (), "linear"
+
+
+class Log(ResponseForm):
+    """Help bends by the log curve, harm is proportional to the weight."""
+
+    curved = True
+
+    def parts(self, mean: Floats, kappa: float | None) -> tuple[Floats, Floats, tuple[Curve, ...], str]:
+        """See :meth:`ResponseForm.parts`."""
+        assert kappa is not None  # noqa: S101 - curved forms are given one
+        return np.minimum(mean, 0.0), np.maximum(mean, 0.0)[None], (Curve.log(kappa),), f"log, kappa {kappa:.3g}"
+
+
 def transfer_response(
     mean: Floats,
     errors: Floats,
     *,
     sources: Sequence[str],
     targets: Sequence[str],
+    form: ResponseForm,
     kappa: float | None,
 ) -> Response:
-    """The response of a transfer study: help bends by the log curve, harm is proportional to the weight.
+    """The response of a transfer study.
 
     Args:
         mean: gains of training on one source alone, (S, T), complete.
         errors: their standard errors, (S, T), NaN where unknown.
         sources, targets: names of rows and columns.
-        kappa: curvature of the log curve, or None for the linear response.
+        form: how gains follow from them.
+        kappa: its curvature, where it has one.
     """
-    help_, harm = np.maximum(mean, 0.0), np.minimum(mean, 0.0)
     n = len(targets)
+    linear, concave, curves, label = form.parts(mean, kappa)
     return Response(
         sources=tuple(sources),
         targets=tuple(targets),
         intercept=np.zeros(n),
-        linear=mean if kappa is None else harm,
-        concave=np.zeros((0, *mean.shape)) if kappa is None else help_[None],
-        curves=() if kappa is None else (Curve.log(kappa),),
+        linear=linear,
+        concave=concave,
+        curves=curves,
         errors=errors,
         residual=np.zeros(n),
         reference=np.full(n, np.nan),
-        label="linear" if kappa is None else f"log, kappa {kappa:.3g}",
+        label=label,
     )

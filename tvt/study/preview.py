@@ -308,5 +308,5 @@ def _notes(study: Study, prepared: Prepared, order: Sequence[Previewed]) -> Iter
         yield f"not merged for every seed: {', '.join(p.candidate.label for p in incomplete)} ({incomplete[0].missing})"
     beside = getattr(prepared.evidence, "evidence", None)
     compared = any(p.trained and not p.candidate.single for p in order)
-    if compared and beside is not None and prepared.spec.response == "log" and prepared.spec.kappa is None:
+    if compared and beside is not None and prepared.curvature is not None and prepared.spec.kappa is None:
         yield "kappa was fitted on runs of this study, these mixtures' among them, which flatters the prediction"

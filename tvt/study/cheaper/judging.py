@@ -14,7 +14,7 @@ from tvt.core.mixture import FailedSelection, Mixture
 from tvt.core.selection import SelectionSpec
 from tvt.errors import InfeasibleError, InputError
 from tvt.selection.engine import finish
-from tvt.selection.prepare import Prepared, prepare
+from tvt.selection.prepare import Prepared, form_of, prepare
 from tvt.selection.response import transfer_response
 from tvt.selection.samples import bootstrap_means
 from tvt.selection.simple import uniform
@@ -232,7 +232,8 @@ def _sampled(weights: Floats, prepared: Prepared) -> Floats:
     assert completed is not None  # noqa: S101 - a study's response is of completed cells
     kappa = None if prepared.curvature is None else prepared.curvature.value
     means = bootstrap_means(matrix, completed, prepared.spec.seed, SAMPLES)
-    drawn = (transfer_response(mean, whole.errors, sources=whole.sources, targets=whole.targets, kappa=kappa) for mean in means)
+    names, form = {"sources": whole.sources, "targets": whole.targets}, form_of(prepared.spec)
+    drawn = (transfer_response(mean, whole.errors, **names, form=form, kappa=kappa) for mean in means)
     return np.stack([_served(response.gains(weights), prepared) for response in drawn])
 
 
