@@ -30,6 +30,7 @@ from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig
 from tvt.core.scores import Score
 from tvt.errors import InputError, MissingPackageError
+from tvt.evaluate.asking import Flush
 from tvt.evaluate.batches import compose
 from tvt.evaluate.evaluator import Evaluator
 from tvt.evaluate.identity import SCORER_VERSION
@@ -86,7 +87,7 @@ def test_base_is_untouched_after_adapters(llava: Path, tmp_path: Path) -> None:
     adapter = tiny_vlm.save_adapter(llava, tmp_path / "a", 1)
     evaluator = Evaluator(config(llava), OPTIONS, tmp_path / "e")
     first = evaluator.evaluate([None, adapter], TASKS)[0]
-    names = [name for name, _ in evaluator._base.model.named_parameters()]
+    names = [name for name, _ in evaluator._asker._base.model.named_parameters()]
     assert not [name for name in names if "lora" in name]
     shutil.rmtree(tmp_path / "e")
     assert outcomes(evaluator.evaluate([None], TASKS)[0]) == outcomes(first)
@@ -291,7 +292,7 @@ def work(model: Path, adapter: Path, folder: Path, mode: Any, most: int | None, 
     """An evaluation in a process of its own; tells how many questions it asked, or waits once there are so many chunks."""
     tasks = {"one": tiny_vlm.questions("one", 90), "mixed": tiny_vlm.questions("mixed", 60, images=(0, 1, 2))}
     settings = EvaluationConfig(mode=mode, batch_size=4, max_new_tokens=2)
-    evaluator = Evaluator(config(model), settings, folder, flush_items=8)
+    evaluator = Evaluator(config(model), settings, folder, flush=Flush(items=8))
 
     def wait(done: int, total: int) -> None:
         if most is not None and chunks(folder) >= most:

@@ -14,7 +14,7 @@ import tower_gradients
 from test_cli import ROOT
 from tiny_models import qwen, write_rows
 
-import tvt.train.launch as launch
+import tvt.io.processes as launch
 from tvt.io.adapter_file import WEIGHTS
 from tvt.train import TrainingRecord, train
 

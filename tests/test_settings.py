@@ -30,13 +30,13 @@ from transformers.training_args import OptimizerNames
 from tvt.core.health import refuse
 from tvt.core.recipe import ModelConfig, Recipe
 from tvt.errors import InputError, MissingPackageError
+from tvt.io.environment import launch_fault
 from tvt.io.model_folder import model_folder_faults
 from tvt.io.recipe_file import load_recipe
 from tvt.model.checks import model_checks
 from tvt.study.doctor.recipes import Asked
 from tvt.train import load_training_record, train
 from tvt.train.checks import _UNPACKED, OPTIMIZER_PACKAGES, TRACKERS, UNUSABLE_OPTIMIZERS, machine_checks, training_checks
-from tvt.train.environment import launch_fault
 from tvt.train.extension_locks import stale_locks, watched
 
 ROWS = [1, 0, 1, 0]

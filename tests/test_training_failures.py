@@ -20,7 +20,7 @@ from test_cli import ROOT
 from test_training import recipe
 from tiny_models import qwen, write_rows
 
-import tvt.train.launch as launch
+import tvt.io.processes as launch
 from tvt.core.recipe import Recipe
 from tvt.errors import InputError, ProcessDiedError, ProcessFailedError
 from tvt.train import train

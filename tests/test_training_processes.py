@@ -117,7 +117,7 @@ def patched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
     """Has the processes run some lines before tvt's worker, which stand in a module found before it."""
 
     def patch(lines: str) -> None:
-        import tvt.train.launch as launch
+        import tvt.io.processes as launch
 
         folder = tmp_path / "path" / "tvt_fault"
         folder.mkdir(parents=True)
@@ -197,8 +197,8 @@ def workers(run: Path) -> list[str]:
 
 
 def test_messages_of_processes_that_write_at_once_are_told_apart(tmp_path: Path) -> None:
-    from tvt.train.launch import _follow
-    from tvt.train.worker import MARK
+    from tvt.io.child_process import MARK
+    from tvt.io.processes import _follow
 
     line = "".join(f"{MARK}{json.dumps(['error', ['TrainingError', text]])}" for text in ("one", "two"))
     code = f"print('before' + {line!r}); print('after')"

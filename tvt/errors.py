@@ -81,11 +81,20 @@ class TrainingError(TvtError):
 
 
 class ProcessDiedError(TrainingError):
-    """A training process was killed from outside; what it had saved stays, and it can be started again."""
+    """A training or scoring process was killed from outside; what it had saved stays, and it can be started again.
+
+    Args:
+        text: the line for a person.
+        work: what it was at, *training* or *scoring*.
+    """
+
+    def __init__(self, text: str, work: str) -> None:
+        super().__init__(text)
+        self.work = work
 
 
 class ProcessFailedError(TrainingError):
-    """A training process of several ended with an exception of its own, which would come again.
+    """A training or scoring process of several ended with an exception of its own, which would come again.
 
     Args:
         text: the line for a person.

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tvt.core.question import Question
     from tvt.data.tasks import TaskManifest
     from tvt.evaluate.results import CellResult
+    from tvt.evaluate.sharing import Together
 
 _Stated = dict[str, dict[str, Any]]
 """How many questions of a task there are, and how many its manifest states."""
@@ -93,6 +94,13 @@ Examples:
 )
 @click.option("--4bit", "four_bit", is_flag=True, help="Load the base model in 4 bits (nf4), as for QLoRA.")
 @pixels_option
+@click.option(
+    "--num-processes",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Processes that share the questions, one a GPU. No answer changes by it.",
+)
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N questions of each task.")
 @click.option("--no-base", is_flag=True, help="Leave the base model out.")
 @click.option(
@@ -145,7 +153,8 @@ def command(
     reader = find_reader(extract)
     if extract != reader.name:
         note(f"--extract {extract} means {reader.name}; name the version, since others read otherwise")
-    evaluator = Evaluator(model, settings, output, reader=reader.name, note=note)
+    together = _together(options["num_processes"])
+    evaluator = Evaluator(model, settings, output, together=together, reader=reader.name, note=note)
     with status_line("checking adapters, loading the model") as tell, progress_bar("scoring") as bar:
 
         def progress(done: int, total: int) -> None:
@@ -178,6 +187,17 @@ def command(
     show_answers(answers, as_json=as_json)
     for text in ties:
         note(text)
+
+
+def _together(processes: int) -> Together:
+    """So many processes, if there is a GPU for each, or none at all."""
+    from tvt.evaluate.sharing import Together
+    from tvt.train.devices import visible_gpus
+
+    gpus = len(visible_gpus()) if processes > 1 else 0
+    if gpus and processes > gpus:
+        raise InputError(f"{processes} processes need as many GPUs, but there are {gpus}; lower --num-processes to {gpus}")
+    return Together(processes=processes)
 
 
 def _asked(cell: CellResult) -> int:

@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from tvt.core.choices import READERS
-from tvt.core.health import refuse
 from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig
-from tvt.errors import InputError, NotFiniteScoreError
+from tvt.errors import InputError
 from tvt.evaluate.asked import asked_rows
+from tvt.evaluate.asking import Asker, Flush, Part
 from tvt.evaluate.batches import compose
 from tvt.evaluate.identity import SCORER_VERSION, CheckedAdapter, check_adapter, item_digest, model_identity, run_identity
-from tvt.evaluate.loading import attached
 from tvt.evaluate.prompts import read_profile
 from tvt.evaluate.readers import find_reader
 from tvt.evaluate.results import CellResult, ItemResult, judge
-from tvt.evaluate.scorer import Outcome, Scorer
-from tvt.evaluate.store import AnswerStore, Row, plain, superseded_answers
+from tvt.evaluate.scorer import Batch, Outcome
+from tvt.evaluate.sharing import Together, ask_together
+from tvt.evaluate.store import AnswerStore, plain, superseded_answers
 from tvt.io.names import quoted_name, same_files
 from tvt.model.base import Loaded
-from tvt.model.families import family_checks, question_fault
+from tvt.model.families import question_fault
 from tvt.model.limits import load_limits
-
-FLUSH_SECONDS = 5.0
-FLUSH_ITEMS = 512
 
 Progress = Callable[[int, int], None]
 """Called with how many questions are done and how many there are, over all adapters and tasks."""
@@ -50,11 +48,11 @@ class Evaluator:
         settings: how to score.
         folder: where answers are kept; share it between evaluations, also of other models.
         base: the model itself, where others use it too.
+        together: the processes that ask; each loads the model for itself, and this one does not.
         reader: name of what reads the letter or number in a generated answer (:mod:`tvt.evaluate.readers`); another one asks
             nothing again.
         note: called with a sentence that is worth knowing, never twice with the same.
-        flush_seconds: answers are on disk after so many seconds at the latest,
-        flush_items: or after so many questions.
+        flush: when answers are written.
 
     Raises:
         InputError: the settings' prompt cannot be used, or the reader is unknown.
@@ -67,10 +65,10 @@ class Evaluator:
         folder: Path,
         *,
         base: Loaded | None = None,
+        together: Together | None = None,
         reader: str = READERS.default,
         note: Callable[[str], None] = _no_note,
-        flush_seconds: float = FLUSH_SECONDS,
-        flush_items: int = FLUSH_ITEMS,
+        flush: Flush | None = None,
     ) -> None:
         self.model = model
         self.settings = settings
@@ -78,11 +76,11 @@ class Evaluator:
         self.reader = find_reader(reader)
         self._profile = read_profile(settings.prompt)
         self._note = _once(note)
-        self._flush_seconds, self._flush_items = flush_seconds, flush_items
-        self._base = base or Loaded(config=model)
+        self._flush = flush or Flush()
+        self._together = together or Together()
+        self._asker = Asker(base or Loaded(config=model), settings, self._profile, self._note, flush=self._flush)
         self._identity: dict[str, Any] | None = None
         self._superseded_noted = False
-        self._scorer: Scorer | None = None
         self.load_seconds = 0.0
         """How long loading the model took so far, questions held against its limits included."""
         self._checked: set[str] = set()
@@ -108,13 +106,12 @@ class Evaluator:
         self._compose(questions)
         checked = _check_all(adapters)
         self._note_first(checked)
-        total = len(checked) * sum(len(items) for items, _, _ in self._composed.values())
-        done = 0
-        results = []
-        for adapter in checked:
-            cells = self._evaluate_one(adapter, _after(done, total, progress))
-            done += sum(cell.total for cell in cells.values())
-            results.append(cells)
+        each = sum(len(items) for items, _, _ in self._composed.values())
+        # Processes load the model once for all adapters; one process has it, and holds no store longer than it need be.
+        groups = [checked] if self._together.processes > 1 else [[adapter] for adapter in checked]
+        results: list[dict[str, CellResult]] = []
+        for group in groups:
+            results += self._evaluate_together(group, _after(len(results) * each, len(checked) * each, progress))
         return results
 
     def _compose(self, questions: Mapping[str, Sequence[Question]]) -> None:
@@ -155,47 +152,78 @@ class Evaluator:
             self._identity = model_identity(self.model, self.folder / "model-digests.json")
         return self._identity
 
-    def _evaluate_one(self, adapter: CheckedAdapter | None, progress: Callable[[int], None]) -> dict[str, CellResult]:
-        """One adapter on all tasks."""
-        store = self.store(adapter)
-        with store.locked():
-            known = store.load()
-            asked = self._ask_missing(adapter, store, known, progress)
-            cells = {}
-            for task, (items, digests, _) in self._composed.items():
-                judged = tuple(judge(q, item, known[item], self.reader) for q, item in zip(items, digests, strict=True))
-                cells[task] = CellResult(
-                    adapter=adapter.name if adapter else None,
-                    digest=adapter.digest if adapter else None,
-                    key=store.key,
-                    target=task,
-                    items=judged,
-                    asked=asked[task],
-                    reader=self.reader,
-                )
-                store.finish(task, [_row(item) for item in judged], {"task": task, **cells[task].summary()})
+    def _evaluate_together(
+        self, adapters: Sequence[CheckedAdapter | None], progress: Callable[[int], None]
+    ) -> list[dict[str, CellResult]]:
+        """Some adapters on all tasks; their stores are held, in an order that all processes keep."""
+        stores = [self.store(adapter) for adapter in adapters]
+        with ExitStack() as held:
+            for _, store in sorted({store.key: store for store in stores}.items()):
+                held.enter_context(store.locked())
+            known = {store.key: store.load() for store in stores}
+            parts = {
+                store.key: Part(adapter=adapter, store=store, batches=self._missing(known[store.key]))
+                for adapter, store in zip(reversed(adapters), reversed(stores), strict=True)
+            }
+            self._ask([part for part in parts.values() if part.batches], len(adapters), progress)
+            for key, part in parts.items():
+                if part.batches:
+                    known[key] = part.store.load()
+                    _check_answered(part, known[key])
+            return [
+                self._cells(adapter, parts.pop(store.key, None), store, known[store.key])
+                for adapter, store in zip(adapters, stores, strict=True)
+            ]
+
+    def _cells(
+        self, adapter: CheckedAdapter | None, part: Part | None, store: AnswerStore, known: Mapping[str, Outcome]
+    ) -> dict[str, CellResult]:
+        """An adapter's cells from its answers; ``part`` is what was asked for them just now."""
+        asked = Counter(dict.fromkeys(self._composed, 0))
+        for task, (questions, _) in part.batches if part is not None else ():
+            asked[task] += len(questions)
+        cells = {}
+        for task, (items, digests, _) in self._composed.items():
+            judged = tuple(judge(q, item, known[item], self.reader) for q, item in zip(items, digests, strict=True))
+            cells[task] = CellResult(
+                adapter=adapter.name if adapter else None,
+                digest=adapter.digest if adapter else None,
+                key=store.key,
+                target=task,
+                items=judged,
+                asked=asked[task],
+                reader=self.reader,
+            )
+            store.finish(task, [_row(item) for item in judged], {"task": task, **cells[task].summary()})
         return cells
 
-    def _ask_missing(
-        self, adapter: CheckedAdapter | None, store: AnswerStore, known: dict[str, Outcome], progress: Callable[[int], None]
-    ) -> dict[str, int]:
-        """Ask what is not known yet, adding to ``known`` and to the store; returns how many questions of each task."""
-        asked = dict.fromkeys(self._composed, 0)
-        todo = self._missing(known)
-        done = sum(len(items) for items, _, _ in self._composed.values()) - sum(len(batch) for _, batch in todo)
+    def _ask(self, parts: Sequence[Part], adapters: int, progress: Callable[[int], None]) -> None:
+        """Ask what is not known yet, here or in processes of their own."""
+        total = adapters * sum(len(items) for items, _, _ in self._composed.values())
+        done = total - sum(part.questions for part in parts)
         progress(done)
-        if not todo:
-            return asked
-        scorer = self._scorer_ready()
-        batches = [([self._composed[t][0][k] for k in batch], [self._composed[t][1][k] for k in batch]) for t, batch in todo]
-        with _naming(adapter), attached(self._base, adapter, self._note) as model, self._writing(store) as write:
-            for (task, _), (questions, digests), outcomes in zip(todo, batches, scorer.score_all(model, batches), strict=True):
-                known.update(zip(digests, outcomes, strict=True))
-                write([(d, task, q.id, o) for d, q, o in zip(digests, questions, outcomes, strict=True)])
-                asked[task] += len(outcomes)
-                done += len(outcomes)
-                progress(done)
-        return asked
+        if not parts:
+            return
+
+        def answered(count: int) -> None:
+            nonlocal done
+            done += count
+            progress(done)
+
+        started = time.monotonic()
+        new = [task for task, (_, digests, _) in self._composed.items() if not self._checked.issuperset(digests)]
+        self._check_limits(new)
+        if self._together.processes > 1:
+            self.load_seconds += time.monotonic() - started
+            self.load_seconds += ask_together(
+                parts, self.model, self.settings, self._flush, self._together, self._note, answered
+            )
+        else:
+            self._asker.prepare(self._composed[task][0][0] for task in new)
+            self.load_seconds += time.monotonic() - started
+            for part in parts:
+                self._asker.ask(part, answered)
+        self._checked.update(*(self._composed[task][1] for task in new))
 
     def _note_first(self, checked: Sequence[CheckedAdapter | None]) -> None:
         """What must be known before any score: what is special about adapters, and which kept answers are not used."""
@@ -211,31 +239,11 @@ class Evaluator:
                 "their questions are asked again"
             )
 
-    @contextmanager
-    def _writing(self, store: AnswerStore) -> Iterator[Callable[[list[Row]], None]]:
-        """Give a function that takes answers and writes them in chunks; what is left is written also when an error ends it."""
-        waiting: list[Row] = []
-        written = time.monotonic()
-
-        def write(rows: list[Row]) -> None:
-            nonlocal written
-            waiting.extend(rows)
-            if len(waiting) >= self._flush_items or time.monotonic() - written > self._flush_seconds:
-                store.append(waiting)
-                waiting.clear()
-                written = time.monotonic()
-
-        try:
-            yield write
-        finally:
-            if waiting:
-                store.append(waiting)
-
-    def _missing(self, known: Mapping[str, Outcome]) -> list[tuple[str, list[int]]]:
+    def _missing(self, known: Mapping[str, Outcome]) -> list[tuple[str, Batch]]:
         """Batches of what must be asked, each question once, also where two tasks share it."""
         seen = set(known)
-        todo = []
-        for task, (_, digests, batches) in self._composed.items():
+        todo: list[tuple[str, Batch]] = []
+        for task, (items, digests, batches) in self._composed.items():
             for batch in batches:
                 left = []
                 for k in batch:
@@ -243,24 +251,8 @@ class Evaluator:
                         seen.add(digests[k])
                         left.append(k)
                 if left:
-                    todo.append((task, left))
+                    todo.append((task, ([items[k] for k in left], [digests[k] for k in left])))
         return todo
-
-    def _scorer_ready(self) -> Scorer:
-        """The scorer, once the questions that are new to it were held against the model."""
-        started = time.monotonic()
-        new = [task for task, (_, digests, _) in self._composed.items() if not self._checked.issuperset(digests)]
-        self._check_limits(new)
-        known = self._scorer is not None or list(family_checks(self.model))
-        self._base.load()
-        if not known:  # its config.json may have come from the hub just now
-            refuse(family_checks(self.model), self._note)
-        if self._scorer is None:
-            self._scorer = Scorer(self._base, self.settings, self._profile)
-        self._scorer.check(self._composed[task][0][0] for task in new)
-        self._checked.update(*(self._composed[task][1] for task in new))
-        self.load_seconds += time.monotonic() - started
-        return self._scorer
 
     def _check_limits(self, tasks: Sequence[str]) -> None:
         """Hold questions against the model's limits before its weights are loaded.
@@ -281,14 +273,13 @@ class Evaluator:
             raise InputError(*faults)
 
 
-@contextmanager
-def _naming(adapter: CheckedAdapter | None) -> Iterator[None]:
-    """Say of which model scores are that are not finite."""
-    try:
-        yield
-    except NotFiniteScoreError as error:
-        name = "the base model" if adapter is None else adapter.name
-        raise NotFiniteScoreError(f"{name}: {error}", base=adapter is None) from error
+def _check_answered(part: Part, known: Mapping[str, Outcome]) -> None:
+    """Refuse to go on where processes answered, and their answers did not arrive."""
+    lost = sum(digest not in known for _, (_, digests) in part.batches for digest in digests)
+    if lost:
+        raise InputError(
+            f"{part.store.folder}: {lost:,} answers of other machines are not there; use a folder on a disk that all share"
+        )
 
 
 def _once(note: Callable[[str], None]) -> Callable[[str], None]:

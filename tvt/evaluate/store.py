@@ -86,12 +86,18 @@ class AnswerStore:
                 raise InputError(f"{path}: damaged; delete this file, and its questions are asked again") from error
             yield from rows
 
-    def append(self, rows: Sequence[Row]) -> None:
-        """Write answers (digest, task, question id, outcome) as one more chunk; call it while the folder is held."""
+    def append(self, rows: Sequence[Row], writer: int | None = None) -> None:
+        """Write answers as one more chunk; call it while the folder is held.
+
+        Args:
+            rows: digest, task, question id and outcome.
+            writer: the number of this process where several write at once, for whom the folder is held.
+        """
         chunks = self._chunks()
-        number = 1 + (int(chunks[-1].stem.rpartition("-")[2]) if chunks else 0)
+        number = 1 + (int(chunks[-1].stem.split("-")[1]) if chunks else 0)
+        name = f"chunk-{number:06d}" + ("" if writer is None else f"-{writer}")
         answers = [{"item": item, "task": task, "id": name, **plain(outcome)} for item, task, name, outcome in rows]
-        atomic.write_text(self.folder / f"chunk-{number:06d}.jsonl", json_lines.dump(answers))
+        atomic.write_text(self.folder / f"{name}.jsonl", json_lines.dump(answers))
 
     def finish(self, task: str, items: Sequence[Mapping[str, Any]], record: Mapping[str, Any]) -> None:
         """Write a finished set's items, and then its record, so that a record says that the items are whole."""

@@ -45,7 +45,7 @@ def attempt(runner: Runner, task: Task, tell: Teller) -> None:
         verdict: str = runner.do(task, progress)
     except ProcessDiedError as error:
         print(error, file=sys.stderr, flush=True)
-        tell("died", run=task.run_id, how="its training processes were killed")
+        tell("died", run=task.run_id, how=f"its {error.work} processes were killed")
     except ProcessFailedError as error:
         print(error, file=sys.stderr, flush=True)
         tell("failed", run=task.run_id, cause=error.cause)

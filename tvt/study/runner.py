@@ -18,16 +18,17 @@ from tvt.data.task_questions import as_file, read
 from tvt.errors import InputError, NotFiniteScoreError, ProcessDiedError, ProcessFailedError, TrainingError
 from tvt.evaluate.evaluator import Evaluator
 from tvt.evaluate.results import CellResult
+from tvt.evaluate.sharing import Together
 from tvt.io import resource_errors
 from tvt.io.adapter_file import verify_adapter
 from tvt.io.lock import exclusively
+from tvt.io.processes import Machines
 from tvt.model.base import Loaded
 from tvt.study.jobs import Job, Task, Where
 from tvt.study.store import Cell, Finished, Store
 from tvt.study.tidy import clear
 from tvt.train import Progress, train
 from tvt.train.checkpoints import remove_other_layouts, steps_done
-from tvt.train.launch import Machines
 from tvt.train.record import ADAPTER, CHECKPOINTS, RUN
 from tvt.train.record import RECORD as TRAINING
 
@@ -45,13 +46,20 @@ class Runner:
     job: Job
     note: Callable[[str], None]
     machines: Machines | None = None
-    """Where training processes are started; default: on this machine."""
+    """Where processes are started that train and score; default: on this machine."""
 
     def __post_init__(self) -> None:
         self.store = Store(self.job.folder)
         recipe = self.job.recipe
         self._base = Loaded(config=recipe.model, note=self.note)
-        self._evaluator = Evaluator(recipe.model, recipe.evaluation, self.store.answers, base=self._base, note=self.note)
+        self._evaluator = Evaluator(
+            recipe.model,
+            recipe.evaluation,
+            self.store.answers,
+            base=self._base,
+            together=Together(processes=recipe.runtime.num_processes, machines=self.machines or Machines()),
+            note=self.note,
+        )
         self._questions: dict[Where, tuple[Question, ...]] = {}
 
     def do(self, task: Task, tell: Tell) -> Verdict:
@@ -83,7 +91,8 @@ class Runner:
                 self.store.fail(task.run_id, error.faults[0])
                 return "failed"
             except TrainingError as error:
-                self._discard(task)
+                if not (self.store.run_folder(task.run_id) / TRAINING).is_file():  # else scoring failed
+                    self._discard(task)
                 self.store.fail(task.run_id, str(error).splitlines()[0])
                 if isinstance(error, ProcessFailedError):
                     raise

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tvt.train.launch import Machines, train
+from tvt.io.processes import Machines
+from tvt.train.launch import train
 from tvt.train.record import Progress, TrainingRecord, load_training_record
 
 __all__ = ["Machines", "Progress", "TrainingRecord", "load_training_record", "train"]

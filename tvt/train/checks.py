@@ -12,11 +12,11 @@ from typing import Any
 from tvt.core.health import Check, Status
 from tvt.core.recipe import Recipe
 from tvt.errors import suggest
+from tvt.io.environment import launch_fault
 from tvt.model.checks import GROUP, model_checks
 from tvt.train.compiler import compiler_checks
 from tvt.train.deepspeed_file import deepspeed_faults
 from tvt.train.devices import visible_gpus
-from tvt.train.environment import launch_fault
 from tvt.train.extension_locks import stale_locks
 
 _BITSANDBYTES = (

@@ -2,57 +2,35 @@
 
 from __future__ import annotations
 
-import ctypes
-import json
-import math
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tvt.core.health import refuse
 from tvt.core.recipe import Recipe
-from tvt.errors import InputError, MissingPackageError, ProcessDiedError, ProcessFailedError, TrainingError
-from tvt.io import atomic, digest, resource_errors, staging
+from tvt.errors import InputError, MissingPackageError, TrainingError
+from tvt.io import digest, resource_errors, staging
 from tvt.io.adapter_file import verify_adapter
+from tvt.io.environment import without_launcher
 from tvt.io.lock import attempted
+from tvt.io.processes import Machines, Work, do_together
 from tvt.model.families import rows_fault
 from tvt.model.limits import load_limits
 from tvt.train.base import base_digest
 from tvt.train.checkpoints import check_same_run, has_checkpoints, layout, newest_checkpoint, remove_broken
 from tvt.train.checks import machine_checks, training_checks
 from tvt.train.devices import gpus_lacking, visible_gpus
-from tvt.train.environment import without_launcher
 from tvt.train.extension_locks import watched
-from tvt.train.meeting import WAIT_SECONDS, address_faults
+from tvt.train.meeting import address_faults
 from tvt.train.record import ADAPTER, LOG, RECORD, Job, Progress, TrainingRecord, load_training_record, silent
 from tvt.train.rows import check_rows, dataset_digest, shown_rows
-from tvt.train.worker import ERRORS, EXCEPTION, MARK
 
 if TYPE_CHECKING:
     from tvt.model.base import Loaded
 
 Tell = Callable[[Progress], None]
 Note = Callable[[str], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Machines:
-    """Where a run takes place. Several machines start the same command, each with its own rank, and share the output folder."""
-
-    count: int = 1
-    rank: int = 0
-    main_ip: str | None = None
-    main_port: int | None = None
-    wait: float = WAIT_SECONDS
-    """Seconds until the launches must have met."""
-    launcher: tuple[str, ...] = ()
-    """A command that starts another one on all of them, such as srun; then one launch does for all."""
 
 
 def train(
@@ -207,134 +185,22 @@ def _run_here(job: Job, progress: Tell, base: Loaded | None) -> TrainingRecord:
     return record
 
 
-def command(job_file: Path, job: Job, machines: Machines) -> list[str]:
-    """The torchrun command that starts this machine's processes."""
-    here = job.recipe.runtime.num_processes // machines.count
-    if machines.count == 1:
-        place = ["--standalone"]
-    elif machines.launcher:  # they meet, and then know who is who
-        meeting = f"{machines.main_ip}:{machines.main_port}"
-        place = ["--nnodes", str(machines.count), "--rdzv-backend", "c10d", "--rdzv-endpoint", meeting, "--rdzv-id", meeting]
-    else:
-        place = ["--nnodes", str(machines.count), "--node_rank", str(machines.rank)]
-        place += ["--master_addr", str(machines.main_ip), "--master_port", str(machines.main_port)]
-        place += ["--rdzv_id", _meeting(job), "--rdzv_conf", f"timeout={math.ceil(machines.wait)}"]
-    return [
-        *(*machines.launcher, sys.executable, "-m", "torch.distributed.run", *place, "--nproc_per_node", str(here)),
-        *("--module", "tvt.train.worker", str(job_file)),
-    ]
+def _run_processes(job: Job, machines: Machines, progress: Tell) -> None:
+    """Train in processes of their own; what libraries print goes to a log."""
+    work = Work(
+        name="training",
+        module="tvt.train.worker",
+        job=job.dump(),
+        job_file=job.output / f".job-{machines.rank}.json",
+        log=job.output / (LOG if machines.rank == 0 else f"train-{machines.rank}.log"),
+        processes=job.recipe.runtime.num_processes,
+        meeting=_meeting(job),
+        again="go on with --resume",
+    )
+    do_together(work, machines, lambda _, what: progress(Progress(**what)))
 
 
 def _meeting(job: Job) -> str:
     """Names what the launches meet for: those of other rows, another recipe or another checkpoint shall not train together."""
     checkpoint = job.resume_from.name if job.resume_from else None
     return digest.of_value([job.identity, layout(job.recipe), checkpoint])[:16]
-
-
-def _run_processes(job: Job, machines: Machines, progress: Tell) -> None:
-    """Start the processes and follow them; what libraries print goes to a log."""
-    job_file = job.output / f".job-{machines.rank}.json"
-    atomic.write_text(job_file, job.dump())
-    log = job.output / (LOG if machines.rank == 0 else f"train-{machines.rank}.log")
-    process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-        command(job_file, job, machines),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        env={
-            "OMP_NUM_THREADS": "1",
-            "TOKENIZERS_PARALLELISM": "false",
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-        },
-        preexec_fn=_die_with_parent,  # noqa: PLW1509 - no threads hold locks that the few instructions before exec need
-    )
-    try:
-        heard = _follow(process, log, progress)
-        code = process.wait()
-    except BaseException:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        raise
-    finally:
-        job_file.unlink(missing_ok=True)
-    _raise_reported(heard.errors, log)
-    if code and machines.count > 1 and not machines.launcher and not heard.started:
-        raise InputError(_alone(machines, log))
-    if code and not heard.started:
-        line = _last_line(log)
-        raise ProcessFailedError(f"the training processes could not be started: {line}; {log} says more", line)
-    if code:
-        where = " here or on another machine" if machines.count > 1 else ""
-        raise ProcessDiedError(
-            f"a training process died{where} (exit code {code}); the last lines of {log} say why; go on with --resume"
-        )
-
-
-def _raise_reported(errors: list[tuple[str, str]], log: Path) -> None:
-    """Raise what the processes reported; those that only lost another one know no reason."""
-    for kind, text in errors:
-        if kind == "InputError":
-            raise InputError(*text.split("\n"))
-        if kind in ERRORS:
-            raise ERRORS[kind](text)
-    for kind, text in errors:
-        if kind == EXCEPTION:
-            raise ProcessFailedError(f"a training process failed: {text}; its traceback is in {log}", text)
-
-
-def _last_line(log: Path) -> str:
-    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    return lines[-1] if lines else "nothing was printed"
-
-
-def _alone(machines: Machines, log: Path) -> str:
-    """What to say when the machines did not meet."""
-    place = f"{machines.main_ip}:{machines.main_port} within {machines.wait:g} s"
-    return (
-        f"machine {machines.rank} of {machines.count} did not meet the others at {place}; start this very command on each, "
-        f"with its own --machine-rank from 0 to {machines.count - 1}, and let them reach that port; {log} says more"
-    )
-
-
-@dataclass
-class _Heard:
-    """What the processes told."""
-
-    errors: list[tuple[str, str]] = field(default_factory=list)
-    """Kind and text, in order."""
-    started: bool = False
-    """Whether any process began, which it does when all machines have met."""
-
-
-def _follow(process: subprocess.Popen[str], log: Path, progress: Tell) -> _Heard:
-    """Read until the processes are done."""
-    heard = _Heard()
-    assert process.stdout is not None  # noqa: S101 - it was asked for
-    with log.open("a", encoding="utf-8") as stream:
-        for line in process.stdout:
-            printed, *told = line.split(MARK)
-            if printed or not told:
-                stream.write(printed)
-                stream.flush()
-            for message in told:  # two, if two processes wrote at once
-                kind, what = json.JSONDecoder().raw_decode(message)[0]
-                if kind == "progress":
-                    progress(Progress(**what))
-                elif kind == "started":
-                    heard.started = True
-                else:
-                    heard.errors.append((what[0], what[1]))
-    return heard
-
-
-def _die_with_parent() -> None:
-    """Have the kernel end the processes when tvt is killed: nobody else would, and a resumed run would meet them."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)

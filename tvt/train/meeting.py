@@ -5,9 +5,6 @@ from __future__ import annotations
 import errno
 import socket
 
-WAIT_SECONDS = 600.0
-"""How long a launch waits for the others. Machines of one job start within seconds; by hand, it takes longer."""
-
 
 def address_faults(host: str, port: int, rank: int) -> list[str]:
     """What is wrong with an address, as far as this machine can tell.

@@ -19,8 +19,8 @@ from tvt.study.jobs import Job
 if TYPE_CHECKING:
     from submitit.core.utils import DelayedSubmission
 
+    from tvt.io.processes import Machines
     from tvt.study.runner import Runner
-    from tvt.train.launch import Machines
 
 
 class Attempt:
@@ -93,7 +93,7 @@ def machines(recipe: Recipe) -> Machines | None:
     count = recipe.runtime.num_machines
     if count == 1:
         return None
-    from tvt.train.launch import Machines
+    from tvt.io.processes import Machines
 
     with socket.socket() as free:
         free.bind(("", 0))

@@ -1,0 +1,187 @@
+"""Questions shared out among processes, each with a device: whole batches, so that every answer is what one process gets.
+
+What they share lies in one folder: the job as JSON, and the images in a file of which each process reads those of its batches.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from tvt.core.question import Question
+from tvt.core.recipe import EvaluationConfig, ModelConfig
+from tvt.errors import InputError
+from tvt.evaluate.asking import Flush, Part
+from tvt.evaluate.identity import CheckedAdapter, run_identity
+from tvt.evaluate.prompts import Profile
+from tvt.evaluate.store import AnswerStore
+from tvt.io.processes import Machines, Work, do_together
+
+FOLDER, IMAGES, LOG = ".asking.unfinished", "images", "scoring.log"
+_TEXTS = tuple(part.name for part in fields(Question) if part.name != "images")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Together:
+    """How many processes ask, over all machines."""
+
+    processes: int = 1
+    machines: Machines = field(default_factory=Machines)
+    """Those of a launcher, which share the folder of the answers."""
+
+
+def ask_together(  # noqa: PLR0917
+    parts: Sequence[Part],
+    model: ModelConfig,
+    settings: EvaluationConfig,
+    flush: Flush,
+    together: Together,
+    note: Callable[[str], None],
+    answered: Callable[[int], None],
+) -> float:
+    """Have all parts asked; their stores are held by the caller.
+
+    Returns:
+        The seconds until the last process had loaded the model.
+
+    Raises:
+        InputError: see :meth:`tvt.evaluate.asking.Asker.ask`.
+        TrainingError: see :func:`tvt.io.processes.do_together`. Answers so far are kept.
+    """
+    place = parts[0].store.folder
+    folder = place / FOLDER
+    shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
+    folder.mkdir()
+    started = loaded = time.monotonic()
+
+    def heard(kind: str, what: Any) -> None:
+        nonlocal loaded
+        if kind == "answered":
+            answered(what)
+        elif kind == "note":
+            note(what)
+        elif kind == "loaded":
+            loaded = time.monotonic()
+
+    try:
+        job = _dump(parts, model, settings, flush, folder / IMAGES)
+        work = Work(
+            name="scoring",
+            module="tvt.evaluate.worker",
+            job=job,
+            job_file=folder / "job.json",
+            log=place / LOG,
+            processes=together.processes,
+            meeting=place.name,
+            again="run the same command again: what was answered is kept",
+        )
+        do_together(work, together.machines, heard)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    work.log.unlink(missing_ok=True)
+    return loaded - started
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """What one process asks."""
+
+    model: ModelConfig
+    settings: EvaluationConfig
+    flush: Flush
+    parts: tuple[Part, ...]
+    """Those with questions for it."""
+
+    def check(self, profile: Profile) -> None:
+        """Refuse a template that is not the one of the parent any more.
+
+        Raises:
+            InputError: it changed.
+        """
+        for part in self.parts:
+            adapter = part.adapter.digest if part.adapter else None
+            if run_identity(self.model, part.store.identity["base"], self.settings, profile, adapter) != part.store.identity:
+                raise InputError(f"{self.settings.prompt}: changed while questions were asked by it; start again")
+
+
+def load_share(path: Path, process: int, processes: int) -> Share:
+    """What one of so many processes is to ask: every so many-th batch, so that all get long ones and short ones."""
+    told = json.loads(path.read_text(encoding="utf-8"))
+    with (path.parent / IMAGES).open("rb") as images:
+
+        def question(number: int) -> tuple[Question, str]:
+            entry = told["questions"][number]
+            shown = []
+            for offset, length in entry["images"]:
+                images.seek(offset)
+                shown.append(images.read(length))
+            texts = {**entry["texts"], "options": tuple(entry["texts"]["options"])}
+            return Question(**texts, images=tuple(shown)), entry["digest"]
+
+        known: dict[int, tuple[Question, str]] = {}
+        parts = []
+        for part in told["parts"]:
+            batches = []
+            for task, numbers in part["batches"][process::processes]:
+                asked = [
+                    known.setdefault(number, question(number)) if number not in known else known[number] for number in numbers
+                ]
+                batches.append((task, ([one for one, _ in asked], [digest for _, digest in asked])))
+            if batches:
+                store = AnswerStore(Path(part["root"]), part["identity"], part["about"])
+                parts.append(Part(adapter=_adapter(part["adapter"]), store=store, batches=batches))
+    return Share(
+        model=ModelConfig.model_validate(told["model"]),
+        settings=EvaluationConfig.model_validate(told["settings"]),
+        flush=Flush(**told["flush"]),
+        parts=tuple(parts),
+    )
+
+
+def _dump(parts: Sequence[Part], model: ModelConfig, settings: EvaluationConfig, flush: Flush, images: Path) -> str:
+    """The job as JSON; its images are written to their file, each once."""
+    numbers: dict[tuple[str, str], int] = {}
+    questions: list[dict[str, Any]] = []
+    places: dict[bytes, tuple[int, int]] = {}
+    with images.open("wb") as stream:
+        for part in parts:
+            for _, batch in part.batches:
+                for question, digest in zip(*batch, strict=True):
+                    if (digest, question.id) in numbers:
+                        continue
+                    for image in question.images:
+                        if image not in places:
+                            places[image] = stream.tell(), len(image)
+                            stream.write(image)
+                    numbers[digest, question.id] = len(questions)
+                    texts = {name: getattr(question, name) for name in _TEXTS}
+                    questions.append({"texts": texts, "digest": digest, "images": [places[i] for i in question.images]})
+    return json.dumps(
+        {
+            "model": model.model_dump(mode="json"),
+            "settings": settings.model_dump(mode="json"),
+            "flush": vars(flush),
+            "questions": questions,
+            "parts": [
+                {
+                    "adapter": None if part.adapter is None else {**vars(part.adapter), "folder": str(part.adapter.folder)},
+                    "root": str(part.store.folder.parent.absolute()),
+                    "identity": part.store.identity,
+                    "about": part.store.about,
+                    "batches": [
+                        [task, [numbers[d, q.id] for q, d in zip(*batch, strict=True)]] for task, batch in part.batches
+                    ],
+                }
+                for part in parts
+            ],
+        }
+    )
+
+
+def _adapter(told: dict[str, Any] | None) -> CheckedAdapter | None:
+    return None if told is None else CheckedAdapter(**{**told, "folder": Path(told["folder"])})
