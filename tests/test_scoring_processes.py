@@ -72,11 +72,11 @@ def test_two_processes_give_the_cells_of_one(
     base: Path, adapters: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Base and adapters in one start of the processes, one of them twice; bit for bit, in both modes."""
-    who = [None, *adapters, adapters[0]]
+    who, told = [None, *adapters, adapters[0]], list[tuple[int, ...]]()
     for mode in ("options", "generate"):
+        told.clear()
         settings = OPTIONS.model_copy(update={"mode": mode, "max_new_tokens": 4})
         alone = Evaluator(config(base), settings, tmp_path / f"{mode}1").evaluate(who, TASKS)
-        told: list[tuple[int, int]] = []
         evaluator = Evaluator(config(base), settings, tmp_path / f"{mode}2", together=TWO, note=pytest.fail)
         with monkeypatch.context() as patch:
             patch.setattr(Loaded, "load", lambda _: pytest.fail("the parent must leave the devices to the processes"))

@@ -10,8 +10,9 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig
@@ -112,25 +113,13 @@ class Share:
 def load_share(path: Path, process: int, processes: int) -> Share:
     """What one of so many processes is to ask: every so many-th batch, so that all get long ones and short ones."""
     told = json.loads(path.read_text(encoding="utf-8"))
+    parts = []
     with (path.parent / IMAGES).open("rb") as images:
-
-        def question(number: int) -> tuple[Question, str]:
-            entry = told["questions"][number]
-            shown = []
-            for offset, length in entry["images"]:
-                images.seek(offset)
-                shown.append(images.read(length))
-            texts = {**entry["texts"], "options": tuple(entry["texts"]["options"])}
-            return Question(**texts, images=tuple(shown)), entry["digest"]
-
-        known: dict[int, tuple[Question, str]] = {}
-        parts = []
+        question = cache(lambda number: _question(told["questions"][number], images))  # images of its own share alone
         for part in told["parts"]:
             batches = []
             for task, numbers in part["batches"][process::processes]:
-                asked = [
-                    known.setdefault(number, question(number)) if number not in known else known[number] for number in numbers
-                ]
+                asked = [question(number) for number in numbers]
                 batches.append((task, ([one for one, _ in asked], [digest for _, digest in asked])))
             if batches:
                 store = AnswerStore(Path(part["root"]), part["identity"], part["about"])
@@ -141,6 +130,16 @@ def load_share(path: Path, process: int, processes: int) -> Share:
         flush=Flush(**told["flush"]),
         parts=tuple(parts),
     )
+
+
+def _question(told: dict[str, Any], images: IO[bytes]) -> tuple[Question, str]:
+    """A question and its digest, from the job and the file of images."""
+    shown = []
+    for offset, length in told["images"]:
+        images.seek(offset)
+        shown.append(images.read(length))
+    texts = {**told["texts"], "options": tuple(told["texts"]["options"])}
+    return Question(**texts, images=tuple(shown)), told["digest"]
 
 
 def _dump(parts: Sequence[Part], model: ModelConfig, settings: EvaluationConfig, flush: Flush, images: Path) -> str:
