@@ -127,7 +127,7 @@ def test_what_fails_in_one_process_is_named_and_answers_stay(
     with pytest.raises(kind, match=line) as error:
         Evaluator(config(base), OPTIONS, tmp_path / "e", together=TWO, flush=at_once).evaluate([None], TASKS)
     kept = sum(path.read_text().count("\n") for path in (tmp_path / "e").rglob("chunk-*"))
-    assert kept >= 4, "two batches of the one that failed"
+    assert kept >= 2, "the two batches before, of a question or two each"
     if kind is ProcessFailedError:
         assert isinstance(error.value, ProcessFailedError)
         assert error.value.cause == line
