@@ -34,8 +34,7 @@ def main() -> None:
 def outcome(leg: Leg, bench: Bench) -> dict[str, Any]:
     """What a leg comes to. A missing package is no miss, any other exception is one."""
     try:
-        for module in leg.needs:
-            load(module)
+        load(*leg.needs)
         leg.run(bench)
     except NotRunError as error:
         return {**bench.record(), "result": "not run", "reason": str(error)}

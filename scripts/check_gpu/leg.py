@@ -91,18 +91,20 @@ class Leg:
     """Whether it needs the model that is made first."""
 
 
-def load(module: str) -> None:
-    """Import a module; one that is there and does not load is reported by its own error.
+def load(*modules: str) -> None:
+    """Import modules; one that is there and does not load is reported by its own error.
 
     Raises:
-        NotRunError: it is not installed.
+        NotRunError: some are not installed.
     """
-    if find_spec(module) is None:
-        raise NotRunError(f"{package(module)} missing")
-    try:
-        import_module(module)
-    except ModuleNotFoundError as error:
-        raise NotRunError(f"{package(error.name or module)} missing") from error
+    missing = [package(module) for module in modules if find_spec(module) is None]
+    if missing:
+        raise NotRunError(f"{', '.join(missing)} missing")
+    for module in modules:
+        try:
+            import_module(module)
+        except ModuleNotFoundError as error:
+            raise NotRunError(f"{package(error.name or module)} missing") from error
 
 
 def package(module: str | None) -> str:
