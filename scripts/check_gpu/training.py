@@ -172,7 +172,7 @@ def plain(bench: Bench) -> None:
 
     shape, count = ((56, 56), 8) if bench.small else ((448, 448), 64)
     rows = made.rows(bench, [1] * count, shape)
-    training = {"global_batch_size": 8, "per_device_train_batch_size": 4, "save_steps": 1000}
+    training = {"global_batch_size": 8, "per_device_train_batch_size": 4, "save_steps": 1000, "gradient_checkpointing": True}
     found: dict[str, list[tuple[float, float]]] = {"tvt": [], "TRL": []}
     for turn in range(1 if bench.small else 2):
         for name, turns in found.items():
@@ -222,6 +222,7 @@ def _trl(bench: Bench, rows: Path, output: Path) -> float:
             lr_scheduler_type="cosine",
             max_length=None,
             bf16=True,
+            gradient_checkpointing=True,
             use_cpu=not bench.gpu,
             report_to="none",
             dataloader_pin_memory=bench.gpu,
