@@ -79,7 +79,7 @@ def _others(recipe: Recipe) -> Iterator[tuple[str, Any, str, bool]]:
     """Settings with another value worth a look: name, value, why, whether it changes results."""
     training, processes = recipe.training, recipe.runtime.num_processes
     if processes > 1:
-        why = f"{processes} runs at once, where the model fits one device: each loads once a worker, and all devices score"
+        why = f"{processes} runs at once, where the model fits one device: the model is loaded once a worker, not twice a run"
         yield "runtime.num_processes", 1, why, False
     if training.gradient_checkpointing:
         why = "activations are computed twice, to save memory"

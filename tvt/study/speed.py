@@ -38,8 +38,6 @@ PREPARING = 1e-7
 """Seconds of a core for a pixel: decoded, scaled, cut into patches. Measured on one core of a small machine, with a processor
 that stands on Pillow: 1.6e-7; faster ones should reach less.
 """
-SCORING_DEVICES = 1
-"""On which a run is scored, of those that it holds."""
 READING = 1e9
 """Bytes of weights a second, from a disk."""
 STARTING, SETTING_UP = 20.0, 5.0
@@ -128,7 +126,7 @@ def guessed_speed(study: Study, recipe: Recipe | None = None) -> Speed | None:
         load=SETTING_UP + (0.0 if alone else 2 * loading),
         start=loading if alone else 0.0,
         examples={s: guess.training(pictures.of(m, "training")) / processes for s, m in study.sources.items()},
-        questions={t: guess.scoring(pictures.of(m, "evaluation")) / SCORING_DEVICES for t, m in study.targets.items()},
+        questions={t: guess.scoring(pictures.of(m, "evaluation")) / processes for t, m in study.targets.items()},
         disk=shape.adapter_bytes(recipe.lora.lora_r),
         measured=False,
         assumed=tuple(_assumed(recipe, shape, pictures)),
