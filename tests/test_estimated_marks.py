@@ -20,15 +20,14 @@ from tvt.core.matrix import TransferMatrix
 from tvt.core.preview import Candidate, Gain, Preview, Previewed
 from tvt.core.selection import SelectionSpec
 from tvt.data.studies.load import load_study
+from tvt.evidence.completion import complete
+from tvt.evidence.predict import estimated_cells, predict, resting_on
 from tvt.io.mixture_file import dump_mixture, load_mixture
 from tvt.report.preview_json import preview_json
 from tvt.report.preview_tables import preview_report
-from tvt.selection.completion import complete
 from tvt.selection.engine import select
-from tvt.selection.estimates import estimated_cells, resting_on
 from tvt.selection.explain import explain
 from tvt.selection.frontier import frontier
-from tvt.selection.predict import predict
 from tvt.selection.prepare import prepare
 from tvt.study.agreement import predicted_gains
 

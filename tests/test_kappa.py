@@ -14,14 +14,15 @@ from tvt.core.mixture import Mixture
 from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.selection import DEFAULT_KAPPA, SelectionSpec
 from tvt.errors import InputError
+from tvt.evidence.kappa import HIGHEST, LOWEST, Curvature, fit_kappa
+from tvt.evidence.predict import predict
+from tvt.evidence.response import Log, transfer_response
+from tvt.evidence.signed_parts import signed_parts
+from tvt.evidence.whole import curvature
 from tvt.selection.engine import select
 from tvt.selection.explain import explain
-from tvt.selection.kappa import HIGHEST, LOWEST, Curvature, fit_kappa
-from tvt.selection.predict import predict
-from tvt.selection.prepare import curvature, prepare
-from tvt.selection.response import Log, transfer_response
+from tvt.selection.prepare import prepare
 from tvt.selection.sensitivity import kappa_sensitivity
-from tvt.selection.signed_parts import signed_parts
 from tvt.selection.stability import stability
 
 SEEDS = 40

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from tvt.core.matrix import TransferMatrix
-from tvt.core.two_way import fit_two_way
 from tvt.data.studies.load import load_study
-from tvt.selection.completion import complete, estimate_cells
+from tvt.evidence.completion import complete, estimate_cells, fit_two_way
 
 PUBLISHED = {
     "qwen2.5-vl-32b": (0.92, 0.90, 0.82),

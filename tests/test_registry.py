@@ -16,8 +16,8 @@ from tvt.data.hub.row_format import RowFormat
 from tvt.errors import InputError
 from tvt.evaluate.prompts import Profile
 from tvt.evaluate.readers.contract import Reader
+from tvt.evidence.response import ResponseForm
 from tvt.exports.plan import Export
-from tvt.selection.response import ResponseForm
 from tvt.study.executors.interface import Engine
 
 KINDS = [

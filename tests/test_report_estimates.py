@@ -11,9 +11,9 @@ from browser import Browser, browser
 from report_pages import folder, page
 
 from tvt.data.studies.folder import StudyFolder
+from tvt.evidence.predict import estimated_cells
 from tvt.report.html.explorer_data import explore
 from tvt.report.html.study_data import StudySource, study_data
-from tvt.selection.estimates import estimated_cells
 from tvt.transfer.analysis import analyze
 
 TASKS = ("Alpha", "Beta", "Gamma", "Delta", "constructor")

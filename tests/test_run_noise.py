@@ -8,8 +8,8 @@ from problems import random_matrix
 
 from tvt.core.matrix import TransferMatrix
 from tvt.core.selection import SelectionSpec
-from tvt.selection.completion import complete
-from tvt.selection.samples import bootstrap_means
+from tvt.evidence.completion import complete
+from tvt.evidence.whole import bootstrap_means
 from tvt.selection.stability import stability
 from tvt.stats.noise import pooled_variance
 

@@ -18,10 +18,10 @@ from tvt.core.selection import SelectionSpec
 from tvt.core.task import Task
 from tvt.data.studies.load import load_study
 from tvt.errors import InputError
+from tvt.evidence.predict import predict
 from tvt.selection.engine import select
 from tvt.selection.explain import explain
 from tvt.selection.frontier import frontier
-from tvt.selection.predict import predict
 from tvt.selection.rounding import round_to_counts
 from tvt.selection.stability import stability
 from tvt.selection.text_constraint import parse_constraint

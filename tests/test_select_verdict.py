@@ -134,7 +134,7 @@ def test_missing_cells_are_estimated_marked_and_wider() -> None:
     holes = matrix.values.copy()
     holes[:, 1, 2] = np.nan
     lacking = TransferMatrix.from_values(holes, sources=matrix.sources, targets=matrix.targets, runs=matrix.runs)
-    from tvt.selection.completion import complete
+    from tvt.evidence.completion import complete
 
     filled = complete(lacking)
     assert filled.estimated == (("source_1", "target_2"),)

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from tvt.data.studies.mixture_tables import load_mixture_runs as load_mixture_runs
     from tvt.errors import TvtError as TvtError
     from tvt.evaluate.readers import read_answer as read_answer
+    from tvt.evidence.predict import predict as predict
     from tvt.io.mixture_file import load_mixture as load_mixture
     from tvt.io.mixture_file import save_mixture as save_mixture
     from tvt.selection.engine import select as select
-    from tvt.selection.predict import predict as predict
     from tvt.transfer.analysis import analyze as analyze
 
 _HOMES = {
@@ -44,7 +44,7 @@ _HOMES = {
     "load_mixture_runs": "tvt.data.studies.mixture_tables",
     "load_study": "tvt.data.studies.load",
     "plan_mix": "tvt.data.mixing.plan",
-    "predict": "tvt.selection.predict",
+    "predict": "tvt.evidence.predict",
     "read_answer": "tvt.evaluate.readers",
     "save_mixture": "tvt.io.mixture_file",
     "select": "tvt.selection.engine",

@@ -13,7 +13,7 @@ from tvt.core.choices import RESPONSES
 from tvt.errors import InputError
 
 if TYPE_CHECKING:
-    from tvt.selection.prepare import Evidence
+    from tvt.evidence.whole import Evidence
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -76,7 +76,7 @@ def load_evidence(
     if not studies and runs is not None:
         return runs
     from tvt.core.pooling import pool
-    from tvt.selection.prepare import with_runs
+    from tvt.evidence.whole import with_runs
 
     if lower_is_better:
         raise InputError("--lower-is-better is for a table of losses alone; beside a STUDY, scores are gains")

@@ -15,7 +15,7 @@ from tvt.cli.status_line import status_line
 from tvt.errors import InputError
 
 if TYPE_CHECKING:
-    from tvt.selection.prepare import Evidence
+    from tvt.evidence.whole import Evidence
 
 EPILOG = """\b
 Examples:
@@ -62,8 +62,8 @@ def command(
         answers = study_answers(studies, warn)
     ids, weights, sources = _mixtures(evidence, mixture_file, mixtures_file)
     with status_line("predicting"):
-        from tvt.selection.predict import predict
-        from tvt.selection.prepare import curvature
+        from tvt.evidence.predict import predict
+        from tvt.evidence.whole import curvature
 
         found = curvature(evidence, spec)
         told, report, notes = predict(evidence, weights, sources, spec)
@@ -89,7 +89,7 @@ def command(
 def _mixtures(evidence: Evidence, one: Path | None, many: Path | None) -> tuple[tuple[str, ...], Any, tuple[str, ...]]:
     """Ids, weights (N, S) and the sources of their columns."""
     from tvt.data.studies.mixture_tables import load_mixtures
-    from tvt.selection.predict import weights_of
+    from tvt.evidence.predict import weights_of
 
     if many is not None:
         ids, weights = load_mixtures(many, evidence.sources)

@@ -17,8 +17,9 @@ from tvt.errors import InfeasibleError, InputError, SolverError
 if TYPE_CHECKING:
     from tvt.core.mixture import Mixture
     from tvt.core.selection import SelectionSpec
+    from tvt.evidence.whole import Evidence
     from tvt.report.selection_told import SelectionTold
-    from tvt.selection.prepare import Evidence, Prepared
+    from tvt.selection.prepare import Prepared
 
 EPILOG = """\b
 Examples:

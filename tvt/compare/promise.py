@@ -12,7 +12,7 @@ from tvt.core.comparison import Contrast, Entry, Estimate, Point, Promise
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Prediction
 from tvt.core.selection import SelectionSpec
-from tvt.selection.predict import predict
+from tvt.evidence.predict import predict
 from tvt.stats.intervals import known, normal_factor
 from tvt.stats.ranks import rank_correlation
 

@@ -69,9 +69,9 @@ FORMATS: Registry[Any] = Registry(
 """What a dataset's columns are: :class:`tvt.data.hub.row_format.RowFormat`."""
 
 RESPONSES: Registry[Any] = Registry(
-    "response", "tvt.responses", {"log": "tvt.selection.response:Log", "linear": "tvt.selection.response:Linear"}
+    "response", "tvt.responses", {"log": "tvt.evidence.response:Log", "linear": "tvt.evidence.response:Linear"}
 )
-"""How gains grow with a source's weight: :class:`tvt.selection.response.ResponseForm`."""
+"""How gains grow with a source's weight: :class:`tvt.evidence.response.ResponseForm`."""
 
 BUILDERS: Registry[Any] = Registry(
     "builder",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tvt.core.matrix import TransferMatrix
-from tvt.selection.estimates import estimated_cells
+from tvt.evidence.predict import estimated_cells
 from tvt.transfer.analysis import Analysis
 
 

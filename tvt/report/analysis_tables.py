@@ -13,6 +13,7 @@ from rich.text import Text
 
 from tvt.core.matrix import TransferMatrix
 from tvt.core.selection import SelectionSpec
+from tvt.evidence.predict import estimated_cells
 from tvt.report.adapter_tables import adapter_tables
 from tvt.report.dose_tables import dose_table
 from tvt.report.grid_tables import MOST_ROWS, grid_tables
@@ -20,7 +21,6 @@ from tvt.report.group_tables import group_tables
 from tvt.report.labels import plain, short_labels, shortened
 from tvt.report.sentences import headline, persona_sentences, trend_sentence
 from tvt.report.table_style import ESTIMATE, MISSING, dense_table, interval, number, percent, titled
-from tvt.selection.estimates import estimated_cells
 from tvt.transfer.aggregates import Aggregate
 from tvt.transfer.analysis import Analysis, StudyAnalysis
 from tvt.transfer.cliques import Cliques

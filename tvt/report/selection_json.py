@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tvt.core.mixture import FailedSelection, Prediction
+from tvt.evidence.fit import FitReport
+from tvt.evidence.kappa import Curvature
 from tvt.report.preview_json import preview_json
 from tvt.report.selection_told import SelectionTold
-from tvt.selection.fit import FitReport
-from tvt.selection.kappa import Curvature
 from tvt.stats.intervals import known
 
 

@@ -11,10 +11,10 @@ from rich.text import Text
 
 from tvt.core.mixture import Mixture, Prediction
 from tvt.core.selection import SelectionSpec
+from tvt.evidence.fit import FitReport
 from tvt.report.selection_told import SelectionTold
 from tvt.report.table_style import ESTIMATE, TABLE, resting, resting_legend
 from tvt.selection.explain import explain, kappa_sentences
-from tvt.selection.fit import FitReport
 from tvt.selection.stability import STRATEGIES, Stability
 
 BAR = 12

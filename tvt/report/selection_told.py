@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from tvt.core.mixture import Mixture
 from tvt.core.preview import Preview
 from tvt.core.selection import SelectionSpec
-from tvt.selection.fit import FitReport
+from tvt.evidence.fit import FitReport
+from tvt.evidence.kappa import Curvature
 from tvt.selection.frontier import FrontierPoint, Kind
-from tvt.selection.kappa import Curvature
 from tvt.selection.stability import Stability
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from tvt.core.mixture import Audit
+from tvt.evidence.response import Response
 from tvt.selection.request import Request
-from tvt.selection.response import Response
 from tvt.types import Floats
 
 TOLERANCE = 1e-6

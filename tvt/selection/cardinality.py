@@ -15,9 +15,9 @@ import cvxpy as cp
 import numpy as np
 
 from tvt.core.mixture import SolverRecord
+from tvt.evidence.response import Curve, Response
 from tvt.selection.problem import Model, ProblemBuilder
 from tvt.selection.request import Request
-from tvt.selection.response import Curve, Response
 from tvt.selection.solve import SOLVED, Solution, has_second_stage, solve_once, to_second_stage
 from tvt.types import Bools, Floats
 

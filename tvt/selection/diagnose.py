@@ -10,11 +10,11 @@ import cvxpy as cp
 import numpy as np
 
 from tvt.core.mixture import FailedSelection
+from tvt.evidence.response import Response
 from tvt.selection.audit import TOLERANCE
 from tvt.selection.cardinality import solve_with_few_sources
 from tvt.selection.problem import ProblemBuilder
 from tvt.selection.request import Request
-from tvt.selection.response import Response
 from tvt.selection.solve import SOLVED, Solution, run_solvers
 
 

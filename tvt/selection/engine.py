@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,17 +12,16 @@ from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.objective import MET
 from tvt.core.selection import SelectionSpec
 from tvt.errors import TvtError
+from tvt.evidence.predict import beyond_reach, predictions
+from tvt.evidence.whole import Evidence
 from tvt.io.installed import version
 from tvt.selection.audit import audit, objective_value, protection_shortfall, pure_value, tidy
 from tvt.selection.diagnose import diagnose
-from tvt.selection.estimates import Cells, resting_on
-from tvt.selection.prepare import Evidence, Prepared, prepare
+from tvt.selection.prepare import Prepared, prepare
 from tvt.selection.request import Request
-from tvt.selection.response import Response
 from tvt.selection.rounding import round_to_counts
 from tvt.selection.solve import Solution
 from tvt.selection.verdict import credible_sources
-from tvt.stats.intervals import normal_factor
 from tvt.types import Floats
 
 BETTER = 1e-9
@@ -93,36 +91,6 @@ def _helps(prepared: Prepared, weights: Floats, credible: dict[str, dict[str, fl
 def _base_value(request: Request) -> tuple[float, ...]:
     """The objective's values of the base model, whose gains are all 0."""
     return tuple(map(float, request.spec.aim.values(np.zeros(len(request.served)), request.wanted)))
-
-
-def predictions(response: Response, weights: Floats, confidence: float, estimated: Cells = ()) -> dict[str, Prediction]:
-    """Predicted gain of every target at ``weights`` (S,), with its interval; ``estimated`` are the cells not measured."""
-    gains = response.gains(weights)
-    half = normal_factor(confidence) * response.gain_errors(weights)
-    values = response.scores(gains)
-    unmeasured = resting_on(estimated, dict(zip(response.sources, weights.tolist(), strict=True)))
-    return {
-        target: Prediction(
-            gain=float(g),
-            low=float(g - h),
-            high=float(g + h),
-            value=float(v) if np.isfinite(v) else None,
-            estimated=unmeasured.get(target, ()),
-        )
-        for target, g, h, v in zip(response.targets, gains, half, values, strict=True)
-    }
-
-
-def beyond_reach(predicted: Mapping[str, Prediction], evidence: Evidence) -> tuple[str, ...]:
-    """A note where a predicted PGF is above 1, which none can be."""
-    above = [target for target, found in predicted.items() if found.gain > 1]
-    if not above or not isinstance(evidence, TransferMatrix) or evidence.metric != "pgf":
-        return ()
-    more = f" and {len(above) - 2} more" if len(above) > 2 else ""
-    return (
-        f"no PGF can be above 1, as predicted for {' and '.join(above[:2]) if not more else ', '.join(above[:2])}{more}: "
-        "predictions add up what single sources do, and go too far where many of them help",
-    )
 
 
 def _mixture(

@@ -9,9 +9,10 @@ import numpy as np
 
 from tvt.core.selection import ALL, SelectionSpec
 from tvt.errors import InputError
+from tvt.evidence.predict import resting_on
+from tvt.evidence.whole import Evidence
 from tvt.selection.audit import tidy
-from tvt.selection.estimates import resting_on
-from tvt.selection.prepare import Evidence, Prepared, prepare
+from tvt.selection.prepare import Prepared, prepare
 from tvt.selection.rounding import round_to_counts
 from tvt.types import Floats
 

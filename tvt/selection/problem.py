@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import cvxpy as cp
 import numpy as np
 
+from tvt.evidence.response import Curve, Response
 from tvt.selection.request import Request
-from tvt.selection.response import Curve, Response
 from tvt.types import Bools, Floats, Positions
 
 Expression = Any

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 
 from tvt.core.selection import SelectionSpec
+from tvt.evidence.kappa import Curvature
+from tvt.evidence.whole import Evidence, curvature
 from tvt.selection.audit import tidy
-from tvt.selection.kappa import Curvature
-from tvt.selection.prepare import Evidence, curvature, prepare
+from tvt.selection.prepare import prepare
 
 FACTOR = math.sqrt(10)
 

@@ -18,10 +18,10 @@ import numpy as np
 
 from tvt.core.mixture import SolverRecord
 from tvt.core.objective import MET
+from tvt.evidence.response import Response
 from tvt.selection.audit import protection_shortfall
 from tvt.selection.problem import Model, ProblemBuilder
 from tvt.selection.request import Request
-from tvt.selection.response import Response
 from tvt.types import Bools, Floats
 
 SOLVED = ("optimal", "optimal_inaccurate")

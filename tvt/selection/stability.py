@@ -12,10 +12,11 @@ from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.objective import Objective, Wanted
 from tvt.core.selection import SelectionSpec
 from tvt.errors import InputError
+from tvt.evidence.fit import FOLDS, Form
+from tvt.evidence.response import Response
+from tvt.evidence.whole import Evidence, settle, whole_response
 from tvt.selection.audit import tidy
-from tvt.selection.fit import FOLDS, Form
-from tvt.selection.prepare import Evidence, Prepared, prepare, settle, whole_response
-from tvt.selection.response import Response
+from tvt.selection.prepare import Prepared, prepare
 from tvt.selection.simple import best_single, limited, proportional, uniform
 from tvt.types import Bools, Floats
 

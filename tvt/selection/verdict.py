@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import ndtri, stdtrit
 
 from tvt.core.matrix import TransferMatrix
-from tvt.selection.completion import Completed
+from tvt.evidence.completion import Completed
 from tvt.selection.request import Request
 from tvt.stats.noise import pooled_degrees
 from tvt.types import Floats

@@ -8,7 +8,7 @@ from typing import get_args
 import numpy as np
 
 from tvt.core.preview import Agreement, Candidate, Figure, Gain, Previewed
-from tvt.selection.estimates import resting_on
+from tvt.evidence.predict import resting_on
 from tvt.selection.prepare import Prepared
 from tvt.stats.intervals import known
 from tvt.stats.ranks import rank_correlation

@@ -19,10 +19,10 @@ from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Mixture
 from tvt.core.selection import ALL, SelectionSpec
 from tvt.errors import InputError
+from tvt.evidence.kappa import Curvature
 from tvt.report.html.numbers import number
 from tvt.selection.engine import finish
 from tvt.selection.frontier import Kind, frontier_specs, gain_error
-from tvt.selection.kappa import Curvature
 from tvt.selection.prepare import prepare
 
 KINDS: tuple[Kind, ...] = ("risk", "harm")

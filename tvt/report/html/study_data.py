@@ -15,6 +15,7 @@ from tvt.core.recipe import Recipe
 from tvt.core.scores import Score
 from tvt.core.selection import SelectionSpec
 from tvt.data.studies.folder import StudyFolder
+from tvt.evidence.predict import estimated_cells
 from tvt.io.recipe_file import told_model
 from tvt.report.answer_warnings import Warned
 from tvt.report.comparison_json import comparison_json
@@ -24,7 +25,6 @@ from tvt.report.html.numbers import nested, number, tidy
 from tvt.report.html.orders import orders, start_layout, tasks_of
 from tvt.report.labels import plain, short_labels
 from tvt.report.sentences import headline
-from tvt.selection.estimates import estimated_cells
 from tvt.transfer.aggregates import Aggregate
 from tvt.transfer.analysis import StudyAnalysis
 from tvt.transfer.noise import sign_unstable

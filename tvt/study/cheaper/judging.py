@@ -14,9 +14,7 @@ from tvt.core.mixture import FailedSelection, Mixture
 from tvt.core.selection import SelectionSpec
 from tvt.errors import InfeasibleError, InputError
 from tvt.selection.engine import finish
-from tvt.selection.prepare import Prepared, form_of, prepare
-from tvt.selection.response import transfer_response
-from tvt.selection.samples import bootstrap_means
+from tvt.selection.prepare import Prepared, prepare
 from tvt.selection.simple import uniform
 from tvt.stats.ranks import rank_correlation
 from tvt.study.cheaper.kinds import Cheap
@@ -227,14 +225,9 @@ def _values(weights: Floats, prepared: Prepared) -> Floats:
 
 def _sampled(weights: Floats, prepared: Prepared) -> Floats:
     """Values of mixtures (N, S) under resampled figures of the study they are valued by, (samples, N)."""
-    matrix, completed, whole = prepared.evidence, prepared.completed, prepared.whole
-    assert isinstance(matrix, TransferMatrix)  # noqa: S101 - judged by studies only
-    assert completed is not None  # noqa: S101 - a study's response is of completed cells
-    kappa = None if prepared.curvature is None else prepared.curvature.value
-    means = bootstrap_means(matrix, completed, prepared.spec.seed, SAMPLES)
-    names, form = {"sources": whole.sources, "targets": whole.targets}, form_of(prepared.spec)
-    drawn = (transfer_response(mean, whole.errors, **names, form=form, kappa=kappa) for mean in means)
-    return np.stack([_served(response.gains(weights), prepared) for response in drawn])
+    whole = whole_response(prepared.evidence, prepared.settled)
+    responses = redrawn(prepared.evidence, prepared.settled, whole, SAMPLES)
+    return np.stack([_served(response.gains(weights), prepared) for response in responses])
 
 
 def _served(gains: Floats, prepared: Prepared) -> Floats:

@@ -16,7 +16,7 @@ from scipy.optimize import nnls
 
 from tvt.core.mixture_runs import MixtureRuns
 from tvt.errors import InputError
-from tvt.selection.response import Curve, Response
+from tvt.evidence.response import Curve, Response
 from tvt.stats.ranks import rank_correlation
 from tvt.types import Bools, Floats
 

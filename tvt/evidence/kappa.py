@@ -7,7 +7,7 @@ squares over all runs and targets. Three kinds of noise weigh the residuals:
 - the run's own: the variance between the study's runs, by target, more where it answered fewer questions; where no seed was
   repeated, the item error squared;
 - that of the single-source means, which every prediction inherits. They are errors in variables: help and harm are replaced by
-  their posterior means (:mod:`tvt.selection.signed_parts`, regression calibration), and their posterior variance joins the
+  their posterior means (:mod:`tvt.evidence.signed_parts`, regression calibration), and their posterior variance joins the
   covariance of the residuals, so that runs on the same sources do not count as independent;
 - what the model leaves out (sources that help or spoil one another, targets that move together from seed to seed): the
   covariance is scaled up by how much the residuals exceed it, overall, by run and by target, and by how the targets move
@@ -34,9 +34,9 @@ from scipy.stats import t as student
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture_runs import NOTHING, MixtureRuns
 from tvt.core.selection import DEFAULT_KAPPA
-from tvt.selection.completion import Completed, complete
-from tvt.selection.response import Curve
-from tvt.selection.signed_parts import SignedParts, signed_parts
+from tvt.evidence.completion import Completed, complete
+from tvt.evidence.response import Curve
+from tvt.evidence.signed_parts import SignedParts, signed_parts
 from tvt.stats.noise import pooled_variance
 from tvt.types import Bools, Floats
 
