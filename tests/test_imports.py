@@ -111,7 +111,7 @@ def test_imports_run_one_way() -> None:
             faults.append(item)
     report(
         faults,
-        "cli -> study, compare, report -> train, evaluate, selection -> evidence, transfer, data, exports -> model -> io -> core -> stats",
+        "cli -> study, compare, report -> train, evaluate, selection -> evidence, transfer, data, exports -> model -> io",
     )
 
 

@@ -13,6 +13,7 @@ from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import FailedSelection, Mixture
 from tvt.core.selection import SelectionSpec
 from tvt.errors import InfeasibleError, InputError
+from tvt.evidence.whole import redrawn, whole_response
 from tvt.selection.engine import finish
 from tvt.selection.prepare import Prepared, prepare
 from tvt.selection.simple import uniform
