@@ -15,9 +15,8 @@ from peft import PeftModel, get_peft_model
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer
 
 from tvt.core.recipe import EvaluationConfig, ModelConfig
-from tvt.evaluate.adapter_kinds import REFUSED, REFUSED_STARTS, refusal
 from tvt.evaluate.batches import compose
-from tvt.evaluate.identity import check_adapter
+from tvt.evaluate.identity import REFUSED, REFUSED_STARTS, check_adapter, refusal
 from tvt.evaluate.loading import attached
 from tvt.evaluate.scorer import Outcome, Scorer
 from tvt.model.base import Loaded, load_base

@@ -16,8 +16,7 @@ from tvt.core.selection import SelectionSpec
 from tvt.core.task import Task
 from tvt.data.studies.folder import StudyFolder, StudyManifest
 from tvt.report.html.explorer_data import explore
-from tvt.report.html.page import render
-from tvt.report.html.page_data import page_data
+from tvt.report.html.page import page_data, render
 from tvt.report.html.study_data import StudySource
 from tvt.transfer.analysis import analyze
 

@@ -25,8 +25,8 @@ from safetensors.torch import load_file, save_file
 from tvt.core.recipe import EvaluationConfig
 from tvt.errors import InputError
 from tvt.evaluate import evaluator as evaluator_module
-from tvt.evaluate.adapter_kinds import REFUSED, REFUSED_STARTS
 from tvt.evaluate.evaluator import Evaluator
+from tvt.evaluate.identity import REFUSED, REFUSED_STARTS
 from tvt.evaluate.results import CellResult
 from tvt.evaluate.scorer import Outcome
 from tvt.io.adapter_file import WEIGHTS

@@ -12,8 +12,8 @@ from mixing_rows import mixture, question
 
 from tvt.data.mixing.dataset import write_mix
 from tvt.data.mixing.plan import plan_mix
+from tvt.data.questions.checks import Origin, Origins
 from tvt.data.questions.files import write_parquet
-from tvt.data.questions.origins import Origin, Origins
 from tvt.io.card import cell, hub_dataset, hub_name, licence_id
 
 hub = pytest.importorskip("huggingface_hub")

@@ -22,8 +22,7 @@ from tvt.evidence.whole import curvature
 from tvt.selection.engine import select
 from tvt.selection.explain import explain
 from tvt.selection.prepare import prepare
-from tvt.selection.sensitivity import kappa_sensitivity
-from tvt.selection.stability import stability
+from tvt.selection.stability import kappa_sensitivity, stability
 
 SEEDS = 40
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from mixing_rows import COUNTS, mixture, picture, question
 
-from tvt.data.mixing import buckets as mix_buckets
+from tvt.data.mixing import dataset as mix_dataset
 from tvt.data.mixing import dataset as mixed_dataset
 from tvt.data.mixing.dataset import write_mix
 from tvt.data.mixing.plan import plan_mix
@@ -125,7 +125,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(
     write_mix(plan_mix(mixture(), sources, seed=3), tmp_path / "a")
     write_mix(plan_mix(mixture(), dict(reversed(sources.items())), seed=3), tmp_path / "b")
     # Whether rows waited in memory or on disk must not show.
-    monkeypatch.setattr(mix_buckets, "HELD_BYTES", 1)
+    monkeypatch.setattr(mix_dataset, "HELD_BYTES", 1)
     write_mix(plan_mix(mixture(), sources, seed=3), tmp_path / "c")
     write_mix(plan_mix(mixture(), sources, seed=4), tmp_path / "d")
     assert files(tmp_path / "a") == files(tmp_path / "b") == files(tmp_path / "c")
@@ -147,7 +147,7 @@ def test_many_shards_hold_the_same_rows(sources: dict[str, Path], tmp_path: Path
     write_mix(plan_mix(mixture(), sources), tmp_path / "one")
     for name, value in (("SHARD_BYTES", 1000), ("GROUP_BYTES", 500), ("PIECE_BYTES", 300)):
         monkeypatch.setattr(mixed_dataset, name, value)
-    monkeypatch.setattr(mix_buckets, "HELD_BYTES", 2000)
+    monkeypatch.setattr(mix_dataset, "HELD_BYTES", 2000)
     mixed = write_mix(plan_mix(mixture(), sources), tmp_path / "many")
     shards = sorted((tmp_path / "many" / "data").iterdir())
     assert len(shards) > 5

@@ -12,7 +12,7 @@ from tvt.core.recipe import Recipe
 from tvt.data.task_questions import choose
 from tvt.data.tasks import find_manifests, load_manifests
 from tvt.io.recipe_file import load_recipe
-from tvt.train.deepspeed_file import deepspeed_faults
+from tvt.train.checks import deepspeed_faults
 
 ROOT = Path(__file__).parents[1] / "recipes"
 RECIPES = sorted(path.name for path in ROOT.glob("*.yaml"))

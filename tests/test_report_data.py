@@ -26,8 +26,7 @@ from tvt.data.studies.load import load_study
 from tvt.report.html.explorer_data import Explorer, explore
 from tvt.report.html.numbers import tidy
 from tvt.report.html.orders import cluster_order, orders, start_layout, tasks_of
-from tvt.report.html.page import SCRIPTS, STYLES, embedded, policy
-from tvt.report.html.page_data import page_data
+from tvt.report.html.page import SCRIPTS, STYLES, embedded, page_data, policy
 from tvt.report.html.study_data import StudySource, study_data
 from tvt.report.style import HARM, HELP
 from tvt.selection.engine import select

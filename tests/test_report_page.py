@@ -13,8 +13,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
 from tvt.report.answer_warnings import Warned
-from tvt.report.html.page import render
-from tvt.report.html.page_data import page_data
+from tvt.report.html.page import page_data, render
 from tvt.report.html.study_data import StudySource
 from tvt.transfer.analysis import analyze
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tvt.data.mixing.order import RowManifest, draw_rows, epochs
+from tvt.data.mixing.plan import RowManifest, draw_rows, epochs
 
 
 def picks(manifest: RowManifest, source: str) -> list[tuple[int, int]]:

@@ -19,12 +19,12 @@ from tvt.core.task import Task
 from tvt.data.studies.load import load_study
 from tvt.errors import InputError
 from tvt.evidence.predict import predict
+from tvt.selection.audit import round_to_counts
 from tvt.selection.engine import select
 from tvt.selection.explain import explain
 from tvt.selection.frontier import frontier
-from tvt.selection.rounding import round_to_counts
+from tvt.selection.request import parse_constraint
 from tvt.selection.stability import stability
-from tvt.selection.text_constraint import parse_constraint
 
 NAMES = ("Multi-view_Reasoning", "Relative_Depth", "Relative_Reflectance", "Art Style")
 SHORT = {"RD": "Relative_Depth", "RR": "Relative_Reflectance", "MR": "Multi-view_Reasoning"}
@@ -195,7 +195,7 @@ def test_sentences_name_what_matters() -> None:
 
 
 def test_what_the_assumed_kappa_moves() -> None:
-    from tvt.selection.sensitivity import kappa_sensitivity
+    from tvt.selection.stability import kappa_sensitivity
 
     matrix = random_matrix(3, 5, 4, centre=0.1)
     spec = SelectionSpec(anyway=True)

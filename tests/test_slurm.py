@@ -27,7 +27,7 @@ from test_training import farthest, weights
 
 from tvt.errors import InputError
 from tvt.io.recipe_file import load_recipe
-from tvt.study.executors import slurm_watch
+from tvt.study.executors import slurm as slurm_module
 from tvt.study.executors.slurm import SlurmExecutor
 from tvt.study.jobs import Job, make_job
 from tvt.study.queued import Queued, mark
@@ -346,7 +346,7 @@ def test_what_is_odd_with_the_queue_is_told(job: Job, cluster: SlurmCluster, mon
     assert executor.hear(5) == [{"kind": "note", "text": f"Slurm lets job {first} wait: JobHeldUser"}]
     monkeypatch.setenv("SLURM_CONF", "/dev/null")
     assert executor.hear(1.5) == [], "a queue that does not answer for a moment"
-    monkeypatch.setattr(slurm_watch, "_SILENT_SECONDS", 0.0)
+    monkeypatch.setattr(slurm_module, "_SILENT_SECONDS", 0.0)
     with pytest.raises(InputError, match="Slurm does not answer"):
         executor.hear(5)
     executor.close()

@@ -18,8 +18,8 @@ from test_cli import ROOT
 
 from tvt.io.recipe_file import load_recipe
 from tvt.study.executors.event_file import EventFile
+from tvt.study.executors.slurm import resources
 from tvt.study.executors.slurm_job import Life
-from tvt.study.executors.slurm_submit import resources
 from tvt.study.jobs import make_job
 from tvt.study.queued import Queued, mark
 from tvt.study.runner import Runner

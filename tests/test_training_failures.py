@@ -24,7 +24,7 @@ import tvt.io.processes as launch
 from tvt.core.recipe import Recipe
 from tvt.errors import InputError, ProcessDiedError, ProcessFailedError
 from tvt.train import train
-from tvt.train.deepspeed_file import deepspeed_faults
+from tvt.train.checks import deepspeed_faults
 from tvt.train.devices import gpus_lacking, visible_gpus
 
 TWO = {"num_processes": 2}

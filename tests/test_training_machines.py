@@ -30,7 +30,7 @@ from tiny_models import qwen, write_rows
 from tvt.errors import InputError
 from tvt.io.adapter_file import verify_adapter
 from tvt.train import Machines, TrainingRecord, load_training_record, train
-from tvt.train.meeting import address_faults
+from tvt.train.launch import address_faults
 
 TRAINING = {"global_batch_size": 8, "per_device_train_batch_size": 2, "num_train_epochs": 2, "save_steps": 2}
 ZERO2 = str(ROOT / "recipes" / "deepspeed" / "zero2.json")

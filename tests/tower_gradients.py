@@ -22,8 +22,7 @@ from tvt.core.recipe import ModelConfig, Recipe
 from tvt.model.base import load_model
 from tvt.model.processor import load_processor
 from tvt.train.collate import Collator
-from tvt.train.frozen import spare_frozen_parts
-from tvt.train.model import lora_config
+from tvt.train.model import lora_config, spare_frozen_parts
 from tvt.train.rows import Examples, load_rows
 
 TOWER = re.compile(r"(visual|vision)")

@@ -151,8 +151,7 @@ def _passes(bench: Bench, *, spared: bool) -> Passes:
     from tvt.model.base import load_model
     from tvt.model.processor import load_processor
     from tvt.train.collate import Collator
-    from tvt.train.frozen import spare_frozen_parts
-    from tvt.train.model import lora_config
+    from tvt.train.model import lora_config, spare_frozen_parts
 
     torch.use_deterministic_algorithms(True, warn_only=True)
     recipe = made.recipe(bench, {})

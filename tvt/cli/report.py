@@ -69,8 +69,7 @@ def command(
     from tvt.cli.report_sources import study_source
     from tvt.io import atomic
     from tvt.report.answer_warnings import answer_warnings
-    from tvt.report.html.page import render
-    from tvt.report.html.page_data import page_data
+    from tvt.report.html.page import page_data, render
     from tvt.transfer.analysis import analyze
 
     if targets and not mixtures:

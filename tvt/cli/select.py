@@ -126,8 +126,7 @@ def _told(prepared: Prepared, answer: Mixture, options: dict[str, Any]) -> Selec
     from tvt.cli.preview import preview_selection
     from tvt.report.selection_told import SelectionTold
     from tvt.selection.frontier import frontier
-    from tvt.selection.sensitivity import kappa_sensitivity
-    from tvt.selection.stability import stability
+    from tvt.selection.stability import kappa_sensitivity, stability
 
     evidence, spec, wanted = prepared.evidence, prepared.spec, options["stability"]
     kind = options["frontier_kind"]

@@ -12,9 +12,8 @@ from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Mixture
 from tvt.core.selection import SelectionSpec
 from tvt.errors import InputError, suggest
-from tvt.selection.audit import pure_value
+from tvt.selection.audit import pure_value, round_to_counts
 from tvt.selection.prepare import Prepared, prepare
-from tvt.selection.rounding import round_to_counts
 from tvt.selection.simple import best_single, proportional, uniform
 from tvt.types import Floats
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from tvt.errors import InputError
-from tvt.report.adapter_plot import adapter_figure
-from tvt.report.dose_plot import dose_figure
 from tvt.report.graph_plot import graph_figure
 from tvt.report.group_plot import groups_figure
 from tvt.report.heatmap import heatmap_figure
-from tvt.report.persona_plot import persona_figure
+from tvt.report.persona_plot import adapter_figure, persona_figure
 from tvt.report.style import draw
-from tvt.report.trend_plot import trend_figure
+from tvt.report.trend_plot import dose_figure, trend_figure
 from tvt.transfer.analysis import Analysis, StudyAnalysis
 
 

@@ -11,9 +11,8 @@ from tvt.core.selection import ALL, SelectionSpec
 from tvt.errors import InputError
 from tvt.evidence.predict import resting_on
 from tvt.evidence.whole import Evidence
-from tvt.selection.audit import tidy
+from tvt.selection.audit import round_to_counts, tidy
 from tvt.selection.prepare import Prepared, prepare
-from tvt.selection.rounding import round_to_counts
 from tvt.types import Floats
 
 Kind = Literal["risk", "harm"]

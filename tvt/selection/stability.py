@@ -1,7 +1,10 @@
-"""How far to trust a choice: weights when one run is left out, and gains on the run that the choice did not see."""
+"""How far to trust a choice: weights when one run is left out, and gains on the run that the choice did
+not see; and weights at other kappas.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,8 +16,9 @@ from tvt.core.objective import Objective, Wanted
 from tvt.core.selection import SelectionSpec
 from tvt.errors import InputError
 from tvt.evidence.fit import FOLDS, Form
+from tvt.evidence.kappa import Curvature
 from tvt.evidence.response import Response
-from tvt.evidence.whole import Evidence, settle, whole_response
+from tvt.evidence.whole import Evidence, curvature, settle, whole_response
 from tvt.selection.audit import tidy
 from tvt.selection.prepare import Prepared, prepare
 from tvt.selection.simple import best_single, limited, proportional, uniform
@@ -185,3 +189,29 @@ def _onto(weights: Floats, own: tuple[str, ...], sources: tuple[str, ...]) -> Fl
 def _mean(values: Floats) -> float | None:
     finite = values[np.isfinite(values)]
     return float(finite.mean()) if finite.size else None
+
+
+FACTOR = math.sqrt(10)
+
+
+def kappa_sensitivity(evidence: Evidence, spec: SelectionSpec, found: Curvature | None = None) -> dict[float, dict[str, float]]:
+    """Weights of the used sources at the ends of a fitted kappa's interval, else at a third and at three times kappa (half a
+    power of ten each way).
+
+    ``found`` is the kappa if it is known already. Empty where kappa plays no part: the linear response, or one fitted on a
+    table of mixture runs.
+    """
+    found = found or curvature(evidence, spec)
+    if found is None:
+        return {}
+    ends = (found.value / FACTOR, found.value * FACTOR)
+    if found.low is not None and found.high is not None:
+        ends = (found.low, found.high)
+    told: dict[float, dict[str, float]] = {}
+    for kappa in ends:
+        prepared = prepare(evidence, spec.model_copy(update={"kappa": kappa}))
+        solution = prepared.solve()
+        if solution.weights is not None:
+            weights = tidy(solution.weights, prepared.request)
+            told[kappa] = {s: float(w) for s, w in zip(prepared.request.sources, weights, strict=True) if w > 0}
+    return told

@@ -1,4 +1,6 @@
-"""Start a training run: in this process, or as several through torchrun, on one machine or on several."""
+"""Start a training run: in this process, or as several through torchrun, on one machine or on several
+that meet at an address.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +24,13 @@ from tvt.train.checkpoints import check_same_run, has_checkpoints, layout, newes
 from tvt.train.checks import machine_checks, training_checks
 from tvt.train.devices import gpus_lacking, visible_gpus
 from tvt.train.extension_locks import watched
-from tvt.train.meeting import address_faults
 from tvt.train.record import ADAPTER, LOG, RECORD, Job, Progress, TrainingRecord, load_training_record, silent
 from tvt.train.rows import check_rows, dataset_digest, shown_rows
 
 if TYPE_CHECKING:
     from tvt.model.base import Loaded
+import errno
+import socket
 
 Tell = Callable[[Progress], None]
 Note = Callable[[str], None]
@@ -204,3 +207,44 @@ def _meeting(job: Job) -> str:
     """Names what the launches meet for: those of other rows, another recipe or another checkpoint shall not train together."""
     checkpoint = job.resume_from.name if job.resume_from else None
     return digest.of_value([job.identity, layout(job.recipe), checkpoint])[:16]
+
+
+def address_faults(host: str, port: int, rank: int) -> list[str]:
+    """What is wrong with an address, as far as this machine can tell.
+
+    Args:
+        host: name or number of machine 0.
+        port: there.
+        rank: of this machine; machine 0 must be able to listen at the address.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        return [f"--main-process-ip {host}: no such host ({error.strerror or error}); name machine 0 as the others reach it"]
+    if rank:
+        return []
+    refusals = [_refusal(family, address) for family, _, _, _, address in found]
+    if None in refusals:
+        return []
+    if errno.EADDRINUSE in refusals:
+        return [
+            f"--main-process-port {port}: is taken on this machine; name a free one, or another --machine-rank if machine 0 "
+            "has started here already"
+        ]
+    if errno.EADDRNOTAVAIL in refusals:
+        return [
+            f"--main-process-ip {host}: is no address of this machine, and this is machine 0; name one that is, or give this "
+            "machine another --machine-rank"
+        ]
+    return [f"--main-process-port {port}: cannot be listened on; name a free one above 1023"]
+
+
+def _refusal(family: int, address: tuple[object, ...]) -> int | None:
+    """Why nobody can listen at an address of this machine; ``None`` if somebody can."""
+    with socket.socket(family, socket.SOCK_STREAM) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a run before may have ended just now
+        try:
+            trial.bind(address)
+        except OSError as error:
+            return error.errno
+    return None

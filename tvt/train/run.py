@@ -25,10 +25,9 @@ from tvt.train.card import CARD, model_card
 from tvt.train.checkpointing import needs_checkpointing
 from tvt.train.checkpoints import remember_run
 from tvt.train.collate import Collator
-from tvt.train.frozen import spare_frozen_parts
 from tvt.train.lengths import row_lengths
 from tvt.train.loader import start_server, worker_count
-from tvt.train.model import check_dtype, lora_config
+from tvt.train.model import check_dtype, lora_config, spare_frozen_parts
 from tvt.train.order import Order
 from tvt.train.record import ADAPTER, CHECKPOINTS, Job, Progress, TrainingRecord, save_training_record, silent
 from tvt.train.rows import Examples, check_rows, load_rows

@@ -1,11 +1,13 @@
 """A mixture as one dataset: parquet with the images inside, in the order of training, loadable by ``datasets.load_dataset``.
 
 The columns are those that TRL trains on (``images``, ``prompt``, ``completion``) and, for people, ``source`` and ``id``. The
-dataset is written beside its place and renamed last; the same plan gives the same bytes.
+dataset is written beside its place and renamed last; the same plan gives the same bytes. Rows pass through buckets on disk, so
+that memory stays bounded whatever the size.
 """
 
 from __future__ import annotations
 
+import base64
 import errno
 import json
 import shutil
@@ -14,7 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -22,14 +24,12 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from tvt.data.mixing.buckets import Buckets
 from tvt.data.mixing.card import card
-from tvt.data.mixing.messages import FILE, write_messages
 from tvt.data.mixing.plan import MixPlan, MixSource, source_record
 from tvt.data.progress import Progress, silent
 from tvt.data.questions.batches import IMAGES, IMAGES_FEATURE, Rows, with_features
 from tvt.errors import InputError
-from tvt.io import digest, staging
+from tvt.io import digest, json_lines, staging
 from tvt.io.mixture_file import dump_mixture
 
 SHARD_BYTES = 128 * 2**20
@@ -281,3 +281,85 @@ def _messages(role: str, contents: pa.Array) -> pa.Array:
         [pa.repeat(pa.scalar(role), len(contents)), contents], fields=list(MESSAGES.value_type)
     )
     return pa.ListArray.from_arrays(offsets, structs, type=MESSAGES)
+
+
+FILE = "messages.jsonl"
+
+
+def write_messages(table: pa.Table, stream: BinaryIO) -> None:
+    """Append rows with ``images``, ``prompt`` and ``completion``."""
+    for row in table.select(["images", "prompt", "completion"]).to_pylist():
+        images = [{"type": "image", "base64": base64.b64encode(image["bytes"]).decode()} for image in row["images"]]
+        messages: list[dict[str, Any]] = []
+        for message in [*row["prompt"], *row["completion"]]:
+            text = {"type": "text", "text": message["content"]}
+            messages.append({"role": message["role"], "content": [*([] if messages else images), text]})
+        stream.write(json_lines.line({"messages": messages}).encode())
+
+
+HELD_BYTES = 64 * 2**20
+"""How much waits in memory before it goes to the files. A small mix never touches them."""
+PLACE = "place"
+
+
+class Buckets:
+    """Rows by place; bucket k holds the places from ``k * size`` on.
+
+    Args:
+        folder: where the waiting rows go.
+        schema: of the rows, without their place.
+        size: rows of a bucket.
+    """
+
+    def __init__(self, folder: Path, schema: pa.Schema, size: int) -> None:
+        self._folder = folder
+        self._schema = schema.append(pa.field(PLACE, pa.int64()))
+        self._size = size
+        self._held: dict[int, list[pa.RecordBatch]] = {}
+        self._bytes = 0
+
+    def add(self, batch: pa.RecordBatch, rows: npt.NDArray[np.int64], places: npt.NDArray[np.int64]) -> None:
+        """Put row ``rows[i]`` of ``batch`` to ``places[i]``; a row may go to several places."""
+        order = np.argsort(places)
+        rows, places = rows[order], places[order]
+        bucket = places // self._size
+        bounds = [0, *(np.flatnonzero(np.diff(bucket)) + 1).tolist(), len(places)]
+        for start, end in pairwise(bounds):
+            piece = batch.take(pa.array(rows[start:end]))
+            placed = pa.RecordBatch.from_arrays([*piece.columns, pa.array(places[start:end])], schema=self._schema)
+            self._held.setdefault(int(bucket[start]), []).append(placed)
+            self._bytes += placed.nbytes
+        if self._bytes > HELD_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        for bucket, batches in self._held.items():
+            # Appended streams rather than open files: there may be more buckets than a process may have files.
+            with self._file(bucket).open("ab") as stream, pa.ipc.new_stream(stream, self._schema) as writer:
+                for batch in batches:
+                    writer.write_batch(batch)
+        self._held, self._bytes = {}, 0
+
+    def take(self, bucket: int, group: int) -> Iterator[pa.Table]:
+        """Yield the rows of a bucket in the order of their places, ``group`` at a time; they are then forgotten."""
+        # One chunk first: taking from many is slow for lists.
+        table = self._read(bucket).combine_chunks()
+        order = np.argsort(table.column(PLACE).to_numpy())
+        table = table.drop_columns(PLACE)
+        for start in range(0, len(order), group):
+            yield table.take(pa.array(order[start : start + group]))
+
+    def _read(self, bucket: int) -> pa.Table:
+        batches: list[pa.RecordBatch] = []
+        path = self._file(bucket)
+        if path.exists():
+            with path.open("rb") as stream:
+                end = path.stat().st_size
+                while stream.tell() < end:
+                    batches += list(pa.ipc.open_stream(stream))
+            path.unlink()
+        batches += self._held.pop(bucket, [])
+        return pa.Table.from_batches(batches, self._schema)
+
+    def _file(self, bucket: int) -> Path:
+        return self._folder / f"{bucket:05d}.arrows"

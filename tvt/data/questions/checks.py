@@ -1,4 +1,4 @@
-"""One reading of a file of questions: every fault, what it holds as a digest, how large its rows are, what it shares.
+"""One reading of a file of questions: every fault, its digest, the size and origins of its rows, and what it shares.
 
 The digest is of the content, not of the file: the same questions as JSON Lines or parquet, compressed or not, have the same.
 """
@@ -6,12 +6,14 @@ The digest is of the content, not of the file: the same questions as JSON Lines 
 from __future__ import annotations
 
 import hashlib
+import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import asdict, dataclass, field
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +25,9 @@ from tvt.data.csv_table import Faults
 from tvt.data.questions.batches import Rows, flat_images, list_lengths, value_lengths
 from tvt.data.questions.files import QuestionSource, open_questions
 from tvt.data.questions.image_bytes import image_fault
-from tvt.data.questions.origins import Origin, Origins
+from tvt.data.tasks import load_manifests
 from tvt.errors import InputError
+from tvt.io.card import NOT_STATED
 
 Overlap = Literal["question", "image"]
 """What must not be shared with an evaluation set: all images with the prompt, or also any single image."""
@@ -258,3 +261,62 @@ class _Content:
     def digest(self) -> str:
         parts = (f"{name} {self._hashes[name].hexdigest()}\n" for name in sorted(self._hashes))
         return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+_KEYS = ("source", "licence")
+
+
+@dataclass(frozen=True, order=True, kw_only=True)
+class Origin:
+    """A source that rows come from."""
+
+    source: str
+    """``not stated`` where rows do not say."""
+    licence: str
+    rows: int
+
+    def plain(self) -> dict[str, Any]:
+        """As plain values, with the source's address where a bundled manifest tells it."""
+        return {**asdict(self), "url": _addresses().get(self.source)}
+
+
+@cache
+def _addresses() -> dict[str, str]:
+    """Addresses of the raw data that tvt data build knows, by name."""
+    return {source.name: source.url for manifest in load_manifests() for source in manifest.sources}
+
+
+@dataclass
+class Origins:
+    """Counts the origins of rows, a batch at a time.
+
+    A million rows say a million different things, of which two matter: these are cut out of the JSON text by Arrow, and only
+    the few different ones are decoded.
+    """
+
+    _counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def add(self, told: pa.Array) -> None:
+        """Count the rows of a column of ``provenance``."""
+        parts = [pc.struct_field(pc.extract_regex(told, _pattern(key)), key) for key in _KEYS]
+        pairs = pc.binary_join_element_wise(*(pc.fill_null(part, "") for part in parts), "\x1f")
+        for entry in pc.value_counts(pairs).to_pylist():
+            source, licence = (_text(part) for part in entry["values"].split("\x1f", 1))
+            self._counts[source, licence] += entry["counts"]
+
+    def found(self) -> Iterator[Origin]:
+        """The origins, by name."""
+        for (source, licence), rows in sorted(self._counts.items()):
+            yield Origin(source=source, licence=licence, rows=rows)
+
+
+def _pattern(key: str) -> str:
+    """The raw JSON text that stands behind a key, where it stands first."""
+    return rf'"{key}"\s*:\s*"(?P<{key}>(?:[^"\\]|\\.)*)"'
+
+
+def _text(raw: str) -> str:
+    try:
+        return str(json.loads(f'"{raw}"')).strip() or NOT_STATED
+    except ValueError:
+        return NOT_STATED

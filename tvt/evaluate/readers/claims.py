@@ -1,19 +1,36 @@
 """Which option a text decides for, from the places where it names options (:mod:`tvt.evaluate.readers.naming`).
 
 Every place that is neither negated nor compared with is a claim of some strength. The strongest claims decide, and of answers
-stated outright the last one; where they name several options, nothing is read.
+stated outright the last one; where they name several options, nothing is read. Sentences, negations and outright statements
+are found here too.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 
-from tvt.evaluate.readers.negation import unclaimed
 from tvt.evaluate.readers.option_texts import OptionTexts
-from tvt.evaluate.readers.places import BLANK, ENTITY, LETTER, NAMING, OWN, PLACE, TEXT, WORD, kind_of, option_of, span
-from tvt.evaluate.readers.sentences import SENTENCE_END, Sentence, sentences
-from tvt.evaluate.readers.stated import stated
+from tvt.evaluate.readers.places import (
+    BLANK,
+    COMPARED,
+    ENTITY,
+    LETTER,
+    NAMING,
+    NEGATED,
+    NONE_OF_THEM,
+    OWN,
+    PLACE,
+    SEVERAL,
+    TEXT,
+    WORD,
+    kind_of,
+    option_of,
+    place,
+    span,
+)
 from tvt.evaluate.readers.weighing import ALL, Claim, Strength, opposites, option, weigh
 
 _CONSIDERS = re.compile(
@@ -198,3 +215,150 @@ def _listed(character: str, every: Sequence[Sentence]) -> bool:
     """Whether the first place is that of the first option in a list of them: "A: ..." and then "B: ..."."""
     marked = [match for match in (_MARKED.match(other.text) for other in every[1:]) if match]
     return option(character) == 0 and bool(marked) and option_of(marked[0].group(1)) == 1
+
+
+_NOT_BEFORE = re.compile(
+    rf"(?:\b(?:not|never|neither|nor|rather than|instead of|except(?: for)?|doubt(?:ful)?|none of|neither of|excluding|"
+    rf"without|other than|eliminat\w+|exclud\w+|rules? out|ruled out|"
+    rf"ruling out|disagree with|opposite of|anything but|"
+    rf"discard\w*|reject\w*|unlike|as opposed to|cannot be|no)\b|n't\b|不是|不选|不選|并非)"
+    rf"\s*(?:(?!as\b|than\b|but\b|only\b|because\b|since\b|clear\b|sure\b|just\b|whether\b)[a-z']+\s+){{0,3}}(?:\(|"
+    rf"option\s+|the\s+)?({NAMING})"
+)
+_NOT_AFTER = re.compile(
+    rf"({NAMING})\s*(?:(?!because\b|since\b|as\b|that\b|which\b|who\b|and\b|but\b|while\b|whereas\b|though\b|although\b|"
+    rf"than\b|more\b|most\b|if\b|or\b|"
+    rf"where\b|due\b|with\b|without\b|to\b)[a-z']+\s+){{0,3}}?"
+    r"(?:(?:is|are|was|does|do|did|has|have|can|could|would|should|may|might)?\s*(?:not|never|cannot)\b(?!\s+only)|"
+    r"\w+n't\b|(?:is|are|was|seems|appears|would be)\s+"
+    r"(?:\w+ly\s+)?(?:wrong|incorrect|false|unlikely|out\b|too\b|less\b|eliminated|ruled|the wrong|an incorrect|a wrong|"
+    r"neither)|cannot\b|fails\b|lacks\b|(?:can|could|may|should|must) be (?:excluded|eliminated|ruled out|discarded|"
+    r"rejected)"
+    r"|(?:是)?(?:错|錯|不))"
+)
+_COMPARED = re.compile(
+    rf"\b(?:than|compared (?:to|with)|versus|vs\.?|over|relative to|in comparison (?:to|with)|contrary to|inferior to|"
+    rf"unlike|beside|besides|from)\s+"
+    rf"(?:(?:that|the one|those|either|both|just|what|is|in|of|for|with|to|by|the|does|do)\s+){{0,4}}({NAMING})"
+)
+
+
+def unclaimed(text: str, *, yes_no: bool = False) -> str:
+    """A text with its places marked that are negated or only compared with; "no, it is not" does not negate a "no"."""
+    text = _COMPARED.sub(partial(_turned, COMPARED), text)
+    text = _NOT_BEFORE.sub(partial(_turned, NEGATED), text)
+    return text if yes_no and re.search(f"[{span(TEXT)}]", text) else _NOT_AFTER.sub(partial(_turned, NEGATED), text)
+
+
+def _turned(kind: str, match: re.Match[str]) -> str:
+    """What was matched, with its place turned to another kind."""
+    found, at, said = match.group(1), match.start(1) - match.start(), match.group()
+    return said[:at] + place(kind, NONE_OF_THEM if found == SEVERAL else option_of(found)) + said[at + 1 :]
+
+
+SENTENCE_END = re.compile(r"(?<!\bvs)(?<!\be\.g)(?<!\bi\.e)(?<!\bfig)[.!?]+(?=[\s)\]]|$)|[。！？;；]|\n+")
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A sentence or a line."""
+
+    text: str
+    start: int
+    """Where it begins in the whole text."""
+    end: str
+    """What ends it."""
+    last: bool
+    fresh: bool
+    """Whether it begins a line."""
+
+
+def sentences(text: str) -> Iterator[Sentence]:
+    """Sentences and lines; one that announces something (":", "is") goes on in the next line."""
+    begin = 0
+    spans: list[tuple[int, str, str]] = []
+    for match in [*SENTENCE_END.finditer(text), None]:
+        at, end = (len(text), "") if match is None else (match.start(), match.group())
+        said = text[begin:at].strip()
+        if end.startswith("\n") and re.search(r"(?::|\bis|\banswer|=)$", said):
+            continue
+        if said:
+            spans.append((begin, said, end))
+        begin = at + len(end)
+    for k, (start, said, end) in enumerate(spans):
+        before = text[:start].rstrip(" \t")
+        fresh = not before or before.endswith("\n")
+        yield Sentence(text=" ".join(said.split()), start=start, end=end, last=k == len(spans) - 1, fresh=fresh)
+
+
+_FILL = (
+    r"(?:\s*[:(\-–—=>]+\s*|\s+)(?:(?:that|the|option|choice|letter|number|most|likely|probably|therefore|thus|clearly|"
+    r"indeed|definitely|"
+    r"simply|be|just|as|follows|in|with|to|it|it's|is|would|should|point|box|image|labell?ed|one|correct|answer|best|"
+    r"certainly|surely|"
+    r"obviously|actually|still|on|by|given|in fact)\b[\s:,(]*){0,6}"
+)
+_STOP = (
+    rf"(?=\s*(?:$|[.,;:!?)\n—–-]|because\b|since\b|as\b|due\b|which\b|where\b|for\b|and\b|but\b|based\b|given\b|in\b|"
+    rf"on\b|with\b|rather\b|instead\b|over\b|from\b|is\b|{PLACE}))"
+)
+_IS = (
+    r"(?:\b(?:is|are|was|be|being|seems|appears|remains|has to be|must be|ist|est|es|é|è|är|er|jest|adalah|là|is:|"
+    r"are:)\b|'s\b|:|=|->|→|⇒)"
+)
+_NOUN = (
+    r"(?<!first )(?<!second )(?<!third )(?<!fourth )(?<!last )(?<!other )(?<!wrong )(?<!each )\b(?:answers?|choice|"
+    r"option|conclusion|selection|response|solution|guess|pick|verdict|decision|result|letter|match)\b"
+)
+_FOREIGN = (
+    r"(?:答案|正确选项|正確選項|应选|應選|故选|所以选|因此选|选择|選擇|选|選|答え|回答|正解|解答|정답|답|选项|antwort|lösung|réponse|respuesta|"
+    r"opción correcta|resposta|risposta|antwoord|ответ|odpowied[źz]|svar(?:et)?|vastaus|cevap|yanıt|jawaban(?:nya)?|đáp án|"
+    r"الإجابة|الجواب|उत्तर|คำตอบ)"
+)
+_STATED = [
+    re.compile(pattern)
+    for pattern in (
+        # the answer to this question is X
+        rf"{_NOUN}{WORD}{{0,90}}?{_IS}{_FILL}({NAMING})",
+        rf"=\s*({OWN})",
+        rf"(?:\bi\.e\.|\bnamely)[\s,:]*({OWN})",
+        # the answer is A, no, wait, X
+        rf"\b(?:wait|actually|i mean|correction)\b[\s,.:—-]*(?:(?:no|wait|actually|it's|it is)\b[\s,.:—-]*)*({OWN}){_STOP}",
+        rf"\bleaves?\s+(?:us\s+)?(?:with\s+)?(?:only\s+)?({OWN}){_STOP}",
+        rf"{_NOUN}\s*(?:-|–|—)?\s*({OWN})(?=\s*(?:$|[.\n]))",
+        # X is the correct answer
+        rf"({NAMING})\s*(?:,\s*)?(?:{WORD}{{0,30}}?\s)?(?:is|are|was|be|seems(?: to be)?|"
+        rf"appears(?: to be)?)\s+(?:\w+ly\s+)?(?:the|my|our|your|an?)?\s*"
+        r"(?:\w+\s+){0,2}?(?:correct|answer|true|right(?=\s*(?:$|[.,;!)\n]|answer|option|choice|one|because|since|as\b))"
+        r"|(?:best|right|most appropriate|most suitable|most accurate)\s+(?:answer|option|choice))",
+        # I would choose X
+        rf"\b(?:choose|chose|select(?:ed)?|pick(?:ed)?|go(?:ing)? with|went with|opt(?:ing)? for|vote for|settle (?:on|"
+        rf"for)|lean(?:ing)? (?:towards?|to)|"
+        rf"decide(?:d)? (?:on|for)|guess(?:ing)?|conclude|i'd say|would say|i say|going for)(?:\s+(?:that|it's|it is|"
+        rf"it would be|would be|the answer|is|"
+        rf"the|correct|option|for|as|on))*[\s:(]+({NAMING}){_STOP}",
+        rf"\bguess\b{WORD}{{0,40}}?[,:]\s*(?:it's|it is|the|maybe|probably|\s)*({NAMING})",
+        rf"\b(?:had to|have to|must) (?:guess|choose|pick|answer|say|"
+        rf"select)\b{WORD}{{0,60}}?[,:]\s*{WORD}{{0,40}}?({NAMING})",
+        # answers in other languages
+        rf"{_FOREIGN}(?:(?![。不]){WORD}){{0,24}}?({NAMING})",
+        rf"({NAMING})\s*(?:是|が|は|이|가|은|는|项是|為|为)?\s*(?:最)?(?:正确|正確|正しい|正解|정답|맞|对的|對的)",
+        rf"({NAMING})\s*(?:ist (?:die )?richtig|est (?:la bonne|correct|la réponse)|es (?:la )?correct|é (?:a )?corret|"
+        rf"è (?:la )?corrett|верн|правильн)",
+    )
+]
+_HEDGED = re.compile(
+    r"\b(?:i think|i believe|i'd think|i suspect|i'm going with|probably|likely|definitely|must be|has to be|should be|"
+    r"maybe|perhaps)\s+"
+    rf"(?:that\s+)?(?:it's |it is |it must be |is |the |for |with )*({OWN})(?=\s*(?:$|[.;!)\n]|because\b|since\b|,))"
+)
+
+
+def stated(sentence: str) -> tuple[int, str] | None:
+    """The last place that a sentence states to be the answer, with its position."""
+    found = [(match.end(1), match.group(1)) for pattern in _STATED for match in pattern.finditer(sentence)]
+    if not found:
+        found = [(match.end(1), match.group(1)) for match in _HEDGED.finditer(sentence)]
+        if len({option_of(character) for _, character in found}) > 1:
+            return None
+    return max(found) if found else None

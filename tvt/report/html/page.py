@@ -1,15 +1,23 @@
-"""The page: template, style, scripts and data in one file, under a policy that lets nothing else in."""
+"""The page and its data: template, style, scripts and figures in one file, under a policy that lets nothing else in."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
+
+from tvt import __version__
+from tvt.report.html.numbers import nested, number, tidy
+from tvt.report.html.study_data import StudySource, study_data
+from tvt.report.labels import plain
+from tvt.report.sentences import persona_sentences, trend_sentence
+from tvt.transfer.analysis import Analysis
+from tvt.transfer.personas import KINDS
 
 STYLES = ("tokens.css", "page.css", "parts.css", "print.css")
 SCRIPTS = (
@@ -43,7 +51,7 @@ def render(data: Mapping[str, Any], title: str) -> str:
     """The report as one HTML document.
 
     Args:
-        data: of :func:`tvt.report.html.page_data.page_data`.
+        data: of :func:`tvt.report.html.page.page_data`.
         title: of the document, as plain text.
     """
     style = "\n".join(_text(name) for name in STYLES)
@@ -80,3 +88,61 @@ def _hash(text: str) -> str:
 
 def _text(name: str) -> str:
     return files("tvt.report.html").joinpath(name).read_text(encoding="utf-8")
+
+
+SCHEMA = 1
+
+
+def page_data(analysis: Analysis, sources: Sequence[StudySource]) -> dict[str, Any]:
+    """The page's data.
+
+    Args:
+        analysis: of all studies together.
+        sources: what else is known of each study, in the analysis's order.
+
+    Returns:
+        ``schema``, ``version`` (of tvt), ``alpha``, ``studies`` (see :func:`tvt.report.html.study_data.study_data`),
+        ``personas`` (kind -> tests with ``label``, ``p``, ``passes``, ``values``, ``median``), ``trend``, ``agreement``,
+        ``sentences`` (over all studies) and ``notes``.
+    """
+    told = analysis.to_json()
+    trend = trend_sentence(analysis)
+    return {
+        "schema": SCHEMA,
+        "version": __version__,
+        "alpha": analysis.alpha,
+        "withSelf": analysis.with_self,
+        "studies": [study_data(study, source) for study, source in zip(analysis.studies, sources, strict=True)],
+        "personas": _personas(analysis),
+        "trend": tidy(told["trend"]) if len(analysis.studies) > 1 else [],
+        "agreement": tidy(told["agreement"]),
+        "sentences": [*persona_sentences(analysis.personas), *([trend] if trend else [])],
+        "notes": _notes(analysis),
+    }
+
+
+def _notes(analysis: Analysis) -> list[str]:
+    """The notes; one that several studies share is told once, with all their names."""
+    shared: dict[str, list[str]] = {}
+    for note in analysis.notes:
+        name = next((study.name for study in analysis.studies if note.startswith(f"{study.name}: ")), "")
+        shared.setdefault(note.removeprefix(f"{name}: "), []).append(name)
+    return [": ".join(filter(None, (", ".join(filter(None, names)), text))) for text, names in shared.items()]
+
+
+def _personas(analysis: Analysis) -> dict[str, list[dict[str, Any]]]:
+    """All tests of every persona, least p first."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for kind in KINDS:
+        tests = sorted(analysis.personas.of(kind), key=lambda test: (test.p, -test.median, test.task))
+        found[kind] = [
+            {
+                "label": plain(test.task),
+                "p": number(test.p, 6),
+                "passes": bool(test.p <= analysis.alpha),
+                "values": nested(test.values, 4),
+                "median": number(test.median),
+            }
+            for test in tests
+        ]
+    return found
