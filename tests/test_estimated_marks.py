@@ -17,6 +17,7 @@ from rich.console import Console
 from tvt.compare.promise import promise
 from tvt.core.comparison import Contrast, Entry, Estimate
 from tvt.core.matrix import TransferMatrix
+from tvt.core.preview import Candidate, Gain, Preview, Previewed
 from tvt.core.selection import SelectionSpec
 from tvt.data.studies.load import load_study
 from tvt.evidence.completion import complete
@@ -28,7 +29,7 @@ from tvt.selection.engine import select
 from tvt.selection.explain import explain
 from tvt.selection.frontier import frontier
 from tvt.selection.prepare import prepare
-from tvt.study.agreement import Candidate, Gain, Preview, Previewed, predicted_gains
+from tvt.study.agreement import predicted_gains
 
 HIDDEN = (
     ("Art_Style", "Relative_Depth"),

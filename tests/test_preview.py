@@ -27,6 +27,7 @@ from tvt.compare.candidates import candidates, distinct
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Mixture
 from tvt.core.pgf import perfection_gap_factor
+from tvt.core.preview import Candidate, Gain, Preview, Previewed
 from tvt.core.run import Run
 from tvt.core.selection import SelectionSpec
 from tvt.data.questions.files import write_jsonl, write_parquet
@@ -41,7 +42,7 @@ from tvt.report.preview_json import preview_json
 from tvt.report.preview_tables import preview_report
 from tvt.selection.engine import finish
 from tvt.selection.prepare import Prepared, prepare
-from tvt.study.agreement import Candidate, Gain, Preview, Previewed, agreements, judged
+from tvt.study.agreement import agreements, judged
 from tvt.study.jobs import make_job
 from tvt.study.preview import preview, trained_candidates
 from tvt.study.runner import Runner

@@ -13,8 +13,8 @@ from tvt.errors import InputError, MissingPackageError
 
 if TYPE_CHECKING:
     from tvt.core.mixture import Mixture
+    from tvt.core.preview import Preview
     from tvt.selection.prepare import Prepared
-    from tvt.study.agreement import Preview
     from tvt.study.session import Session
 
 

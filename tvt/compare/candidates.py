@@ -9,11 +9,12 @@ import numpy as np
 from tvt.compare.baselines import entries
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Mixture
+from tvt.core.preview import Candidate
 from tvt.errors import InputError
-from tvt.selection.audit import audit, round_to_counts, tidy
+from tvt.selection.audit import audit, tidy
 from tvt.selection.prepare import Prepared, prepare
+from tvt.selection.rounding import round_to_counts
 from tvt.selection.simple import uniform
-from tvt.study.agreement import Candidate
 from tvt.types import Floats
 
 RISKS = (1.0, 3.0)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from tvt.study.agreement import Gain, Preview, Previewed
+from tvt.core.preview import Gain, Preview, Previewed
 
 
 def preview_json(preview: Preview) -> dict[str, Any]:

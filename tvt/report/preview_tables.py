@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tvt.core.objective import OBJECTIVES
+from tvt.core.preview import Agreement, Candidate, Gain, Preview
 from tvt.report.table_style import MISSING, TABLE, resting
-from tvt.study.agreement import Agreement, Candidate, Gain, Preview
 
 _FIGURES = {"merged": "merged adapters", "predicted": "prediction", "linear": "linear prediction"}
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from tvt.core.mixture import Mixture
+from tvt.core.preview import Preview
 from tvt.core.selection import SelectionSpec
 from tvt.evidence.fit import FitReport
 from tvt.evidence.kappa import Curvature
 from tvt.selection.frontier import FrontierPoint, Kind
 from tvt.selection.stability import Stability
-from tvt.study.agreement import Preview
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 The merge for a seed sums that seed's single-source adapters, so its change of the base model is the weighted mean of theirs.
 Training on the mixture gives another change: sources meet in the same steps. What the merge says is therefore a measurement of
-something near, and :class:`tvt.study.agreement.Agreement` says how near it came wherever a mixture was trained as well.
+something near, and :class:`tvt.core.preview.Agreement` says how near it came wherever a mixture was trained as well.
 
 Help usually grows less than in proportion to a source's examples, while its share of the merge is in proportion: merges of many
 sources tend to understate them.
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tvt.core.matrix import TransferMatrix
+from tvt.core.preview import Candidate, Gain, Preview, Previewed
 from tvt.core.run import Run
 from tvt.core.scores import Score
 from tvt.data.task_questions import locate, read
@@ -28,7 +29,7 @@ from tvt.evaluate.results import CellResult
 from tvt.io import resource_errors
 from tvt.io.lock import attempted
 from tvt.selection.prepare import Prepared
-from tvt.study.agreement import Candidate, Gain, Preview, Previewed, agreements, judged, predicted_gains, wished_targets
+from tvt.study.agreement import agreements, judged, predicted_gains, wished_targets
 from tvt.study.plan import Study
 from tvt.study.session import Session
 from tvt.study.store import CLAIM, Store

@@ -1,0 +1,101 @@
+"""A preview: what merged adapters score for mixtures before they are trained, beside what is predicted of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Figure = Literal["merged", "predicted", "linear"]
+"""*merged*: scored on merged adapters. *predicted*: by the selection's response. *linear*: weighted mean of sources' gains."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A mixture to look at. Its weights are its counts' shares, so that a mixture and the run on it are the same thing."""
+
+    label: str
+    """Unique among the candidates."""
+    counts: Mapping[str, int]
+    """Integer examples per source, only positive ones; they sum to the study's budget."""
+    about: str = ""
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Shares by source, summing to 1."""
+        total = sum(self.counts.values())
+        return {source: count / total for source, count in sorted(self.counts.items())}
+
+    @property
+    def single(self) -> bool:
+        """Whether all is on one source: then the merge is that source's own adapter."""
+        return len(self.counts) == 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gain:
+    """A gain over the base model (PGF) with its standard error, from seeds and questions; ``None`` where it is not known."""
+
+    value: float
+    error: float | None
+    estimated: tuple[str, ...] = ()
+    """Of a prediction: sources with a weight whose gain on the target was not measured but estimated."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Previewed:
+    """A candidate with its gains by target. A target without a gap between base model and ceiling is not there."""
+
+    candidate: Candidate
+    merged: Mapping[str, Gain]
+    predicted: Mapping[str, Gain]
+    linear: Mapping[str, float]
+    trained: Mapping[str, Gain]
+    """Of runs of this study on the same counts; empty where there are none."""
+    merged_seeds: tuple[int, ...]
+    trained_seeds: tuple[int, ...]
+    objective: Mapping[str, float]
+    """The request's objective at ``merged``, ``predicted``, ``linear`` and ``trained`` gains, where they are known."""
+    missing: str | None = None
+    """Why it could not be merged for every seed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """How a figure compares with what training gave, over mixtures of several sources that were trained.
+
+    Cells are (mixture, target). A correlation is ``None`` with fewer than four points, or where one side is constant.
+    """
+
+    figure: Figure
+    cells: int
+    rank: float | None
+    """Spearman's rho over all cells."""
+    error: float | None
+    """Mean absolute difference from the trained gain, in PGF."""
+    bias: float | None
+    """Mean of the figure minus the trained gain: negative where it promises too little."""
+    mixtures: int
+    mixture_rank: float | None
+    """Spearman's rho of the objective over the mixtures: whether it would have chosen as training does."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    """Candidates, best merged objective first."""
+
+    objective: str
+    """Name of the request's objective."""
+    targets: tuple[str, ...]
+    """Those that were scored."""
+    counting: Mapping[str, float]
+    """Weights of the targets that the objective serves, summing to 1."""
+    selected: str | None
+    """Label of the selected mixture."""
+    candidates: tuple[Previewed, ...]
+    agreement: tuple[Agreement, ...]
+    trained_error: float | None
+    """Root mean square of the trained gains' own errors in the cells compared: nothing agrees with them better than that."""
+    asked: int
+    """Questions really asked; the others were known."""
+    notes: tuple[str, ...] = ()
