@@ -219,5 +219,8 @@ def test_by_default_there_are_workers_on_a_gpu_alone(model: Path, monkeypatch: p
     assert counted(True, 3) == 2
     assert counted(True, 1) == 0
     assert counted(True, 8, num_processes=4) == 1
+    monkeypatch.setenv(machine.RUNS_AT_ONCE, "8")
+    assert counted(True, 24) == 2, "eight runs at once share the machine"
+    monkeypatch.delenv(machine.RUNS_AT_ONCE)
     assert counted(True, 64, shared=64 * 2**20) == 0, "a container's default"
     assert counted(False, 1, dataloader_num_workers=3) == 3

@@ -7,6 +7,8 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
+RUNS_AT_ONCE = "TVT_RUNS_AT_ONCE"
+"""The variable by which a study's workers know how many of them there are."""
 _SHARED = Path("/dev/shm")  # noqa: S108 - looked at only
 _GROUP = Path("/sys/fs/cgroup")
 
@@ -14,6 +16,12 @@ _GROUP = Path("/sys/fs/cgroup")
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def runs_at_once() -> int:
+    """How many runs share this machine: what started this process says so where it starts several."""
+    told = os.environ.get(RUNS_AT_ONCE, "")
+    return int(told) if told.isdecimal() and int(told) > 0 else 1
 
 
 def memory() -> tuple[float, float]:

@@ -46,7 +46,7 @@ def worker_count(recipe: Recipe) -> int:
     if not torch.cuda.is_available() or (shared is not None and shared < SHARED_BYTES):
         return 0
     here = recipe.runtime.num_processes // recipe.runtime.num_machines
-    return max(0, min(AUTOMATIC_LOADERS, machine.cores() // here - 1))
+    return max(0, min(AUTOMATIC_LOADERS, machine.cores() // (here * machine.runs_at_once()) - 1))
 
 
 def start_server(workers: int, processor: Any) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 from tvt.core.health import Check
 from tvt.core.recipe import Recipe
 from tvt.errors import InputError
+from tvt.io.machine import RUNS_AT_ONCE
 from tvt.study.attempt import ENDS
 from tvt.study.executors.interface import Engine, Event, Executor, executor_check
 from tvt.study.jobs import Job, Task
@@ -213,6 +214,7 @@ def _environments(workers: int, processes: int) -> list[dict[str, str]]:
         "OMP_NUM_THREADS": "1",
         "TOKENIZERS_PARALLELISM": "false",
         **os.environ,
+        RUNS_AT_ONCE: str(workers),
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
     }
     shares: Sequence[tuple[str, ...]] = [gpus[k * processes : (k + 1) * processes] for k in range(workers)]
