@@ -11,9 +11,8 @@ from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Mixture
 from tvt.core.preview import Candidate
 from tvt.errors import InputError
-from tvt.selection.audit import audit, tidy
+from tvt.selection.audit import audit, round_to_counts, tidy
 from tvt.selection.prepare import Prepared, prepare
-from tvt.selection.rounding import round_to_counts
 from tvt.selection.simple import uniform
 from tvt.types import Floats
 
