@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -49,8 +51,7 @@ def tasks() -> list[str]:
 def cheaper(folder: Path) -> list[str]:
     """What ``tvt study plan`` says of cheaper ways to the 32B study."""
     recipe = ROOT / "recipes" / "blink-qwen2.5-vl-32b.yaml"
-    command = [sys.executable, "-m", "tvt", "study", "plan", str(recipe), "-o", str(folder), "--json"]
-    told = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    told = _plan(recipe, folder)
     rows = [
         "| the 32B study | runs | training examples | questions | device hours, guessed | disk | of full |",
         f"|{'---|' * 7}",
@@ -82,6 +83,13 @@ def judged() -> list[str]:
     return rows
 
 
+def _plan(recipe: Path, folder: Path) -> Any:
+    """For the GPU that a guess assumes, whatever is here."""
+    command = [sys.executable, "-m", "tvt", "study", "plan", str(recipe), "-o", str(folder), "--json"]
+    alone = {**os.environ, "PATH": ""}
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True, env=alone).stdout)
+
+
 def _hours(hours: float) -> str:
     """Two figures are more than a guess is worth."""
     return f"{float(f'{hours:.2g}'):,g}"
@@ -96,18 +104,7 @@ def costs(folder: Path) -> list[str]:
     """What ``tvt study plan`` says of the recipes, with no run done; ``folder`` is any that does not exist."""
     rows = ["| recipe | runs | training examples | questions | device hours, guessed | disk |", "|---|---|---|---|---|---|"]
     for name in STUDIES:
-        command = [
-            sys.executable,
-            "-m",
-            "tvt",
-            "study",
-            "plan",
-            str(ROOT / "recipes" / f"{name}.yaml"),
-            "-o",
-            str(folder),
-            "--json",
-        ]
-        told = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        told = _plan(ROOT / "recipes" / f"{name}.yaml", folder)
         of = told["estimate"]
         rows.append(
             f"| `{name}` | {len(told['runs'])} | {of['examples']:,} | {of['questions']:,} "

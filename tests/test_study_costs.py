@@ -61,6 +61,23 @@ def test_passes_of_a_step_are_those_of_a_frozen_base(tmp_path: Path) -> None:
     assert unfrozen == pytest.approx(2 * text + 2 * tower)
 
 
+def test_left_open_memory_decides_for_each_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of one picture fit into 80 GB with all their activations, those of three do not; the plan says so."""
+
+    def hours(memory: float, asked: str) -> tuple[float, str]:
+        monkeypatch.setattr("tvt.study.speed.device_memory", lambda: memory)
+        cost = guess(tmp_path, *ALONE, f"training.gradient_checkpointing={asked}")
+        return cost.hours("train"), " ".join(line for line in cost.assumed if "checkpointing" in line)
+
+    off, on = hours(80e9, "false"), hours(80e9, "true")
+    assert off[1] == on[1] == ""
+    assert hours(1e12, "null")[0] == pytest.approx(off[0])
+    assert hours(10e9, "null")[0] == pytest.approx(on[0])
+    assert off[0] < hours(80e9, "null")[0] < on[0]
+    assert "none of 13 sources" in hours(1e12, "null")[1]
+    assert re.search(r"for \d+ of 13 sources.* into 80 GB", hours(80e9, "null")[1])
+
+
 def test_rounds_of_runs_take_whole_runs(tmp_path: Path) -> None:
     cost = guess(tmp_path, *ALONE)
     assert cost.runs == 53

@@ -62,7 +62,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
 
 
 def loaded(folder: Path, **more: Any) -> Any:
-    return load_weights(ModelConfig(model_name_or_path=str(folder), dtype="float32", **more)).eval()
+    return load_weights(ModelConfig(model_name_or_path=str(folder), dtype="float32", **more), device="cpu").eval()
 
 
 def seen(model: Any, grids: list[tuple[int, int, int]] = GRIDS) -> torch.Tensor:

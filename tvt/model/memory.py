@@ -1,4 +1,4 @@
-"""How much memory training and scoring take on a device, estimated from a model's config.json: nothing is loaded.
+"""How much memory training and scoring take on a device, estimated from a model's shape: nothing is loaded.
 
 An estimate, not a measurement: no GPU was at hand when it was written. It counts what is known to be large, layer by layer from
 the code of transformers, PEFT and TRL, and leaves a margin (:data:`MARGIN`, :data:`FIXED`) for what is not:
@@ -14,13 +14,12 @@ the code of transformers, PEFT and TRL, and leaves a margin (:data:`MARGIN`, :da
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+import json
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 from tvt.core.recipe import ModelConfig, Recipe
-from tvt.model.families import read_config
+from tvt.model.shape import PICTURES, TEXT_TOKENS, Shape, Stack
 
 WIDTHS = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
 """Bytes of a value."""
@@ -30,81 +29,6 @@ MARGIN, FIXED = 1.2, 1.5e9
 """Activations are taken so many times for fragments and short-lived tensors, and so many bytes for CUDA and its libraries."""
 USABLE = 0.9
 """The share of a device's memory within which an estimate must stay."""
-TEXT_TOKENS = 150
-"""Of a question with its options and its answer."""
-PICTURES = 3
-"""In a row, where nothing is known of the rows: as many as BLINK's largest questions have, one aside."""
-ORDINARY_PIXELS, PHOTOGRAPH_PIXELS = 1_003_520, 12_000_000
-"""Of a picture, where nothing limits it: 1,280 tokens of Qwen2.5-VL; and a photograph as cameras take it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stack:
-    """Layers of one width."""
-
-    layers: int
-    hidden: int
-    inner: int
-    heads: int
-    """Width of all heads together."""
-    keys: int
-    """Width of the keys, and of the values."""
-    gated: bool = True
-
-    @property
-    def weights(self) -> int:
-        """Of all linear layers."""
-        attention = 2 * self.hidden * (self.heads + self.keys)
-        return self.layers * (attention + (3 if self.gated else 2) * self.hidden * self.inner)
-
-    @property
-    def adapter(self) -> int:
-        """Weights of an adapter of rank 1 on all linear layers."""
-        attention = 4 * self.hidden + 2 * (self.heads + self.keys)
-        return self.layers * (attention + (3 if self.gated else 2) * (self.hidden + self.inner))
-
-    def kept(self, width: float) -> float:
-        """Bytes of a token in one layer that the backward pass needs."""
-        norms = 2 * 4 * self.hidden
-        inputs = 5 * self.hidden + self.heads + self.inner
-        return norms + width * (inputs + 4 * self.heads + 3 * self.inner)
-
-    def passing(self, width: float) -> float:
-        """Bytes of a token while one layer is computed and nothing is kept."""
-        return width * (3 * self.hidden + 3 * self.inner) + 4 * self.hidden
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shape:
-    """What of a model decides its memory."""
-
-    text: Stack
-    embeddings: int
-    """Weights of embeddings and head."""
-    vision: Stack | None
-    patch: int
-    """Pixels of a side of the tower's patches."""
-    merged: int
-    """Patches that become one token."""
-    tile: int | None = None
-    """Pixels of a side, where every picture becomes tiles."""
-    tiles: int = 1
-    """At most, beside an overview."""
-
-    @property
-    def weights(self) -> int:
-        """Of all linear layers."""
-        return self.text.weights + (self.vision.weights if self.vision else 0)
-
-    def picture_tokens(self, pixels: float, max_pixels: int | None = None) -> int:
-        """About how many tokens a picture takes."""
-        if self.tile is None:
-            return math.ceil(min(pixels, max_pixels or pixels) / (self.patch**2 * self.merged))
-        side = (
-            math.isqrt(self.tiles) if max_pixels is None else min(math.isqrt(self.tiles), math.isqrt(max_pixels) // self.tile)
-        )
-        count = 1 if side < 2 else side * side + 1
-        return count * math.ceil(self.tile**2 / (self.patch**2 * self.merged))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,16 +64,45 @@ def training_needs(
     stacks = [text]
     if vision is not None:
         trained = not recipe.model.freeze_vision
-        activations += patches * (_kept(vision, width, checkpointing=checkpointing) if trained else vision.passing(width))
+        activations += patches * (_kept(vision, width, checkpointing=checkpointing) if trained else _passing(vision, width))
         stacks += [vision] * trained
     adapter = 16.0 * recipe.lora.lora_r * sum(stack.adapter for stack in stacks)
     return Needs(weights=weights_bytes(shape, recipe.model) / divided, adapter=adapter, activations=activations)
 
 
+def pass_needs(
+    recipe: Recipe, shape: Shape, pixels: float, *, pictures: float = PICTURES, checkpointing: bool | None = None
+) -> Needs:
+    """What a training pass takes if every row has so many pictures of so many pixels, before ``model.max_pixels``.
+
+    Gradient checkpointing is on unless the recipe or ``checkpointing`` says no, since it is turned on where memory needs it.
+    """
+    rows = recipe.training.per_device_train_batch_size
+    tokens = pictures * shape.picture_tokens(pixels, recipe.model.max_pixels)
+    return training_needs(
+        shape,
+        recipe,
+        rows * (TEXT_TOKENS + tokens),
+        rows * tokens * shape.merged,
+        checkpointing=recipe.training.gradient_checkpointing is not False if checkpointing is None else checkpointing,
+        divided=recipe.runtime.num_processes if _stage(recipe) == 3 else 1,
+    )
+
+
+def expected_checkpointing(recipe: Recipe, shape: Shape, memory: float, pixels: float, pictures: float = PICTURES) -> bool:
+    """Whether activations will be computed twice: as the recipe says, else where such rows do not fit into ``memory`` bytes."""
+    asked = recipe.training.gradient_checkpointing
+    if asked is not None:
+        return asked
+    return _stage(recipe) == 3 or (
+        pass_needs(recipe, shape, pixels, pictures=pictures, checkpointing=False).total > USABLE * memory
+    )
+
+
 def scoring_needs(shape: Shape, model: ModelConfig, tokens: float, patches: float) -> Needs:
     """What scoring takes; see :func:`training_needs`."""
     width = WIDTHS[model.dtype]
-    passing = tokens * shape.text.passing(width) + (patches * shape.vision.passing(width) if shape.vision else 0)
+    passing = tokens * _passing(shape.text, width) + (patches * _passing(shape.vision, width) if shape.vision else 0)
     return Needs(weights=weights_bytes(shape, model), adapter=0.0, activations=passing)
 
 
@@ -160,95 +113,22 @@ def weights_bytes(shape: Shape, model: ModelConfig) -> float:
 
 
 def _kept(stack: Stack, width: float, *, checkpointing: bool) -> float:
-    """Bytes of a token in all layers."""
-    if checkpointing:
-        return stack.layers * width * stack.hidden + stack.kept(width)
-    return stack.layers * stack.kept(width)
+    """Bytes of a token in all layers that the backward pass needs."""
+    norms = 2 * 4 * stack.hidden
+    inputs = 5 * stack.hidden + stack.heads + stack.inner
+    layer = norms + width * (inputs + 4 * stack.heads + 3 * stack.inner)
+    return stack.layers * width * stack.hidden + layer if checkpointing else stack.layers * layer
 
 
-def shape_of(model: ModelConfig, billions: float | None = None) -> Shape | None:
-    """A model's shape by its config.json, else by its size.
-
-    Args:
-        model: which model.
-        billions: of its parameters; taken where its config.json is not on this machine.
-
-    Returns:
-        ``None`` where neither is known.
-    """
-    told = read_config(model)
-    found = None if told is None else read_shape(_whole(told))
-    return found or (None if billions is None else usual_shape(billions))
+def _passing(stack: Stack, width: float) -> float:
+    """Bytes of a token while one layer is computed and nothing is kept."""
+    return width * (3 * stack.hidden + 3 * stack.inner) + 4 * stack.hidden
 
 
-def read_shape(told: Mapping[str, Any]) -> Shape | None:
-    """The shape that a config.json tells; ``None`` where it leaves something out."""
-    nested, vision = told.get("text_config"), told.get("vision_config")
-    text = nested if isinstance(nested, Mapping) else told
+def _stage(recipe: Recipe) -> int:
+    """ZeRO's stage by the recipe's file; 0 without one."""
     try:
-        stack = _stack(text)
-        tied = bool(text.get("tie_word_embeddings", told.get("tie_word_embeddings", False)))
-        embeddings = int(text["vocab_size"]) * stack.hidden * (1 if tied else 2)
-        tower = None if not isinstance(vision, Mapping) else _stack(vision, gated="vl" in str(told.get("model_type")))
-        patch, merged, tile, tiles = _pictures(told, vision if isinstance(vision, Mapping) else {})
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
-        return None
-    return Shape(text=stack, embeddings=embeddings, vision=tower, patch=patch, merged=merged, tile=tile, tiles=tiles)
-
-
-def usual_shape(billions: float) -> Shape:
-    """What models of a size are like: 36 layers, an MLP of four times the width, and Qwen2.5-VL's vision tower."""
-    layers, words = 36, 150_000
-    vision = Stack(layers=32, hidden=1280, inner=3420, heads=1280, keys=1280)
-    # The width h of which layers (14.5 h^2 each) and embeddings (2 h a word) make up the rest.
-    square, rest = 14.5 * layers, max(billions * 1e9 - vision.weights, 1e6)
-    hidden = round((math.sqrt(words**2 + square * rest) - words) / square)
-    text = Stack(layers=layers, hidden=hidden, inner=4 * hidden, heads=hidden, keys=hidden // 4)
-    return Shape(text=text, embeddings=2 * words * hidden, vision=vision, patch=14, merged=4)
-
-
-def _stack(told: Mapping[str, Any], *, gated: bool = True) -> Stack:
-    hidden = int(_first(told, "embed_dim", "hidden_size") if "depth" in told and "embed_dim" in told else told["hidden_size"])
-    heads = int(_first(told, "num_attention_heads", "num_heads"))
-    size = int(told.get("head_dim") or hidden // heads)
-    inner = told.get("intermediate_size") or hidden * float(told.get("mlp_ratio", 4))
-    return Stack(
-        layers=int(_first(told, "num_hidden_layers", "depth")),
-        hidden=hidden,
-        inner=int(inner),
-        heads=heads * size,
-        keys=int(told.get("num_key_value_heads") or heads) * size,
-        gated=gated,
-    )
-
-
-def _pictures(told: Mapping[str, Any], vision: Mapping[str, Any]) -> tuple[int, int, int | None, int]:
-    """Side of a patch, patches a token, side of a tile and the most tiles."""
-    patch = (
-        int(vision.get("patch_size", 14)) if not isinstance(vision.get("patch_size"), list) else int(vision["patch_size"][0])
-    )
-    side = vision.get("image_size")
-    side = int(side[0] if isinstance(side, list | tuple) else side) if side else None
-    kind = told.get("model_type")
-    if kind in ("idefics3", "smolvlm"):
-        return patch, int(told.get("scale_factor", 2)) ** 2, side, 16
-    if kind in ("internvl", "aya_vision"):
-        return patch, round(1 / float(told.get("downsample_ratio", 0.5)) ** 2), side, 12
-    if "spatial_merge_size" in vision:
-        return patch, int(vision["spatial_merge_size"]) ** 2, None, 1
-    return patch, 1, None, 1
-
-
-def _first(told: Mapping[str, Any], *names: str) -> Any:
-    return next(told[name] for name in names if told.get(name)) if any(told.get(name) for name in names) else told[names[0]]
-
-
-def _whole(told: dict[str, Any]) -> Mapping[str, Any]:
-    """A config.json with the values that it leaves to transformers' defaults, where transformers can be loaded."""
-    try:
-        from transformers import AutoConfig
-
-        found: dict[str, Any] = AutoConfig.for_model(**told).to_dict()
-    except Exception:  # not installed, or it knows no such model
-        return told
-    return found
+        told = json.loads(Path(recipe.runtime.deepspeed or "").read_text(encoding="utf-8"))
+        return int(told["zero_optimization"]["stage"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0

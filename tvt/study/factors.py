@@ -82,7 +82,7 @@ def _others(recipe: Recipe) -> Iterator[tuple[str, Any, str, bool]]:
         why = f"{processes} runs at once, where the model fits one device: the model is loaded once a worker, not twice a run"
         yield "runtime.num_processes", 1, why, False
     if training.gradient_checkpointing:
-        why = "activations are computed twice, to save memory"
+        why = "activations are computed twice, to save memory; left out, only in runs whose rows need it"
         yield "training.gradient_checkpointing", False, why, False
     if recipe.runtime.dataloader_num_workers == 0:
         yield "runtime.dataloader_num_workers", AUTOMATIC_LOADERS, "pictures are decoded while the device waits", False

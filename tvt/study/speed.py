@@ -5,33 +5,35 @@ A guess says what it assumes. Devices are those of a data centre: nothing is gue
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from statistics import fmean, median
+from typing import NamedTuple
 
 from tvt.core.recipe import AUTOMATIC_LOADERS, Recipe
 from tvt.data.task_questions import Part, absent, locate, read
 from tvt.data.tasks import TaskManifest
 from tvt.errors import InputError
-from tvt.model.compute import Shape, shape_of
-from tvt.model.families import read_config
+from tvt.model.compute import forward, text_forward, tower_forward
+from tvt.model.memory import expected_checkpointing
 from tvt.model.picture import PictureError, shown_size
+from tvt.model.shape import MEAN_PIXELS, ORDINARY_PIXELS, TEXT_TOKENS, Shape, shape_of
 from tvt.study.plan import Study
 from tvt.study.store import Store
 from tvt.study.views import parameters
 from tvt.train.record import ADAPTER
 
-TEXT_TOKENS = 100
-"""Tokens of a question with its options."""
-SIDE = 700
-"""Pixels of a picture's side where none is at hand."""
 SAMPLED = 8
 """Rows of a task whose pictures are looked at."""
 DEVICE_FLOPS = {"bfloat16": 3e14, "float16": 3e14, "float32": 5e13}
 """What a current data centre GPU reaches: in 16 bits a third of its peak, in 32 bits without its tensor cores."""
+DEVICE_MEMORY = 80e9
+"""Bytes of such a GPU, where none is here."""
 PASS_TOKENS = {False: 250, True: 500}
 """Tokens that a forward pass costs on top, whatever its rows: weights are read, kernels started; with 4 bits also unpacked."""
 PREPARING = 1e-7
@@ -114,45 +116,67 @@ def guessed_speed(study: Study, recipe: Recipe | None = None) -> Speed | None:
     recipe = recipe or study.recipe
     name = recipe.model.model_name_or_path
     billions = parameters(name)
-    shape = shape_of(read_config(recipe.model), billions)
-    if shape is None or (billions or shape.parameters / 1e9) < _SMALL:
+    shape = None if billions is not None and billions < _SMALL else shape_of(recipe.model, billions)
+    if shape is None or (held := shape.weights + shape.embeddings) < _SMALL * 1e9:
         return None
-    pictures = _Pictures(study, recipe)
+    pictures = _Pictures(recipe)
     guess = _Guess(recipe, shape)
+    rows = {source: pictures.of(manifest, "training") for source, manifest in study.sources.items()}
+    twice = {source: guess.checkpointing(shown) for source, shown in rows.items()}
     processes = recipe.runtime.num_processes
-    loading = STARTING + (billions * 1e9 if billions else shape.parameters) * 2 / READING
+    loading = STARTING + held * 2 / READING
     alone = processes == 1
     return Speed(
         load=SETTING_UP + (0.0 if alone else 2 * loading),
         start=loading if alone else 0.0,
-        examples={s: guess.training(pictures.of(m, "training")) / processes for s, m in study.sources.items()},
+        examples={s: guess.training(shown, checkpointing=twice[s]) / processes for s, shown in rows.items()},
         questions={t: guess.scoring(pictures.of(m, "evaluation")) / processes for t, m in study.targets.items()},
-        disk=shape.adapter_bytes(recipe.lora.lora_r),
+        disk=4.0 * recipe.lora.lora_r * shape.text.adapter,
         measured=False,
-        assumed=tuple(_assumed(recipe, shape, pictures)),
+        assumed=tuple(_assumed(recipe, shape, list(twice.values()), here=not pictures.assumed)),
     )
 
 
-def _assumed(recipe: Recipe, shape: Shape, pictures: _Pictures) -> Iterator[str]:
+@cache
+def device_memory() -> float:
+    """Bytes of the smallest GPU here, else of the GPU that a guess assumes."""
+    from tvt.study.doctor.devices import listed_gpus  # the doctor asks for estimates itself
+
+    return min((gpu.memory for gpu in listed_gpus()), default=0.0) or DEVICE_MEMORY
+
+
+def _assumed(recipe: Recipe, shape: Shape, twice: Sequence[bool], *, here: bool) -> Iterator[str]:
     flops = DEVICE_FLOPS[recipe.model.dtype]
     yield f"{flops / 1e12:,.0f} teraflops a device in {recipe.model.dtype} (an H100 reaches about that)"
     if not shape.known:
         yield "a model made like Qwen2.5-VL with as many parameters as its name says, since its config.json is not here"
-    if pictures.assumed:
-        tokens = shape.image_tokens(pictures.limited(SIDE * SIDE))
-        yield f"pictures of {SIDE} x {SIDE} pixels, {tokens:,.0f} tokens each, where no rows are here"
+    if not here:
+        tokens, side = shape.picture_tokens(MEAN_PIXELS, recipe.model.max_pixels), math.isqrt(MEAN_PIXELS)
+        yield f"pictures of {side} x {side} pixels, {tokens:,} tokens each, where no rows are here"
+    if recipe.training.gradient_checkpointing is None:
+        share = f"for {sum(twice) or 'none'} of {len(twice)} sources"
+        yield f"gradient checkpointing {share}, where large rows would not fit into {device_memory() / 1e9:.0f} GB without"
     yield f"{TEXT_TOKENS} tokens of text a row, {READING / 1e9:.0f} GB/s for reading weights"
 
 
-Shown = tuple[float, float]
-"""Pictures of a row, and pixels of one of them."""
+class Shown(NamedTuple):
+    """Pictures of rows; pixels are those after ``model.max_pixels``."""
+
+    pictures: float
+    """Of a row, on average."""
+    pixels: float
+    """Of a picture, on average."""
+    most: int
+    """Pictures of the largest row."""
+    largest: float
+    """Pixels of each of these."""
 
 
 class _Pictures:
     """How many pictures the rows of a task show, and how large, by its first rows where these are here."""
 
-    def __init__(self, study: Study, recipe: Recipe) -> None:
-        self._most: int | None = getattr(recipe.model, "max_pixels", None)
+    def __init__(self, recipe: Recipe) -> None:
+        self._most: int | None = recipe.model.max_pixels
         self.assumed = False
 
     def of(self, manifest: TaskManifest, part: Part) -> Shown:
@@ -160,13 +184,12 @@ class _Pictures:
         found = _sampled(manifest, part)
         if found is None:
             self.assumed = True
-            found = [[float(SIDE * SIDE)] * manifest.shown]
-        pixels = [self.limited(each) for row in found for each in row]
-        return len(pixels) / len(found), fmean(pixels) if pixels else 0.0
-
-    def limited(self, pixels: float) -> float:
-        """Pixels of a picture after ``model.max_pixels``."""
-        return pixels if self._most is None else min(pixels, float(self._most))
+            mean, large = (float(min(each, self._most or each)) for each in (MEAN_PIXELS, ORDINARY_PIXELS))
+            return Shown(manifest.shown, mean, manifest.shown, large)
+        rows = [[min(each, self._most or each) for each in row] for row in found]
+        pixels, largest = [each for row in rows for each in row], max(rows, key=sum)
+        mean = fmean(pixels) if pixels else 0.0
+        return Shown(len(pixels) / len(rows), mean, len(largest), fmean(largest) if largest else 0.0)
 
 
 def _sampled(manifest: TaskManifest, part: Part) -> list[list[float]] | None:
@@ -187,18 +210,22 @@ class _Guess:
     """Seconds of a device for a row."""
 
     def __init__(self, recipe: Recipe, shape: Shape) -> None:
-        self._shape, self._training = shape, recipe.training
+        self._recipe, self._shape, self._max_pixels = recipe, shape, recipe.model.max_pixels
         self._flops = DEVICE_FLOPS[recipe.model.dtype]
         self._frozen, self._loaders = recipe.model.freeze_vision, recipe.runtime.dataloader_num_workers
         self._batch = recipe.evaluation.batch_size
         self._extra = PASS_TOKENS[recipe.model.load_in_4bit]
 
-    def training(self, shown: Shown) -> float:
+    def checkpointing(self, shown: Shown) -> bool:
+        """Whether a run on such rows computes activations twice."""
+        return expected_checkpointing(self._recipe, self._shape, device_memory(), shown.largest, shown.most)
+
+    def training(self, shown: Shown, *, checkpointing: bool) -> float:
         """Of a training example on one process."""
-        text, tower, passing = self._forward(shown, self._training.per_device_train_batch_size)
-        passes = 2 if self._training.gradient_checkpointing is False else 3  # left open, memory decides: the dearer is guessed
+        text, tower, passing = self._forward(shown, self._recipe.training.per_device_train_batch_size)
+        passes = 3 if checkpointing else 2
         computing = (passes * (text + passing) + (1 if self._frozen else passes) * tower) / self._flops
-        preparing = shown[0] * shown[1] * PREPARING
+        preparing = shown.pictures * shown.pixels * PREPARING
         if self._loaders == 0:
             return computing + preparing
         return max(computing, preparing / (self._loaders or AUTOMATIC_LOADERS))
@@ -209,10 +236,10 @@ class _Guess:
 
     def _forward(self, shown: Shown, batch: int) -> tuple[float, float, float]:
         """Operations of language model and tower for a row, and its share of what a pass costs on top."""
-        pictures, pixels = shown
-        tokens = TEXT_TOKENS + pictures * self._shape.image_tokens(pixels)
-        text = self._shape.text_forward(tokens)
-        return text, pictures * self._shape.tower_forward(pixels), self._shape.text.forward(self._extra, 0.0) / batch
+        pictures, pixels = shown.pictures, shown.pixels
+        tokens = TEXT_TOKENS + pictures * self._shape.picture_tokens(pixels, self._max_pixels)
+        tower = pictures * tower_forward(self._shape, pixels, self._max_pixels)
+        return text_forward(self._shape, tokens), tower, forward(self._shape.text, self._extra, 0.0) / batch
 
 
 def _size(folder: Path) -> int:

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from tvt.core.recipe import Recipe
-from tvt.model.memory import USABLE, Shape, read_shape, training_needs
+from tvt.model.memory import USABLE, training_needs
+from tvt.model.shape import Shape, read_shape
 from tvt.train.collate import Collator
 from tvt.train.rows import Examples
 

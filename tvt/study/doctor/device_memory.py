@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from tvt.core.health import Check, Status
 from tvt.core.recipe import Recipe
-from tvt.model.memory import (
-    ORDINARY_PIXELS,
-    PHOTOGRAPH_PIXELS,
-    PICTURES,
-    TEXT_TOKENS,
-    USABLE,
-    Needs,
-    Shape,
-    shape_of,
-    training_needs,
-)
+from tvt.model.memory import USABLE, pass_needs
+from tvt.model.shape import ORDINARY_PIXELS, PHOTOGRAPH_PIXELS, PICTURES, shape_of
 from tvt.study.views import parameters
 
 _TIGHT = 0.85
@@ -53,33 +42,7 @@ def memory_checks(recipe: Recipe, devices: Sequence[dict[str, Any]]) -> Iterator
         yield Check(group="recipe", name="pictures", status="warn", found=told, step=f"where yours are large: {_LIMIT}")
 
 
-def pass_needs(recipe: Recipe, shape: Shape, pixels: float) -> Needs:
-    """What a training pass takes if every row has :data:`PICTURES` pictures of so many pixels, before ``model.max_pixels``.
-
-    Gradient checkpointing is on unless the recipe says no, since it is turned on where memory needs it.
-    """
-    rows = recipe.training.per_device_train_batch_size
-    tokens = PICTURES * shape.picture_tokens(pixels, recipe.model.max_pixels)
-    return training_needs(
-        shape,
-        recipe,
-        rows * (TEXT_TOKENS + tokens),
-        rows * tokens * shape.merged,
-        checkpointing=recipe.training.gradient_checkpointing is not False,
-        divided=recipe.runtime.num_processes if _stage(recipe) == 3 else 1,
-    )
-
-
 def _less(recipe: Recipe) -> str:
     if recipe.training.gradient_checkpointing is False:
         return "set training.gradient_checkpointing=true"
     return "lower training.per_device_train_batch_size"
-
-
-def _stage(recipe: Recipe) -> int:
-    """ZeRO's stage by the recipe's file; 0 without one."""
-    try:
-        told = json.loads(Path(recipe.runtime.deepspeed or "").read_text(encoding="utf-8"))
-        return int(told["zero_optimization"]["stage"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0
