@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from problems import random_matrix
@@ -46,8 +48,7 @@ def test_by_hand() -> None:
 
 def test_questions_add_to_a_single_run() -> None:
     cube = np.array([[[0.2], [0.4]], [[0.4], [NAN]]])
-    matrix = made(cube)
-    matrix.item_errors[:] = 0.1
+    matrix = replace(made(cube), item_errors=np.full(cube.shape, 0.1))
     assert matrix.error[1, 0] == pytest.approx(np.sqrt(0.02 + 0.01))
 
 

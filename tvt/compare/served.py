@@ -19,6 +19,7 @@ from tvt.compare.answers import Answered
 from tvt.compare.pooling import seed_noise
 from tvt.compare.statistics import LEVEL, Block, estimate, pgf_block
 from tvt.core.comparison import Estimate
+from tvt.core.frozen import Frozen
 from tvt.core.objective import DEFAULT, MET, NUMERIC, OBJECTIVES, Objective, Term, Wanted
 from tvt.stats.noise import SeedVariance, satterthwaite
 from tvt.types import Floats
@@ -28,7 +29,7 @@ _STEP = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
-class Served:
+class Served(Frozen):
     """What counts: ``weights`` by target, summing to 1, the objective, and the goals by target where it has some."""
 
     weights: Mapping[str, float]

@@ -8,17 +8,16 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
+
+from tvt.core.frozen import Frozen, FrozenModel
 
 Kind = Literal["selected", "uniform", "random", "proportional", "best_single", "direct"]
 Answers = npt.NDArray[np.float64]
 """What each question's answer is worth, in [0, 1]: 1 where right, 0 where wrong; in the order of the target's questions."""
 
 
-class Entry(BaseModel):
+class Entry(FrozenModel):
     """One mixture of a comparison. All entries have the same budget, hence the same number of steps."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     label: str
     """Unique in its comparison, e.g. ``random 2``."""
@@ -31,7 +30,7 @@ class Entry(BaseModel):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
+class Measured(Frozen):
     """The answers of one comparison's runs. Every run and the base model were asked the same questions of a target.
 
     ``answers`` is by entry label, seed and target; a run that failed or is not done yet is simply not there.
@@ -124,7 +123,7 @@ class Point:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Promise:
+class Promise(Frozen):
     """Did the predicted gains come true? A figure is ``None`` where there are too few points for it; ``notes`` says so.
 
     Mixtures with the same counts are the same runs and count once; the base model, whose gains are 0 by definition, not at all.
@@ -158,7 +157,7 @@ class Missing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class Comparison(Frozen):
     """Selected mixture and baselines, trained at equal budget and measured on the same questions."""
 
     entries: tuple[Entry, ...]

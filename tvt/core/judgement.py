@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from tvt.core.frozen import Frozen
 from tvt.types import Floats
 
 Verdict = Literal["train", "nothing_helps", "no_answer"]
@@ -22,7 +23,7 @@ class Estimated(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class Answer(Frozen):
     """What one study says to one request."""
 
     weights: Mapping[str, float]
@@ -55,7 +56,7 @@ class Likeness:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Choice:
+class Choice(Frozen):
     """One request, as the full study and N cheap ones answer it. Values are gains under the full study's response."""
 
     targets: tuple[str, ...]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from tvt.core.frozen import Frozen
 from tvt.core.mixture_runs import MixtureRuns, mixture_gains
 from tvt.core.pgf import has_gap, item_standard_error, perfection_gap_factor
 from tvt.core.scores import MaskedScore, MixtureScore, Score
@@ -21,7 +22,7 @@ Cell = tuple[str, str, str]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class TransferMatrix:
+class TransferMatrix(Frozen):
     """PGF per run, source and target. Missing cells are NaN and never 0; names, not positions, identify rows and columns.
 
     Shapes: ``values``, ``item_errors`` and ``after`` are (runs, sources, targets); ``base`` is (runs, targets).

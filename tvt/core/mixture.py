@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from tvt.core.frozen import FrozenDict, FrozenModel
 
 
-class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Prediction(_Value):
+class Prediction(FrozenModel):
     """Predicted gain of one target with its interval, in the study's metric (PGF unless stated)."""
 
     gain: float
@@ -24,7 +20,7 @@ class Prediction(_Value):
     """Sources with a weight whose gain on this target was not measured but estimated."""
 
 
-class Audit(_Value):
+class Audit(FrozenModel):
     """Result of checking the weights independently of the solver."""
 
     passed: bool
@@ -32,7 +28,7 @@ class Audit(_Value):
     """Largest violation of any constraint, in the constraint's own unit."""
 
 
-class SolverRecord(_Value):
+class SolverRecord(FrozenModel):
     """Which solver answered, with what status, after how many seconds; ``tried`` lists those that failed before."""
 
     name: str
@@ -41,7 +37,7 @@ class SolverRecord(_Value):
     tried: tuple[str, ...] = ()
 
 
-class Harm(_Value):
+class Harm(FrozenModel):
     """A protected target that falls below its limit: by how much."""
 
     target: str
@@ -50,7 +46,7 @@ class Harm(_Value):
     shortfall: float
 
 
-class Mixture(_Value):
+class Mixture(FrozenModel):
     """A mixture with its promise and provenance. All-zero weights mean the base model: train on nothing."""
 
     schema_version: int = 1
@@ -63,18 +59,18 @@ class Mixture(_Value):
     counts: dict[str, int]
     """Integer examples per source; they sum to the budget (or to 0 where nothing helps)."""
     budget: int
-    predicted: dict[str, Prediction] = {}
-    prices: dict[str, float] = {}
+    predicted: dict[str, Prediction] = FrozenDict()
+    prices: dict[str, float] = FrozenDict()
     """Gain of the objective per unit by which a binding constraint is relaxed, by the constraint's name."""
     harmed: tuple[Harm, ...] = ()
     audit: Audit | None = None
     solver: SolverRecord | None = None
-    credible: dict[str, dict[str, float]] = {}
+    credible: dict[str, dict[str, float]] = FrozenDict()
     """By counting target, the sources whose gain is credible, with that gain."""
-    least_bad: dict[str, float] = {}
+    least_bad: dict[str, float] = FrozenDict()
     """Where nothing helps: the mixture that would have been best, for the record."""
     notes: tuple[str, ...] = ()
-    provenance: dict[str, Any] = {}
+    provenance: dict[str, Any] = FrozenDict()
 
     @classmethod
     def of_counts(cls, counts: Mapping[str, int], **more: Any) -> Mixture:
@@ -93,7 +89,7 @@ class Mixture(_Value):
         return tuple(sorted((s for s, w in self.weights.items() if w > 0), key=lambda s: (-self.weights[s], s)))
 
 
-class FailedSelection(_Value):
+class FailedSelection(FrozenModel):
     """A request that no mixture can meet, with the constraints in conflict and the smallest relaxation that helps."""
 
     schema_version: int = 1

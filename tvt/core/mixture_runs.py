@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tvt.core.frozen import Frozen
 from tvt.core.pgf import item_standard_error, perfection_gap_factor
 from tvt.core.scores import MixtureScore, Score
 from tvt.types import Bools, Floats
@@ -16,7 +17,7 @@ NOTHING = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class MixtureRuns:
+class MixtureRuns(Frozen):
     """``weights`` is (runs, sources); ``scores`` is (runs, targets), NaN where missing.
 
     In a table of past mixture runs the rows of ``weights`` sum to 1. Beside a study they are shares of its budget, so those of

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from tvt.core.frozen import Frozen
 from tvt.types import Floats
 
 MET = 1e-6
@@ -20,7 +21,7 @@ MET = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Wanted:
+class Wanted(Frozen):
     """What is asked of the targets that count: ``weights`` (T,), summing to 1, and ``goals`` (T,), NaN where none."""
 
     weights: Floats

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from tvt.core.frozen import Frozen
+
 Figure = Literal["merged", "predicted", "linear"]
 """*merged*: scored on merged adapters. *predicted*: by the selection's response. *linear*: weighted mean of sources' gains."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Candidate:
+class Candidate(Frozen):
     """A mixture to look at. Its weights are its counts' shares, so that a mixture and the run on it are the same thing."""
 
     label: str
@@ -43,7 +45,7 @@ class Gain:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Previewed:
+class Previewed(Frozen):
     """A candidate with its gains by target. A target without a gap between base model and ceiling is not there."""
 
     candidate: Candidate
@@ -81,7 +83,7 @@ class Agreement:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Preview:
+class Preview(Frozen):
     """Candidates, best merged objective first."""
 
     objective: str

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
+from pydantic import BaseModel, Field, FiniteFloat, field_validator, model_validator
 
 from tvt.core.choices import EXECUTORS, PROMPTS
+from tvt.core.frozen import FrozenModel
 from tvt.core.task import printable
 
 RESULTS: dict[str, Any] = {"effect": "results"}
@@ -39,11 +40,7 @@ def runtime(default: Any = ..., **limits: Any) -> Any:
     return Field(default, json_schema_extra=RUNTIME, **limits)
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ModelConfig(_Part):
+class ModelConfig(FrozenModel):
     """The base model."""
 
     model_name_or_path: str = results()
@@ -61,7 +58,7 @@ class ModelConfig(_Part):
     they stay as they are."""
 
 
-class LoraSettings(_Part):
+class LoraSettings(FrozenModel):
     """The adapter."""
 
     lora_r: int = results(8, ge=1)
@@ -71,7 +68,7 @@ class LoraSettings(_Part):
     """Module names or a regular expression; default: all linear layers of the language model."""
 
 
-class TrainingConfig(_Part):
+class TrainingConfig(FrozenModel):
     """One run's training, in TRL's and transformers' names."""
 
     learning_rate: FiniteFloat = results(1e-4, gt=0)
@@ -93,7 +90,7 @@ class TrainingConfig(_Part):
     """Steps between checkpoints from which an interrupted run resumes."""
 
 
-class EvaluationConfig(_Part):
+class EvaluationConfig(FrozenModel):
     """How runs are scored."""
 
     mode: Literal["options", "generate"] = results("options")
@@ -109,7 +106,7 @@ class EvaluationConfig(_Part):
     """At most so many questions of each target; default: all."""
 
 
-class WarningSettings(_Part):
+class WarningSettings(FrozenModel):
     """From when on a score is doubtful, since it measures habits of answering rather than what the model sees.
 
     The one place of these thresholds: every command that shows a score warns by them, and shows the threshold with the warning.
@@ -127,7 +124,7 @@ class WarningSettings(_Part):
     """Cells with fewer questions are left alone: on four with two options, one model in eight that guesses gives one letter."""
 
 
-class SlurmConfig(_Part):
+class SlurmConfig(FrozenModel):
     """What a run asks of Slurm, beside its machines and GPUs, which follow from ``num_machines`` and ``num_processes``."""
 
     partition: str | None = runtime(None)
@@ -151,7 +148,7 @@ class SlurmConfig(_Part):
     """More options of sbatch, e.g. ``constraint: h100``."""
 
 
-class RayConfig(_Part):
+class RayConfig(FrozenModel):
     """Where Ray is, and what a run asks of it."""
 
     address: str | None = runtime(None)
@@ -162,7 +159,7 @@ class RayConfig(_Part):
     """Default: as many as a run has processes."""
 
 
-class RuntimeConfig(_Part):
+class RuntimeConfig(FrozenModel):
     """Where and how a run happens; nothing here changes results."""
 
     num_processes: int = runtime(1, ge=1)
@@ -197,7 +194,7 @@ class RuntimeConfig(_Part):
         return {name: value for name, value in given.items() if name not in REMOVED} if isinstance(given, dict) else given
 
 
-class Recipe(_Part):
+class Recipe(FrozenModel):
     """A study's recipe. ``sources`` and ``targets`` are task names; a target need not be a source."""
 
     name: str = runtime(min_length=1, max_length=100)

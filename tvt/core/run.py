@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tvt.core.frozen import Frozen
 from tvt.core.scores import BASE
 
 Part = Literal["evaluation", "report"]
@@ -13,7 +14,7 @@ Part = Literal["evaluation", "report"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class Run(Frozen):
     """One run, before it is done. ``counts`` are examples per source; without any, it is the base model."""
 
     label: str

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tvt.core.credit import Tally
+from tvt.core.frozen import Frozen
 
 BASE = "base"
 """The source name of a base row: the model before any finetuning."""
@@ -45,7 +46,7 @@ class MaskedScore:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class MixtureScore:
+class MixtureScore(Frozen):
     """One evaluation of a run on several sources, or on less than the whole budget of one (a dose).
 
     ``weights`` are shares of the study's budget by source; those of a dose sum to less than 1.

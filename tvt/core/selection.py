@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
+from pydantic import Field, FiniteFloat, field_validator, model_validator
 
 from tvt.core.choices import RESPONSES
+from tvt.core.frozen import FrozenDict, FrozenModel
 from tvt.core.objective import DEFAULT, DEFAULT_WITH_GOALS, OBJECTIVES, Objective
 from tvt.errors import suggest
 
@@ -20,25 +21,23 @@ Positive = Annotated[FiniteFloat, Field(gt=0)]
 NonNegative = Annotated[FiniteFloat, Field(ge=0)]
 
 
-class SelectionSpec(BaseModel):
+class SelectionSpec(FrozenModel):
     """One request for a mixture. Task names are full names; weights are shares of the budget; gains are PGF.
 
     Names are checked against the study by ``select``, which reports all unknown ones at once.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     objective: str | None = None
     """One of :data:`tvt.core.objective.OBJECTIVES`. Default: goals where ``goals`` are given, else gain."""
-    goals: dict[str, FiniteFloat] = {}
+    goals: dict[str, FiniteFloat] = FrozenDict()
     """Gain asked for, by target."""
-    targets: dict[str, NonNegative] = {}
+    targets: dict[str, NonNegative] = FrozenDict()
     """Weights of the targets that count under gain and worst; empty: all targets, equally."""
     risk: NonNegative = 0.0
     """How many standard errors of the gain are given up (ellipsoidal uncertainty)."""
     cvar: Annotated[FiniteFloat, Field(gt=0, le=1)] | None = None
     """Optimise the mean over this worst share of bootstrap samples of the matrix instead of its mean."""
-    protect: dict[str, FiniteFloat] = {}
+    protect: dict[str, FiniteFloat] = FrozenDict()
     """Least gain allowed, by target (``all`` for every target without one of its own)."""
     hard: bool = False
     """Whether protection is a hard constraint; otherwise harm is penalised."""
@@ -48,19 +47,19 @@ class SelectionSpec(BaseModel):
     """What a unit of gain below a soft limit costs, in units of the objective."""
     budget: Annotated[int, Field(ge=1)] = 10_000
     """Number of training examples."""
-    sizes: dict[str, Annotated[int, Field(ge=0)]] = {}
+    sizes: dict[str, Annotated[int, Field(ge=0)]] = FrozenDict()
     """How many examples a source has; without an entry it has enough."""
     max_epochs: Positive = 1.0
     """How often an example may be repeated; with ``sizes`` it caps a source at ``max_epochs * size / budget``."""
-    caps: dict[str, Share] = {}
+    caps: dict[str, Share] = FrozenDict()
     """Largest weight, by source (``all`` for every source without one of its own)."""
-    floors: dict[str, Share] = {}
+    floors: dict[str, Share] = FrozenDict()
     """Least weight, by source (``all`` for every source without one of its own)."""
     constraints: tuple[str, ...] = ()
     """Linear constraints on the weights as text, e.g. ``RD + RR >= 0.2``."""
     kl: NonNegative = 0.0
     """Weight of the Kullback-Leibler divergence from ``prior`` in the objective."""
-    prior: dict[str, NonNegative] = {}
+    prior: dict[str, NonNegative] = FrozenDict()
     """Prior mixture by source, normalised; empty: uniform."""
     max_sources: Annotated[int, Field(ge=1)] | None = None
     """Most sources with a weight."""

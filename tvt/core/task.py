@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal
 from unicodedata import category
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
+from tvt.core.frozen import FrozenModel
 from tvt.errors import suggest
 
 Ceiling = Literal["task", "human"]
@@ -34,10 +35,8 @@ TaskName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(on
 """A name for files, tables and messages."""
 
 
-class Task(BaseModel):
+class Task(FrozenModel):
     """One perception task, usable as a source (to train on), a target (to score on) or both."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: TaskName
     """Unique name, e.g. ``Relative_Depth``."""

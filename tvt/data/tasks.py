@@ -7,9 +7,10 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from tvt.core.choices import FORMATS
+from tvt.core.frozen import FrozenDict, FrozenModel
 from tvt.core.task import Task, TaskName
 from tvt.errors import InputError
 from tvt.io import strict_yaml
@@ -20,11 +21,7 @@ MINIATURE = "tvt/miniature"
 """The dataset name of the drawn tasks that come with tvt."""
 
 
-class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class QuestionData(_Value):
+class QuestionData(FrozenModel):
     """Where questions are: a file or folder (``path``), the miniature world, or a dataset of the hub (``dataset``)."""
 
     path: str | None = None
@@ -44,7 +41,7 @@ class QuestionData(_Value):
     format: str = FORMATS.default
     """What the dataset's columns are: one of :data:`tvt.core.choices.FORMATS`, by default tvt's own (``id, prompt, options,
     answer, images``)."""
-    where: dict[str, str] = {}
+    where: dict[str, str] = FrozenDict()
     """Only rows with these values, by column, e.g. ``{question_type: object_counting}``."""
     frames: Annotated[int, Field(ge=1)] | None = None
     """Of a video: how many frames are shown, evenly spaced."""
@@ -63,7 +60,7 @@ class QuestionData(_Value):
         return self
 
 
-class SourceFile(_Value):
+class SourceFile(FrozenModel):
     """A file that a builder reads."""
 
     path: str
@@ -72,7 +69,7 @@ class SourceFile(_Value):
     """Its digest, where somebody who has the file told it; a build with another one is refused."""
 
 
-class TrainingSource(_Value):
+class TrainingSource(FrozenModel):
     """Raw data from which training rows are built."""
 
     name: str
@@ -89,7 +86,7 @@ class TrainingSource(_Value):
     note: str | None = None
 
 
-class TaskManifest(_Value):
+class TaskManifest(FrozenModel):
     """What is known of one task. A later field needs a default, so that older manifests stay valid."""
 
     name: TaskName

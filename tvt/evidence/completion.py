@@ -15,6 +15,7 @@ from itertools import product
 
 import numpy as np
 
+from tvt.core.frozen import Frozen
 from tvt.core.matrix import TransferMatrix
 from tvt.types import Bools, Floats
 
@@ -32,7 +33,7 @@ _TINY = 1e-10
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Completed:
+class Completed(Frozen):
     """A mean matrix without holes: ``mean`` and ``errors`` (S, T); ``estimated`` lists the (source, target) not measured.
 
     ``sources`` and ``targets`` without a single measured cell are left out; ``notes`` says so.
@@ -102,7 +103,7 @@ def estimate_cells(mean: Floats, noise: float, known: Bools, own: Bools) -> tupl
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class TwoWay:
+class TwoWay(Frozen):
     """Predictions for all cells, (rows, columns)."""
 
     mean: Floats

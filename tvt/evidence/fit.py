@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
+from tvt.core.frozen import Frozen
 from tvt.core.mixture_runs import MixtureRuns
 from tvt.errors import InputError
 from tvt.evidence.response import Curve, Response
@@ -60,7 +61,7 @@ class Form:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class FitReport:
+class FitReport(Frozen):
     """How well a response predicts runs it has not seen, by target: out-of-fold Spearman rank correlation and RMSE.
 
     ``linear_rank`` is the same for the linear fit; ``rank`` and ``rmse`` those of the chosen form, all (T,).

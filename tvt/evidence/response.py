@@ -15,6 +15,7 @@ from functools import cached_property
 
 import numpy as np
 
+from tvt.core.frozen import Frozen
 from tvt.types import Floats
 
 
@@ -47,7 +48,7 @@ class Curve:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Response:
+class Response(Frozen):
     """Gains of T targets as a function of the weights of S sources, with Q curves.
 
     Shapes: ``intercept`` (T,), ``linear`` (S, T), ``concave`` (Q, S, T), ``errors`` (S, T): the standard error of a gain per

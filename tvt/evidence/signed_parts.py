@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr
 
+from tvt.core.frozen import Frozen
 from tvt.types import Floats
 
 ROUNDS = 200
@@ -21,7 +22,7 @@ ROUNDS = 200
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class SignedParts:
+class SignedParts(Frozen):
     """Posterior means and variances of help ``max(P, 0)`` and harm ``max(-P, 0)``, all (sources, targets).
 
     Help and harm of one cell are never both positive, so their covariance is ``-help * harm``.

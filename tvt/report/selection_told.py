@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from tvt.core.frozen import Frozen
 from tvt.core.mixture import Mixture
 from tvt.core.preview import Preview
 from tvt.core.selection import SelectionSpec
@@ -15,7 +16,7 @@ from tvt.selection.stability import Stability
 
 
 @dataclass(frozen=True, kw_only=True)
-class SelectionTold:
+class SelectionTold(Frozen):
     """A mixture with what was found out about it; parts that were not asked for are empty."""
 
     mixture: Mixture

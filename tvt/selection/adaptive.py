@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tvt.core.frozen import Frozen
 from tvt.core.matrix import TransferMatrix
 from tvt.core.objective import MET
 from tvt.core.selection import SelectionSpec
@@ -44,7 +45,7 @@ class Tolerance:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class Standing(Frozen):
     """How far the study is: each source's seeds that are not begun, in order, and how many are at work."""
 
     left: Mapping[str, Sequence[int]]

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tvt.core.frozen import Frozen
 from tvt.core.selection import ALL, SelectionSpec
 from tvt.errors import InputError
 from tvt.evidence.predict import resting_on
@@ -21,7 +22,7 @@ POINTS = 9
 
 
 @dataclass(frozen=True, kw_only=True)
-class FrontierPoint:
+class FrontierPoint(Frozen):
     """One mixture on the frontier. ``setting`` is the risk factor, or the least gain demanded of every target.
 
     ``gain`` is the counting targets' weighted mean gain; ``error`` its standard error as the risk term has it, proportional

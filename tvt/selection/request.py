@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from tvt.core.frozen import Frozen
 from tvt.core.objective import Wanted
 from tvt.core.selection import ALL, SelectionSpec
 from tvt.errors import InputError
@@ -21,7 +22,7 @@ Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Request:
+class Request(Frozen):
     """Limits and objective as arrays over ``sources`` (S, those that may be used) and ``targets`` (T).
 
     ``caps`` and ``floors`` (S,) with the names of the caps' causes; ``linear`` the text constraints; ``weights`` (T,) of the
@@ -209,7 +210,7 @@ _COMPARE = re.compile(r"(<=|>=|==|=|<|>)")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class LinearLimit:
+class LinearLimit(Frozen):
     """``coefficients @ w <= bound``, under the name by which the user knows it."""
 
     name: str

@@ -16,6 +16,7 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 
+from tvt.core.frozen import Frozen
 from tvt.core.mixture import SolverRecord
 from tvt.core.objective import MET
 from tvt.evidence.response import Response
@@ -43,7 +44,7 @@ STAGE_SLACK = 1e-7
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Solution:
+class Solution(Frozen):
     """Weights (S,) with their objective and shadow prices, or the status without weights."""
 
     status: str

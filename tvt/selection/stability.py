@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tvt.core.frozen import Frozen
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.objective import Objective, Wanted
@@ -28,7 +29,7 @@ STRATEGIES = ("selected", "uniform", "best single", "proportional to PGF")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Stability:
+class Stability(Frozen):
     """``weights`` (folds, S): the choice without each fold; ``promised`` and ``kept`` (folds, strategies): the objective's
     score (:meth:`tvt.core.objective.Objective.score`) by the evidence chosen on, and by the fold left out. NaN where it failed.
     """

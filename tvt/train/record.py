@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from tvt.core.frozen import Frozen
 from tvt.core.recipe import Recipe
 from tvt.errors import InputError
 from tvt.io import atomic, digest
@@ -83,7 +84,7 @@ def silent(what: object) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingRecord:
+class TrainingRecord(Frozen):
     """A finished run. ``adapter`` is the folder; everything else is also in ``training.json`` beside it."""
 
     adapter: Path

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from tvt.core.frozen import Frozen
 from tvt.core.low_rank import LowRank
 from tvt.core.matrix import TransferMatrix
 from tvt.stats.intervals import known
@@ -57,7 +58,7 @@ class Part:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class AdapterSimilarity:
+class AdapterSimilarity(Frozen):
     """Cosines of the sources' updates, in [-1, 1]; NaN where an adapter is missing or adds nothing."""
 
     sources: tuple[str, ...]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tvt.core.frozen import Frozen
 from tvt.core.matrix import TransferMatrix
 from tvt.stats.noise import jackknife_error
 from tvt.stats.ranks import ZERO
@@ -16,7 +17,7 @@ from tvt.types import Bools, Floats
 
 
 @dataclass(frozen=True)
-class Aggregate:
+class Aggregate(Frozen):
     """Positive and negative aggregate of each task of one side, shape (tasks,); NaN where nothing was measured."""
 
     names: tuple[str, ...]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tvt.core.frozen import Frozen
 from tvt.core.matrix import TransferMatrix
 from tvt.errors import InputError
 from tvt.stats.intervals import Interval, interval_json, known, run_interval
@@ -28,7 +29,7 @@ SIGNS: Mapping[str, int] = {"positive": 1, "negative": -1}
 
 
 @dataclass(frozen=True)
-class StudyAnalysis:
+class StudyAnalysis(Frozen):
     """What one study says by itself."""
 
     name: str
@@ -62,7 +63,7 @@ class TrendPoint:
 
 
 @dataclass(frozen=True)
-class Analysis:
+class Analysis(Frozen):
     """What one or more studies say, alone and together."""
 
     studies: tuple[StudyAnalysis, ...]

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from tvt.core.frozen import Frozen
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture_runs import MixtureRuns
 from tvt.stats.intervals import UNKNOWN, Interval, interval_json, run_interval
@@ -28,7 +29,7 @@ _DIGITS = 6
 
 
 @dataclass(frozen=True, kw_only=True)
-class DosePoint:
+class DosePoint(Frozen):
     """One dose; by sign (``positive``, ``negative``), mean transferability over the sources."""
 
     dose: float

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tvt.core.frozen import Frozen
 from tvt.core.matrix import TransferMatrix
 from tvt.stats.intervals import Interval, interval_json, known, run_interval
 from tvt.transfer.aggregates import aggregate, leave_one_out, run_mean
@@ -39,7 +40,7 @@ class GroupCell:
 
 
 @dataclass(frozen=True)
-class Grouping:
+class Grouping(Frozen):
     """One way to group the tasks."""
 
     by: str

@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from tvt.core.frozen import Frozen
 from tvt.data.mixing.card import card
 from tvt.data.mixing.plan import MixPlan, MixSource, source_record
 from tvt.data.progress import Progress, silent
@@ -70,7 +71,7 @@ _PARQUET: dict[str, Any] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mixed:
+class Mixed(Frozen):
     """A mixed dataset on disk."""
 
     folder: Path

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
+from tvt.core.frozen import FrozenModel
 from tvt.core.matrix import TransferMatrix
 from tvt.core.scores import BASE, MaskedScore, MixtureScore, Score
 from tvt.core.task import Ceiling, Task
@@ -32,10 +33,8 @@ _REQUIRED = ("run", "source", "target", "correct", "total")
 _OPTIONAL = ("both_correct", "reason")
 
 
-class StudyManifest(BaseModel):
+class StudyManifest(FrozenModel):
     """``study.yaml``: what a study is, and where its counts come from."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     format_version: int = FORMAT_VERSION
     """Version of the folder's format."""
