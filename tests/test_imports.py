@@ -27,6 +27,7 @@ LAYERS: list[set[str]] = [
     {"evidence", "transfer", "data", "exports"},
     {"train", "evaluate", "selection"},
     {"study", "compare", "report"},
+    {"api"},
     {"cli"},
     {"__init__", "__main__"},  # the public API and `python -m tvt` stand above all
 ]
@@ -38,6 +39,7 @@ CONFINED = {
     "datasets": {"train", "evaluate", "data"},
     "cvxpy": {"selection"},
     **{name: {"study"} for name in ("submitit", "ray")},
+    "pandas": {"core"},
 }
 
 # Installed under another name than they are imported by, for when the extra is not installed here.
@@ -148,6 +150,8 @@ def test_third_party_imports_are_declared() -> None:
         names = {normal(name) for name in [DISTRIBUTIONS.get(top, top), *installed.get(top, [])]}
         # What comes with an extra may be imported only where a light install never goes.
         allowed = core | optional if item.package in {"train", "evaluate", "model", "data", "study"} else core
+        if top == "pandas":  # an extra that core asks for where a table is wanted, and names where it is missing
+            allowed = optional
         if not names & allowed:
             faults.append(item)
     report(faults, "declare it in pyproject.toml: in dependencies, or in an extra for train, evaluate, model, data and study")

@@ -9,6 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tvt.api import Predictions as Predictions
+    from tvt.api import analyze as analyze
+    from tvt.api import load_mixture_runs as load_mixture_runs
+    from tvt.api import load_study as load_study
+    from tvt.api import predict as predict
+    from tvt.api import select as select
     from tvt.core.matrix import TransferMatrix as TransferMatrix
     from tvt.core.mixture import FailedSelection as FailedSelection
     from tvt.core.mixture import Mixture as Mixture
@@ -19,35 +25,31 @@ if TYPE_CHECKING:
     from tvt.data.mixing.dataset import write_mix as write_mix
     from tvt.data.mixing.plan import plan_mix as plan_mix
     from tvt.data.studies.load import bundled_studies as bundled_studies
-    from tvt.data.studies.load import load_study as load_study
-    from tvt.data.studies.mixture_tables import load_mixture_runs as load_mixture_runs
     from tvt.errors import TvtError as TvtError
     from tvt.evaluate.readers import read_answer as read_answer
-    from tvt.evidence.predict import predict as predict
     from tvt.io.mixture_file import load_mixture as load_mixture
     from tvt.io.mixture_file import save_mixture as save_mixture
-    from tvt.selection.engine import select as select
-    from tvt.transfer.analysis import analyze as analyze
 
 _HOMES = {
     "FailedSelection": "tvt.core.mixture",
     "Mixture": "tvt.core.mixture",
     "MixtureRuns": "tvt.core.mixture_runs",
+    "Predictions": "tvt.api",
     "Score": "tvt.core.scores",
     "SelectionSpec": "tvt.core.selection",
     "Task": "tvt.core.task",
     "TransferMatrix": "tvt.core.matrix",
     "TvtError": "tvt.errors",
-    "analyze": "tvt.transfer.analysis",
+    "analyze": "tvt.api",
     "bundled_studies": "tvt.data.studies.load",
     "load_mixture": "tvt.io.mixture_file",
-    "load_mixture_runs": "tvt.data.studies.mixture_tables",
-    "load_study": "tvt.data.studies.load",
+    "load_mixture_runs": "tvt.api",
+    "load_study": "tvt.api",
     "plan_mix": "tvt.data.mixing.plan",
-    "predict": "tvt.evidence.predict",
+    "predict": "tvt.api",
     "read_answer": "tvt.evaluate.readers",
     "save_mixture": "tvt.io.mixture_file",
-    "select": "tvt.selection.engine",
+    "select": "tvt.api",
     "write_mix": "tvt.data.mixing.dataset",
 }
 __all__ = sorted([*_HOMES, "__version__"])  # noqa: PLE0605

@@ -9,7 +9,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from tvt.core.frames import Frame, comparison_frame
 from tvt.core.frozen import Frozen, FrozenModel
+from tvt.core.notebook import comparison_html, counted
 
 Kind = Literal["selected", "uniform", "random", "proportional", "best_single", "direct"]
 Answers = npt.NDArray[np.float64]
@@ -188,6 +190,22 @@ class Comparison(Frozen):
     """The result in plain sentences, the main one first."""
     questions_shared: bool
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        axes = (self.entries, "mixture"), (self.targets, "target"), (self.seeds, "seed")
+        found = f": {self.verdict[0]}" if self.verdict else ""
+        return f"Comparison({', '.join(counted(len(names), noun) for names, noun in axes)}{found})"
+
+    def _repr_html_(self) -> str:
+        return comparison_html(self)
+
+    def to_frame(self) -> Frame:
+        """A pandas table, a row for each contrast: see :func:`tvt.core.frames.comparison_frame`.
+
+        Raises:
+            MissingPackageError: pandas is not installed.
+        """
+        return comparison_frame(self)
 
     @property
     def selected(self) -> Entry:

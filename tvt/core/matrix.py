@@ -9,8 +9,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from tvt.core.frames import Frame, matrix_fields, matrix_frame
 from tvt.core.frozen import Frozen
 from tvt.core.mixture_runs import MixtureRuns, mixture_gains
+from tvt.core.notebook import counted, matrix_html
 from tvt.core.pgf import has_gap, item_standard_error, perfection_gap_factor
 from tvt.core.scores import MaskedScore, MixtureScore, Score
 from tvt.core.task import Task, resolve_name
@@ -51,6 +53,40 @@ class TransferMatrix(Frozen):
     """Training examples of a run, where known."""
     evidence: MixtureRuns | None = None
     """Gains of runs on mixtures and doses beside the single-source runs: they tell how gain grows with weight."""
+
+    def __repr__(self) -> str:
+        cells = f"{int(np.isfinite(self.mean).sum())} of {self.mean.size} cells measured"
+        shape = ", ".join(counted(len(names), noun) for names, noun in self._axes())
+        return f"TransferMatrix({self.name!r}: {shape}, {self.metric}, {cells})"
+
+    def _axes(self) -> tuple[tuple[tuple[str, ...], str], ...]:
+        return (self.runs, "run"), (self.sources, "source"), (self.targets, "target")
+
+    def _repr_html_(self) -> str:
+        return matrix_html(self)
+
+    def to_frame(self) -> Frame:
+        """A pandas table, a row for each run, source and target; evidence on mixtures is ``evidence.to_frame()``.
+
+        Columns: run, source, target, value, item_error, base, after, and the reason where a value is missing.
+
+        Raises:
+            MissingPackageError: pandas is not installed.
+        """
+        return matrix_frame(self)
+
+    @classmethod
+    def from_frame(
+        cls, frame: Frame, *, name: str = "study", metric: str = "pgf", tasks: Iterable[Task] = ()
+    ) -> TransferMatrix:
+        """The matrix of a table that :meth:`to_frame` made; of its columns item_error, base, after and reason may be absent.
+
+        Values are taken as they are (fractions); ``tvt.load_study`` also reads accuracies, counts, percent and wide tables.
+
+        Raises:
+            InputError: a column is missing, or a cell stands twice.
+        """
+        return cls(name=name, metric=metric, tasks=tuple(tasks), **matrix_fields(frame))
 
     @property
     def mean(self) -> Floats:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from tvt.core.frames import Frame, mixture_fields, mixture_frame, predictions_frame
 from tvt.core.frozen import FrozenDict, FrozenModel
+from tvt.core.notebook import counted, mixture_html, shares
 
 
 class Prediction(FrozenModel):
@@ -71,6 +73,39 @@ class Mixture(FrozenModel):
     """Where nothing helps: the mixture that would have been best, for the record."""
     notes: tuple[str, ...] = ()
     provenance: dict[str, Any] = FrozenDict()
+
+    def __repr__(self) -> str:
+        return f"Mixture({self.verdict}, {counted(self.budget, 'example')}: {shares(self.weights) or 'the base model'})"
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        return mixture_html(self)
+
+    def to_frame(self) -> Frame:
+        """Weights and counts as a pandas table, a row a source: source, weight, count.
+
+        Raises:
+            MissingPackageError: pandas is not installed.
+        """
+        return mixture_frame(self)
+
+    @classmethod
+    def from_frame(cls, frame: Frame) -> Mixture:
+        """The mixture of a table with the columns of :meth:`to_frame`. Predictions and provenance are in no table.
+
+        Raises:
+            InputError: a column is missing, or a source stands twice.
+        """
+        return cls(**mixture_fields(frame))
+
+    def predicted_frame(self) -> Frame:
+        """The predicted gains as a pandas table, a row a target; the column mixture is empty.
+
+        Raises:
+            MissingPackageError: pandas is not installed.
+        """
+        return predictions_frame({"": self.predicted})
 
     @classmethod
     def of_counts(cls, counts: Mapping[str, int], **more: Any) -> Mixture:

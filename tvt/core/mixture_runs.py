@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tvt.core.frames import Frame, runs_frame
 from tvt.core.frozen import Frozen
+from tvt.core.notebook import counted, runs_html
 from tvt.core.pgf import item_standard_error, perfection_gap_factor
 from tvt.core.scores import MixtureScore, Score
 from tvt.types import Bools, Floats
@@ -38,6 +40,22 @@ class MixtureRuns(Frozen):
     lower_is_better: bool = False
     notes: tuple[str, ...] = ()
     digest: str = ""
+
+    def __repr__(self) -> str:
+        axes = (self.ids, "run"), (self.sources, "source"), (self.targets, "target")
+        losses = ", lower is better" if self.lower_is_better else ""
+        return f"MixtureRuns({', '.join(counted(len(names), noun) for names, noun in axes)}{losses})"
+
+    def _repr_html_(self) -> str:
+        return runs_html(self)
+
+    def to_frame(self) -> Frame:
+        """A pandas table, a row a run: id, ``w:SOURCE``, ``score:TARGET``. ``tvt.load_mixture_runs`` reads it.
+
+        Raises:
+            MissingPackageError: pandas is not installed.
+        """
+        return runs_frame(self)
 
     @property
     def known_errors(self) -> Floats:

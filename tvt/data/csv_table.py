@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tvt.core.frames import Frame, is_frame
 from tvt.errors import InputError
 
 MAX_BYTES = 256 * 2**20
@@ -67,14 +68,15 @@ class Table:
         return self.header.index(column) if column in self.header else None
 
 
-def read_table(path: Path) -> Table:
-    """Read a CSV file with a header; blank lines are skipped.
+def read_table(source: Path | Frame) -> Table:
+    """Read a CSV file with a header, or a pandas table (an index with content is its first column); blank lines are skipped.
 
     Raises:
         InputError: unreadable, larger than ``MAX_BYTES``, no CSV, empty, ragged, or with repeated or unnamed columns.
     """
+    path = Path("DataFrame") if is_frame(source) else Path(source)
     faults = Faults(path)
-    rows = list(_rows(_text(path), faults))
+    rows = list(_rows(_frame_text(source) if is_frame(source) else _text(path), faults))
     faults.check()
     if not rows:
         raise InputError(f"{path}: empty file; the first line must name the columns")
@@ -85,6 +87,13 @@ def read_table(path: Path) -> Table:
             faults.add(row.line, f"ragged: {len(row.cells)} fields where the header has {len(header)}; add or remove fields")
     faults.check()
     return Table(path, header, tuple(body))
+
+
+def _frame_text(frame: Frame) -> str:
+    """The table as CSV. pandas' own numbering of rows is no column."""
+    numbered = frame.index.name is None and list(frame.index) == list(range(len(frame)))
+    text: str = frame.to_csv(index=not numbered)
+    return text
 
 
 def number(text: str) -> float | str | None:

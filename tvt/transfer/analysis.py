@@ -11,6 +11,7 @@ import numpy as np
 
 from tvt.core.frozen import Frozen
 from tvt.core.matrix import TransferMatrix
+from tvt.core.notebook import matrix_html, table
 from tvt.errors import InputError
 from tvt.stats.intervals import Interval, interval_json, known, run_interval
 from tvt.stats.ranks import least_p
@@ -48,6 +49,20 @@ class StudyAnalysis(Frozen):
     adapters: AdapterSimilarity | None = None
     """``None`` where it was not asked for."""
 
+    def __repr__(self) -> str:
+        return f"StudyAnalysis({self.name!r}: {self.matrix!r})"
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for of, kind in ((self.transferability, "source"), (self.malleability, "target")):
+            rows += [
+                (kind, name, f"{up:+.4f}", f"{down:+.4f}")
+                for name, up, down in zip(of.names, of.positive.tolist(), of.negative.tolist(), strict=True)
+            ]
+        return matrix_html(self.matrix) + table(
+            ("side", "task", "helps", "harms"), rows, title="transferability and malleability"
+        )
+
 
 @dataclass(frozen=True)
 class TrendPoint:
@@ -75,6 +90,12 @@ class Analysis(Frozen):
     alpha: float
     threshold: float | None
     with_self: bool
+
+    def __repr__(self) -> str:
+        return f"Analysis of {', '.join(study.name for study in self.studies)}"
+
+    def _repr_html_(self) -> str:
+        return "".join(study._repr_html_() for study in self.studies)
 
     @property
     def notes(self) -> tuple[str, ...]:

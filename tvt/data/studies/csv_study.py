@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from tvt.core.frames import Frame
 from tvt.core.matrix import TransferMatrix
 from tvt.core.scores import BASE
 from tvt.data.csv_table import Faults, Row, Table, number, read_table
@@ -37,7 +38,7 @@ class _How(NamedTuple):
 _LAYOUTS = "pgf; accuracy; or correct and total"
 
 
-def load_csv_study(path: Path, *, metric: Metric = "pgf", unit: Unit | None = None) -> TransferMatrix:
+def load_csv_study(path: Path | Frame, *, metric: Metric = "pgf", unit: Unit | None = None) -> TransferMatrix:
     """Read a transfer study from a CSV file.
 
     Three layouts are told apart by the header: long PGF (``source|ft_task, target|task, pgf|perfection_gap_factor``, optional
@@ -46,7 +47,7 @@ def load_csv_study(path: Path, *, metric: Metric = "pgf", unit: Unit | None = No
     Empty cells and NA are missing and stay missing.
 
     Args:
-        path: the CSV file.
+        path: the CSV file, or a pandas table with the same columns.
         metric: ``pgf``, or ``gain`` for finite values that are no PGF, taken as they are.
         unit: ``fraction`` or ``percent``; ``None`` infers it where that is clear.
 
@@ -54,7 +55,7 @@ def load_csv_study(path: Path, *, metric: Metric = "pgf", unit: Unit | None = No
         InputError: any fault of the file, all at once.
     """
     table = read_table(path)
-    faults = Faults(path)
+    path, faults = table.path, Faults(table.path)
     how = _How(metric, unit)
     roles = {_ALIASES.get(name.casefold()) for name in table.header}
     if "source" in roles and "target" in roles:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tvt.core.frames import Frame
 from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.task import resolve_name
 from tvt.data.csv_table import Faults, Table, number, read_table
@@ -24,7 +25,7 @@ _IDS = ("id", "run", "index")
 _ROUNDING = 1e-9
 
 
-def load_mixture_runs(path: Path, *, lower_is_better: bool = False) -> MixtureRuns:
+def load_mixture_runs(path: Path | Frame, *, lower_is_better: bool = False) -> MixtureRuns:
     """Read a table of past mixture runs: one row a run, columns ``w:<source>`` and ``score:<target>``, optionally an ``id``.
 
     Weights are shares of the mixture; a row whose sum is within 1% of 1 is renormalised, and ``notes`` says how many were.
@@ -32,13 +33,14 @@ def load_mixture_runs(path: Path, *, lower_is_better: bool = False) -> MixtureRu
     order rows and columns stand.
 
     Args:
-        path: the CSV file.
+        path: the CSV file, or a pandas table with the same columns.
         lower_is_better: the scores are losses.
 
     Raises:
         InputError: any fault of the file, all at once.
     """
-    table, faults = read_table(Path(path)), Faults(Path(path))
+    table = read_table(path)
+    faults = Faults(table.path)
     id_column = _id_column(table, ())
     sources = _prefixed(table, _WEIGHT, "w:<source>", faults)
     targets = _prefixed(table, _SCORE, "score:<target>", faults)
@@ -68,11 +70,11 @@ def load_mixture_runs(path: Path, *, lower_is_better: bool = False) -> MixtureRu
     )
 
 
-def load_mixtures(path: Path, sources: Sequence[str]) -> tuple[tuple[str, ...], Floats]:
+def load_mixtures(path: Path | Frame, sources: Sequence[str]) -> tuple[tuple[str, ...], Floats]:
     """Read mixtures to be predicted: columns ``w:<source>`` or ``<source>``, optional ``id``; ``score:`` ones are skipped.
 
     Args:
-        path: the CSV file.
+        path: the CSV file, or a pandas table with the same columns.
         sources: the sources of the study or of the runs; one without a column has weight 0.
 
     Returns:
@@ -81,7 +83,8 @@ def load_mixtures(path: Path, sources: Sequence[str]) -> tuple[tuple[str, ...], 
     Raises:
         InputError: any fault of the file, all at once.
     """
-    table, faults = read_table(Path(path)), Faults(Path(path))
+    table = read_table(path)
+    faults = Faults(table.path)
     id_column = _id_column(table, sources)
     placed = _source_columns(table, sources, id_column, faults)
     if not placed:
