@@ -221,8 +221,8 @@ def analyze(studies: Study | Sequence[Study], **options: Any) -> Analysis:
     """
     from tvt.transfer.analysis import analyze as look
 
-    several = isinstance(studies, Sequence) and not isinstance(studies, str)
-    matrices = [evidence_of(study) for study in (studies if several else [studies])]
+    several = studies if isinstance(studies, Sequence) and not isinstance(studies, str) else (studies,)
+    matrices = [evidence_of(study) for study in several]
     found = [matrix for matrix in matrices if isinstance(matrix, TransferMatrix)]
     if len(found) < len(matrices):
         raise InputError("analyze: a table of mixture runs holds no transfers between tasks; give a study")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
@@ -37,7 +37,7 @@ def pandas() -> Any:
     return pandas
 
 
-def is_frame(value: object) -> bool:
+def is_frame(value: object) -> TypeGuard[Any]:
     """Whether the value is a pandas table; pandas is not loaded to find out."""
     return hasattr(value, "columns") and hasattr(value, "itertuples")
 
