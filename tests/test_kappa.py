@@ -181,7 +181,7 @@ def test_stability_does_not_peek_at_the_evidence_of_the_run_left_out(monkeypatch
         seen.append((matrix.runs, set(runs.runs)))
         return Curvature(value=7.0, origin="assumed")
 
-    monkeypatch.setattr("tvt.selection.prepare.fit_kappa", spy)
+    monkeypatch.setattr("tvt.evidence.whole.fit_kappa", spy)
     assert stability(matrix, SelectionSpec()) is not None
     assert seen[0] == (("r0", "r1", "r2"), {"r0", "r1", "r2"})  # the judge's
     assert [set(runs) for runs, _ in seen[1:]] == [used for _, used in seen[1:]]
