@@ -31,7 +31,7 @@ from tvt.data.mixing.plan import plan_mix
 from tvt.data.questions.files import write_jsonl, write_parquet
 from tvt.evaluate.batches import compose
 from tvt.evaluate.evaluator import Evaluator
-from tvt.evaluate.identity import run_identity
+from tvt.evaluate.identity import CheckedAdapter, run_identity
 from tvt.evaluate.loading import Loaded
 from tvt.evaluate.prompts import read_profile
 from tvt.evaluate.scorer import Scorer
@@ -261,3 +261,14 @@ class TestLimits:
             given = ["check", str(path), "--model", str(folder), *options, "--json"]
             told = json.loads(CliRunner().invoke(data_command, given).stdout)["files"][0]["faults"]
             assert len([fault for fault in told if fault["kind"] == "model limit"]) == faults
+
+
+def test_an_adapter_scored_on_pictures_of_another_size_is_noted(tmp_path: Path) -> None:
+    trained = CheckedAdapter(name="a", folder=tmp_path, digest="x", trained={"model_name_or_path": "m", "max_pixels": 500})
+    assert trained.size_caution(500) is None
+    assert "at most 500 pixels" in str(trained.size_caution(None))
+    assert "add --max-pixels 500" in str(trained.size_caution(1000))
+    unlimited = CheckedAdapter(name="a", folder=tmp_path, digest="x", trained={"model_name_or_path": "m"})
+    assert unlimited.size_caution(None) is None
+    assert "without a limit" in str(unlimited.size_caution(500))
+    assert CheckedAdapter(name="b", folder=tmp_path, digest="x").size_caution(500) is None, "another's says nothing"

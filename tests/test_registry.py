@@ -149,3 +149,54 @@ def test_a_package_outside_adds_to_every_kind(tmp_path: Path) -> None:
     run = [sys.executable, "-m", "tvt", "export", str(mixture), "--to", "counts"]
     told = subprocess.run(run, capture_output=True, text=True, env=environment, check=False, cwd=tmp_path)
     assert (told.returncode, told.stdout) == (0, "a 3\nb 3\n"), told.stderr
+
+
+@pytest.mark.parametrize(
+    "code", ["def (", 'raise RuntimeError("no licence\\nhere")', "class R:\n    def __init__(self): raise ValueError('no')"]
+)
+def test_a_broken_package_outside_breaks_only_what_it_adds(code: str, tmp_path: Path) -> None:
+    folder = tmp_path / "broken-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (folder / "entry_points.txt").write_text("[tvt.readers]\nodd = broken_reader:R\n")
+    (tmp_path / "broken_reader.py").write_text(code)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    program = (
+        "from tvt.cli.evaluate import command\nfrom tvt.core.choices import READERS\nfrom tvt.errors import InputError\n"
+        "try:\n    READERS.find('odd')\nexcept InputError as error:\n    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "reader 'odd': the package broken names broken_reader:R, which cannot be loaded" in done.stdout
+    assert done.stdout.count("\n") == 1
+
+
+def test_an_outside_choice_of_another_kind_or_name_or_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "strange.py").write_text(
+        "from tvt.evaluate.readers.vsi_bench import VsiBench\nclass Plain:\n    pass\n", encoding="utf-8"
+    )
+    for package, points in (
+        ("one", "plain = strange:Plain\nother = strange:VsiBench\ntwice = strange:Plain\n"),
+        ("two", "twice = strange:VsiBench\n"),
+    ):
+        metadata = tmp_path / f"{package}-1.0.dist-info"
+        metadata.mkdir()
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n", encoding="utf-8")
+        (metadata / "entry_points.txt").write_text(f"[tvt.readers]\n{points}", encoding="utf-8")
+    code = """
+from tvt.core.choices import READERS
+from tvt.errors import InputError
+for name in ("plain", "other", "twice"):
+    try:
+        READERS.find(name)
+    except InputError as error:
+        print(error)
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH", "")]))}
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True).stdout
+    plain, other, twice = told.splitlines()
+    assert "strange:Plain, which is no tvt.evaluate.readers.contract.Reader" in plain
+    assert "calls itself 'vsi-bench'" in other
+    assert (
+        "the package one and the package two both add it" in twice or "the package two and the package one both add it" in twice
+    )

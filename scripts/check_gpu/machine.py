@@ -113,4 +113,12 @@ def _doctor(bench: Bench, *, compiles: bool | None) -> None:
         bench.expect("tvt doctor sees the GPU that torch sees", seen["found"], uses == bench.gpu and seen["status"] == "ok")
 
 
-LEGS = (Leg(name="versions", what="versions, the compiler that Triton needs, tvt doctor", run=versions, needs=(), model=False),)
+LEGS = (
+    Leg(
+        name="versions",
+        what="versions, the compiler that Triton needs, tvt doctor",
+        run=versions,
+        needs=("torch",),
+        model=False,
+    ),
+)

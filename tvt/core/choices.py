@@ -17,6 +17,7 @@ EXECUTORS: Registry[Any] = Registry(
         "slurm": "tvt.study.executors.slurm:Slurm",
         "ray": "tvt.study.executors.ray:Ray",
     },
+    "tvt.study.executors.interface:Engine",
 )
 """Who does a study's runs: :class:`tvt.study.executors.interface.Engine`."""
 
@@ -30,6 +31,7 @@ EXPORTS: Registry[Any] = Registry(
         "axolotl": "tvt.exports.axolotl:Axolotl",
         "json": "tvt.exports.plain:Plain",
     },
+    "tvt.exports.plan:Export",
 )
 """Trainers that a mixture is written for: :class:`tvt.exports.plan.Export`."""
 
@@ -43,6 +45,7 @@ READERS: Registry[Any] = Registry(
         "lmms-eval-0.7.3": "tvt.evaluate.readers.lmms_eval:LmmsEval073",
         "vsi-bench": "tvt.evaluate.readers.vsi_bench:VsiBench",
     },
+    "tvt.evaluate.readers.contract:Reader",
 )
 """Readers of free answers: :class:`tvt.evaluate.readers.contract.Reader`."""
 
@@ -54,6 +57,7 @@ PROMPTS: Registry[Any] = Registry(
         "official": "tvt.evaluate.prompts:Official",
         "letter": "tvt.evaluate.prompts:Letter",
     },
+    "tvt.evaluate.prompts:Profile",
 )
 """Profiles by which questions are put, beside templates: :class:`tvt.evaluate.prompts.Profile`."""
 
@@ -65,11 +69,15 @@ FORMATS: Registry[Any] = Registry(
         "blink": "tvt.data.hub.blink_rows:BlinkRows",
         "vsi-bench": "tvt.data.hub.vsi_rows:VsiRows",
     },
+    "tvt.data.hub.row_format:RowFormat",
 )
 """What a dataset's columns are: :class:`tvt.data.hub.row_format.RowFormat`."""
 
 RESPONSES: Registry[Any] = Registry(
-    "response", "tvt.responses", {"log": "tvt.evidence.response:Log", "linear": "tvt.evidence.response:Linear"}
+    "response",
+    "tvt.responses",
+    {"log": "tvt.evidence.response:Log", "linear": "tvt.evidence.response:Linear"},
+    "tvt.evidence.response:ResponseForm",
 )
 """How gains grow with a source's weight: :class:`tvt.evidence.response.ResponseForm`."""
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from tvt.errors import InputError, suggest
 
@@ -27,15 +27,20 @@ class Registry(Generic[T]):
         kind: what one is, for messages.
         group: the group of entry points by which packages outside add some; they cannot replace those of tvt.
         own: tvt's own, ``module:name`` by name; the first is the default.
+        contract: ``module:name`` of the class that every choice is an instance of; ``None`` where it is a protocol.
     """
 
-    def __init__(self, kind: str, group: str, own: Mapping[str, str]) -> None:
-        self.kind, self.group, self.own = kind, group, own
+    def __init__(self, kind: str, group: str, own: Mapping[str, str], contract: str | None = None) -> None:
+        self.kind, self.group, self.own, self.contract = kind, group, own, contract
         self._made: dict[str, T] = {}
 
     @cached_property
-    def _outside(self) -> dict[str, EntryPoint]:
-        return {point.name: point for point in entry_points(group=self.group) if point.name not in self.own}
+    def _outside(self) -> dict[str, list[EntryPoint]]:
+        found: dict[str, list[EntryPoint]] = {}
+        for point in entry_points(group=self.group):
+            if point.name not in self.own and point not in found.get(point.name, []):
+                found.setdefault(point.name, []).append(point)
+        return found
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -69,25 +74,52 @@ class Registry(Generic[T]):
             raise InputError(str(error)) from error
         reference = self.own.get(name, name)
         if reference not in self._made:
-            found: T | Callable[[], T] = self._load(name)
-            self._made[reference] = found() if isinstance(found, type) else found  # type: ignore[assignment]
+            self._made[reference] = self._make(name)
         return self._made[reference]
 
     def __iter__(self) -> Iterator[T]:
         """Every choice, loaded."""
         return (self.find(name) for name in self.names)
 
-    def _load(self, name: str) -> T:
+    def _make(self, name: str) -> T:
         if name in self.own:
-            module, _, attribute = self.own[name].partition(":")
-            found: T = getattr(import_module(module), attribute)
-            return found
-        point = self._outside[name]
+            own: T = _instance(_attribute(self.own[name]))
+            return own
+        point, *others = self._outside[name]
+        if others:  # which one were taken would depend on the machine
+            packages = " and ".join(_package(each) for each in (point, *others))
+            raise InputError(f"{self.kind} '{name}': {packages} both add it; remove one of them")
         try:
-            loaded: T = point.load()
-        except (ImportError, AttributeError) as error:
-            package = "a package" if point.dist is None else f"the package {point.dist.name}"
+            made: T = _instance(point.load())
+        except Exception as error:  # whatever code of others raises, as it is loaded or made
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            names = f"{_package(point)} names {point.value}"
+            raise InputError(f"{self.kind} '{name}': {names}, which cannot be loaded ({reason}); mend or remove it") from error
+        self._check_made(name, point, made)
+        return made
+
+    def _check_made(self, name: str, point: EntryPoint, made: T) -> None:
+        """Refuse what is no such choice, or calls itself by another name than the one by which it was found."""
+        if self.contract is not None and not isinstance(made, _attribute(self.contract)):
+            wanted = self.contract.replace(":", ".")
             raise InputError(
-                f"{self.kind} '{name}': {package} names {point.value}, which cannot be loaded ({error}); mend or remove it"
-            ) from error
-        return loaded
+                f"{self.kind} '{name}': {_package(point)} names {point.value}, which is no {wanted}; mend or remove it"
+            )
+        own = getattr(made, "name", name)
+        if own != name:
+            raise InputError(
+                f"{self.kind} '{name}': {point.value} of {_package(point)} calls itself '{own}'; give both one name"
+            )
+
+
+def _attribute(reference: str) -> Any:
+    module, _, attribute = reference.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def _package(point: EntryPoint) -> str:
+    return "a package" if point.dist is None else f"the package {point.dist.name}"
+
+
+def _instance(found: T | Callable[[], T]) -> T:
+    return found() if isinstance(found, type) else found  # type: ignore[return-value]

@@ -228,8 +228,9 @@ class Evaluator:
     def _note_first(self, checked: Sequence[CheckedAdapter | None]) -> None:
         """What must be known before any score: what is special about adapters, and which kept answers are not used."""
         for adapter in checked:
-            if adapter is not None and adapter.caution:
-                self._note(f"{adapter.name}: {adapter.caution}")
+            cautions = () if adapter is None else (adapter.caution, adapter.size_caution(self.model.max_pixels))
+            for text in filter(None, cautions):
+                self._note(f"{adapter.name}: {text}" if adapter is not None else text)
         digests = {None if adapter is None else adapter.digest for adapter in checked}
         count = superseded_answers(self.folder, self._base_identity(), digests, SCORER_VERSION)
         if count and not self._superseded_noted:  # a study asks run after run: one line will do

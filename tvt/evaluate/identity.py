@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,17 @@ class CheckedAdapter:
     digest: str
     caution: str | None = None
     """What must be known about its scores."""
+    trained: Mapping[str, Any] = field(default_factory=dict)
+    """What the record of an adapter of tvt says of the base model that it was trained on."""
+
+    def size_caution(self, max_pixels: int | None) -> str | None:
+        """That it was trained on pictures of another size than those it is scored on."""
+        own = self.trained.get("max_pixels")
+        if not self.trained or own == max_pixels:
+            return None
+        told = "without a limit of pixels" if own is None else f"with pictures of at most {own:,} pixels"
+        step = "leave --max-pixels out" if own is None else f"add --max-pixels {own}"
+        return f"was trained {told} and is scored otherwise; {step} to score it as it was trained"
 
 
 def check_adapter(folder: Path) -> CheckedAdapter:
@@ -50,6 +61,9 @@ def check_adapter(folder: Path) -> CheckedAdapter:
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; name the folder that holds {CONFIG}")
+    inside = folder / "adapter"
+    if not (folder / CONFIG).exists() and (inside / CONFIG).exists():
+        raise InputError(f"{folder}: holds no {CONFIG}, but {inside} does; name that folder")
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         told = {key: value for key, value in config.items() if key not in ("base_model_name_or_path", "revision")}
@@ -64,7 +78,16 @@ def check_adapter(folder: Path) -> CheckedAdapter:
         if isinstance(told.get("target_modules"), list):
             told["target_modules"].sort()  # PEFT writes a set, in any order
         found = digest.of_value({"weights": digest.of_file(folder / WEIGHTS), "config": told})
-    return CheckedAdapter(name=str(folder), folder=folder, digest=found, caution=caution(config))
+    return CheckedAdapter(name=str(folder), folder=folder, digest=found, caution=caution(config), trained=_trained_on(folder))
+
+
+def _trained_on(folder: Path) -> dict[str, Any]:
+    """What the record of an adapter of tvt says of the base model it was trained on; empty for those of others."""
+    try:
+        told = json.loads((folder / RECORD).read_text(encoding="utf-8")).get("base")
+    except (OSError, ValueError, AttributeError):
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def item_digest(question: Question, settings: EvaluationConfig, profile: Profile, images: dict[bytes, str]) -> str:

@@ -13,6 +13,8 @@ from tvt.core.mixture import Mixture
 from tvt.errors import InputError, suggest
 from tvt.io.names import file_name
 
+_SETTINGS = "Precision, adapter, rates and batches below are usual ones, not those of the study: change them at will."
+
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
@@ -66,7 +68,7 @@ class Plan:
     def header(self, *lines: str) -> str:
         """Comment lines: the counts, then what is to be known of this file."""
         counts = "  ".join(f"{part.source} {part.count}" for part in self.parts)
-        return "".join(f"# {line}\n" for line in (f"Written by tvt export. {self.total} examples: {counts}", *lines))
+        return "".join(f"# {line}\n" for line in (f"Written by tvt export. {self.total} examples: {counts}", _SETTINGS, *lines))
 
 
 class Export(ABC):

@@ -137,7 +137,7 @@ def trust_table(stability: Stability) -> Table:
         if kept.size:
             promised = float(np.nanmean(stability.promised[:, i]))
             table.add_row(name, *(f"{x:+.3f}" for x in (promised, kept.mean(), kept.min(), kept.max())))
-    remarks = [] if stability.objective.linear else [f"Figures are the {stability.objective.measure} the targets that count."]
+    remarks = [] if stability.objective.linear else [f"Figures are the {stability.objective.over} the targets that count."]
     remarks += ["Only the selected mixture keeps to the limits asked for."] if stability.limited else []
     table.caption = " ".join(remarks) or None
     return table

@@ -29,7 +29,7 @@ class Order:
     @property
     def total(self) -> int:
         """Examples trained on, repetitions counted."""
-        return math.ceil(self.rows * self.epochs - 1e-9)
+        return max(1, math.ceil(self.rows * self.epochs - 1e-9))
 
     @property
     def steps(self) -> int:

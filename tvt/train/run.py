@@ -231,7 +231,10 @@ def _save(trainer: GuardedTrainer, job: Job) -> Adapter | None:
     trainer.accelerator.wait_for_everyone()
     if not trainer.is_world_process_zero():
         return None
-    base = {"model_name_or_path": job.recipe.model.model_name_or_path, "revision": job.recipe.model.revision}
+    model = job.recipe.model
+    base: dict[str, Any] = {"model_name_or_path": model.model_name_or_path, "revision": model.revision}
+    if model.max_pixels is not None:  # whoever scores the adapter elsewhere must know
+        base["max_pixels"] = model.max_pixels
     try:
         write_record(fresh, shapes, base=base, run=job.identity)
     except InputError as error:

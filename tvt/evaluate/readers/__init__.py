@@ -24,7 +24,15 @@ def find_reader(name: str) -> Reader:
 
 def offered() -> str:
     """The readers with their titles, in one line for help."""
-    return "; ".join(f"{reader.name} ({reader.title})" for reader in READERS)
+    return "; ".join(_titled(name) for name in READERS.names)
+
+
+def _titled(name: str) -> str:
+    """A reader's name and title; of one of a package outside that is broken, the name: who asks for it is told why."""
+    try:
+        return f"{name} ({READERS.find(name).title})"
+    except (InputError, AttributeError):
+        return name
 
 
 def read_answer(text: str, options: Sequence[str], reader: str = READERS.default) -> str | None:
