@@ -41,9 +41,11 @@ def pooled_variance(values: Floats) -> Floats:
 
 
 def pooled_degrees(values: Floats) -> Floats:
-    """Degrees of freedom with which :func:`pooled_variance` is known, (targets,), those of its prior among them."""
-    count = np.isfinite(values).sum(axis=0)
-    degrees: Floats = PRIOR_RUNS + np.maximum(count - 1, 0).sum(axis=0)
+    """Degrees of freedom with which :func:`pooled_variance` is known, (targets,): a target's own and those of the prior, and no
+    more than there are in all, for the prior is known no better than the cells it is taken from.
+    """
+    freedom = np.maximum(np.isfinite(values).sum(axis=0) - 1, 0).sum(axis=0)
+    degrees: Floats = np.maximum(np.minimum(PRIOR_RUNS + freedom, freedom.sum()), 1.0)
     return degrees
 
 
