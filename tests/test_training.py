@@ -96,7 +96,8 @@ def test_the_same_run_is_not_done_twice_and_gives_the_same_bytes(models: dict[st
     third = train(recipe(models["llava"]), rows, tmp_path / "c", seed=1)
     assert first.adapter_digest == third.adapter_digest
     assert first.identity == second.identity
-    assert farthest(weights(first), weights(second)) < 1e-5  # the global batch decides, not its division
+    # The global batch decides, not its division; Adam makes much of the rounding of small gradients.
+    assert farthest(weights(first), weights(second)) < 1e-4
     notes: list[str] = []
     assert train(recipe(models["llava"]), rows, tmp_path / "a", seed=1, progress=stop_at(1), note=notes.append) == first
     assert "is done" in notes[0]
