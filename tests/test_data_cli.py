@@ -15,8 +15,8 @@ from test_cli import tvt
 from tiny_builder import write_index
 
 from tvt.cli.main import cli
+from tvt.core.choices import BUILDERS
 from tvt.core.question import Question
-from tvt.data.builders import registry
 from tvt.data.questions.files import read_questions, write_jsonl
 from tvt.errors import InputError
 from tvt.report.contact_sheet import contact_sheet
@@ -42,7 +42,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A source of the tests' own builder, registered as a layout of Jigsaw."""
-    monkeypatch.setitem(registry.BUILDERS, ("Jigsaw", "tiny"), "tiny_builder:TinyBuilder")
+    monkeypatch.setitem(BUILDERS.own, "Jigsaw/tiny", "tiny_builder:TinyBuilder")
     lines = [*(f"u{k} s{k % 3} - i{k} j{k}" for k in range(30)), "unfit0 s0 - x0"]
     return write_index(tmp_path / "raw", lines)
 

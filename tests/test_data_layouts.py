@@ -14,7 +14,8 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from tvt.cli.main import cli
-from tvt.data.builders.registry import BUILDERS, find_builder
+from tvt.core.choices import BUILDERS
+from tvt.data.builders.registry import find_builder
 from tvt.data.questions.files import read_questions
 from tvt.report.contact_sheet import CELL, MARGIN
 
@@ -28,7 +29,7 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(cli, list(map(str, arguments)))
 
 
-@pytest.mark.parametrize(("task", "layout"), BUILDERS, ids=map("-".join, BUILDERS))
+@pytest.mark.parametrize(("task", "layout"), [name.split("/") for name in BUILDERS.names], ids=BUILDERS.names)
 def test_every_layout_gives_rows_that_pass_the_check_and_can_be_looked_at(task: str, layout: str, tmp_path: Path) -> None:
     make = next(found for module in FIXTURES if (found := getattr(module, f"make_{layout}", None)) is not None)
     raw, out = make(tmp_path / "raw", ITEMS), tmp_path / "out"

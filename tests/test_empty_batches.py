@@ -17,10 +17,11 @@ from test_training import farthest, recipe, weights
 from tiny_models import FAMILIES, write_rows
 from trl.trainer.utils import add_fused_lm_head
 
+from tvt.model.base import load_model
 from tvt.model.processor import load_processor
 from tvt.train import train
 from tvt.train.collate import Collator
-from tvt.train.model import load_model, lora_config
+from tvt.train.model import lora_config
 
 
 @pytest.fixture(scope="module", params=["qwen", "llava"])

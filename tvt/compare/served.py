@@ -20,7 +20,8 @@ from tvt.compare.pooling import seed_noise
 from tvt.compare.statistics import LEVEL, Block, estimate, pgf_block
 from tvt.core.comparison import Estimate
 from tvt.core.frozen import Frozen
-from tvt.core.objective import DEFAULT, MET, NUMERIC, OBJECTIVES, Objective, Term, Wanted
+from tvt.core.objective import DEFAULT, MET, NUMERIC, OBJECTIVES, Objective, Term
+from tvt.core.selection import Wanted
 from tvt.stats.noise import SeedVariance, satterthwaite
 from tvt.types import Floats
 

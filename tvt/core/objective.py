@@ -2,30 +2,22 @@
 
 An objective is a concave function of the gains of the targets that count. It is written with three operations, which numpy and
 cvxpy both have, so that the value that is solved for and the value that is reported cannot differ. A new objective is one more
-entry of :data:`OBJECTIVES`: options, recipes, help, solver, tables and comparisons follow.
+entry of :data:`OBJECTIVES`: options, recipes, help, solver, tables and comparisons follow. Help and completion read them, so
+nothing heavy is loaded here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
-from tvt.core.frozen import Frozen
-from tvt.types import Floats
+if TYPE_CHECKING:
+    from tvt.core.selection import Wanted
+    from tvt.types import Floats
 
 MET = 1e-6
 """A first value of at least minus this counts as 0: all that was asked for is met."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Wanted(Frozen):
-    """What is asked of the targets that count: ``weights`` (T,), summing to 1, and ``goals`` (T,), NaN where none."""
-
-    weights: Floats
-    goals: Floats
 
 
 class Algebra(Protocol):
@@ -46,19 +38,19 @@ class Numeric:
 
     def least(self, values: Any) -> Any:
         """Of shape (...)."""
-        return np.min(values, axis=-1)
+        return values.min(axis=-1)
 
     def positive(self, values: Any) -> Any:
         """Of shape (..., T)."""
-        return np.maximum(values, 0.0)
+        return values.clip(0.0)
 
     def total(self, values: Any) -> Any:
         """Of shape (...)."""
-        return np.sum(values, axis=-1)
+        return values.sum(axis=-1)
 
 
 NUMERIC = Numeric()
-Term = Callable[[Any, Wanted, Algebra], Any]
+Term = Callable[[Any, Any, Algebra], Any]
 """(gains of the counting targets, what is asked of them, operations) -> a value, concave in the gains, larger is better."""
 
 
@@ -88,11 +80,15 @@ class Objective:
 
     def values(self, gains: Floats, wanted: Wanted) -> tuple[Floats, ...]:
         """``value`` and, where there is one, ``then`` at gains (..., T): larger is better, compared in order."""
+        import numpy as np
+
         terms = [self.value] if self.then is None else [self.value, self.then]
         return tuple(np.asarray(term(gains, wanted, NUMERIC), dtype=float) for term in terms)
 
     def score(self, gains: Floats, wanted: Wanted) -> Floats:
         """One number at gains (..., T) to compare mixtures by: ``value``, or ``then`` where all that was asked is met."""
+        import numpy as np
+
         first, *rest = self.values(gains, wanted)
         return np.where(first < -MET, first, rest[0]) if rest else first
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import Field, FiniteFloat, field_validator, model_validator
 
 from tvt.core.choices import RESPONSES
-from tvt.core.frozen import FrozenDict, FrozenModel
+from tvt.core.frozen import Frozen, FrozenDict, FrozenModel
 from tvt.core.objective import DEFAULT, DEFAULT_WITH_GOALS, OBJECTIVES, Objective
 from tvt.errors import suggest
+from tvt.types import Floats
 
 DEFAULT_KAPPA = 10.0
 """Curvature of the log response where nobody gave it and no runs tell it: an assumption."""
@@ -124,3 +126,11 @@ class SelectionSpec(FrozenModel):
     def aim(self) -> Objective:
         """The objective, with its default applied."""
         return OBJECTIVES[self.objective or (DEFAULT_WITH_GOALS if self.goals else DEFAULT)]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Wanted(Frozen):
+    """What is asked of the targets that count: ``weights`` (T,), summing to 1, and ``goals`` (T,), NaN where none."""
+
+    weights: Floats
+    goals: Floats

@@ -12,8 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from tvt.core.frozen import Frozen
-from tvt.core.objective import Wanted
-from tvt.core.selection import ALL, SelectionSpec
+from tvt.core.selection import ALL, SelectionSpec, Wanted
 from tvt.errors import InputError
 from tvt.types import Bools, Floats, Positions
 

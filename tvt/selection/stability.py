@@ -13,8 +13,8 @@ import numpy as np
 from tvt.core.frozen import Frozen
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture_runs import MixtureRuns
-from tvt.core.objective import Objective, Wanted
-from tvt.core.selection import SelectionSpec
+from tvt.core.objective import Objective
+from tvt.core.selection import SelectionSpec, Wanted
 from tvt.errors import InputError
 from tvt.evidence.fit import FOLDS, Form
 from tvt.evidence.kappa import Curvature

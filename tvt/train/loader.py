@@ -151,6 +151,8 @@ def _begin(_: int) -> None:
     """In a worker, before its first batch."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches it too; the training process ends it
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    # What a batch fails by travels as its value; all that is left to print are pipes closed by a training process that ended.
+    sys.excepthook = lambda *_: None
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
