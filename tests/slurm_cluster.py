@@ -131,6 +131,12 @@ PartitionName=urgent Nodes=ALL PriorityTier=10 PreemptMode=OFF State=UP
         """All that Slurm knows of a job."""
         return dict(re.findall(r"(\w+)=(\S+)", self.ask("scontrol", "--oneliner", "show", "job", job)))
 
+    def seconds(self, job: str) -> int:
+        """How long a job has run, by Slurm's own clock."""
+        *days, clock = self.job(job)["RunTime"].split("-")
+        hours, minutes, seconds = map(int, clock.split(":"))
+        return seconds + 60 * (minutes + 60 * (hours + 24 * sum(map(int, days))))
+
     def empty(self) -> None:
         """Cancel every job."""
         if jobs := self.jobs():
