@@ -89,7 +89,7 @@ def evaluate(config: ModelConfig, adapters: Sequence[Path], questions: Sequence[
 
 def tiny(folder: Path, count: int) -> tuple[Path, list[Question]]:
     """The tests' tiny Qwen2.5-VL and questions with pictures of 112 pixels."""
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
     tiny_vlm: Any = import_module("tiny_vlm")
     asked = [
         Question(

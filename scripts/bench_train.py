@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=512)
     parser.add_argument("--repeat", type=int, default=5)
     options = parser.parse_args()
-    sys.path.insert(0, str(ROOT / "tests"))
+    sys.path.insert(0, str(ROOT / "tests" / "support"))
     from tiny_models import llava, write_rows  # type: ignore[import-not-found]
 
     seconds: dict[str, list[tuple[float, float]]] = {"tvt": [], "plain": []}

@@ -19,9 +19,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
-from miniature_model import PATCH, SHAPES, Pool, batch_of, build_model, build_processor, make_pool, to_pixels
 from numpy.typing import NDArray
 
+from miniature_model import PATCH, SHAPES, Pool, batch_of, build_model, build_processor, make_pool, to_pixels
 from tvt.core.question import LETTERS
 from tvt.data.miniature import MINIATURE_TASKS
 from tvt.data.miniature.scene import SIZE

@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("bitsandbytes")
 pytest.importorskip("trl")
 
-from test_cli import ENVIRONMENT, PATIENCE, ROOT
+from commands import ENVIRONMENT, PATIENCE, ROOT
 from warm import WarmPython
 
 LOADED = ["bitsandbytes", *(f"transformers.models.qwen2_5_vl.{kind}_qwen2_5_vl" for kind in ("modeling", "processing"))]

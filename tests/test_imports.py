@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from commands import ROOT
+
 PACKAGE = ROOT / "tvt"
 
 # A module imports from its own package and from lower layers only; packages in one layer do not know each other.

@@ -42,8 +42,8 @@ QUESTION = "{}. Light or dark? A or B?"
 
 def tests(name: str) -> Any:
     """A module of the tests: the builders of models and rows are theirs."""
-    if str(ROOT / "tests") not in sys.path:
-        sys.path.append(str(ROOT / "tests"))
+    if str(ROOT / "tests" / "support") not in sys.path:
+        sys.path.append(str(ROOT / "tests" / "support"))
     return import_module(name)
 
 

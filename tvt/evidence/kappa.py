@@ -16,9 +16,9 @@ squares over all runs and targets. Three kinds of noise weigh the residuals:
 The interval is the set of kappas whose weighted sum of squares is within ``t^2`` scaled variances of the least one
 (quasi-likelihood profile, t with runs - 1 degrees of freedom).
 
-On simulated studies with known kappa (tests/kappa_worlds.py), 90% intervals held it in 87 to 99 of 100, the fewest where a seed
-moves all targets alike. Not corrected: an error of the base model's accuracy that its own questions do not share with the other
-runs, such as answers drawn at a temperature. All gains of a target would share it, and it pulls kappa down.
+On simulated studies with known kappa (tests/support/kappa_worlds.py), 90% intervals held it in 87 to 99 of 100, the fewest
+where a seed moves all targets alike. Not corrected: an error of the base model's accuracy that its own questions do not share
+with the other runs, such as answers drawn at a temperature. All gains of a target would share it, and it pulls kappa down.
 """
 
 from __future__ import annotations

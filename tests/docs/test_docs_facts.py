@@ -1,0 +1,165 @@
+"""What README and the pages in tvt/docs state follows from the code: tables, manifests, messages, commands, pictures."""
+
+from __future__ import annotations
+
+import ast
+import os
+import pty
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from pydantic import BaseModel
+
+import docs_tables
+from commands import ROOT
+from documents import Page
+from tvt import errors
+from tvt.cli.docs import command
+from tvt.cli.main import COMMANDS
+from tvt.core.recipe import Recipe
+from tvt.data.tasks import load_manifest
+from tvt.errors import InputError
+
+README = Page(ROOT / "README.md")
+PAGES = {path.stem: Page(path) for path in sorted((ROOT / "tvt" / "docs").glob("*.md"))}
+PICTURES = sorted((ROOT / "tvt" / "docs" / "pictures").iterdir())
+MANIFESTS = re.findall(r"<!-- manifest -->\n```yaml\n(.*?)```", "\n".join(page.text for page in PAGES.values()), re.DOTALL)
+MESSAGES = re.findall(r"^\| `(.+?)` \|", PAGES["troubleshooting"].text, re.MULTILINE)
+
+
+def test_tasks_and_sources_are_those_of_the_manifests() -> None:
+    assert docs_tables.between(PAGES["reproduce"].text, "tasks") == docs_tables.tasks()
+
+
+def test_costs_are_those_of_the_plans(tmp_path: Path) -> None:
+    assert docs_tables.between(PAGES["reproduce"].text, "costs") == docs_tables.costs(tmp_path / "study")
+
+
+def test_cheaper_studies_cost_and_say_what_the_pages_state(tmp_path: Path) -> None:
+    assert docs_tables.between(PAGES["reproduce"].text, "cheaper") == docs_tables.cheaper(tmp_path / "study")
+    assert docs_tables.between(PAGES["studies"].text, "judged") == docs_tables.judged()
+
+
+def test_readme_states_the_costs_of_the_paper_s_studies() -> None:
+    rows = docs_tables.between(PAGES["reproduce"].text, "costs")
+    hours = {row.split("|")[1].strip(" `"): row.split("|")[5].strip() for row in rows[2:]}
+    small, middle, large = (hours[f"blink-qwen2.5-vl-{size}"] for size in ("3b", "7b", "32b"))
+    assert f"{small}, {middle} and {large} device hours for 3B, 7B and 32B" in README.text
+
+
+def test_every_recipe_but_the_examples_has_its_cost() -> None:
+    assert {path.stem for path in (ROOT / "recipes").glob("*.yaml")} - {"example", "miniature"} == set(docs_tables.STUDIES)
+
+
+def fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Every field of a recipe with its effect."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from fields(field.annotation, f"{prefix}{name}.")
+        else:
+            assert isinstance(field.json_schema_extra, dict)
+            yield f"{prefix}{name}", str(field.json_schema_extra["effect"])
+
+
+def test_fields_of_a_recipe_are_all_there_with_their_effect() -> None:
+    rows = re.findall(r"^\| ((?:`[\w.]+`(?:, )?)+) \| (results|runtime) \|", PAGES["studies"].text, re.MULTILINE)
+    told = {name: effect for names, effect in rows for name in re.findall(r"`([\w.]+)`", names)}
+    assert told == dict(fields(Recipe))
+
+
+@pytest.mark.parametrize("text", MANIFESTS, ids=lambda text: text.split()[1])
+def test_manifests_are_valid(text: str, tmp_path: Path) -> None:
+    (tmp_path / "task.yaml").write_text(text)
+    assert load_manifest(tmp_path / "task.yaml").evaluation is not None
+
+
+@cache
+def said() -> str:
+    """All text that the code may print, a line a string; what is filled in stands as ``...``."""
+    found = []
+    for path in (ROOT / "tvt").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                found.append("".join(str(v.value) if isinstance(v, ast.Constant) else "..." for v in node.values))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    return "\n".join(found)
+
+
+def test_there_are_messages() -> None:
+    assert len(MESSAGES) > 40
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_messages_are_those_of_the_code(message: str) -> None:
+    parts = [part for part in message.split("...") if part.strip()]
+    pattern = r"[^\n]*?".join(map(re.escape, parts))
+    assert re.search(pattern, said()), message
+
+
+def test_exit_codes_are_the_documented_ones() -> None:
+    classes = [v for v in vars(errors).values() if isinstance(v, type) and issubclass(v, errors.TvtError)]
+    section = README.text.split("## Exit codes")[1].split("##")[0]
+    documented = {int(n) for n in re.findall(r"(?:^|; )(\d+) ", section.replace("\n", " ").strip())}
+    assert {c.exit_code for c in classes} | {0, 130} == documented
+
+
+def test_readme_stays_short_and_maps_every_command() -> None:
+    assert len(README.text.splitlines()) <= 220
+    table = README.text.split("## What there is")[1].split("\n## ")[0]
+    for name in COMMANDS:
+        assert f"`tvt {name}" in table, name
+
+
+def test_readme_links_every_page() -> None:
+    for name in PAGES:
+        assert f"(tvt/docs/{name}.md" in README.text, name
+
+
+def test_docs_lists_the_pages() -> None:
+    done = CliRunner().invoke(command)
+    assert [line.split()[0] for line in done.stdout.splitlines()] == list(PAGES)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_docs_shows_a_page_as_it_is(name: str) -> None:
+    assert CliRunner().invoke(command, [name]).stdout == PAGES[name].text
+
+
+def test_docs_sets_a_page_in_a_terminal() -> None:
+    ours, theirs = pty.openpty()
+    environment = os.environ | {"PAGER": "cat", "COLUMNS": "80", "TERM": "xterm"}
+    command_line = [sys.executable, "-m", "tvt", "docs", "extending"]
+    with subprocess.Popen(command_line, stdin=theirs, stdout=theirs, env=environment) as process:
+        os.close(theirs)
+        shown = b""
+        with suppress(OSError):  # how a terminal's other side ends
+            while some := os.read(ours, 65536):
+                shown += some
+    os.close(ours)
+    assert process.returncode == 0
+    lines = shown.decode().splitlines()
+    assert not [line for line in lines if line.startswith(("#", "|", "```")) or "**" in line]
+    assert max(map(len, lines)) <= 80
+
+
+def test_docs_knows_no_other_page() -> None:
+    done = CliRunner().invoke(command, ["selectin"])
+    assert isinstance(done.exception, InputError)
+    assert "did you mean 'selecting'?" in str(done.exception)
+
+
+def test_pictures_are_small_shown_and_described() -> None:
+    assert PICTURES
+    for picture in PICTURES:
+        assert picture.stat().st_size < 300_000
+        found = re.search(rf"!\[([^\]]+)\]\(tvt/docs/pictures/{picture.name}\)", README.text)
+        assert found is not None, picture.name
+        assert len(found.group(1)) > 40

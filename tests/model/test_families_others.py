@@ -1,0 +1,18 @@
+"""What the models page says of a family is what tvt does with a tiny model of it: the Idefics family, Gemma's and Mllama."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("trl")
+
+import tiny_others
+from family_capabilities import Measured, made_in, on_the_page, row
+from tvt.model.families import Family
+
+
+@pytest.mark.parametrize("family", made_in(tiny_others), ids=lambda family: family.name)
+def test_the_page_says_what_a_family_can_do(family: Family, tmp_path: Path) -> None:
+    assert row(family, Measured(family.name, tmp_path).capabilities()) in on_the_page()

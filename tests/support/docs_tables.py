@@ -1,0 +1,113 @@
+"""Tables of the documentation that follow from the manifests, the recipes and the code."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from commands import ROOT
+from tvt.core.judgement import Judgement
+from tvt.core.selection import SelectionSpec
+from tvt.data.studies.load import load_study
+from tvt.data.tasks import load_manifests
+from tvt.study.cheaper.judging import judge, wishes
+from tvt.study.cheaper.kinds import by_runs
+
+STUDIES = [f"blink-qwen2.5-vl-{size}" for size in ("3b", "7b", "32b")] + [
+    *("vsi-qwen2.5-vl-3b", "vsi-qwen2.5-vl-7b", "dose-qwen2.5-vl-7b", "blink-qwen3-vl-8b", "blink-idefics3-8b")
+]
+
+
+def between(page: str, name: str) -> list[str]:
+    """The lines of the table that stands behind ``<!-- table: NAME -->``."""
+    found = re.search(rf"<!-- table: {re.escape(name)} -->\n((?:\|.*\n)+)", page)
+    assert found is not None, f"no table {name}"
+    return found.group(1).splitlines()
+
+
+def tasks() -> list[str]:
+    """Every task with the sources of its training rows."""
+    rows = [
+        "| task | questions | source of training rows | layout | licence, as its makers state it |",
+        "|---|---|---|---|---|",
+    ]
+    for manifest in load_manifests():
+        for number, source in enumerate(manifest.sources):
+            first = number == 0
+            assert manifest.evaluation is not None
+            name, count = (manifest.name, manifest.evaluation.questions) if first else ("", "")
+            instead = ", a substitute" if source.substitute else ""
+            rows.append(f"| {name} | {count} | [{source.name}]({source.url}){instead} | `{source.layout}` | {source.licence} |")
+    return rows
+
+
+def cheaper(folder: Path) -> list[str]:
+    """What ``tvt study plan`` says of cheaper ways to the 32B study."""
+    recipe = ROOT / "recipes" / "blink-qwen2.5-vl-32b.yaml"
+    told = _plan(recipe, folder)
+    rows = [
+        "| the 32B study | runs | training examples | questions | device hours, guessed | disk | of full |",
+        f"|{'---|' * 7}",
+    ]
+    for way in told["alternatives"]:
+        figures = f"{way['training_runs']} | {way['examples']:,} | {way['questions']:,} | {_hours(way['device_hours'])}"
+        rows.append(f"| {way['name']} | {figures} | {way['disk_bytes'] / 1e9:.2g} GB | {way['share']:.0%} |")
+    return rows
+
+
+def judged() -> list[str]:
+    """What ``tvt study judge --seeds 2`` says of the published figures, with verdicts and (``--anyway``) by mixtures alone."""
+    rows = [
+        "| study | rank correlation with all 4 runs | with the 2 left out | same verdict | regret "
+        "| mixtures alone: moved | regret |",
+        f"|{'---|' * 7}",
+    ]
+    for size in ("3B", "7B", "32B"):
+        full = load_study(f"qwen2.5-vl-{size.lower()}")
+        cheap, of = by_runs(full, 2)
+        told, alone = (
+            judge(full, cheap, wishes(full, SelectionSpec(anyway=anyway)), way="seeds", of=of) for anyway in (False, True)
+        )
+        asked = len(told.choices) * len(cheap)
+        same = f"{sum(choice.same_verdict for choice in told.choices)} of {asked}"
+        moved = np.mean([choice.moved for choice in alone.choices])
+        ranks = f"{told.rank.value:.3f} | {told.apart.value:.3f}"
+        rows.append(f"| {size} | {ranks} | {same} | {_regret(told)} | {moved:.0%} | {_regret(alone)} |")
+    return rows
+
+
+def _plan(recipe: Path, folder: Path) -> Any:
+    """For the GPU that a guess assumes, whatever is here."""
+    command = [sys.executable, "-m", "tvt", "study", "plan", str(recipe), "-o", str(folder), "--json"]
+    alone = {**os.environ, "PATH": ""}
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True, env=alone).stdout)
+
+
+def _hours(hours: float) -> str:
+    """Two figures are more than a guess is worth."""
+    return f"{float(f'{hours:.2g}'):,g}"
+
+
+def _regret(of: Judgement) -> str:
+    lost = np.mean([choice.regret.value for choice in of.choices])
+    return f"{lost:.3f} of {np.mean([choice.value for choice in of.choices]):.3f}"
+
+
+def costs(folder: Path) -> list[str]:
+    """What ``tvt study plan`` says of the recipes, with no run done; ``folder`` is any that does not exist."""
+    rows = ["| recipe | runs | training examples | questions | device hours, guessed | disk |", "|---|---|---|---|---|---|"]
+    for name in STUDIES:
+        told = _plan(ROOT / "recipes" / f"{name}.yaml", folder)
+        of = told["estimate"]
+        rows.append(
+            f"| `{name}` | {len(told['runs'])} | {of['examples']:,} | {of['questions']:,} "
+            f"| {_hours(of['device_hours'])} | {of['disk_bytes'] / 1e9:.2g} GB |"
+        )
+    return rows
