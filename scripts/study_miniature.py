@@ -32,11 +32,10 @@ from tvt.data.studies.load import load_study
 from tvt.io.recipe_file import load_recipe
 from tvt.report.study_progress import StudyProgress
 from tvt.selection.engine import select
-from tvt.study.comparisons import Kept, comparison_name, comparison_names, keep_comparison, load_comparison
 from tvt.study.executors import choose_executor
 from tvt.study.jobs import Task
 from tvt.study.session import Session, open_session
-from tvt.study.views import comparison_runs, measured
+from tvt.study.views import Kept, comparison_name, comparison_names, comparison_runs, keep_comparison, load_comparison, measured
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -18,7 +18,7 @@ from tvt.evaluate.prompts import Profile
 from tvt.evaluate.readers.contract import Reader
 from tvt.evidence.response import ResponseForm
 from tvt.exports.plan import Export
-from tvt.study.executors.interface import Engine
+from tvt.study.executors import Engine
 
 KINDS = [
     (EXECUTORS, Engine),

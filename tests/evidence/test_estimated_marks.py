@@ -29,7 +29,7 @@ from tvt.selection.engine import select
 from tvt.selection.explain import explain
 from tvt.selection.frontier import frontier
 from tvt.selection.prepare import prepare
-from tvt.study.agreement import predicted_gains
+from tvt.study.preview import predicted_gains
 
 HIDDEN = (
     ("Art_Style", "Relative_Depth"),

@@ -17,7 +17,7 @@ from study_world import Tvt, World, done
 from tvt.core.selection import SelectionSpec
 from tvt.data.studies.load import load_study
 from tvt.selection.prepare import prepare
-from tvt.study.cheaper.adaptive import AdaptiveStudy
+from tvt.study.adaptive import AdaptiveStudy
 from tvt.study.session import reopen
 
 SPEC = SelectionSpec(targets={"Gamma": 1.0}, anyway=True)

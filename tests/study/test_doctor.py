@@ -19,7 +19,8 @@ import pytest
 from commands import PATIENCE, ROOT, tvt
 from tvt.core.health import Check
 from tvt.errors import InputError
-from tvt.study.doctor import devices, machine, packages
+from tvt.study.doctor import devices, machine
+from tvt.study.doctor import machine as packages
 from tvt.study.doctor.examine import guarded
 from tvt.study.doctor.recipes import Asked, cached
 from tvt.study.executors import ray as ray_executor

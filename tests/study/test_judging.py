@@ -18,8 +18,7 @@ from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.selection import SelectionSpec
 from tvt.data.studies.load import load_study
 from tvt.errors import InputError
-from tvt.study.cheaper.judging import judge, wishes
-from tvt.study.cheaper.kinds import MOST_SUBSETS, at_dose, beside, by_runs
+from tvt.study.judging import MOST_SUBSETS, at_dose, beside, by_runs, judge, wishes
 
 TASKS = ("a", "b", "c", "d", "e")
 

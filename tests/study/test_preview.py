@@ -42,9 +42,8 @@ from tvt.report.preview_json import preview_json
 from tvt.report.preview_tables import preview_report
 from tvt.selection.engine import finish
 from tvt.selection.prepare import Prepared, prepare
-from tvt.study.agreement import agreements, judged
 from tvt.study.jobs import make_job
-from tvt.study.preview import preview, trained_candidates
+from tvt.study.preview import agreements, judged, preview, trained_candidates
 from tvt.study.runner import Runner
 from tvt.study.session import Session, open_session, save_recipe
 from tvt.study.views import write_views

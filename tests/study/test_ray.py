@@ -25,8 +25,7 @@ from study_world import Tvt, World, done, events, specs, wait_for
 from tvt.errors import InputError, MissingPackageError
 from tvt.io.recipe_file import load_recipe
 from tvt.study.executors import choose_executor
-from tvt.study.executors.ray import do_attempt
-from tvt.study.executors.ray_cluster import end_of
+from tvt.study.executors.ray import do_attempt, end_of
 
 pytest.importorskip("ray")
 

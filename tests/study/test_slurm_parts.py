@@ -17,14 +17,13 @@ import study_world
 from commands import ROOT
 from study_world import World
 from tvt.io.recipe_file import load_recipe
-from tvt.study.executors.event_file import EventFile
+from tvt.study.events import EventFile
 from tvt.study.executors.slurm import resources
-from tvt.study.executors.slurm_job import Life
 from tvt.study.jobs import make_job
-from tvt.study.queued import Queued, mark
 from tvt.study.runner import Runner
 from tvt.study.session import open_session
-from tvt.study.tidy import KEPT_LOGS, tidy
+from tvt.study.store import KEPT_LOGS, Queued, mark, tidy
+from tvt.study.worker import Life
 
 BATCHES = {"global_batch_size": 32, "per_device_train_batch_size": 2}
 

@@ -18,8 +18,7 @@ import study_world
 from commands import ROOT
 from study_world import Tvt, World, done
 from tvt.io.recipe_file import load_recipe
-from tvt.study.estimate import Estimate, Work, estimate
-from tvt.study.factors import factors
+from tvt.study.estimate import Estimate, Work, estimate, factors
 from tvt.study.session import Session, open_session
 from tvt.study.speed import guessed_speed, measured_speed
 

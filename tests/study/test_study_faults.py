@@ -18,8 +18,7 @@ from commands import PATIENCE
 from study_folders import run_of, same
 from study_world import QUICK, Tvt, World, done, specs, wait_for, workers
 from tvt.data.questions.files import write_jsonl
-from tvt.study.store import Store
-from tvt.study.tidy import KEPT_LOGS, tidy
+from tvt.study.store import KEPT_LOGS, Store, tidy
 
 
 @pytest.fixture(scope="module")

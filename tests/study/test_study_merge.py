@@ -23,7 +23,7 @@ from commands import PATIENCE, SUPPORT
 from study_world import QUICK, Tvt, World, done, specs
 from tvt.errors import InputError
 from tvt.evaluate.store import AnswerStore
-from tvt.study.merging.merge import Merged, merge
+from tvt.study.merging import Merged, merge
 from tvt.study.store import Store
 
 Edit = Callable[[Path, Path], object]

@@ -17,8 +17,7 @@ from tvt.core.judgement import Judgement
 from tvt.core.selection import SelectionSpec
 from tvt.data.studies.load import load_study
 from tvt.data.tasks import load_manifests
-from tvt.study.cheaper.judging import judge, wishes
-from tvt.study.cheaper.kinds import by_runs
+from tvt.study.judging import by_runs, judge, wishes
 
 STUDIES = [f"blink-qwen2.5-vl-{size}" for size in ("3b", "7b", "32b")] + [
     *("vsi-qwen2.5-vl-3b", "vsi-qwen2.5-vl-7b", "dose-qwen2.5-vl-7b", "blink-qwen3-vl-8b", "blink-idefics3-8b")

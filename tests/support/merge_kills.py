@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tvt.errors import InputError
-from tvt.study.merging.finished_run import look_at
-from tvt.study.merging.merge import merge
+from tvt.study.merging import look_at, merge
 from tvt.study.store import Store
 
 KILLS = 24

@@ -20,9 +20,9 @@ from tvt.errors import InputError
 if TYPE_CHECKING:
     from tvt.core.comparison import Comparison
     from tvt.core.matrix import TransferMatrix
-    from tvt.study.comparisons import Kept
     from tvt.study.jobs import Task
     from tvt.study.session import Session
+    from tvt.study.views import Kept
 
 PATH = click.Path(path_type=Path)
 EPILOG = """\b
@@ -106,7 +106,7 @@ def _kept(session: Session, matrix: TransferMatrix, mixture: Path | None, *, nam
     """The comparison that is meant: of a mixture file, by name, or the only one."""
     from tvt.compare.baselines import entries
     from tvt.io.mixture_file import load_mixture
-    from tvt.study.comparisons import Kept, comparison_name, comparison_names, load_comparison
+    from tvt.study.views import Kept, comparison_name, comparison_names, load_comparison
 
     folder = session.store.folder
     names = comparison_names(folder)
@@ -128,7 +128,7 @@ def _compare(
     session: Session, matrix: TransferMatrix, kept: Kept, *, all_targets: bool, run: Callable[[list[Task]], None] | None
 ) -> Comparison:
     """Do what is missing, if asked to, and compare."""
-    from tvt.study.comparisons import keep_comparison
+    from tvt.study.views import keep_comparison
 
     study = session.study
     targets = list(study.targets) if all_targets else reported_targets(session, matrix, kept)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tvt.core.comparison import Comparison
     from tvt.core.matrix import TransferMatrix
-    from tvt.study.comparisons import Kept
     from tvt.study.session import Session
+    from tvt.study.views import Kept
 
 
 def reported_targets(session: Session, matrix: TransferMatrix, kept: Kept) -> list[str]:

@@ -17,9 +17,9 @@ from tvt.errors import InputError, MissingPackageError
 from tvt.io.recipe_file import load_recipe
 from tvt.report.html.explorer_data import Explorer, explore
 from tvt.report.html.study_data import StudySource
-from tvt.study.comparisons import comparison_names, load_comparison
 from tvt.study.session import reopen
 from tvt.study.store import RECIPE, Store
+from tvt.study.views import comparison_names, load_comparison
 
 
 def study_source(study: str, matrix: TransferMatrix, reference: Sequence[str], targets: Sequence[str] | None) -> StudySource:

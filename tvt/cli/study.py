@@ -14,19 +14,26 @@ from tvt.cli.answer_options import answers_json, show_answers, thresholds_of, wa
 from tvt.cli.completion import complete_folders, complete_recipes
 from tvt.cli.options import SectionedCommand, echo_json, json_option, note
 from tvt.cli.status_line import status_line
-from tvt.cli.study_adaptive import SECTIONS, adaptive_options, adaptive_study, outcome_json, tell_outcome
-from tvt.cli.study_grid import run_grid
 from tvt.cli.study_judge import command as judge
 from tvt.cli.study_merge import command as merge
-from tvt.cli.study_ways import cheaper_ways, ways_json
+from tvt.cli.study_show import (
+    SECTIONS,
+    adaptive_options,
+    adaptive_study,
+    cheaper_ways,
+    outcome_json,
+    run_grid,
+    tell_outcome,
+    ways_json,
+)
 from tvt.core.choices import EXECUTORS
 from tvt.errors import InputError, MissingPackageError, TrainingError
 
 if TYPE_CHECKING:
     from tvt.core.answer_statistics import AnswerReport
     from tvt.report.study_tables import Way
-    from tvt.study.cheaper.adaptive import AdaptiveStudy
-    from tvt.study.executors.interface import Event
+    from tvt.study.adaptive import AdaptiveStudy
+    from tvt.study.executors import Event
     from tvt.study.jobs import Task
     from tvt.study.session import Session
 
@@ -151,7 +158,7 @@ def status(*, folder: Path, watch: bool, interval: float, warn: tuple[str, ...],
         session = reopen(folder, tell)
         forget_gone(folder)
     if watch:
-        from tvt.cli.study_watch import watch as show
+        from tvt.cli.study_show import watch as show
 
         show(session, interval)
         show_answers(answers_of(session, session.tasks(), warn), as_json=False)
@@ -280,7 +287,7 @@ def _show(
     warn: Sequence[str] = (),
     planning: bool = False,
 ) -> None:
-    from tvt.cli.study_costs import Costs
+    from tvt.cli.study_show import Costs
 
     study, store = session.study, session.store
     states = session.status(tasks)

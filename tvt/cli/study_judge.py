@@ -94,8 +94,7 @@ def _judge(
     full: TransferMatrix, spec: SelectionSpec, seeds: int | None, dose: float | None, others: list[TransferMatrix]
 ) -> Judgement:
     """Make the cheaper studies and judge them."""
-    from tvt.study.cheaper.judging import judge, wishes
-    from tvt.study.cheaper.kinds import at_dose, beside, by_runs
+    from tvt.study.judging import at_dose, beside, by_runs, judge, wishes
 
     asked = wishes(full, spec)
     if seeds is not None:

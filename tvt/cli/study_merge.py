@@ -14,7 +14,7 @@ from tvt.cli.status_line import status_line
 from tvt.errors import InputError
 
 if TYPE_CHECKING:
-    from tvt.study.merging.merge import Merged
+    from tvt.study.merging import Merged
 
 EPILOG = """\b
 Examples:
@@ -39,7 +39,7 @@ def command(*, folder: Path, others: tuple[Path, ...], dry_run: bool, as_json: b
     Interrupt it when you like; the same command goes on.
     """
     with status_line("checking and copying") as tell:
-        from tvt.study.merging.merge import merge
+        from tvt.study.merging import merge
 
         merged = merge(folder, others, dry_run=dry_run, tell=tell)
     for line in (line for part in merged for line in part.conflicts):
@@ -63,7 +63,7 @@ def command(*, folder: Path, others: tuple[Path, ...], dry_run: bool, as_json: b
 def _write_tables(folder: Path) -> tuple[list[str], str | None]:
     """Runs of other recipes, and why the tables could not be written, if so."""
     with status_line("reading the rows of") as tell:
-        from tvt.study.merging.merge import write_tables
+        from tvt.study.merging import write_tables
 
         try:
             return write_tables(folder, tell), None

@@ -17,9 +17,9 @@ EXECUTORS: Registry[Any] = Registry(
         "slurm": "tvt.study.executors.slurm:Slurm",
         "ray": "tvt.study.executors.ray:Ray",
     },
-    "tvt.study.executors.interface:Engine",
+    "tvt.study.executors:Engine",
 )
-"""Who does a study's runs: :class:`tvt.study.executors.interface.Engine`."""
+"""Who does a study's runs: :class:`tvt.study.executors.Engine`."""
 
 EXPORTS: Registry[Any] = Registry(
     "trainer",

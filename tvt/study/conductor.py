@@ -9,8 +9,8 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 
 from tvt.errors import InputError, TvtError
-from tvt.study.attempt import ERRORS
-from tvt.study.executors.interface import Event, Executor
+from tvt.study.events import ERRORS
+from tvt.study.executors import Event, Executor
 from tvt.study.jobs import Job, Task
 from tvt.study.store import Store
 

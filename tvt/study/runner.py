@@ -25,8 +25,7 @@ from tvt.io.lock import exclusively
 from tvt.io.processes import Machines
 from tvt.model.base import Loaded
 from tvt.study.jobs import Job, Task, Where
-from tvt.study.store import Cell, Finished, Store
-from tvt.study.tidy import clear
+from tvt.study.store import Cell, Finished, Store, clear
 from tvt.train import Progress, train
 from tvt.train.checkpoints import remove_other_layouts, steps_done
 from tvt.train.record import ADAPTER, CHECKPOINTS, RUN

@@ -18,13 +18,10 @@ from tvt.io import atomic, resource_errors, staging, strict_yaml
 from tvt.io.lock import exclusively
 from tvt.io.recipe_file import load_recipe
 from tvt.study.conductor import Conductor, More
-from tvt.study.executors import Start
-from tvt.study.executors.interface import Event
-from tvt.study.jobs import Task, Where, make_job, make_task
+from tvt.study.executors import Event, Start
+from tvt.study.jobs import Task, Where, check_job, make_job, make_task
 from tvt.study.plan import BASE_RUN, Study, load_study_plan
-from tvt.study.row_limits import check_job
-from tvt.study.store import RECIPE, Cells, Status, Store
-from tvt.study.tidy import tidy
+from tvt.study.store import RECIPE, Cells, Status, Store, tidy
 from tvt.study.views import write_views
 from tvt.train.base import base_digest
 from tvt.train.record import ORDER_VERSION

@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -29,7 +30,6 @@ from tvt.core.run import Part, Run
 from tvt.errors import InputError
 from tvt.io import atomic
 from tvt.io.lock import attempted, take
-from tvt.study.queued import MARKER
 from tvt.train.record import RECORD as TRAINING
 from tvt.train.record import TrainingRecord, load_training_record
 
@@ -238,3 +238,88 @@ class Store:
 
 def _json(value: Mapping[str, Any]) -> str:
     return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+
+
+MARKER = ".queued"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Queued:
+    """Where a run waits, or is at work."""
+
+    executor: str
+    cluster: str
+    """Whose job numbers these are."""
+    job: str
+    """The engine's name of the job, e.g. ``12_3``."""
+    events: str
+    """The file of the attempt's events, below ``logs``."""
+
+
+def mark(run_folder: Path, queued: Queued) -> None:
+    """Say that a run is in a queue."""
+    run_folder.mkdir(parents=True, exist_ok=True)
+    # Not by way of a temporary file: whoever gets hold of the run meanwhile removes those. Half a marker is as good as none.
+    (run_folder / MARKER).write_text(json.dumps(vars(queued)) + "\n", encoding="utf-8")
+
+
+def marked(run_folder: Path) -> Queued | None:
+    """What its marker says, if a run has one that can be read."""
+    with suppress(OSError, ValueError, TypeError):
+        return Queued(**json.loads((run_folder / MARKER).read_text(encoding="utf-8")))
+    return None
+
+
+def all_marked(study: Path) -> dict[Path, Queued]:
+    """The run folders of a study that have a marker, with what it says."""
+    folders = (path.parent for path in sorted((study / "runs").glob(f"*/{MARKER}")))
+    return {folder: queued for folder in folders if (queued := marked(folder)) is not None}
+
+
+def unmark(run_folder: Path, job: str) -> None:
+    """Remove the marker of a job that is over; not of one that came after it, nor from a folder of somebody else's."""
+    queued = marked(run_folder)
+    if queued is not None and queued.job == job:
+        with suppress(OSError):
+            (run_folder / MARKER).unlink()
+
+
+KEPT_LOGS = 40
+_LEFT = (".*.tmp", ".*.unfinished")
+_JOB_FILES = ("*.events", "*.out", "*.pkl", "*.sh")
+"""What jobs of Slurm leave; the names of the files that such a job is started from begin with its number."""
+
+
+def clear(folder: Path) -> None:
+    """Remove unfinished files and folders from a folder of which the caller holds the lock."""
+    for pattern in _LEFT:
+        _remove(folder, pattern)
+
+
+def tidy(study: Path) -> None:
+    """Remove unfinished files and folders of processes that are gone, and the oldest logs."""
+    for lock in (study / ".views", study / "data" / ".lock", *study.glob("answers/*/.lock"), *study.glob(f"runs/*/{CLAIM}")):
+        if lock.exists():
+            with attempted(lock) as free:
+                if free:
+                    clear(lock.parent)
+    logs = study / "logs"
+    _remove(logs, ".*.tmp")
+    _keep_newest(logs.glob("worker-*.log"))
+    queued = all_marked(study).values()
+    needed = {Path(told.events).name for told in queued} | {told.job.partition("_")[0] for told in queued}
+    for kind in _JOB_FILES:
+        _keep_newest(path for path in (logs / "slurm").glob(kind) if not {path.name, path.name.partition("_")[0]} & needed)
+
+
+def _keep_newest(paths: Iterable[Path]) -> None:
+    for path in sorted(paths, key=lambda path: path.lstat().st_mtime, reverse=True)[KEPT_LOGS:]:
+        path.unlink(missing_ok=True)
+
+
+def _remove(folder: Path, pattern: str) -> None:
+    for left in folder.glob(pattern):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)

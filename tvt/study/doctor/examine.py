@@ -7,7 +7,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tvt.core.health import Check
-from tvt.study.doctor import devices, machine, packages, recipes
+from tvt.study.doctor import devices, machine, recipes
+from tvt.study.doctor import machine as packages
 from tvt.train.compiler import compiler_checks
 from tvt.train.probing import Probe
 

@@ -20,8 +20,7 @@ from tvt.io.names import folder_name
 from tvt.io.recipe_file import MINIATURE, load_recipe, model_path
 from tvt.model.attention import WRITTEN_AGAINST, windows_at_once
 from tvt.model.families import read_config
-from tvt.study.doctor.device_memory import memory_checks
-from tvt.study.doctor.devices import Gpu, usable
+from tvt.study.doctor.devices import Gpu, memory_checks, usable
 from tvt.study.doctor.machine import existing, offline, shown
 from tvt.study.estimate import estimate
 from tvt.study.executors import engine_of

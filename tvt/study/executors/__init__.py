@@ -2,13 +2,110 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
 
 from tvt.core.choices import EXECUTORS
+from tvt.core.health import Check, Status
 from tvt.core.recipe import Recipe
 from tvt.errors import InputError
-from tvt.study.executors.interface import Engine, Executor
-from tvt.study.jobs import Job
+from tvt.study.jobs import Job, Task
+
+Event = Mapping[str, Any]
+"""``kind`` and what belongs to it; ``run`` is a run's id.
+
+======== ============================ =============================================================
+kind     with                         of an attempt at a run
+======== ============================ =============================================================
+progress run, phase, done, total      where it stands
+note     run, text                    worth knowing
+done     run                          ended: all is recorded
+failed   run, maybe cause             ended: it cannot be done, and the store says why; an exception of a training process
+                                      is its ``cause``
+nothing  run                          ended: another process had done it
+held     run                          ended: another process is at it
+error    run, type, lines             ended by what would stop every run; a kind of :data:`ERRORS`
+defect   run                          ended by a defect of tvt; its log has the traceback
+died     run, how                     ended: its process is gone, or its training processes are
+======== ============================ =============================================================
+"""
+
+
+class Executor(Protocol):
+    """Does attempts at runs: at most one at a time of each run, at most :attr:`room` at once.
+
+    It knows nothing of order, tries or failures: :class:`tvt.study.conductor.Conductor` does.
+    """
+
+    room: int
+    """How many attempts may be submitted and not ended at once."""
+
+    def submit(self, task: Task) -> None:
+        """Start an attempt at a run, or queue it; returns at once.
+
+        Raises:
+            InputError: the engine takes none, with the next step.
+        """
+
+    def hear(self, seconds: float) -> Iterable[Event]:
+        """What happened since the last call; waits at most ``seconds`` for it. Every attempt ends by exactly one event.
+
+        Raises:
+            InputError: the engine is gone, with the next step.
+        """
+
+    def log(self, run_id: str) -> Path:
+        """The file with what a run's latest attempt printed."""
+
+    def close(self) -> None:
+        """Cancel the attempts that were submitted here and have not ended, and nothing else."""
+
+
+class Engine(ABC):
+    """One way of doing a study's runs: an entry of :data:`tvt.core.choices.EXECUTORS`."""
+
+    here: bool = False
+    """Whether runs use the devices of the machine on which the study is started."""
+    spans_machines: bool = False
+    """Whether a run can have several machines."""
+
+    @abstractmethod
+    def room(self, recipe: Recipe) -> int:
+        """How many runs are done at once where nobody says. No cluster is asked."""
+
+    @abstractmethod
+    def checks(self, recipe: Recipe) -> Iterator[Check]:
+        """For ``tvt doctor``: whether what it needs is installed and within reach."""
+
+    @abstractmethod
+    def start(self, job: Job, workers: int | None) -> Executor:
+        """The executor of a job.
+
+        Args:
+            job: what may be asked for.
+            workers: runs at once; default: :meth:`room`.
+
+        Raises:
+            InputError: it cannot do the job's runs.
+            MissingPackageError: its extra is not installed.
+        """
+
+    def need(self, recipe: Recipe) -> None:
+        """Check what must be there before anything is written.
+
+        Raises:
+            InputError: it cannot do the recipe's runs.
+            MissingPackageError: its extra is not installed.
+        """
+        return
+
+
+def executor_check(status: Status, found: str, step: str) -> Check:
+    """One line of an engine's checks."""
+    return Check(group="recipe", name="executor", status=status, found=found, step=step)
+
 
 Start = Callable[[Job], Executor]
 
@@ -25,7 +122,7 @@ def choose_executor(recipe: Recipe, name: str | None = None, workers: int | None
     Args:
         recipe: whose ``runtime`` names the executor and what it needs.
         name: another one than the recipe's.
-        workers: runs at once; default: :meth:`tvt.study.executors.interface.Engine.room`, and on a Ray cluster as many as its
+        workers: runs at once; default: :meth:`tvt.study.executors.Engine.room`, and on a Ray cluster as many as its
             living nodes hold.
 
     Raises:

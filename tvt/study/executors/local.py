@@ -21,8 +21,8 @@ from tvt.core.health import Check
 from tvt.core.recipe import Recipe
 from tvt.errors import InputError
 from tvt.io.machine import RUNS_AT_ONCE
-from tvt.study.attempt import ENDS
-from tvt.study.executors.interface import Engine, Event, Executor, executor_check
+from tvt.study.events import ENDS
+from tvt.study.executors import Engine, Event, Executor, executor_check
 from tvt.study.jobs import Job, Task
 from tvt.study.worker import INTERRUPTED
 from tvt.train.devices import gpus_lacking, visible_gpus

@@ -26,13 +26,11 @@ from tvt.core.recipe import AUTOMATIC_LOADERS, Recipe
 from tvt.errors import InputError, MissingPackageError
 from tvt.io.installed import version
 from tvt.io.lock import attempted, exclusively
-from tvt.study.executors import slurm_queue
-from tvt.study.executors.event_file import EventFile
-from tvt.study.executors.interface import Engine, Event, Executor, executor_check
-from tvt.study.executors.slurm_job import Attempt
+from tvt.study.events import EventFile
+from tvt.study.executors import Engine, Event, Executor, executor_check, slurm_queue
 from tvt.study.jobs import Job, Task
-from tvt.study.queued import Queued, mark, marked, unmark
-from tvt.study.store import Store
+from tvt.study.store import Queued, Store, mark, marked, unmark
+from tvt.study.worker import Attempt
 
 FOLDER = "slurm"
 """Of scripts, logs and events, below ``logs``."""
@@ -213,7 +211,7 @@ class Watch:
 
 
 _REQUEUES = 1_000_000
-"""As good as any number: a job that gets nowhere gives up by itself, see :mod:`tvt.study.executors.slurm_job`."""
+"""As good as any number: a job that gets nowhere gives up by itself, see :mod:`tvt.study.worker`."""
 
 
 def need_slurm() -> None:

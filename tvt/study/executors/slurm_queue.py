@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from tvt.errors import InputError
-from tvt.study.queued import all_marked, unmark
+from tvt.study.store import all_marked, unmark
 
 _SECONDS = 30
 _ENDS = {

@@ -7,30 +7,31 @@ What this folder has stays as it is: of two versions, its own is kept, and that 
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, Literal
 
 from tvt.core.credit import tally
-from tvt.core.run import set_name
+from tvt.core.run import Run, set_name
 from tvt.errors import InputError
 from tvt.evaluate.scorer import Outcome
 from tvt.evaluate.store import IDENTITY, AnswerStore, Row, outcome_of
-from tvt.io import atomic, resource_errors, staging
+from tvt.io import atomic, digest, resource_errors, staging
 from tvt.io.adapter_file import CONFIG, RECORD, WEIGHTS, verify_adapter
 from tvt.io.lock import exclusively
 from tvt.io.recipe_file import load_recipe
 from tvt.study.jobs import Where
-from tvt.study.merging.finished_run import Evidence, FinishedRun, look_at, refuse_links, worth
 from tvt.study.session import reopen
-from tvt.study.store import RECIPE, RUN, SCORES, Cell, Cells, Finished, Store
-from tvt.study.tidy import clear, tidy
+from tvt.study.store import FAILURE, RECIPE, RUN, SCORES, Cell, Cells, Finished, Store, clear, tidy
 from tvt.study.views import foreign_runs, write_views
 from tvt.train.card import CARD
 from tvt.train.record import ADAPTER, CHECKPOINTS, TrainingRecord, save_training_record
+from tvt.train.record import RECORD as TRAINING
 from tvt.train.record import RUN as TRAINED_AS
 
 Tell = Callable[[str], object]
@@ -320,3 +321,162 @@ def _of_adapter(store: Store, cells: Cells, adapter: str) -> Cells:
 def _answer(outcome: Outcome) -> str | int | None:
     """What an outcome says, whatever its last digits."""
     return outcome.raw if outcome.scores is None else outcome.scores.index(max(outcome.scores))
+
+
+Unfinished = Literal["at work", "unfinished", "failed"]
+Items = Sequence[Mapping[str, Any]]
+_ANSWERS = re.compile(r"[0-9a-f]{32}")
+_NO_COPY = "it cannot be believed, so it stays where it is"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """A cell with the answers that it rests on."""
+
+    cell: Cell
+    items: Items
+    """The answers to its questions, one by one, with what each is worth."""
+    record: Mapping[str, Any]
+    """What was recorded of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishedRun:
+    """A run that is done, as far as it was asked."""
+
+    run_id: str
+    run: Run
+    identity: Mapping[str, Any]
+    folder: Path
+    training: TrainingRecord | None
+    """``None`` for the base model."""
+    finished: Finished
+    evidence: Mapping[Where, Evidence]
+
+    @property
+    def base_id(self) -> str:
+        """The run that is the base model of this one."""
+        return self.run_id if self.training is None else digest.of_value({"base": self.identity["model"]})[:20]
+
+
+def look_at(store: Store, run_id: str) -> FinishedRun | Unfinished:
+    """What a run is, or why it is none to be copied.
+
+    Raises:
+        InputError: it is damaged or not what it says; every fault, one line each.
+    """
+    folder = store.run_folder(run_id)
+    refuse_links(store.folder, [folder, *(folder / name for name in (RUN, TRAINING, SCORES, ADAPTER)), store.answers])
+    run, identity = _spec(store, run_id)
+    if store.held(run_id):
+        return "at work"
+    if (folder / FAILURE).is_file():
+        return "failed"
+    training = None if run.is_base else store.training(run_id)
+    finished = _finished(store, run_id)
+    if (run.is_base and not finished.cells) or (training is None and not run.is_base):
+        return "unfinished"
+    if training is not None:
+        _check_adapter(store.folder, training)
+    evidence = _evidence(store, finished, None if training is None else training.adapter_digest)
+    return FinishedRun(
+        run_id=run_id,
+        run=run,
+        identity=identity,
+        folder=folder,
+        training=training,
+        finished=finished,
+        evidence=evidence,
+    )
+
+
+def refuse_links(root: Path, paths: Sequence[Path]) -> None:
+    """Refuse links below a folder: what is copied must be what lies there.
+
+    Raises:
+        InputError: one line for each.
+    """
+    links = [place for path in paths for place in _between(root, path) if place.is_symlink()]
+    if links:
+        raise InputError(*(f"{place}: is a link; put what it leads to in its place" for place in dict.fromkeys(links)))
+
+
+def _between(root: Path, path: Path) -> Iterator[Path]:
+    """A path and the folders that it lies in, below ``root``."""
+    for part in (path, *path.parents):
+        if part == root:
+            return
+        yield part
+
+
+def _spec(store: Store, run_id: str) -> tuple[Run, Mapping[str, Any]]:
+    path = store.run_folder(run_id) / RUN
+    try:
+        told = store.spec(run_id) or {}
+        run = Run(label=str(told["label"]), counts=dict(told["counts"]), seed=int(told["seed"]))
+        identity = dict(told["identity"])
+        whole = run.is_base == ("base" in identity) and (run.is_base or identity["counts"] == run.counts)
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: damaged; {_NO_COPY}") from error
+    if not whole or digest.of_value(identity)[:20] != run_id:
+        raise InputError(f"{path}: its folder's name is not that of what it says; {_NO_COPY}")
+    return run, identity
+
+
+def _finished(store: Store, run_id: str) -> Finished:
+    try:
+        return store.finished(run_id)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{store.run_folder(run_id) / SCORES}: damaged; {_NO_COPY}") from error
+
+
+def _check_adapter(root: Path, training: TrainingRecord) -> None:
+    refuse_links(root, sorted(training.adapter.rglob("*")))
+    if verify_adapter(training.adapter).digest != training.adapter_digest:
+        raise InputError(f"{training.adapter}: is not the adapter of the run's record {TRAINING}; {_NO_COPY}")
+
+
+def _evidence(store: Store, finished: Finished, adapter: str | None) -> dict[Where, Evidence]:
+    """The answers of every cell."""
+    faults: list[str] = []
+    found: dict[Where, Evidence] = {}
+    opened: dict[str, AnswerStore] = {}
+    for where, cell in finished.cells.items():
+        try:
+            if cell.answers not in opened:
+                opened[cell.answers] = _open(store, cell.answers, adapter)
+            found[where] = _answered(opened[cell.answers], where, cell)
+        except InputError as error:
+            faults += error.faults
+    if faults:
+        raise InputError(*dict.fromkeys(faults))
+    return found
+
+
+def _open(store: Store, key: str, adapter: str | None) -> AnswerStore:
+    """The answers of one adapter, once every one of them could be read."""
+    if not _ANSWERS.fullmatch(str(key)):
+        raise InputError(f"{store.folder}: a run names '{key}' as the folder of its answers; {_NO_COPY}")
+    place = store.answers / key
+    refuse_links(store.folder, [place, *sorted(place.glob("*"))])
+    answers = AnswerStore.reopen(place)
+    if answers.identity.get("adapter") != adapter:
+        raise InputError(f"{place}: holds the answers of another adapter than the run's; {_NO_COPY}")
+    answers.load()
+    return answers
+
+
+def _answered(answers: AnswerStore, where: Where, cell: Cell) -> Evidence:
+    items, record = answers.finished(set_name(*where))
+    try:
+        same = len(items) == cell.total and tally(worth(items)) == cell.correct
+    except (ValueError, KeyError, TypeError, AttributeError):
+        same = False
+    if not same:
+        raise InputError(f"{answers.items_path(set_name(*where))}: is not what the run's {SCORES} says; {_NO_COPY}")
+    return Evidence(cell=cell, items=items, record=record)
+
+
+def worth(items: Items) -> list[float]:
+    """What each answer earned."""
+    return [float(item.get("credit", item["correct"])) for item in items]

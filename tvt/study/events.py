@@ -4,12 +4,32 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tvt.study.attempt import ENDS, Teller
+from tvt.errors import InputError, MissingPackageError, TvtError
+
+ERRORS: dict[str, type[TvtError]] = {"InputError": InputError, "MissingPackageError": MissingPackageError}
+ENDS = frozenset({"done", "failed", "nothing", "held", "error", "defect", "died"})
+"""The kinds of event that end an attempt."""
+
+
+class Teller:
+    """Writes events as lines of JSON to an open file or pipe; progress at most ten times a second."""
+
+    def __init__(self, handle: int) -> None:
+        self._handle, self._last = handle, 0.0
+
+    def __call__(self, kind: str, **what: Any) -> None:
+        if kind == "progress":
+            now = time.monotonic()
+            if now - self._last < 0.1 and 0 < what["done"] < what["total"]:
+                return
+            self._last = now
+        os.write(self._handle, (json.dumps({"kind": kind, **what}) + "\n").encode())
 
 
 @contextmanager

@@ -1,1 +1,0 @@
-"""Finished runs of other folders, checked and joined into one."""
