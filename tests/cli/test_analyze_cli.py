@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from tvt.cli.analyze import command
 from tvt.data.studies.load import load_study
 from tvt.errors import InputError
-from tvt.report.labels import short_labels
+from tvt.report.style import short_labels
 from tvt.transfer.analysis import analyze, unique_names
 from tvt.transfer.graph import transfer_graph
 

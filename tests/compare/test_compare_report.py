@@ -16,9 +16,9 @@ from tvt.compare.engine import compare
 from tvt.core.comparison import Comparison
 from tvt.core.selection import SelectionSpec
 from tvt.report.comparison_json import comparison_json
-from tvt.report.comparison_plot import plot_comparison
 from tvt.report.comparison_tables import comparison_report
-from tvt.report.labels import short_labels
+from tvt.report.mixture_plots import plot_comparison
+from tvt.report.style import short_labels
 
 
 def many(targets: int, **options: int) -> World:

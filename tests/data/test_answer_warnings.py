@@ -29,7 +29,7 @@ from tvt.data.studies.folder import StudyManifest, write_study
 from tvt.data.tasks import QuestionData, find_manifests
 from tvt.errors import InputError
 from tvt.io.mixture_file import save_mixture
-from tvt.report.answer_warnings import answer_warnings
+from tvt.report.evaluation_tables import answer_warnings
 from tvt.study.answers import folder_report
 
 USUAL = WarningSettings()

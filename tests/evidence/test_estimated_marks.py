@@ -24,7 +24,7 @@ from tvt.evidence.completion import complete
 from tvt.evidence.predict import estimated_cells, predict, resting_on
 from tvt.io.mixture_file import dump_mixture, load_mixture
 from tvt.report.preview_json import preview_json
-from tvt.report.preview_tables import preview_report
+from tvt.report.selection_tables import preview_report
 from tvt.selection.engine import select
 from tvt.selection.explain import explain
 from tvt.selection.frontier import frontier

@@ -23,8 +23,8 @@ from tvt.core.mixture import Mixture
 from tvt.core.selection import SelectionSpec
 from tvt.data.studies.folder import write_study
 from tvt.data.studies.load import load_study
+from tvt.report.encode import tidy
 from tvt.report.html.explorer_data import Explorer, explore
-from tvt.report.html.numbers import tidy
 from tvt.report.html.orders import cluster_order, orders, start_layout, tasks_of
 from tvt.report.html.page import SCRIPTS, STYLES, embedded, page_data, policy
 from tvt.report.html.study_data import StudySource, study_data

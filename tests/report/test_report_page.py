@@ -12,7 +12,7 @@ from selenium.webdriver.common.keys import Keys
 
 from browser import Browser, browser
 from report_pages import folder, page
-from tvt.report.answer_warnings import Warned
+from tvt.report.evaluation_tables import Warned
 from tvt.report.html.page import page_data, render
 from tvt.report.html.study_data import StudySource
 from tvt.transfer.analysis import analyze

@@ -39,7 +39,7 @@ from tvt.evaluate.merging import merge_adapters
 from tvt.io.adapter_file import WEIGHTS, check_weights, write_record
 from tvt.io.recipe_file import load_recipe
 from tvt.report.preview_json import preview_json
-from tvt.report.preview_tables import preview_report
+from tvt.report.selection_tables import preview_report
 from tvt.selection.engine import finish
 from tvt.selection.prepare import Prepared, prepare
 from tvt.study.jobs import make_job

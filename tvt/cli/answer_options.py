@@ -14,7 +14,7 @@ from tvt.errors import InputError, suggest
 if TYPE_CHECKING:
     from tvt.core.answer_statistics import AnswerReport
     from tvt.core.recipe import WarningSettings
-    from tvt.report.answer_warnings import Warned
+    from tvt.report.evaluation_tables import Warned
 
 warn_option = click.option(
     "--warn",
@@ -78,7 +78,7 @@ def study_answers(studies: Sequence[str], warn: Sequence[str]) -> dict[str, Answ
 
 def answer_lines(reports: Mapping[str, AnswerReport]) -> list[Warned]:
     """The warnings of all studies, with the study's name where there are several."""
-    from tvt.report.answer_warnings import answer_warnings
+    from tvt.report.evaluation_tables import answer_warnings
 
     return [
         line._replace(text=f"{name}: {line.text}") if len(reports) > 1 else line

@@ -89,7 +89,7 @@ def command(
         _show(comparison, matrix, accuracy)
     show_answers(answers, as_json=as_json)
     if plots is not None:
-        from tvt.report.comparison_plot import plot_comparison
+        from tvt.report.mixture_plots import plot_comparison
 
         for path in plot_comparison(comparison, plots, _labels(matrix)):
             note(f"wrote {path}")

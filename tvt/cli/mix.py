@@ -100,7 +100,7 @@ def command(
     if preview is not None:
         _show_preview(plan, preview, as_json)
         return
-    from tvt.report.mix_tables import epoch_notes, sources_table
+    from tvt.report.data_tables import epoch_notes, sources_table
 
     if as_json:
         echo_json({**mixed.record, "folder": str(output), "written": mixed.written})
@@ -138,7 +138,7 @@ def _plan(
 
 def _show_preview(plan: MixPlan, count: int, as_json: bool) -> None:
     from tvt.data.mixing.plan import first_rows, source_record
-    from tvt.report.mix_tables import preview_record, preview_text, sources_table
+    from tvt.report.data_tables import preview_record, preview_text, sources_table
 
     records = [preview_record(place, *row) for place, row in enumerate(first_rows(plan, count))]
     sources = {source.name: source_record(source) for source in plan.sources}

@@ -68,7 +68,7 @@ def command(
     from tvt.cli.analyze import compare_adapters
     from tvt.cli.report_sources import study_source
     from tvt.io import atomic
-    from tvt.report.answer_warnings import answer_warnings
+    from tvt.report.evaluation_tables import answer_warnings
     from tvt.report.html.page import page_data, render
     from tvt.transfer.analysis import analyze
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tvt.core.mixture import Mixture
     from tvt.core.selection import SelectionSpec
     from tvt.evidence.whole import Evidence
-    from tvt.report.selection_told import SelectionTold
+    from tvt.report.selection_tables import SelectionTold
     from tvt.selection.prepare import Prepared
 
 EPILOG = """\b
@@ -115,7 +115,7 @@ def _run(evidence: Evidence, spec: SelectionSpec, options: dict[str, Any]) -> No
         _show(told, options)
     show_answers(options["answers"], as_json=options["as_json"])
     if options["plots"]:
-        from tvt.report.frontier_plot import plot_frontier
+        from tvt.report.mixture_plots import plot_frontier
 
         for path in plot_frontier(told.frontier, told.frontier_kind, options["plots"], told.short):
             note(f"wrote {path}")
@@ -124,7 +124,7 @@ def _run(evidence: Evidence, spec: SelectionSpec, options: dict[str, Any]) -> No
 def _told(prepared: Prepared, answer: Mixture, options: dict[str, Any]) -> SelectionTold:
     """The answer with the further looks that were asked for."""
     from tvt.cli.preview import preview_selection
-    from tvt.report.selection_told import SelectionTold
+    from tvt.report.selection_tables import SelectionTold
     from tvt.selection.frontier import frontier
     from tvt.selection.stability import kappa_sensitivity, stability
 
@@ -169,7 +169,7 @@ def _show(told: SelectionTold, options: dict[str, Any]) -> None:
     if told.frontier:
         console.print(frontier_table(told))
     if told.preview:
-        from tvt.report.preview_tables import preview_report
+        from tvt.report.selection_tables import preview_report
 
         for part in preview_report(told.preview, told.short):
             console.print(part)

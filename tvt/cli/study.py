@@ -230,7 +230,7 @@ def do_runs(
 
 def _with_answers(show: Callable[[Event], None], session: Session, tasks: Sequence[Task]) -> Callable[[Event], None]:
     """``show``, with what makes a run's scores doubtful told when the run is done."""
-    from tvt.report.answer_warnings import answer_warnings
+    from tvt.report.evaluation_tables import answer_warnings
     from tvt.study.answers import answer_report
 
     of = {task.run_id: task for task in tasks}

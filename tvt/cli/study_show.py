@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from tvt.core.recipe import Recipe
+    from tvt.report.study_progress import Watched
     from tvt.report.study_tables import Way
-    from tvt.report.study_watch import Watched
     from tvt.study.adaptive import AdaptiveStudy, Alternative, Outcome
     from tvt.study.estimate import Estimate, Factor
     from tvt.study.jobs import Task
@@ -70,8 +70,8 @@ def watch(session: Session, interval: float) -> None:
     from rich.console import Console
     from rich.live import Live
 
+    from tvt.report.study_progress import picture
     from tvt.report.study_tables import failures_table
-    from tvt.report.study_watch import picture
 
     console = Console(highlight=False)
     with suppress(KeyboardInterrupt):
@@ -88,7 +88,7 @@ def watch(session: Session, interval: float) -> None:
 
 
 def _tell_changes(session: Session, interval: float, console: Console) -> None:
-    from tvt.report.study_watch import changes
+    from tvt.report.study_progress import changes
 
     before: Watched | None = None
     for watched in _looks(session, interval):
@@ -100,7 +100,7 @@ def _tell_changes(session: Session, interval: float, console: Console) -> None:
 
 def _looks(session: Session, interval: float) -> Iterator[Watched]:
     """The study, again and again, until nothing is left to do."""
-    from tvt.report.study_watch import Watched
+    from tvt.report.study_progress import Watched
     from tvt.study.executors.slurm_queue import forget_gone
     from tvt.study.watch import Watch
 
@@ -166,7 +166,7 @@ class Costs:
 
     def show(self, console: Console) -> None:
         """The sentence of ``tvt study status``, and with factors the tables of ``tvt study plan``."""
-        from tvt.report.plan_tables import cost_sentence, factors_table, phases_table
+        from tvt.report.study_tables import cost_sentence, factors_table, phases_table
 
         console.print(cost_sentence(self.estimate, self.slots, self.where), markup=False)
         if self.factors is None or self.estimate.phases is None:

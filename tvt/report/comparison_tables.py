@@ -10,8 +10,7 @@ from rich.text import Text
 
 from tvt.core.comparison import Comparison, Contrast, Estimate
 from tvt.core.objective import OBJECTIVES
-from tvt.report.labels import plain, shortened
-from tvt.report.table_style import resting, resting_legend
+from tvt.report.style import plain, resting, resting_legend, shortened
 
 MISSING = "–"
 WIDEST_HEAD = 9

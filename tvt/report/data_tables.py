@@ -1,4 +1,4 @@
-"""What ``tvt data`` says: of a build, and of what is wrong with a file of rows."""
+"""Tasks and rows in the terminal: what ``tvt tasks`` and ``tvt data`` say, and the sources and rows of a mixed dataset."""
 
 from __future__ import annotations
 
@@ -6,11 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from tvt.core.question import LETTERS, Question
+from tvt.data.questions.image_bytes import image_size
+from tvt.data.task_rows import RowsHere
+from tvt.data.tasks import QuestionData, TaskManifest, TrainingSource
 from tvt.data.vetting.dataset_check import DatasetReport, Finding
-from tvt.report.table_style import TABLE
+from tvt.model.picture import PictureError
+from tvt.report.style import MISSING, TABLE
 
 MOST_SHOWN = 5
 """Findings of one kind that are printed; ``--json`` has all."""
@@ -79,3 +85,187 @@ def _shortened(report: DatasetReport) -> Iterator[Finding]:
         yield from findings[:MOST_SHOWN]
         if len(findings) > MOST_SHOWN:
             yield Finding(kind, f"and {len(findings) - MOST_SHOWN:,} more; --json lists all", fault)
+
+
+MANY_EPOCHS = 4
+"""Repeats beyond this are worth little more (Muennighoff et al., 2023), and a person should know of them."""
+
+
+def sources_table(sources: dict[str, dict[str, Any]], rows: int, seed: int) -> Table:
+    """Weight, examples, rows available and epochs of each source, most examples first."""
+    table = Table(title=f"{rows:,} rows, seed {seed}", box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    table.add_column("source", overflow="fold")
+    names = ["weight", "examples", "available", "epochs"]
+    left_out = any(told["left_out"] for told in sources.values())
+    for name in [*names, "left out"] if left_out else names:
+        table.add_column(name, justify="right", no_wrap=True)
+    for source, told in sorted(sources.items(), key=lambda item: (-item[1]["examples"], item[0])):
+        cells = [f"{told['weight']:.1%}", f"{told['examples']:,}", f"{told['available']:,}", f"{told['epochs']:.2f}"]
+        table.add_row(Text(source), *cells, *([f"{told['left_out']:,}"] if left_out else []))
+    return table
+
+
+def epoch_notes(sources: dict[str, dict[str, Any]]) -> list[str]:
+    """Sources whose rows come so often that more rows or a smaller share would do more."""
+    return [
+        f"{name}: {told['available']:,} rows, each used {told['epochs']:.1f} times; more rows, or tvt select "
+        "with --max-epochs, would do more than repeats"
+        for name, told in sources.items()
+        if told["epochs"] > MANY_EPOCHS
+    ]
+
+
+def preview_record(place: int, source: str, number: int, question: Question) -> dict[str, Any]:
+    """One row of a preview as plain values; ``images`` are their sizes in pixels, or what is wrong with them."""
+    return {
+        "place": place,
+        "source": source,
+        "pass": number,
+        "id": question.id,
+        "images": [_size(image) for image in question.images],
+        "prompt": question.prompt,
+        "options": list(question.options),
+        "answer": question.answer,
+    }
+
+
+def _size(image: bytes) -> list[int] | str:
+    try:
+        return list(image_size(image))
+    except PictureError as error:
+        return str(error)
+
+
+def _clean(text: str) -> str:
+    """Text without control characters, which could do anything to a terminal."""
+    return "".join(mark if mark.isprintable() else "�" for mark in text)
+
+
+def preview_text(record: dict[str, Any]) -> Text:
+    """One row of a preview for reading: where it is from, its images, the prompt, the options with the answer marked."""
+    again = f", pass {record['pass'] + 1}" if record["pass"] else ""
+    text = Text()
+    text.append(f"{record['place'] + 1}. {_clean(record['source'])}", style="bold")
+    text.append(f"  {_clean(record['id'])}{again}\n", style="dim")
+    sizes = [size if isinstance(size, str) else f"{size[0]}×{size[1]}" for size in record["images"]]
+    text.append(f"   {_count(len(sizes))}{': ' if sizes else ''}{', '.join(sizes)}\n", style="cyan")
+    for line in record["prompt"].splitlines():
+        text.append(f"   {_clean(line)}\n")
+    told = all(option in record["prompt"] for option in record["options"])  # then once is enough
+    for letter, option in zip(LETTERS, record["options"], strict=False):
+        right = letter == record["answer"]
+        if right or not told:
+            text.append(f"   {'→' if right else ' '} {letter}. {_clean(option)}\n", style="green" if right else "")
+    return text
+
+
+def _count(images: int) -> str:
+    return "no image" if images == 0 else "1 image" if images == 1 else f"{images} images"
+
+
+def tasks_table(manifests: Mapping[str, TaskManifest], here: Mapping[str, RowsHere]) -> Table:
+    """All tasks, one a row."""
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
+    for head in ("task", "", "level", "grain"):
+        table.add_column(head, no_wrap=True)
+    for head in ("options", "scored"):
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("built from", overflow="fold")
+    table.add_column("rows here", justify="right", no_wrap=True)
+    for name, manifest in manifests.items():
+        rows = here[name]
+        table.add_row(
+            Text(name, style="dim" if manifest.left_out else ""),
+            manifest.abbreviation or "",
+            manifest.level or MISSING,
+            manifest.granularity or MISSING,
+            str(manifest.options or MISSING),
+            _questions(manifest.evaluation),
+            ", ".join(rows.layouts) or MISSING,
+            f"{rows.rows:,}" if rows.rows is not None else "yes" if rows.where else MISSING,
+        )
+    return table
+
+
+def tasks_notes(manifests: Mapping[str, TaskManifest], here: Mapping[str, RowsHere]) -> Iterator[str]:
+    """What the table does not say."""
+    left_out = [name for name, manifest in manifests.items() if manifest.left_out]
+    if left_out:
+        yield f"left out of the paper's study: {', '.join(left_out)}"
+    buildable = [name for name, rows in here.items() if rows.where is None and rows.layouts]
+    if buildable:
+        yield f"tvt tasks show {buildable[0]} says how its rows are built, and from what"
+
+
+def task_lines(manifest: TaskManifest, here: RowsHere) -> Iterator[tuple[str, str]]:
+    """Everything that is known of a task but its sources: (what, its value)."""
+    yield "task", f"{manifest.name}" + f" ({manifest.abbreviation})" * bool(manifest.abbreviation)
+    yield "benchmark", manifest.benchmark or ""
+    yield "left out", manifest.left_out or ""
+    yield "level", manifest.level or ""
+    yield "granularity", manifest.granularity or ""
+    yield "says who", manifest.classification_source or ""
+    yield "options", str(manifest.options or "")
+    yield "metric", manifest.metric
+    yield "ceiling", f"{manifest.ceiling:.0%}"
+    yield "people", f"{manifest.human:.1%}, the ceiling with --ceiling human" if manifest.human is not None else ""
+    yield "people's source", manifest.human_source or ""
+    for part in ("training", "evaluation", "report"):
+        yield part, _place(getattr(manifest, part))
+    yield "rows here", _here(here)
+
+
+def source_lines(source: TrainingSource, files: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """A source of raw data: (what, its value)."""
+    stands_in = " (a substitute for BLINK's own source)" * source.substitute
+    yield "source", f"{source.name}{stands_in}"
+    yield "layout", source.layout
+    yield "get it from", source.url
+    yield "revision", source.revision
+    yield "licence", source.licence
+    yield "files", ", ".join(files)
+    yield "note", source.note or ""
+
+
+def lines_table(lines: Iterator[tuple[str, str]]) -> Table:
+    """Pairs as two columns; what has no value is left out."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True, style="bold", min_width=11)
+    table.add_column(overflow="fold")
+    for what, value in lines:
+        if value:
+            table.add_row(what, Text(value))
+    return table
+
+
+def task_record(manifest: TaskManifest, here: RowsHere, commands: list[str]) -> dict[str, Any]:
+    """A task for ``--json``: its manifest, the rows that are here, and the commands that build them."""
+    return {
+        **manifest.model_dump(mode="json", exclude_none=True),
+        "rows_here": {"where": here.where, "rows": here.rows},
+        "layouts": list(here.layouts),
+        "commands": commands,
+    }
+
+
+def _questions(data: QuestionData | None) -> str:
+    return f"{data.questions:,}" if data is not None and data.questions is not None else MISSING
+
+
+def _place(data: QuestionData | None) -> str:
+    """Where questions are, in a line."""
+    if data is None:
+        return ""
+    told = [data.path or " ".join(filter(None, (data.dataset, data.config)))]
+    told += [f"split {data.split}"] if data.dataset is not None else []
+    told += [f"{column} = {value}" for column, value in data.where.items()]
+    told += [f"{data.questions:,} questions"] if data.questions is not None else []
+    told += [f"revision {data.revision}"] if data.revision is not None else []
+    told += [f"read from {data.folder}"] if data.folder is not None else []
+    return ", ".join(told)
+
+
+def _here(here: RowsHere) -> str:
+    if here.where is None:
+        return "none"
+    return f"{here.rows:,} in {here.where}" if here.rows is not None else here.where

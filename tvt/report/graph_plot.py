@@ -10,8 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, FancyArrowPatch
 
-from tvt.report.labels import plain, short_labels, shortened
-from tvt.report.style import GREY, HARM, HELP, INK, PALE_HARM, PALE_HELP
+from tvt.report.style import GREY, HARM, HELP, INK, PALE_HARM, PALE_HELP, plain, short_labels, shortened
 from tvt.transfer.analysis import StudyAnalysis
 from tvt.transfer.graph import transfer_graph
 

@@ -9,8 +9,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from tvt.core.judgement import Choice, Estimated, Judgement
-from tvt.report.labels import plain, shortened
-from tvt.report.table_style import MISSING, dense_table, number, percent, titled
+from tvt.report.style import MISSING, dense_table, number, percent, plain, shortened, titled
 
 NAME = 24
 """Letters of a task's name."""

@@ -11,10 +11,22 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from tvt.core.matrix import TransferMatrix
-from tvt.report.adapter_tables import mantel_sentence, with_own
 from tvt.report.heatmap import MOST_LABELS, MOST_NUMBERS, colour_limit
-from tvt.report.labels import plain, short_labels, shortened
-from tvt.report.style import DIVERGING, GREY, HARM, HELP, INK, MARKERS, PALE_HARM, PALE_HELP, SERIES
+from tvt.report.structure_tables import mantel_sentence, with_own
+from tvt.report.style import (
+    DIVERGING,
+    GREY,
+    HARM,
+    HELP,
+    INK,
+    MARKERS,
+    PALE_HARM,
+    PALE_HELP,
+    SERIES,
+    plain,
+    short_labels,
+    shortened,
+)
 from tvt.transfer.adapter_similarity import AdapterSimilarity, symmetrised
 from tvt.transfer.analysis import Analysis
 from tvt.transfer.personas import KINDS, Persona

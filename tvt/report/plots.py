@@ -6,8 +6,7 @@ from pathlib import Path
 
 from tvt.errors import InputError
 from tvt.report.graph_plot import graph_figure
-from tvt.report.group_plot import groups_figure
-from tvt.report.heatmap import heatmap_figure
+from tvt.report.heatmap import groups_figure, heatmap_figure
 from tvt.report.persona_plot import adapter_figure, persona_figure
 from tvt.report.style import draw
 from tvt.report.trend_plot import dose_figure, trend_figure

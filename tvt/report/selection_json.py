@@ -9,7 +9,7 @@ from tvt.core.mixture import FailedSelection, Prediction
 from tvt.evidence.fit import FitReport
 from tvt.evidence.kappa import Curvature
 from tvt.report.preview_json import preview_json
-from tvt.report.selection_told import SelectionTold
+from tvt.report.selection_tables import SelectionTold
 from tvt.stats.intervals import known
 
 

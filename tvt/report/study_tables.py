@@ -1,17 +1,19 @@
-"""What a study consists of and how far it is, as tables."""
+"""A study in the terminal: its runs, what is still to do and what it costs, and the checks of ``tvt doctor``."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from tvt.core.health import Check
 from tvt.data.task_questions import Absent
-from tvt.report.table_style import MISSING, TABLE, dense_table, titled
+from tvt.report.style import MISSING, TABLE, dense_table, titled
 
 MARKS = {
     "done": ("✓", "green"),
@@ -123,3 +125,97 @@ def size(count: float) -> str:
 def runs(count: int) -> str:
     """How many runs."""
     return f"{count:,} run{'' if count == 1 else 's'}"
+
+
+PHASES = {"load": "load, set up", "train": "train", "score": "score"}
+
+
+def cost_sentence(cost: Any, slots: int, here: str) -> str:
+    """What is still to do and what it will take.
+
+    Args:
+        cost: an estimate (:class:`tvt.study.estimate.Estimate`).
+        slots: runs at once.
+        here: what they are done on, e.g. ``8 workers``.
+    """
+    todo = f"{runs(cost.training_runs)} to train, {cost.examples:,} examples, {cost.questions:,} questions to ask"
+    wall = cost.wall(slots)
+    if wall is None:
+        return f"{todo}. There is no estimate of time before the first run is done."
+    basis = "by the speed of this study's finished runs" if cost.measured else "a rough guess from the model's size"
+    takes = f"about {duration(wall)}{here}, {_hours(cost.device_hours)} device hours, {size(cost.disk_bytes)} of disk"
+    return f"{todo}: {takes} ({basis})."
+
+
+def phases_table(cost: Any) -> Group:
+    """Each phase with its time in a run and its device hours; below, what a guess assumes."""
+    table = dense_table("phase", "of a run", "device hours", "share")
+    for phase, name in PHASES.items():
+        seconds, total = cost.phases[phase], max(cost.seconds, 1e-9)
+        if phase == "load" and not seconds:
+            continue
+        table.add_row(name, duration(seconds / max(cost.runs, 1)), _hours(cost.hours(phase)), f"{seconds / total:.0%}")
+    lines = [Text(f"Guessed with {'; '.join(cost.assumed)}.", style="dim")] if cost.assumed else []
+    return Group(titled("Where the time goes", table), *lines, Text(""))
+
+
+def factors_table(found: Sequence[Any], cost: Any) -> Group:
+    """Settings with another value, the device hours with it, and why."""
+    table = dense_table("setting", "now", "device hours", "change")
+    for factor in found:
+        change = f"{1 / factor.times - 1:+.0%}" if factor.times < 2 else f"{factor.times:.1f} times less"
+        mark = "*" if factor.changes_results else ""
+        hours = f"{_hours(cost.device_hours)} → {_hours(factor.device_hours)}"
+        table.add_row(f"{factor.setting}={factor.instead}{mark}", factor.now, hours, change)
+    lines = [f"{factor.setting.split('.')[1]} {factor.now}: {_of_training(factor)}{factor.why}." for factor in found]
+    lines += ["* changes results: other runs."] if any(factor.changes_results for factor in found) else []
+    return Group(titled("What settings cost, guessed", table), Text("\n".join(lines), style="dim"), Text(""))
+
+
+def _of_training(factor: Any) -> str:
+    """How much longer training takes than with the other value, where that is all there is to it."""
+    if factor.training_times < 1.05:
+        return ""
+    return f"training takes {factor.training_times:.1f} times as long as with {factor.instead}: "
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.1f}" if hours >= 0.95 else f"{hours:.2g}"
+
+
+CHECK_MARKS = {"ok": ("ok", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", "red")}
+
+
+def checks_table(checks: Sequence[Check]) -> Table:
+    """All checks by group; the next step stands below what was found."""
+    table = Table(**TABLE)
+    for head in ("", "", ""):
+        table.add_column(head, no_wrap=True)
+    table.add_column("", overflow="fold")
+    group = None
+    for check in checks:
+        mark, style = CHECK_MARKS[check.status]
+        told = Text(check.found)
+        if check.step:
+            told.append(f"\n→ {check.step}", style=style if check.status != "ok" else "dim")
+        table.add_row(check.group if check.group != group else "", Text(mark, style=style), check.name, told)
+        group = check.group
+    table.show_header = False
+    return table
+
+
+def verdict(checks: Sequence[Check]) -> str:
+    """The sum of it, in a line."""
+    counted = Counter(check.status for check in checks)
+    if counted["fail"]:
+        return f"{counted['fail']} of {len(checks)} checks failed: what they speak of would stop tvt here"
+    if counted["warn"]:
+        warnings = f"{counted['warn']} warning{'s' * (counted['warn'] != 1)}"
+        return f"{len(checks)} checks: {warnings}, nothing that stops tvt"
+    return f"{len(checks)} checks, all ok"
+
+
+def checks_record(checks: Sequence[Check], versions: dict[str, str | None]) -> dict[str, Any]:
+    """The same for ``--json``."""
+    failed = any(check.status == "fail" for check in checks)
+    return {"schema": 1, "ok": not failed, "versions": versions, "checks": [asdict(check) for check in checks]}

@@ -9,9 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from tvt.report.dose_tables import dose_name
-from tvt.report.labels import shortened
-from tvt.report.style import GREY, HARM, HELP, INK
+from tvt.report.structure_tables import dose_name
+from tvt.report.style import GREY, HARM, HELP, INK, shortened
 from tvt.stats.intervals import Interval
 from tvt.transfer.analysis import Analysis, TrendPoint
 from tvt.transfer.dose_trend import DoseTrend

@@ -20,7 +20,7 @@ from tvt.core.mixture import Mixture
 from tvt.core.selection import ALL, SelectionSpec
 from tvt.errors import InputError
 from tvt.evidence.kappa import Curvature
-from tvt.report.html.numbers import number
+from tvt.report.encode import number
 from tvt.selection.engine import finish
 from tvt.selection.frontier import Kind, frontier_specs, gain_error
 from tvt.selection.prepare import prepare

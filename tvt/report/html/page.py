@@ -12,10 +12,10 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from tvt import __version__
-from tvt.report.html.numbers import nested, number, tidy
+from tvt.report.analysis_tables import persona_sentences, trend_sentence
+from tvt.report.encode import nested, number, tidy
 from tvt.report.html.study_data import StudySource, study_data
-from tvt.report.labels import plain
-from tvt.report.sentences import persona_sentences, trend_sentence
+from tvt.report.style import plain
 from tvt.transfer.analysis import Analysis
 from tvt.transfer.personas import KINDS
 

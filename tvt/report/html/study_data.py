@@ -17,14 +17,14 @@ from tvt.core.selection import SelectionSpec
 from tvt.data.studies.folder import StudyFolder
 from tvt.evidence.predict import estimated_cells
 from tvt.io.recipe_file import told_model
-from tvt.report.answer_warnings import Warned
+from tvt.report.analysis_tables import headline
 from tvt.report.comparison_json import comparison_json
+from tvt.report.encode import nested, number, tidy
+from tvt.report.evaluation_tables import Warned
 from tvt.report.heatmap import colour_limit
 from tvt.report.html.explorer_data import Explorer
-from tvt.report.html.numbers import nested, number, tidy
 from tvt.report.html.orders import orders, start_layout, tasks_of
-from tvt.report.labels import plain, short_labels
-from tvt.report.sentences import headline
+from tvt.report.style import plain, short_labels
 from tvt.transfer.aggregates import Aggregate
 from tvt.transfer.analysis import StudyAnalysis
 from tvt.transfer.noise import sign_unstable
