@@ -24,8 +24,7 @@ from transformers import (
 
 from tvt.core.question import LETTERS
 from tvt.data.miniature import MINIATURE_TASKS, Split, generate, scene_of
-from tvt.data.miniature.draw import render
-from tvt.data.miniature.scene import SIZE, Scene, Shape, Texture
+from tvt.data.miniature.scene import SIZE, Scene, Shape, Texture, render
 
 PATCH = 16
 TOKENS = 512

@@ -19,7 +19,7 @@ from tvt.core.notebook import counted, predictions_html
 from tvt.core.selection import SelectionSpec
 from tvt.core.task import Ceiling
 from tvt.data.studies.csv_study import Metric, load_csv_study
-from tvt.data.studies.units import Unit
+from tvt.data.studies.score_rows import Unit
 from tvt.errors import InputError
 from tvt.evidence.whole import Evidence
 from tvt.transfer.analysis import Analysis
@@ -156,7 +156,7 @@ def _request(evidence: Evidence, spec: SelectionSpec | None, wanted: Mapping[str
     try:
         return SelectionSpec(**fields)
     except ValidationError as error:
-        from tvt.io.faults import input_error
+        from tvt.io.strict_yaml import input_error
 
         raise input_error(error, SelectionSpec, "select") from error
 

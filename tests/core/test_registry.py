@@ -12,7 +12,7 @@ import pytest
 from tvt.core.choices import BUILDERS, EXECUTORS, EXPORTS, FORMATS, PROMPTS, READERS, RESPONSES
 from tvt.core.registry import Registry
 from tvt.data.builders.contract import Builder
-from tvt.data.hub.row_format import RowFormat
+from tvt.data.hub.formats import RowFormat
 from tvt.errors import InputError
 from tvt.evaluate.prompts import Profile
 from tvt.evaluate.readers.contract import Reader
@@ -32,7 +32,7 @@ KINDS = [
 PACKAGE = """
 from collections.abc import Sequence
 from dataclasses import dataclass
-from tvt.data.hub.row_format import RowFormat
+from tvt.data.hub.formats import RowFormat
 from tvt.evaluate.prompts import Profile
 from tvt.evaluate.readers.contract import Reader
 from tvt.exports.plan import Export, Plan
@@ -100,7 +100,7 @@ from tvt import read_answer
 from tvt.cli.evaluate import command as evaluate
 from tvt.core.choices import BUILDERS, READERS
 from tvt.core.recipe import EvaluationConfig, RuntimeConfig
-from tvt.data.builders.registry import find_builder, layouts_of
+from tvt.data.builders.contract import find_builder, layouts_of
 from tvt.data.tasks import QuestionData
 from tvt.errors import InputError
 from tvt.evaluate.prompts import read_profile

@@ -22,10 +22,9 @@ from tvt.core.question_set import QuestionSet, question_warnings
 from tvt.core.recipe import WarningSettings
 from tvt.core.scores import Score
 from tvt.core.task import Task
-from tvt.data.question_sets import as_asked, count_set, look_at_set
 from tvt.data.questions.files import write_parquet
-from tvt.data.studies.answer_file import ANSWERS_FILE, write_answer_file
-from tvt.data.studies.folder import StudyManifest, write_study
+from tvt.data.studies.folder import ANSWERS_FILE, StudyManifest, write_answer_file, write_study
+from tvt.data.task_questions import as_asked, count_set, look_at_set
 from tvt.data.tasks import QuestionData, find_manifests
 from tvt.errors import InputError
 from tvt.io.mixture_file import save_mixture

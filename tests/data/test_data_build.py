@@ -21,11 +21,10 @@ from tvt.core.question import Question
 from tvt.data.builders import build as machinery
 from tvt.data.builders.build import BuildRequest, build, encode
 from tvt.data.builders.choose import Amounts, Chooser, Images, ShortageError, Stock, positions, possible
-from tvt.data.builders.contract import Unit
-from tvt.data.builders.sources import source_of
+from tvt.data.builders.contract import Unit, source_of
 from tvt.data.questions.files import read_questions
 from tvt.data.tasks import SourceFile, TrainingSource
-from tvt.data.vetting.perceptual import Gallery, look_at
+from tvt.data.vetting.lookalikes import Gallery, look_at
 from tvt.errors import InputError
 
 
@@ -189,7 +188,7 @@ def test_another_file_than_the_manifest_speaks_of_is_refused(tmp_path: Path) -> 
     raw = write_index(tmp_path / "raw", lines(4))
     files = (SourceFile(path="index.txt", sha256="0" * 64), SourceFile(path="pictures/*.txt"))
     source = TrainingSource(name="Tiny", url="tiny.example", licence="CC0", revision="v2", files=files, layout="tiny")
-    with pytest.raises(InputError, match=r"index\.txt: sha256 .* but the manifest speaks of 000000000000"):
+    with pytest.raises(InputError, match=r"index\.txt: sha256 .* but the manifest has 000000000000"):
         build(request(raw, 2, source=source), tmp_path / "out")
 
 

@@ -15,7 +15,7 @@ import raw_sources_objects
 import raw_sources_perception
 from tvt.cli.main import cli
 from tvt.core.choices import BUILDERS
-from tvt.data.builders.registry import find_builder
+from tvt.data.builders.contract import find_builder
 from tvt.data.questions.files import read_questions
 from tvt.report.contact_sheet import CELL, MARGIN
 

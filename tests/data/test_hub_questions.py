@@ -20,17 +20,16 @@ from commands import ENVIRONMENT
 from tvt.core.choices import FORMATS
 from tvt.core.question import Question
 from tvt.core.recipe import Recipe
-from tvt.data.hub.blink_rows import BlinkRows
+from tvt.data.hub.formats import BlinkRows, HubRow
 from tvt.data.hub.questions import shown, stored_questions
-from tvt.data.hub.row_format import HubRow
 from tvt.data.hub.rows import content_of
-from tvt.data.placing import placed
 from tvt.data.questions.batches import UncheckedQuestion
 from tvt.data.questions.files import read_questions, write_jsonl, write_parquet
+from tvt.data.task_data import placed
 from tvt.data.task_questions import as_file, count, identify, locate, pinned, read
 from tvt.data.tasks import QuestionData, TaskManifest, load_manifest, load_manifests
 from tvt.errors import InputError, MissingPackageError
-from tvt.io.cache import cache_folder
+from tvt.io.stat_cache import cache_folder
 from tvt.study.plan import load_study_plan
 
 pytest.importorskip("datasets")
@@ -359,8 +358,8 @@ def test_copies_that_nobody_speaks_of_are_all_told(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         placed(manifests, datasets={"BLINK-Benchmark/Blink": str(tmp_path), NAME: "gone", "x/y": "z"})
     assert caught.value.faults == (
-        f"datasets: BLINK-Benchmark/Blink: no manifest speaks of it (did you mean '{NAME}'?); check the name",
-        "datasets: x/y: no manifest speaks of it; check the name",
+        f"datasets: BLINK-Benchmark/Blink: no manifest names it (did you mean '{NAME}'?); check the name",
+        "datasets: x/y: no manifest names it; check the name",
     )
 
 

@@ -7,10 +7,10 @@ import re
 import pytest
 
 from tvt.core.choices import BUILDERS
-from tvt.data.builders.registry import find_builder, layouts_of
+from tvt.data.builders.contract import find_builder, layouts_of
 from tvt.data.tasks import TaskManifest, load_manifests
 from tvt.errors import InputError
-from tvt.io.bundled import bundled_root
+from tvt.io.machine import bundled_root
 
 MANIFESTS = {manifest.name: manifest for manifest in load_manifests()}
 STUDIED = {name: manifest for name, manifest in MANIFESTS.items() if manifest.left_out is None}

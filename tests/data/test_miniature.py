@@ -21,8 +21,7 @@ from PIL import Image
 
 from tvt.core.question import LETTERS, Question
 from tvt.data.miniature import MINIATURE_TASKS, Split, generate, question, scene_of
-from tvt.data.miniature.draw import FOG, render
-from tvt.data.miniature.scene import SIZE, Scene, Thing
+from tvt.data.miniature.scene import FOG, SIZE, Scene, Thing, render
 from tvt.errors import InputError
 
 NAMES = [task.name for task in MINIATURE_TASKS]

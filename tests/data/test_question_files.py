@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 
 from mixing_rows import picture, question
 from tvt.core.question import Question
-from tvt.data.questions.batches import SCHEMA
+from tvt.data.questions.batches import SCHEMA, image_fault, image_size
 from tvt.data.questions.checks import EvaluationSet, scan
 from tvt.data.questions.files import open_questions, read_questions, write_jsonl, write_parquet
-from tvt.data.questions.image_bytes import image_fault, image_size
 from tvt.errors import InputError
 
 MIXED = [question(0, 1), question(1, 3), question(2, 0), question(3, 2)]

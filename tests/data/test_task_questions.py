@@ -18,7 +18,7 @@ from tvt.data.questions.files import read_questions, write_jsonl, write_parquet
 from tvt.data.task_questions import as_file, choose, identify, locate, read
 from tvt.data.tasks import QuestionData, find_manifests, load_manifest, read_folder
 from tvt.errors import InputError
-from tvt.io.bundled import bundled_root
+from tvt.io.machine import bundled_root
 from tvt.study.plan import load_study_plan
 
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 pytest.importorskip("av")
 
 import numbered_video
-from tvt.data.hub import video_frames as module
-from tvt.data.hub.video_frames import Frames, decode_frames, forget_frames, frame_indices, video_digest, video_frames
+from tvt.data.hub import videos as module
+from tvt.data.hub.videos import Frames, decode_frames, forget_frames, frame_indices, video_digest, video_frames
 from tvt.errors import InputError
 
 

@@ -16,10 +16,10 @@ pytest.importorskip("datasets")
 
 import numbered_video
 import vsi_copy
-from tvt.data.hub import video_frames as frames_module
+from tvt.data.hub import videos as frames_module
 from tvt.data.hub.questions import is_stored
-from tvt.data.hub.video_frames import forget_frames, frame_indices
-from tvt.data.placing import placed
+from tvt.data.hub.videos import forget_frames, frame_indices
+from tvt.data.task_data import placed
 from tvt.data.task_questions import absent, check_metric, choose, count, identify, locate, read
 from tvt.data.tasks import QuestionData, TaskManifest, find_manifests
 from tvt.errors import InputError

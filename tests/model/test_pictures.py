@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tvt.data.questions.image_bytes import image_fault, image_size
+from tvt.data.questions.batches import image_fault, image_size
 from tvt.model.picture import MAX_PIXELS, PictureError, decode, shown_size
 
 

@@ -30,8 +30,8 @@ from tiny_models import write_rows
 from tvt.core.health import refuse
 from tvt.core.recipe import ModelConfig, Recipe
 from tvt.errors import InputError, MissingPackageError
-from tvt.io.environment import launch_fault
 from tvt.io.model_folder import model_folder_faults
+from tvt.io.processes import launch_fault
 from tvt.io.recipe_file import load_recipe
 from tvt.model.checks import model_checks
 from tvt.study.doctor.recipes import Asked

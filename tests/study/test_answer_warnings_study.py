@@ -19,7 +19,7 @@ from study_world import Tvt, World, done
 from texts import flat
 from tvt.core.answer_statistics import AnswerReport
 from tvt.data.questions.files import read_questions, write_parquet
-from tvt.data.studies.answer_file import ANSWERS_FILE
+from tvt.data.studies.folder import ANSWERS_FILE
 from tvt.study.answers import folder_report
 
 COUNT = 12

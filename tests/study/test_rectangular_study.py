@@ -20,9 +20,9 @@ from study_world import Tvt, done
 from tvt.core.credit import tally
 from tvt.core.pgf import item_standard_error
 from tvt.core.recipe import Recipe
-from tvt.data.studies.answer_file import ANSWERS_FILE
+from tvt.data.studies.folder import ANSWERS_FILE
 from tvt.data.studies.load import load_study
-from tvt.io.bundled import bundled_root
+from tvt.io.machine import bundled_root
 from tvt.io.recipe_file import load_recipe
 from tvt.study.plan import load_study_plan
 from tvt.study.store import Store

@@ -94,7 +94,7 @@ fcntl.flock = refuse
 from tvt.errors import InputError
 from tvt.evaluate.store import AnswerStore
 from tvt.io.lock import exclusively
-from tvt.io.staging import new_folder
+from tvt.io.atomic import new_folder
 from tvt.study.store import Store
 study = Path("study")
 answers = AnswerStore(study / "answers", {{}}, {{}})

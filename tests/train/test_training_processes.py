@@ -197,8 +197,7 @@ def workers(run: Path) -> list[str]:
 
 
 def test_messages_of_processes_that_write_at_once_are_told_apart(tmp_path: Path) -> None:
-    from tvt.io.child_process import MARK
-    from tvt.io.processes import _follow
+    from tvt.io.processes import MARK, _follow
 
     line = "".join(f"{MARK}{json.dumps(['error', ['TrainingError', text]])}" for text in ("one", "two"))
     code = f"print('before' + {line!r}); print('after')"

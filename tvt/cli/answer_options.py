@@ -35,7 +35,7 @@ def thresholds_of(settings: WarningSettings, warn: Sequence[str]) -> WarningSett
     from pydantic import ValidationError
 
     from tvt.core.recipe import WarningSettings as Settings
-    from tvt.io.faults import input_error
+    from tvt.io.strict_yaml import input_error
 
     told: dict[str, Any] = settings.model_dump()
     faults = []

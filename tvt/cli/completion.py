@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
-from tvt.io.bundled import bundled_root
+from tvt.io.machine import bundled_root
 
 MOST_FOLDERS = 500
 """So many entries of a folder are looked at."""

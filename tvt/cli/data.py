@@ -145,7 +145,7 @@ def check(
     <|im_end|>), and more tokens than it has positions. Its weights are not loaded.
     """
     from tvt.data.vetting.dataset_check import Standards, check_dataset
-    from tvt.data.vetting.evaluation_images import gallery_of
+    from tvt.data.vetting.lookalikes import gallery_of
 
     known = _known(manifests, datasets)
     with progress_bars() as progress:
@@ -211,7 +211,7 @@ def _limits(model: str | None, revision: str | None, max_pixels: int | None) -> 
 
 def _known(manifests: tuple[str, ...], datasets: tuple[str, ...]) -> dict[str, TaskManifest]:
     """All manifests, with local copies of datasets put in."""
-    from tvt.data.placing import placed
+    from tvt.data.task_data import placed
     from tvt.data.tasks import find_manifests
 
     copies = named_paths("--dataset", "NAME=DIR", datasets, "BLINK-Benchmark/BLINK=blink")
@@ -230,9 +230,8 @@ def _request(
     from tvt.core.task import resolve_name
     from tvt.data.builders.build import BuildRequest
     from tvt.data.builders.choose import Amounts
-    from tvt.data.builders.registry import find_builder
-    from tvt.data.builders.sources import source_of
-    from tvt.data.vetting.evaluation_images import gallery_of
+    from tvt.data.builders.contract import find_builder, source_of
+    from tvt.data.vetting.lookalikes import gallery_of
 
     try:
         name = resolve_name(task, [manifest.task() for manifest in known.values()], list(known))

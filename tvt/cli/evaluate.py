@@ -164,7 +164,7 @@ def command(
 
         results = evaluator.evaluate(who, questions, progress)
     rows = list(zip(["base" if path is None else str(path) for path in who], results, strict=True))
-    from tvt.data.question_sets import as_asked, count_set
+    from tvt.data.task_questions import as_asked, count_set
     from tvt.data.tasks import benchmarks, find_manifests
     from tvt.report.evaluation_tables import accuracy_table, answers_of, tied_warnings
 
@@ -253,7 +253,7 @@ def _questions(given: tuple[str, ...], limit: int | None) -> dict[str, list[Ques
 
 def _of_tasks(options: dict[str, Any]) -> tuple[dict[str, list[Question]], _Stated]:
     """The questions of the tasks whose manifests were named, and how many the manifests state."""
-    from tvt.data.placing import placed
+    from tvt.data.task_data import placed
     from tvt.data.task_questions import choose
     from tvt.data.tasks import find_manifests
 

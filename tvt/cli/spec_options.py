@@ -210,7 +210,7 @@ def build_spec(**fields: Any) -> SelectionSpec:
     from pydantic import ValidationError
 
     from tvt.core.selection import SelectionSpec
-    from tvt.io.faults import input_error
+    from tvt.io.strict_yaml import input_error
 
     try:
         return SelectionSpec(**{name: value for name, value in fields.items() if value is not None})

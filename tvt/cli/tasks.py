@@ -43,7 +43,7 @@ def command(ctx: click.Context, *, data_dir: Path, manifests: tuple[str, ...], a
     """
     if ctx.invoked_subcommand is not None:
         return
-    from tvt.data.task_rows import build_commands, rows_here
+    from tvt.data.task_data import build_commands, rows_here
     from tvt.report.data_tables import task_record, tasks_notes, tasks_table
 
     known = _known(manifests)
@@ -67,7 +67,7 @@ def command(ctx: click.Context, *, data_dir: Path, manifests: tuple[str, ...], a
 def show(*, task: str, data_dir: Path, manifests: tuple[str, ...], as_json: bool) -> None:
     """Say everything of one task: its manifest, the sources of its training rows, the commands that build them."""
     from tvt.core.task import resolve_name
-    from tvt.data.task_rows import build_commands, rows_here
+    from tvt.data.task_data import build_commands, rows_here
     from tvt.report.data_tables import lines_table, source_lines, task_lines, task_record
 
     known = _known(manifests)

@@ -65,13 +65,13 @@ FORMATS: Registry[Any] = Registry(
     "format",
     "tvt.formats",
     {
-        "questions": "tvt.data.hub.question_rows:QuestionRows",
-        "blink": "tvt.data.hub.blink_rows:BlinkRows",
-        "vsi-bench": "tvt.data.hub.vsi_rows:VsiRows",
+        "questions": "tvt.data.hub.formats:QuestionRows",
+        "blink": "tvt.data.hub.formats:BlinkRows",
+        "vsi-bench": "tvt.data.hub.videos:VsiRows",
     },
-    "tvt.data.hub.row_format:RowFormat",
+    "tvt.data.hub.formats:RowFormat",
 )
-"""What a dataset's columns are: :class:`tvt.data.hub.row_format.RowFormat`."""
+"""What a dataset's columns are: :class:`tvt.data.hub.formats.RowFormat`."""
 
 RESPONSES: Registry[Any] = Registry(
     "response",
@@ -86,21 +86,21 @@ BUILDERS: Registry[Any] = Registry(
     "tvt.builders",
     {
         "Visual_Correspondence/hpatches": "tvt.data.builders.hpatches:HPatches",
-        "Semantic_Correspondence/spair": "tvt.data.builders.spair:Spair",
-        "Functional_Correspondence/funkpoint": "tvt.data.builders.funkpoint:FunKPoint",
+        "Semantic_Correspondence/spair": "tvt.data.builders.keypoints:Spair",
+        "Functional_Correspondence/funkpoint": "tvt.data.builders.keypoints:FunKPoint",
         "Multi-view_Reasoning/wild6d": "tvt.data.builders.wild6d:Wild6D",
-        "Relative_Reflectance/iiw": "tvt.data.builders.iiw:Iiw",
-        "Relative_Depth/diw": "tvt.data.builders.diw:Diw",
-        "Visual_Similarity/nights": "tvt.data.builders.nights:Nights",
-        "Art_Style/wikiart": "tvt.data.builders.art:WikiArt",
-        "Art_Style/artbench": "tvt.data.builders.art:ArtBench",
+        "Relative_Reflectance/iiw": "tvt.data.builders.point_pairs:Iiw",
+        "Relative_Depth/diw": "tvt.data.builders.point_pairs:Diw",
+        "Visual_Similarity/nights": "tvt.data.builders.image_pairs:Nights",
+        "Art_Style/wikiart": "tvt.data.builders.image_pairs:WikiArt",
+        "Art_Style/artbench": "tvt.data.builders.image_pairs:ArtBench",
         "Forensic_Detection/forensic": "tvt.data.builders.forensic:Forensic",
-        "Jigsaw/tara": "tvt.data.builders.tara:Tara",
-        "Jigsaw/coco": "tvt.data.builders.coco_jigsaw:CocoJigsaw",
-        "Object_Localization/lvis": "tvt.data.builders.lvis:Lvis",
-        "Object_Localization/coco": "tvt.data.builders.coco_boxes:CocoBoxes",
-        "Counting/tallyqa": "tvt.data.builders.tallyqa:TallyQA",
-        "Counting/pixmo_count": "tvt.data.builders.pixmo_count:PixmoCount",
+        "Jigsaw/tara": "tvt.data.builders.jigsaw:Tara",
+        "Jigsaw/coco": "tvt.data.builders.jigsaw:CocoJigsaw",
+        "Object_Localization/lvis": "tvt.data.builders.object_boxes:Lvis",
+        "Object_Localization/coco": "tvt.data.builders.object_boxes:CocoBoxes",
+        "Counting/tallyqa": "tvt.data.builders.counting:TallyQA",
+        "Counting/pixmo_count": "tvt.data.builders.counting:PixmoCount",
         "Spatial_Relation/vsr": "tvt.data.builders.vsr:Vsr",
     },
 )

@@ -14,8 +14,8 @@ from tvt.core.frozen import FrozenDict, FrozenModel
 from tvt.core.task import Task, TaskName
 from tvt.errors import InputError
 from tvt.io import strict_yaml
-from tvt.io.bundled import bundled_root
-from tvt.io.faults import input_error
+from tvt.io.machine import bundled_root
+from tvt.io.strict_yaml import input_error
 
 MINIATURE = "tvt/miniature"
 """The dataset name of the drawn tasks that come with tvt."""

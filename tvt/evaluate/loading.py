@@ -9,7 +9,7 @@ from typing import Any
 
 from tvt.errors import InputError, needs_train_extra
 from tvt.evaluate.identity import CheckedAdapter, check_adapter
-from tvt.io.lora_file import is_plain
+from tvt.io.adapter_file import is_plain
 from tvt.model.base import CHANGED, Loaded
 
 _NAME = "scored"

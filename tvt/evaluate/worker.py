@@ -11,7 +11,7 @@ from pathlib import Path
 from tvt.evaluate.asking import Asker
 from tvt.evaluate.prompts import read_profile
 from tvt.evaluate.sharing import Share, load_share
-from tvt.io.child_process import do, tell
+from tvt.io.processes import do, tell
 from tvt.model.base import Loaded
 
 _LOOK_SECONDS = 0.5

@@ -1,11 +1,18 @@
-"""What of this machine is there for this process: cores, memory, and memory that processes share."""
+"""What this machine has for this process: cores, memory, installed packages, and the data that is installed with tvt.
+
+Nothing heavy is loaded, so that shell completion can look here too.
+"""
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import shutil
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
+
+import tvt
 
 RUNS_AT_ONCE = "TVT_RUNS_AT_ONCE"
 """The variable by which a study's workers know how many of them there are."""
@@ -46,3 +53,19 @@ def shared_memory() -> float | None:
 def _entry(path: Path, name: str) -> float:
     lines = path.read_text(encoding="ascii").splitlines()
     return next(float(line.split()[1]) for line in lines if line.startswith(name))
+
+
+@cache
+def installed_version(name: str) -> str | None:
+    """The installed version of a package; ``None`` where it is not installed."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def bundled_root() -> Path:
+    """Folder of the manifests and studies that come with tvt: inside the installed package, or beside it in a checkout."""
+    package = Path(tvt.__file__).resolve().parent
+    inside = package / "data_manifests"
+    return inside if inside.is_dir() else package.parent / "data_manifests"

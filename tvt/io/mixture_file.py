@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from tvt.core.mixture import Mixture
 from tvt.errors import InputError
 from tvt.io import atomic, strict_yaml
-from tvt.io.faults import input_error
+from tvt.io.strict_yaml import input_error
 
 SCHEMA = 1
 _HEADER = """\

@@ -1,9 +1,13 @@
-"""A base model in a folder, by its files: whether they are all there and whole. Headers are read, weights are not."""
+"""A base model in a folder or in the hub's cache, by its files: whether they are all there and whole.
+
+Headers are read, weights are not, and the hub's client is not loaded.
+"""
 
 from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -160,3 +164,22 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(told, dict):
         raise InputError(f"{path}: is no JSON object; {_STEP}")
     return told
+
+
+def hub_cache() -> Path:
+    """Where huggingface_hub keeps what it fetched: $HF_HUB_CACHE, or ``hub`` in $HF_HOME, or in ~/.cache/huggingface."""
+    if own := os.environ.get("HF_HUB_CACHE"):
+        return Path(own).expanduser()
+    if home := os.environ.get("HF_HOME"):
+        return Path(home).expanduser() / "hub"
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base).expanduser() / "huggingface" / "hub"
+
+
+def snapshot(name: str, revision: str | None) -> Path:
+    """The folder in which a model's files lie once they are downloaded, whether it is there or not."""
+    folder = hub_cache() / f"models--{name.replace('/', '--')}"
+    wanted = revision or "main"
+    reference = folder / "refs" / wanted
+    commit = reference.read_text(encoding="utf-8").strip() if reference.is_file() else wanted
+    return folder / "snapshots" / commit

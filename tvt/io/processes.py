@@ -1,4 +1,9 @@
-"""Several processes at one piece of work, each with a device: started through torchrun, on one machine or on several."""
+"""Several processes at one piece of work, each with a device: started through torchrun, on one machine or on several.
+
+A process reports progress and failures in lines of JSON behind a mark, so that its parent can tell them from what libraries
+print. What launchers leave in the environment is taken out of it: torch, accelerate and transformers would follow it, and a
+recipe decides instead.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +11,27 @@ import ctypes
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from tvt.errors import InputError, ProcessDiedError, ProcessFailedError
+from tvt.errors import (
+    InputError,
+    MissingPackageError,
+    NotFiniteScoreError,
+    ProcessDiedError,
+    ProcessFailedError,
+    TrainingError,
+    TvtError,
+)
 from tvt.io import atomic
-from tvt.io.child_process import ERRORS, EXCEPTION, MARK
-from tvt.io.environment import without_launcher
 
 WAIT_SECONDS = 600.0
 """How long a launch waits for the others. Machines of one job start within seconds; by hand, it takes longer."""
@@ -195,3 +209,122 @@ def _die_with_parent() -> None:
     """Have the kernel end the processes when tvt is killed: nobody else would, and work that goes on would meet them."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
+MARK = "\x1etvt "
+EXCEPTION, LOST = "Exception", "Lost"
+"""Kinds of failure beside :data:`ERRORS`: an exception of this process, and one that says that another process is gone."""
+_PEER_GONE = re.compile(
+    r"connection (?:closed|reset|refused) by peer|broken pipe|socket timeout|remote process exited|heartbeat|store .*time",
+    re.IGNORECASE,
+)
+_NOT_FINITE_BASE = "NotFiniteBaseScoreError"
+ERRORS: dict[str, Callable[[str], TvtError]] = {
+    "InputError": lambda text: InputError(*text.split("\n")),
+    "MissingPackageError": MissingPackageError,
+    "TrainingError": TrainingError,
+    "NotFiniteScoreError": lambda text: NotFiniteScoreError(text, base=False),
+    _NOT_FINITE_BASE: lambda text: NotFiniteScoreError(text, base=True),
+}
+"""What a parent raises where a process reports an error of the kind."""
+
+
+def tell(kind: str, what: object) -> None:
+    """One line to the parent, in one write: the processes share the pipe."""
+    sys.stderr.flush()
+    os.write(sys.stderr.fileno(), f"{MARK}{json.dumps([kind, what])}\n".encode())
+
+
+def do(work: Callable[[], object]) -> NoReturn:
+    """Do this process's part, and leave at once when it fails: the other processes may be waiting for this one."""
+    tell("started", None)
+    try:
+        work()
+    except TvtError as error:
+        tell("error", [_kind(error), str(error)])
+        os._exit(error.exit_code)
+    except Exception as error:
+        traceback.print_exc()
+        line = first_line(error)
+        tell("error", [LOST if _PEER_GONE.search(line) else EXCEPTION, line])
+        os._exit(1)
+    # Everything is written, and threads of gloo and DeepSpeed may abort an orderly end.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def first_line(error: Exception) -> str:
+    """An exception's type and its message in one line; packages underline and wrap theirs."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def _kind(error: TvtError) -> str:
+    """The name in :data:`ERRORS` of the nearest kind of an error."""
+    if isinstance(error, NotFiniteScoreError) and error.base:
+        return _NOT_FINITE_BASE
+    return next((kind.__name__ for kind in type(error).__mro__ if kind.__name__ in ERRORS), TrainingError.__name__)
+
+
+_SIZES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
+_RANKS = ("RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "MV2_COMM_WORLD_RANK")
+_LOCAL_SIZES = ("LOCAL_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "MV2_COMM_WORLD_LOCAL_SIZE")
+_LOCAL_RANKS = ("LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "MV2_COMM_WORLD_LOCAL_RANK")
+_NAMES = {*_SIZES, *_RANKS, *_LOCAL_SIZES, *_LOCAL_RANKS, "MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "GROUP_RANK"}
+_NAMES |= {"GROUP_WORLD_SIZE", "ROLE_RANK", "ROLE_NAME", "ROLE_WORLD_SIZE"}
+_NAMES -= {"SLURM_STEP_NUM_TASKS"}  # srun needs its own
+_PREFIXES = ("TORCHELASTIC_", "PET_", "ACCELERATE_", "FSDP_", "OMPI_COMM_WORLD_", "PMI_", "MV2_COMM_WORLD_")
+"""``PET_*`` are defaults of torchrun's options; ``ACCELERATE_MIXED_PRECISION`` and its like would change what is trained."""
+
+
+def launched(environment: Mapping[str, str], *, machines: int = 1) -> str | None:
+    """The variables that say that this process is one of several, if any do; several that train alone would all look well.
+
+    Args:
+        environment: of this process.
+        machines: how many start the command; each is then one of so many, but alone on its machine.
+    """
+    sizes, ranks = (_LOCAL_SIZES, _LOCAL_RANKS) if machines > 1 else (_SIZES + _LOCAL_SIZES, _RANKS + _LOCAL_RANKS)
+    told = [name for name in sizes if _number(environment, name) > 1]
+    told += [name for name in ranks if _number(environment, name) > 0]
+    return ", ".join(f"{name}={environment[name]}" for name in told) or None
+
+
+def launch_fault(environment: Mapping[str, str], *, machines: int = 1) -> str | None:
+    """One line for a command that a launcher started several times, or that would believe so; ``None`` if all is well."""
+    told = launched(environment, machines=machines)
+    if told is None:
+        return None
+    names = " ".join(part.partition("=")[0] for part in told.split(", "))
+    once = "once on each machine" if machines > 1 else "once"
+    return (
+        f"{told}: set by torchrun, accelerate, mpirun or srun for one of several processes; start tvt itself, {once}: "
+        f"it starts its processes by --num-processes or runtime.num_processes. If nothing launched it, unset {names}"
+    )
+
+
+def left_over(environment: Mapping[str, str]) -> list[str]:
+    """The variables that a launcher left and training goes without."""
+    return sorted(name for name in environment if name in _NAMES or name.startswith(_PREFIXES))
+
+
+@contextmanager
+def without_launcher() -> Iterator[list[str]]:
+    """Take what launchers left out of the environment, of this process and of those that it starts; put it back afterwards.
+
+    Yields:
+        The names.
+    """
+    taken = {name: os.environ.pop(name) for name in left_over(os.environ)}
+    try:
+        yield list(taken)
+    finally:
+        os.environ.update(taken)
+
+
+def _number(environment: Mapping[str, str], name: str) -> int:
+    try:
+        return int(environment.get(name, ""))
+    except ValueError:
+        return -1

@@ -13,7 +13,7 @@ from tvt.core.choices import PROMPTS
 from tvt.core.recipe import Recipe
 from tvt.errors import InputError
 from tvt.io import strict_yaml
-from tvt.io.faults import input_error
+from tvt.io.strict_yaml import input_error
 
 MINIATURE = "tvt/miniature"
 """The name of the base model that comes with tvt."""

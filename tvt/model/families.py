@@ -15,7 +15,7 @@ from typing import Any
 
 from tvt.core.health import Check, Status
 from tvt.core.recipe import ModelConfig, Recipe
-from tvt.io.hub_cache import snapshot
+from tvt.io.model_folder import snapshot
 
 
 @dataclass(frozen=True, kw_only=True)

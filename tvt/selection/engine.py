@@ -19,7 +19,7 @@ from tvt.errors import TvtError
 from tvt.evidence.predict import beyond_reach, predictions
 from tvt.evidence.response import Response
 from tvt.evidence.whole import Evidence
-from tvt.io.installed import version
+from tvt.io.machine import installed_version
 from tvt.selection.audit import TOLERANCE, audit, objective_value, protection_shortfall, pure_value, round_to_counts, tidy
 from tvt.selection.cardinality import solve_with_few_sources
 from tvt.selection.prepare import Prepared, prepare
@@ -178,7 +178,7 @@ def provenance(prepared: Prepared) -> dict[str, Any]:
         "spec": asked,
         "response": prepared.whole.label,
         **curvature,
-        "versions": {name: version(name) for name in packages},
+        "versions": {name: installed_version(name) for name in packages},
     }
 
 

@@ -13,8 +13,7 @@ from typing import Any
 from tvt.core.low_rank import LowRank
 from tvt.core.recipe import Recipe
 from tvt.errors import InputError
-from tvt.io.adapter_file import verify_adapter
-from tvt.io.lora_file import LoraFile, open_lora
+from tvt.io.adapter_file import LoraFile, open_lora, verify_adapter
 from tvt.io.recipe_file import load_recipe
 from tvt.study.store import RECIPE, Store
 from tvt.train.record import ADAPTER

@@ -10,8 +10,7 @@ from tvt.core.answer_statistics import Answered, AnswerReport, AnswerStatistics,
 from tvt.core.recipe import WarningSettings
 from tvt.core.run import Part, Run, set_name
 from tvt.core.scores import Score
-from tvt.data.studies.answer_file import read_answer_file
-from tvt.data.studies.folder import StudyFolder, read_study
+from tvt.data.studies.folder import StudyFolder, read_answer_file, read_study
 from tvt.errors import InputError
 from tvt.evaluate.store import AnswerStore
 from tvt.io.recipe_file import load_recipe

@@ -18,7 +18,7 @@ from tvt.data.tasks import MINIATURE, QuestionData
 from tvt.errors import InputError
 from tvt.evaluate.asked import asked_rows
 from tvt.evaluate.prompts import read_profile
-from tvt.io.seen import recall, remember
+from tvt.io.stat_cache import recall, remember
 from tvt.model.limits import LIMITS_VERSION, ModelLimits, ShownRow, load_limits
 from tvt.study.plan import Study
 

@@ -21,7 +21,7 @@ from tvt.core.run import Run, set_name
 from tvt.errors import InputError
 from tvt.evaluate.scorer import Outcome
 from tvt.evaluate.store import IDENTITY, AnswerStore, Row, outcome_of
-from tvt.io import atomic, digest, resource_errors, staging
+from tvt.io import atomic, digest, resource_errors
 from tvt.io.adapter_file import CONFIG, RECORD, WEIGHTS, verify_adapter
 from tvt.io.lock import exclusively
 from tvt.io.recipe_file import load_recipe
@@ -266,7 +266,7 @@ class _Merging:
         """Copy the adapter, look at the copy, and say last that it is there."""
         folder = self.here.run_folder(run.run_id)
         shutil.rmtree(folder / ADAPTER, ignore_errors=True)  # without a record beside it, it is half of one
-        with staging.new_folder(folder / ADAPTER) as fresh:
+        with atomic.new_folder(folder / ADAPTER) as fresh:
             for name in (WEIGHTS, CONFIG, RECORD, CARD):
                 if (training.adapter / name).is_file():
                     shutil.copyfile(training.adapter / name, fresh / name)

@@ -13,10 +13,9 @@ from tvt.core.question_set import QuestionSet
 from tvt.core.recipe import Recipe
 from tvt.core.run import Part, Run, set_name
 from tvt.data.mixing.plan import LAYOUT
-from tvt.data.placing import placed
-from tvt.data.question_sets import look_at_set
 from tvt.data.questions.checks import Forbidden
-from tvt.data.task_questions import Absent, absent, as_stored, check_metric, choose, count, identify, locate, read
+from tvt.data.task_data import placed
+from tvt.data.task_questions import Absent, absent, as_stored, check_metric, choose, count, identify, locate, look_at_set, read
 from tvt.data.task_questions import Part as QuestionPart
 from tvt.data.tasks import QuestionData, TaskManifest, find_manifests
 from tvt.errors import InputError

@@ -14,7 +14,7 @@ from tvt.errors import InputError
 from tvt.evaluate.identity import SCORER_VERSION
 from tvt.evaluate.readers import find_reader
 from tvt.evaluate.store import AnswerStore
-from tvt.io import atomic, resource_errors, staging, strict_yaml
+from tvt.io import atomic, resource_errors, strict_yaml
 from tvt.io.lock import exclusively
 from tvt.io.recipe_file import load_recipe
 from tvt.study.conductor import Conductor, More
@@ -114,7 +114,7 @@ def open_session(recipe: Recipe, folder: Path, progress: Callable[[str], object]
     Raises:
         InputError: see :func:`tvt.study.plan.load_study_plan`.
     """
-    staging.refuse_file(folder)
+    atomic.refuse_file(folder)
     return Session(study=load_study_plan(recipe, progress, planning=planning), store=Store(folder))
 
 

@@ -23,8 +23,7 @@ from tvt.core.mixture import Mixture
 from tvt.core.run import Run, set_name
 from tvt.core.scores import MaskedScore, MixtureScore, Score
 from tvt.core.task import Task
-from tvt.data.studies.answer_file import write_answer_file
-from tvt.data.studies.folder import StudyManifest, write_study
+from tvt.data.studies.folder import StudyManifest, write_answer_file, write_study
 from tvt.data.studies.mixture_scores import MIXTURES_FILE
 from tvt.errors import InputError, suggest
 from tvt.evaluate.store import items_file

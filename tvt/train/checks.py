@@ -14,7 +14,7 @@ from typing import Any
 from tvt.core.health import Check, Status
 from tvt.core.recipe import Recipe
 from tvt.errors import suggest
-from tvt.io.environment import launch_fault
+from tvt.io.processes import launch_fault
 from tvt.model.checks import GROUP, model_checks
 from tvt.train.compiler import compiler_checks
 from tvt.train.devices import visible_gpus

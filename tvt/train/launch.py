@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 from tvt.core.health import refuse
 from tvt.core.recipe import Recipe
 from tvt.errors import InputError, MissingPackageError, TrainingError
-from tvt.io import digest, resource_errors, staging
+from tvt.io import atomic, digest, resource_errors
 from tvt.io.adapter_file import verify_adapter
-from tvt.io.environment import without_launcher
 from tvt.io.lock import attempted
-from tvt.io.processes import Machines, Work, do_together
+from tvt.io.processes import Machines, Work, do_together, without_launcher
 from tvt.model.families import rows_fault
 from tvt.model.limits import load_limits
 from tvt.train.base import base_digest
@@ -70,7 +69,7 @@ def train(
     """
     machines = machines or Machines()
     _check_request(recipe, machines, note)
-    staging.refuse_file(output)
+    atomic.refuse_file(output)
     summary = check_rows(dataset)
     if (fault := rows_fault(recipe, rows=summary.rows, with_images=summary.with_images)) is not None:
         raise InputError(f"{dataset}: {fault}")

@@ -16,7 +16,7 @@ from tvt.core.recipe import Recipe
 from tvt.errors import InputError, TrainingError
 from tvt.io import atomic
 from tvt.io.adapter_file import Adapter, verify_adapter, write_record
-from tvt.io.installed import version
+from tvt.io.machine import installed_version
 from tvt.model.agreement import check_agreement
 from tvt.model.base import Loaded, load_model
 from tvt.model.processor import load_processor
@@ -91,7 +91,7 @@ def run(job: Job, progress: Callable[[Progress], None], base: Loaded | None = No
         peak_memory_bytes=torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
         num_processes=arguments.world_size,
         resumed_from=int(job.resume_from.name.rsplit("-", 1)[1]) if job.resume_from else None,
-        versions={name: found for name in PACKAGES if (found := version(name))},
+        versions={name: found for name in PACKAGES if (found := installed_version(name))},
     )
     atomic.write_text(adapter.folder / CARD, model_card(job, record))
     save_training_record(record, job.output)

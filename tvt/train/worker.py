@@ -6,7 +6,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from tvt.io.child_process import do, tell
+from tvt.io.processes import do, tell
 from tvt.train.record import Job, Progress
 
 

@@ -15,12 +15,10 @@ from PIL import Image
 from scipy import ndimage
 
 from raw_sources_correspondence import ACTIONS, PARTS, make_funkpoint, make_hpatches, make_spair, textured
-from tvt.data.builders.contract import Builder, Draft, UnfitError, Unit
-from tvt.data.builders.correspondence import APART, DISTINCT, LONGEST, MARGIN
-from tvt.data.builders.funkpoint import FunKPoint
+from tvt.data.builders.contract import Builder, Draft, UnfitError, Unit, find_builder
 from tvt.data.builders.hpatches import HPatches
-from tvt.data.builders.registry import find_builder
-from tvt.data.builders.spair import Spair
+from tvt.data.builders.keypoints import FunKPoint, Spair
+from tvt.data.builders.marks import APART, DISTINCT, LONGEST, MARGIN
 from tvt.errors import InputError
 
 LETTERS = "ABCD"

@@ -20,9 +20,9 @@ from PIL import Image
 from scipy import ndimage
 
 import raw_sources_objects as raw
-from tvt.data.builders import box_choice, counting, jigsaw
-from tvt.data.builders.contract import Builder, Draft, UnfitError, Unit
-from tvt.data.builders.registry import find_builder
+from tvt.data.builders import counting, jigsaw
+from tvt.data.builders import object_boxes as box_choice
+from tvt.data.builders.contract import Builder, Draft, UnfitError, Unit, find_builder
 from tvt.data.builders.vsr import question_of
 from tvt.errors import InputError
 

@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from raw_sources_correspondence import make_wild6d
-from tvt.data.builders.contract import Draft, UnfitError, Unit
-from tvt.data.builders.orbit import NoCentreError, meeting_point, off_centre, orbit, rotations
-from tvt.data.builders.registry import find_builder
+from tvt.data.builders.camera_motion import NoCentreError, meeting_point, off_centre, orbit, rotations
+from tvt.data.builders.contract import Draft, UnfitError, Unit, find_builder
 from tvt.data.builders.wild6d import BACK, TURN, Wild6D
 from tvt.errors import InputError
 

@@ -26,15 +26,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import raw_sources_perception as raw
-from tvt.data.builders import art, diw, forensic
+from tvt.data.builders import forensic
+from tvt.data.builders import image_pairs as art
+from tvt.data.builders import point_pairs as diw
 from tvt.data.builders.build import encode
-from tvt.data.builders.contract import Builder, Draft, UnfitError, Unit
-from tvt.data.builders.diw import Diw
+from tvt.data.builders.contract import Builder, Draft, UnfitError, Unit, find_builder
 from tvt.data.builders.forensic import Forensic
-from tvt.data.builders.iiw import MOST, Iiw
+from tvt.data.builders.image_pairs import Nights
 from tvt.data.builders.marks import Mark, circle_points, ring_radius
-from tvt.data.builders.nights import Nights
-from tvt.data.builders.registry import find_builder
+from tvt.data.builders.point_pairs import MOST, Diw, Iiw
 from tvt.errors import InputError
 
 Array = npt.NDArray[np.float64]

@@ -12,10 +12,9 @@ from PIL import Image, ImageOps
 from scipy.spatial.transform import Rotation
 
 from raw_sources_correspondence import FRAMES, make_wild6d
+from tvt.data.builders.camera_motion import LostError, Shot, agreement, align, plane_normal
 from tvt.data.builders.contract import Draft, UnfitError, Unit
-from tvt.data.builders.rgbd import LostError, Shot, agreement, align, plane_normal
-from tvt.data.builders.wild6d import TURN, Wild6D
-from tvt.data.builders.wild6d_depth import CLEARLY, LIKENESS, SHARE
+from tvt.data.builders.wild6d import CLEARLY, LIKENESS, SHARE, TURN, Wild6D
 from tvt.errors import InputError
 
 

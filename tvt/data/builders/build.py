@@ -33,16 +33,15 @@ from tvt.data.builders.choose import (
     possible,
     shortage_error,
 )
-from tvt.data.builders.contract import Builder, Draft, UnfitError, Unit, prompt_of
-from tvt.data.builders.sources import check_source
+from tvt.data.builders.contract import Builder, Draft, UnfitError, Unit, check_source, prompt_of
 from tvt.data.progress import Progress, silent
 from tvt.data.questions.files import write_parquet
 from tvt.data.tasks import TrainingSource
-from tvt.data.vetting.perceptual import NEAR, Gallery, look_at
+from tvt.data.vetting.lookalikes import NEAR, Gallery, look_at
 from tvt.errors import InputError
 from tvt.io import atomic, digest
+from tvt.io.atomic import new_file
 from tvt.io.names import file_name
-from tvt.io.staging import new_file
 
 ENCODING = "JPEG, quality 95, no chroma subsampling"
 """Of every image of every row: how an image is stored must not tell whether it belongs to the right answer."""

@@ -30,8 +30,7 @@ from PIL import Image
 from scipy import ndimage
 
 from tvt.data.builders.contract import Draft, UnfitError, Unit
-from tvt.data.builders.correspondence import APART, View, load_view, pick_wrong, point_draft
-from tvt.data.builders.marks import Point, far_from
+from tvt.data.builders.marks import APART, Point, View, far_from, load_view, pick_wrong, point_draft
 from tvt.data.builders.raw_files import inside, read_text
 from tvt.errors import InputError
 

@@ -1,4 +1,4 @@
-"""The jigsaw task from any photograph: its lower right quarter is missing, and of two pieces one belongs there.
+"""The jigsaw task from any photograph (TARA's, or COCO's): its lower right quarter is missing; of two pieces one belongs there.
 
 Form, question, prompt and options are BLINK's own (``question`` and ``prompt`` were seen in files that quote the dataset's
 columns, the prompt in Yushi-Hu/VisualSketchpad, ``tasks/blink_jigsaw``). The measures are those of a published rebuilding
@@ -10,10 +10,20 @@ visible elsewhere.
 
 The right answer is computable: across the two inner edges of the gap, the right piece goes on where the canvas ends, and the
 wrong one does not, by a margin.
+
+TARA, news photographs of the New York Times, is the source that BLINK was made from.
+Layout (read in zeyofu/TARA, ``eval.py``, whose folder ``data/nyt_preprocessed`` this is): ``input/train.jsonl``, an object with
+``image_url`` a line, and ``images/``, where an image is called by its address without ``https://static01.nyt.com/``, with ``-``
+for ``/``, and ``.jpg`` at its end. The index is shared by TARA's makers, the images are downloaded by whoever uses it; those
+that are there are used. The splits for evaluation (``gold_dev.jsonl``, ``gold_test.jsonl``) are not touched.
+
+COCO's photographs stand in for TARA's, which can only be downloaded one by one from the newspaper.
+Layout (as COCO unpacks): the images in ``train2017/``; no annotation is needed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +33,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tvt.data.builders.contract import Draft, UnfitError, Unit
-from tvt.data.builders.raw_files import inside, read_image
+from tvt.data.builders.raw_files import image_files, inside, only_present, read_image, read_json_lines
+from tvt.data.csv_table import Faults
+from tvt.errors import InputError
 
 QUESTION = "Which image is the missing part in the first image?"
 PROMPT = (
@@ -160,3 +172,74 @@ def _detail(piece: Pixels) -> float:
 
 def _overlap(one: Corner, one_size: Corner, other: Corner, other_size: Corner) -> bool:
     return all(one[axis] < other[axis] + other_size[axis] and other[axis] < one[axis] + one_size[axis] for axis in (0, 1))
+
+
+COCO_IMAGES = "train2017"
+
+
+class CocoJigsaw:
+    """All photographs of COCO's training split."""
+
+    task = "Jigsaw"
+    layout = "coco"
+    version = 1
+    options = 2
+    expects: Sequence[str] = (COCO_IMAGES,)
+
+    def units(self, source: Path) -> list[Unit]:
+        """One unit a photograph.
+
+        Raises:
+            InputError: there is no folder of them.
+        """
+        return [jigsaw_unit(f"{COCO_IMAGES}/{name}") for name in image_files(source / COCO_IMAGES)]
+
+    def draft(self, source: Path, unit: Unit, answer: int, rng: np.random.Generator) -> Draft:
+        """See :func:`tvt.data.builders.jigsaw.jigsaw_draft`."""
+        return jigsaw_draft(source, unit, answer, rng)
+
+
+TARA_INDEX = "input/train.jsonl"
+TARA_IMAGES = "images"
+_ADDRESS = "https://static01.nyt.com/"
+
+
+class Tara:
+    """Photographs of TARA's training split."""
+
+    task = "Jigsaw"
+    layout = "tara"
+    version = 1
+    options = 2
+    expects: Sequence[str] = (TARA_INDEX, TARA_IMAGES)
+
+    def units(self, source: Path) -> list[Unit]:
+        """One unit a photograph that is there; the index names some of them several times.
+
+        Raises:
+            InputError: the index is damaged, or none of its images is there.
+        """
+        path = source / TARA_INDEX
+        faults = Faults(path)
+        names: dict[str, None] = {}
+        for line, record in read_json_lines(path):
+            address = record.get("image_url")
+            if isinstance(address, str) and address:
+                names[f"{TARA_IMAGES}/{image_name(address)}"] = None
+            else:
+                faults.add(line, "no image_url; get the file again from the source")
+        faults.check()
+        return only_present(source, [jigsaw_unit(name) for name in names], path)
+
+    def draft(self, source: Path, unit: Unit, answer: int, rng: np.random.Generator) -> Draft:
+        """See :func:`tvt.data.builders.jigsaw.jigsaw_draft`; a download that is no image is unfit, as there always are some."""
+        try:
+            return jigsaw_draft(source, unit, answer, rng)
+        except InputError as error:
+            raise UnfitError("the download is no whole image") from error
+
+
+def image_name(address: str) -> str:
+    """What TARA's code calls the file of an image."""
+    name = address.replace(_ADDRESS, "").replace("/", "-")
+    return name if name.endswith(".jpg") else f"{name}.jpg"

@@ -1,4 +1,7 @@
-"""Reading the raw files of a source: nothing in them is trusted; what is wrong is said with the file and the next step."""
+"""Reading the raw files of a source: nothing in them is trusted; what is wrong is said with the file and the next step.
+
+Sources are large, and nobody needs all of one: images that an index names may be missing.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,14 @@ import os
 import stat
 import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from tvt.data.builders.contract import IMAGE_SUFFIXES, Unit
 from tvt.data.csv_table import Faults
 from tvt.errors import InputError
 from tvt.model.picture import as_rgb
@@ -21,8 +27,6 @@ MAX_BYTES = 2**30
 """Larger files are refused, unless the reader says otherwise: no index or image of a source is that large."""
 MAX_PIXELS = 170_000_000
 """Larger images are refused: a few bytes can claim to be more than fits the memory. Pillow's own limit is little more."""
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
-"""What image files are called, in lower case."""
 
 _AGAIN = "get the file again from the source, or remove what belongs to it"
 
@@ -168,3 +172,58 @@ def _shrunk(image: Image.Image, longest: int | None) -> Image.Image:
     scale = longest / max(image.size)
     width, height = (max(1, round(side * scale)) for side in image.size)
     return image.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def only_present(source: Path, units: Sequence[Unit], index: Path) -> list[Unit]:
+    """The units all of whose images lie in the source; folders are listed once, and no image is opened.
+
+    Args:
+        source: the source's folder.
+        units: their ``images`` are paths relative to it.
+        index: the file that names the images, for the message.
+
+    Raises:
+        InputError: an image's path leads out of the source, or the source has none of the images.
+    """
+    listed: dict[str, frozenset[str]] = {}
+
+    def there(relative: str) -> bool:
+        path = PurePosixPath(relative)
+        folder = str(path.parent)
+        if folder not in listed:
+            listed[folder] = _names(source if folder == "." else inside(source, folder))
+        return path.name in listed[folder]
+
+    found = [unit for unit in units if all(map(there, unit.images))]
+    if units and not found:
+        missing = units[0].images[0]
+        raise InputError(f"{source}: none of the {len(units)} images that {index.name} names is there; the first is {missing}")
+    return found
+
+
+def _names(folder: Path) -> frozenset[str]:
+    try:
+        return frozenset(os.listdir(folder))
+    except OSError:
+        return frozenset()
+
+
+def read_depth(path: Path, farthest: float) -> NDArray[np.float64]:
+    """Metres of an image of whole millimetres; not a number where unknown or not nearer than ``farthest``.
+
+    Raises:
+        InputError: no image of one band of whole numbers.
+    """
+    try:
+        with Image.open(io.BytesIO(read_bytes(path))) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise InputError(f"{path}: {image.width} x {image.height} pixels, more than {MAX_PIXELS}; {_AGAIN}")
+            millimetres = np.asarray(image)
+    except InputError:
+        raise
+    except Exception as error:  # Pillow's decoders raise anything on bytes made to hurt
+        raise InputError(f"{path}: no image, or a damaged one; {_AGAIN}") from error
+    if millimetres.ndim != 2 or millimetres.dtype.kind not in "iu":
+        raise InputError(f"{path}: depth is one band of whole millimetres, and this is not; {_AGAIN}")
+    metres = millimetres / 1000
+    return np.where((metres > 0) & (metres < farthest), metres, np.nan)

@@ -24,8 +24,7 @@ from typing import Any
 import numpy as np
 
 from tvt.data.builders.contract import Draft, UnfitError, Unit
-from tvt.data.builders.presence import only_present
-from tvt.data.builders.raw_files import inside, read_image, read_json_lines
+from tvt.data.builders.raw_files import inside, only_present, read_image, read_json_lines
 from tvt.data.csv_table import Faults
 
 SPLITS = ("splits/random/train.jsonl", "splits/random/dev.jsonl")

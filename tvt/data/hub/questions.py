@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from tvt.core.question import Question
 from tvt.data.csv_table import MAX_FAULTS, Faults
-from tvt.data.hub.row_format import HubRow, RowFormat, format_of, text_of
+from tvt.data.hub.formats import HubRow, RowFormat, format_of, text_of
 from tvt.data.hub.rows import HubRows, content_of, is_commit, label, local_folder, open_rows
 from tvt.data.questions.batches import SCHEMA, Rows, UncheckedQuestion, batch_of
 from tvt.data.questions.checks import scan
@@ -26,10 +26,9 @@ from tvt.data.questions.files import GROUP_BYTES, GROUP_ROWS, QuestionSource
 from tvt.data.tasks import QuestionData
 from tvt.errors import InputError
 from tvt.io import digest
-from tvt.io.cache import cache_folder
+from tvt.io.atomic import new_file
 from tvt.io.lock import exclusively
-from tvt.io.seen import recall, remember, states
-from tvt.io.staging import new_file
+from tvt.io.stat_cache import cache_folder, recall, remember, states
 
 _VERSION = 1
 """Raised whenever files in the cache would be written otherwise."""

@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tvt.data.hub.row_format import HubRow
+from tvt.data.hub.formats import HubRow
 from tvt.data.tasks import QuestionData
 from tvt.errors import InputError, needs_data_extra, suggest
 from tvt.io import digest

@@ -11,8 +11,8 @@ import numpy as np
 
 from tvt.core.question import LETTERS, Question
 from tvt.core.task import Task, resolve_name
-from tvt.data.miniature import compose, draw
-from tvt.data.miniature.scene import Scene
+from tvt.data.miniature import compose
+from tvt.data.miniature.scene import Scene, png, render
 from tvt.errors import InputError
 
 Split = Literal["train", "select", "report"]
@@ -154,7 +154,7 @@ def question(task: str, index: int, *, seed: int, split: Split) -> Question:
         prompt=kind.prompt,
         options=kind.options,
         answer=LETTERS[scene.answer],
-        images=(draw.png(draw.render(scene)),),
+        images=(png(render(scene)),),
     )
 
 

@@ -30,7 +30,7 @@ from tvt.data.mixing.plan import MixPlan, MixSource, source_record
 from tvt.data.progress import Progress, silent
 from tvt.data.questions.batches import IMAGES, IMAGES_FEATURE, Rows, with_features
 from tvt.errors import InputError
-from tvt.io import digest, json_lines, staging
+from tvt.io import atomic, digest, json_lines
 from tvt.io.mixture_file import dump_mixture
 
 SHARD_BYTES = 128 * 2**20
@@ -98,7 +98,7 @@ def write_mix(plan: MixPlan, folder: Path, progress: Progress = silent, *, messa
         return Mixed(folder=folder, record=found, written=False)
     try:
         _check_space(plan, folder, copies=3 if messages else 1)
-        with staging.new_folder(folder) as temporary:
+        with atomic.new_folder(folder) as temporary:
             record = _write(plan, identity, temporary, progress, messages=messages)
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST) and (found := _previous(folder, identity)) is not None:
@@ -111,7 +111,7 @@ def _previous(folder: Path, identity: str) -> dict[str, Any] | None:
     """The record of the same dataset, if ``folder`` is that; ``None`` if it is free."""
     if not folder.exists() and not folder.is_symlink():
         return None
-    staging.refuse_file(folder)
+    atomic.refuse_file(folder)
     if not any(folder.iterdir()):
         return None
     try:

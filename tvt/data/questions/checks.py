@@ -22,9 +22,8 @@ import pyarrow.compute as pc
 
 from tvt.core.question import answer_fault
 from tvt.data.csv_table import Faults
-from tvt.data.questions.batches import Rows, flat_images, list_lengths, value_lengths
+from tvt.data.questions.batches import Rows, flat_images, image_fault, list_lengths, value_lengths
 from tvt.data.questions.files import QuestionSource, open_questions
-from tvt.data.questions.image_bytes import image_fault
 from tvt.data.tasks import load_manifests
 from tvt.errors import InputError
 from tvt.io.card import NOT_STATED

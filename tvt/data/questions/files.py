@@ -20,11 +20,10 @@ import pyarrow.parquet as pq
 from tvt.core.question import Question
 from tvt.data.csv_table import Faults
 from tvt.data.questions.batches import OPTIONAL, SCHEMA, Rows, batch_of, questions_of
-from tvt.data.questions.jsonl import JsonlQuestions
-from tvt.data.questions.parquet import ParquetQuestions
+from tvt.data.questions.file_formats import JsonlQuestions, ParquetQuestions
 from tvt.errors import InputError
 from tvt.io import json_lines
-from tvt.io.staging import new_file
+from tvt.io.atomic import new_file
 
 GROUP_ROWS = 500
 GROUP_BYTES = 16 * 2**20

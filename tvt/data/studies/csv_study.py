@@ -12,8 +12,7 @@ from tvt.core.frames import Frame
 from tvt.core.matrix import TransferMatrix
 from tvt.core.scores import BASE
 from tvt.data.csv_table import Faults, Row, Table, number, read_table
-from tvt.data.studies.score_rows import Columns, Scores, check_size, find_columns, read_keys, read_scores
-from tvt.data.studies.units import Unit, pgf_unit
+from tvt.data.studies.score_rows import Columns, Scores, Unit, check_size, find_columns, pgf_unit, read_keys, read_scores
 from tvt.data.tasks import known_tasks
 from tvt.errors import InputError
 

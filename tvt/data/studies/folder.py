@@ -1,11 +1,15 @@
 """tvt's own study format: a folder with ``study.yaml`` (what the study is) and ``scores.csv`` (what was counted), and
 ``mixtures.csv`` where runs on mixtures or doses were counted too. Counts of right answers may be sums of credits.
+
+``answers.json`` says how the answers behind ``scores.csv`` are spread, and what is odd about the questions. It is a file of its
+own, so that ``scores.csv`` stays what every version reads. Studies that tvt did not measure have none.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 
+from tvt.core.answer_statistics import AnswerReport
 from tvt.core.frozen import FrozenModel
 from tvt.core.matrix import TransferMatrix
 from tvt.core.scores import BASE, MaskedScore, MixtureScore, Score
@@ -24,7 +29,7 @@ from tvt.data.studies.score_rows import BASE_NAMES, Columns, Scores, check_size,
 from tvt.data.tasks import load_tasks
 from tvt.errors import InputError, suggest
 from tvt.io import atomic, strict_yaml
-from tvt.io.faults import input_error
+from tvt.io.strict_yaml import input_error
 
 FORMAT_VERSION = 1
 STUDY_FILE = "study.yaml"
@@ -278,3 +283,35 @@ def _check_names(table: Table, columns: Columns, tasks: tuple[Task, ...], faults
             if name and name not in names and name not in told:
                 told.add(name)
                 faults.add(row.line, f"unknown task '{name}'{suggest(name, names)}; mend it or list it in {STUDY_FILE}")
+
+
+ANSWERS_FILE = "answers.json"
+SCHEMA = 1
+
+
+def write_answer_file(folder: Path, report: AnswerReport) -> None:
+    """Write ``answers.json``."""
+    atomic.write_text(
+        folder / ANSWERS_FILE, json.dumps({"schema": SCHEMA, **report.dump()}, indent=1, ensure_ascii=False) + "\n"
+    )
+
+
+def read_answer_file(folder: Path) -> AnswerReport | None:
+    """Read ``answers.json``; ``None`` where there is none.
+
+    Raises:
+        InputError: it is damaged, or of another version.
+    """
+    path = folder / ANSWERS_FILE
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read; delete it, and tvt study run writes it anew") from error
+    if not isinstance(told, dict) or told.get("schema") != SCHEMA:
+        raise InputError(f"{path}: written by another version of tvt; delete it, and tvt study run writes it anew")
+    try:
+        return AnswerReport.load(told)
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: damaged; delete it, and tvt study run writes it anew") from error

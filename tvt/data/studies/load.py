@@ -8,9 +8,9 @@ from tvt.core.matrix import TransferMatrix
 from tvt.core.task import Ceiling
 from tvt.data.studies.csv_study import Metric, load_csv_study
 from tvt.data.studies.folder import STUDY_FILE, load_study_folder
-from tvt.data.studies.units import Unit
+from tvt.data.studies.score_rows import Unit
 from tvt.errors import InputError, suggest
-from tvt.io.bundled import bundled_root
+from tvt.io.machine import bundled_root
 
 __all__ = ["bundled_folder", "bundled_studies", "find_study", "load_study"]
 

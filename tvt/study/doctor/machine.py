@@ -16,9 +16,9 @@ from pathlib import Path
 from tvt import __version__
 from tvt.core.health import Check, Status
 from tvt.io import machine
-from tvt.io.cache import VARIABLE, cache_folder
-from tvt.io.hub_cache import hub_cache
-from tvt.io.installed import version
+from tvt.io.machine import installed_version
+from tvt.io.model_folder import hub_cache
+from tvt.io.stat_cache import VARIABLE, cache_folder
 
 GIB = 2**30
 LITTLE_DISK, LITTLE_MEMORY, LITTLE_SHARED = 10 * GIB, 4 * GIB, GIB
@@ -183,7 +183,7 @@ PYTHON = (3, 11)
 def versions() -> dict[str, str | None]:
     """The version of everything that a result may hang on; ``None`` where it is not installed."""
     told: dict[str, str | None] = {"python": ".".join(map(str, sys.version_info[:3])), "tvt": __version__}
-    return told | {name: version(name) for name in dict.fromkeys((*CORE, *DATA, *TRAIN, *SOLVERS))}
+    return told | {name: installed_version(name) for name in dict.fromkeys((*CORE, *DATA, *TRAIN, *SOLVERS))}
 
 
 def checks() -> Iterator[Check]:
@@ -202,8 +202,10 @@ def checks() -> Iterator[Check]:
 
 def solvers() -> Check:
     """Which solvers selections have: Clarabel, SCS where it fails, HiGHS where the number of sources is limited."""
-    here = {package: label for package, label in SOLVERS.items() if version(package)}
-    told = ", ".join(f"{label} {version(package)}" if package != "scipy" else label for package, label in here.items())
+    here = {package: label for package, label in SOLVERS.items() if installed_version(package)}
+    told = ", ".join(
+        f"{label} {installed_version(package)}" if package != "scipy" else label for package, label in here.items()
+    )
     if "clarabel" not in here:
         return Check(group="packages", name="solvers", status="fail", found=f"no CLARABEL; {told}", step="pip install clarabel")
     return Check(group="packages", name="solvers", status="ok", found=told)
@@ -211,7 +213,7 @@ def solvers() -> Check:
 
 def _group(name: str, oldest: dict[str, str], install: str, *, needed: bool) -> Check:
     """The packages of one part of tvt in one line."""
-    here = {package: found for package in oldest if (found := version(package)) is not None}
+    here = {package: found for package in oldest if (found := installed_version(package)) is not None}
     missing = [package for package in oldest if package not in here]
     old = [f"{p} {here[p]} (needs {oldest[p]})" for p in here if _numbers(here[p]) < _numbers(oldest[p])]
     if not missing and not old:

@@ -13,9 +13,8 @@ from tvt.core.health import Check
 from tvt.core.question_set import question_warnings
 from tvt.core.recipe import Recipe
 from tvt.errors import TvtError
-from tvt.io.hub_cache import snapshot
-from tvt.io.installed import version
-from tvt.io.model_folder import names_folder
+from tvt.io.machine import installed_version
+from tvt.io.model_folder import names_folder, snapshot
 from tvt.io.names import folder_name
 from tvt.io.recipe_file import MINIATURE, load_recipe, model_path
 from tvt.model.attention import WRITTEN_AGAINST, windows_at_once
@@ -133,7 +132,7 @@ def _told(name: str) -> Callable[[Any, str, str], Check]:
 def _packages() -> Iterator[Check]:
     """The train extra."""
     needed = ("torch", "transformers", "trl", "peft")
-    if missing := [package for package in needed if version(package) is None]:
+    if missing := [package for package in needed if installed_version(package) is None]:
         yield _told("packages")("fail", f"not installed: {', '.join(missing)}", "pip install 'tvt[train]'")
 
 

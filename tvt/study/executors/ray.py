@@ -23,8 +23,8 @@ import tvt
 from tvt.core.health import Check
 from tvt.core.recipe import Recipe
 from tvt.errors import InputError, MissingPackageError, TvtError
-from tvt.io.installed import version
 from tvt.io.lock import attempted, exclusively
+from tvt.io.machine import installed_version
 from tvt.study.events import EventFile, telling
 from tvt.study.executors import Engine, Event, Executor, executor_check
 from tvt.study.executors.local import default_workers
@@ -54,7 +54,7 @@ class Ray(Engine):
 
     def checks(self, recipe: Recipe) -> Iterator[Check]:
         """The package. The cluster is not asked: looking would start one."""
-        if not (installed := version("ray")):
+        if not (installed := installed_version("ray")):
             yield executor_check("fail", "ray needs ray, which is not installed", "pip install 'tvt[ray]'")
         else:
             where = recipe.runtime.ray.address or "RAY_ADDRESS, else this machine"

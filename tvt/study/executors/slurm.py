@@ -24,8 +24,8 @@ from typing import Any
 from tvt.core.health import Check
 from tvt.core.recipe import AUTOMATIC_LOADERS, Recipe
 from tvt.errors import InputError, MissingPackageError
-from tvt.io.installed import version
 from tvt.io.lock import attempted, exclusively
+from tvt.io.machine import installed_version
 from tvt.study.events import EventFile
 from tvt.study.executors import Engine, Event, Executor, executor_check, slurm_queue
 from tvt.study.jobs import Job, Task
@@ -55,7 +55,7 @@ class Slurm(Engine):
 
     def checks(self, recipe: Recipe) -> Iterator[Check]:
         """The package, and Slurm's commands."""
-        if not (installed := version("submitit")):
+        if not (installed := installed_version("submitit")):
             yield executor_check("fail", "slurm needs submitit, which is not installed", "pip install 'tvt[slurm]'")
         elif shutil.which("sbatch") is None:
             yield executor_check("fail", "slurm, but there is no sbatch here", "start the study on a machine that submits jobs")

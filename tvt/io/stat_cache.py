@@ -1,16 +1,17 @@
-"""What was learnt of files, remembered as long as they do not change: reading gigabytes again would tell nothing new.
+"""What was learnt from files, remembered in tvt's cache folder as long as the files do not change.
 
-A file has not changed where its size, its time of change and its inode are the same. Forgetting is harmless.
+A file has not changed where its size, its time of change and its inode are the same. Nothing is lost when the cache is removed.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from tvt.io import atomic, digest
-from tvt.io.cache import cache_folder
 
 State = list[Any]
 """Name, size, time of change and inode of a file."""
@@ -44,3 +45,16 @@ def remember(about: Mapping[str, Any], text: str) -> None:
 
 def _place(about: Mapping[str, Any]) -> Path:
     return cache_folder() / "seen" / digest.of_value(dict(about))[:32]
+
+
+VARIABLE = "TVT_CACHE"
+
+
+def cache_folder() -> Path:
+    """``$TVT_CACHE``, or else ``tvt`` in the platform's folder of caches (``$XDG_CACHE_HOME``, ``~/.cache``)."""
+    if own := os.environ.get(VARIABLE):
+        return Path(own).expanduser().absolute()
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "tvt"
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "tvt"

@@ -1,4 +1,9 @@
-"""How the rows of a dataset become questions: what a format of :data:`tvt.core.choices.FORMATS` says and does."""
+"""How rows of datasets become questions: the base of all formats (:data:`tvt.core.choices.FORMATS`), tvt's own, and BLINK's.
+
+**BLINK**: As the dataset card of ``BLINK-Benchmark/BLINK`` describes them and the benchmark's code reads them
+(zeyofu/BLINK_Benchmark, README.md and eval/test_benchmark.py, commit 0cca9a3): one configuration a task, splits ``val`` and
+``test``, answers such as ``(A)``, those of ``test`` kept back for the leaderboard.
+"""
 
 from __future__ import annotations
 
@@ -105,3 +110,60 @@ def image_of(value: Any, column: str) -> bytes:
 
 def _kind(value: Any) -> str:
     return "a list" if isinstance(value, list) else f"a {type(value).__name__}"
+
+
+class QuestionRows(RowFormat):
+    """Rows in tvt's own columns; ``task`` and ``question`` may be missing, and images too."""
+
+    needed = ("id", "prompt", "options", "answer")
+
+    def question(self, row: HubRow, data: QuestionData) -> UncheckedQuestion:
+        """See :meth:`RowFormat.question`; without a column ``task`` it is the configuration, or the dataset's name."""
+        name = str(data.dataset).rstrip("/").rpartition("/")[2]
+        return UncheckedQuestion(
+            id=text_of(row, "id"),
+            task=(text_of(row, "task") if "task" in row else "") or data.config or name,
+            prompt=text_of(row, "prompt"),
+            options=texts_of(row, "options"),
+            answer=text_of(row, "answer"),
+            images=_images(row),
+            question=(text_of(row, "question") if "question" in row else "") or None,
+        )
+
+
+def _images(row: HubRow) -> tuple[bytes, ...]:
+    """The images of the list, or else those of the numbered columns that are there."""
+    listed = row.get("images")
+    if listed is not None:
+        if not isinstance(listed, list):
+            raise ValueError("'images' is no list; it must be a list of images")
+        return tuple(image_of(value, "images") for value in listed)
+    return tuple(image_of(row[name], name) for name in numbered_images(row) if row[name] is not None)
+
+
+HIDDEN = "hidden"
+"""What stands for an answer in the split ``test``."""
+
+
+class BlinkRows(RowFormat):
+    """Rows of BLINK, and of benchmarks that took over its columns."""
+
+    needed = ("idx", "question", "choices", "answer", "prompt", "image_1")
+
+    def question(self, row: HubRow, data: QuestionData) -> UncheckedQuestion:
+        """See :meth:`RowFormat.question`; the task is the configuration, and images are those that are there."""
+        answer = text_of(row, "answer").strip()
+        bracketed = len(answer) == 3 and answer[0] == "(" and answer[2] == ")"
+        return UncheckedQuestion(
+            id=text_of(row, "idx"),
+            task=data.config or text_of(row, "sub_task"),
+            prompt=text_of(row, "prompt"),
+            options=texts_of(row, "choices"),
+            answer=answer[1] if bracketed else answer,
+            images=tuple(image_of(row[name], name) for name in numbered_images(row) if row[name] is not None),
+            question=text_of(row, "question"),
+        )
+
+    def hidden(self, row: HubRow) -> bool:
+        """Whether the answer is ``hidden``."""
+        return text_of(row, "answer").strip().casefold() in ("", HIDDEN)

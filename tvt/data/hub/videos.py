@@ -1,5 +1,12 @@
-"""Frames of a video as images: evenly spaced, encoded once and kept in tvt's cache, shared by the questions about the video.
+"""VSI-Bench's rows, and the frames of their videos.
 
+**Rows**: ``id, dataset, scene_name, question_type, question, ground_truth, options``, and videos beside them.
+Columns, places of the videos (``<dataset>/<scene_name>.mp4``) and wording are those that the benchmark's code reads and asks
+(vision-x-nyu/thinking-in-space, ``lmms_eval/tasks/vsibench/utils.py`` and ``vsibench.yaml``; the same in lmms-eval): an opening
+line, the question, the options as they stand in the row (``A. chair``) where there are any, and how to answer. The repository
+on the hub, ``nyu-visionx/VSI-Bench``, keeps the videos in three ZIP files; a copy of it with these unpacked is read.
+
+**Frames** are evenly spaced, encoded once and stored in tvt's cache, shared by the questions about the video.
 Of n frames, k are shown: those at ``numpy.linspace(0, n - 1, k, dtype=int)``, the first and the last among them, as lmms-eval
 shows VSI-Bench as images (``lmms_eval/tasks/vsibench/multi_image_input/utils.py``). They are JPEG files of quality 95 without
 subsampled colours. The same file gives the same frames; another build of FFmpeg or libjpeg may round otherwise, which answers
@@ -12,6 +19,7 @@ import hashlib
 import io
 import json
 import logging
+import re
 import shutil
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -23,10 +31,14 @@ from typing import Any
 
 import numpy as np
 
+from tvt.core.question import LETTERS
+from tvt.data.hub.formats import HubRow, RowFormat, text_of, texts_of
+from tvt.data.questions.batches import UncheckedQuestion
+from tvt.data.tasks import QuestionData
 from tvt.errors import InputError, needs_data_extra
-from tvt.io import atomic, digest, staging
-from tvt.io.cache import cache_folder
+from tvt.io import atomic, digest
 from tvt.io.lock import exclusively
+from tvt.io.stat_cache import cache_folder
 
 FRAMES_VERSION = 1
 """Raised whenever the same video would give other frames."""
@@ -170,7 +182,7 @@ def _store(path: Path, wanted: int, folder: Path) -> Frames:
     """Decode a video, and write its frames: wholly or not at all."""
     frames = decode_frames(path, wanted)
     shutil.rmtree(folder, ignore_errors=True)  # what is there is damaged
-    with staging.new_folder(folder) as temporary:
+    with atomic.new_folder(folder) as temporary:
         for index, image in zip(frames.indices, frames.images, strict=True):
             (temporary / _name(index)).write_bytes(image)
         told = {
@@ -243,3 +255,94 @@ def _jpeg(frame: Any) -> bytes:
     stream = io.BytesIO()
     frame.to_image().convert("RGB").save(stream, "JPEG", quality=QUALITY, subsampling=0)
     return stream.getvalue()
+
+
+OPENING = "These are frames of a video."
+ASK_LETTER = "Answer with the option's letter from the given choices directly."
+ASK_NUMBER = "Please answer the question using a single word or phrase."
+_LISTED = re.compile(r"([A-Z])\.\s*(.*)", re.DOTALL)
+_PLAIN = re.compile(r"[\w-][\w.-]*")
+"""What may stand in a path: no separators, and no dot in front."""
+
+
+class VsiRows(RowFormat):
+    """Rows of VSI-Bench. They are not stored: some 18 questions share the frames of a video."""
+
+    needed = ("id", "dataset", "scene_name", "question_type", "question", "ground_truth", "options")
+    answer_column = "ground_truth"
+    materialise = False
+    version = 1
+
+    def manifest_fault(self, data: QuestionData) -> str | None:
+        """See :meth:`RowFormat.manifest_fault`."""
+        if data.frames is not None:
+            return None
+        return "'frames:' is missing in the manifest; say how many frames of a video are shown, e.g. 32"
+
+    def question(self, row: HubRow, data: QuestionData) -> UncheckedQuestion:
+        """See :meth:`RowFormat.question`; the task is the question's type. Without options the answer is a number.
+
+        Raises:
+            InputError: a video that cannot be shown.
+        """
+        assert data.frames is not None  # noqa: S101 - see manifest_fault
+        path = video_path(row, data)
+        shown = video_frames(path, data.frames)
+        listed = texts_of(row, "options")
+        asked = text_of(row, "question")
+        parts = [OPENING, asked, *(["Options:", *listed, ASK_LETTER] if listed else [ASK_NUMBER])]
+        provenance = {"video": f"{path.parent.name}/{path.name}", "frames": shown.indices, "of": shown.total}
+        return UncheckedQuestion(
+            id=text_of(row, "id"),
+            task=text_of(row, "question_type"),
+            prompt="\n".join(parts),
+            options=tuple(_option(text, letter) for text, letter in zip(listed, LETTERS, strict=False)),
+            answer=text_of(row, "ground_truth").strip(),
+            images=shown.images,
+            question=asked,
+            provenance=json.dumps(provenance),
+        )
+
+    def copying(self, data: QuestionData) -> str:
+        """The commands that make a copy."""
+        revision = f" --revision {data.revision}" if data.revision else ""
+        return (
+            f"get it and unpack its ZIP files, with hf download {data.dataset} --repo-type dataset{revision} --local-dir "
+            "VSI-Bench, then (cd VSI-Bench && unzip '*.zip'), and name the folder VSI-Bench (recipe: 'datasets:', "
+            f"tvt evaluate: --dataset {data.dataset}=DIR)"
+        )
+
+    def content(self, row: HubRow, data: QuestionData) -> object:
+        """The digest of the row's video, and the rule by which frames are taken from it."""
+        return {"video": video_digest(video_path(row, data)), "frames": FRAMES_VERSION}
+
+
+def video_path(row: HubRow, data: QuestionData) -> Path:
+    """The video of a row in the local copy.
+
+    Raises:
+        ValueError: not there, or no name of a file.
+    """
+    folder = Path(data.folder or str(data.dataset))
+    place, scene = text_of(row, "dataset"), text_of(row, "scene_name")
+    for column, text in (("dataset", place), ("scene_name", scene)):
+        if not _PLAIN.fullmatch(text):
+            raise ValueError(f"'{column}' is '{text[:40]}', which names no folder or file; get the rows anew")
+    path = folder / place / f"{scene}.mp4"
+    if not path.is_file():
+        raise ValueError(f"{path}: no such video; unzip {place}.zip in {folder}")
+    return path
+
+
+def _option(text: str, letter: str) -> str:
+    """An option without its letter.
+
+    Raises:
+        ValueError: it has another one.
+    """
+    listed = _LISTED.fullmatch(text)
+    if listed is None:
+        return text
+    if listed.group(1) != letter:
+        raise ValueError(f"option '{text[:40]}' stands where {letter} is expected; mend the options")
+    return listed.group(2).strip()
