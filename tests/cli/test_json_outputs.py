@@ -1,6 +1,7 @@
 """The JSON that scripts depend on, whole, for fixed inputs: a set of outputs is kept beside this file.
 
-`PYTHONPATH=.:tests/support python tests/cli/test_json_outputs.py` writes them anew, which belongs in a commit that says what changed and why.
+`PYTHONPATH=.:tests/support python tests/cli/test_json_outputs.py` writes them anew, which belongs in a commit that says what
+changed and why.
 """
 
 from __future__ import annotations
