@@ -22,7 +22,7 @@ from tvt.core.selection import SelectionSpec
 from tvt.data.studies.load import load_study
 from tvt.selection.adaptive import Choice, Standing, Stop, Tolerance, next_run
 from tvt.selection.audit import objective_value, tidy
-from tvt.selection.prepare import Prepared, prepare
+from tvt.selection.engine import Prepared, prepare
 from tvt.types import Floats
 
 STUDIES = ("qwen2.5-vl-3b", "qwen2.5-vl-7b", "qwen2.5-vl-32b")

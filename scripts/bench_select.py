@@ -17,7 +17,7 @@ import numpy as np
 from tvt.core.matrix import TransferMatrix
 from tvt.core.selection import SelectionSpec
 from tvt.selection.audit import objective_value, tidy
-from tvt.selection.prepare import Prepared, prepare
+from tvt.selection.engine import Prepared, prepare
 from tvt.types import Floats
 
 MIXTURES = 100_000

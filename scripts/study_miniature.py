@@ -23,8 +23,8 @@ from rich.console import Console
 from scipy.stats import spearmanr
 
 from tvt.compare.baselines import entries
+from tvt.compare.comparison import Comparison
 from tvt.compare.engine import compare
-from tvt.core.comparison import Comparison
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Mixture
 from tvt.core.selection import SelectionSpec
@@ -104,7 +104,7 @@ def gains(outcomes: Sequence[Outcome]) -> list[str]:
 
 def promise(outcomes: Sequence[Outcome]) -> str:
     """How well predicted gains rank and match realised ones, over all trained mixtures and targets."""
-    points = [point for outcome in outcomes for point in outcome.comparison.promise.points]
+    points = [point for outcome in outcomes for point in outcome.comparison.calibration.points]
     predicted = np.array([point.predicted for point in points])
     realised = np.array([point.realised for point in points])
     rank = spearmanr(predicted, realised)

@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 import tvt
-from tvt.core.comparison import Comparison, Contrast, Entry, Estimate, Promise
+from tvt.compare.comparison import Calibration, Comparison, Contrast, Estimate
+from tvt.core.arms import Arm
 from tvt.errors import InputError, MissingPackageError
 from tvt.selection.engine import select as select_with_spec
 
@@ -33,14 +34,14 @@ def comparison() -> Comparison:
             value=value, error=0.01, df=5.0, low=value - 0.02, high=value + 0.02, p=0.01, seeds=2, questions=9, seed_noise=True
         )
 
-    entries = [Entry(label=kind, kind=kind, weights={"A": 1.0}, counts={"A": 4}) for kind in ("selected", "uniform")]
+    entries = [Arm(label=kind, kind=kind, weights={"A": 1.0}, counts={"A": 4}) for kind in ("selected", "uniform")]
     gain = Contrast(
         entry="selected", against=None, target="<T>", accuracy=found(0.1), pgf=found(0.2), verdict="better", tested="pgf"
     )
     lacking = Contrast(
         entry="uniform", against=None, target="<T>", accuracy=None, pgf=None, verdict="not measured", reason="no run"
     )
-    promise = Promise(
+    promise = Calibration(
         points=(),
         confidence=0.9,
         rank=None,

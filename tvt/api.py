@@ -10,18 +10,17 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from tvt.core.frames import MATRIX, Frame, is_frame, predictions_frame, predictions_of
 from tvt.core.frozen import Frozen
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import FailedSelection, Mixture, Prediction
 from tvt.core.mixture_runs import MixtureRuns
-from tvt.core.notebook import counted, predictions_html
+from tvt.core.notebook import MATRIX, Frame, counted, is_frame, predictions_frame, predictions_html, predictions_of
 from tvt.core.selection import SelectionSpec
 from tvt.core.task import Ceiling
 from tvt.data.studies.csv_study import Metric, load_csv_study
 from tvt.data.studies.score_rows import Unit
 from tvt.errors import InputError
-from tvt.evidence.whole import Evidence
+from tvt.evidence.predict import Evidence
 from tvt.transfer.analysis import Analysis
 from tvt.types import Floats
 

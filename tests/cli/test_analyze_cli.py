@@ -17,7 +17,7 @@ from tvt.data.studies.load import load_study
 from tvt.errors import InputError
 from tvt.report.style import short_labels
 from tvt.transfer.analysis import analyze, unique_names
-from tvt.transfer.graph import transfer_graph
+from tvt.transfer.cliques import transfer_graph
 
 PNG = b"\x89PNG\r\n\x1a\n"
 BUNDLED = ("qwen2.5-vl-3b", "qwen2.5-vl-7b", "qwen2.5-vl-32b")

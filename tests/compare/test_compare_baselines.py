@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from compare_worlds import KAPPA, study
 from problems import log_gains, random_matrix
 from tvt.compare.baselines import entries, spec_of
-from tvt.core.comparison import Entry
+from tvt.core.arms import Arm
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Mixture
 from tvt.core.selection import SelectionSpec
@@ -27,7 +27,7 @@ def chosen(matrix: TransferMatrix, **spec: object) -> Mixture:
     return mixture
 
 
-def by_label(found: tuple[Entry, ...]) -> dict[str, Entry]:
+def by_label(found: tuple[Arm, ...]) -> dict[str, Arm]:
     assert len({e.label for e in found}) == len(found)
     return {e.label: e for e in found}
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from compare_worlds import World, log_law, study, world
+from tvt.compare.comparison import Comparison
 from tvt.compare.engine import compare, served_by
-from tvt.core.comparison import Comparison, Entry, Measured
+from tvt.core.arms import Arm, Measured
 from tvt.core.matrix import TransferMatrix
 from tvt.core.selection import SelectionSpec
 from tvt.core.task import Task
@@ -118,7 +119,7 @@ def test_uniform_that_wins_is_said_to_win() -> None:
 def test_a_lucky_choice_is_found_out() -> None:
     """The winner's curse: equal sources in a noisy study. The selected mixture's promise is luck, the others' far less."""
     lucky = SelectionSpec(targets={"task 0": 1, "task 1": 1}, response="linear", anyway=True)
-    found = [compared(world(FLAT, lucky, law=lambda w: np.full(4, 0.1), noise=0.25, seed=s)).promise for s in range(6)]
+    found = [compared(world(FLAT, lucky, law=lambda w: np.full(4, 0.1), noise=0.25, seed=s)).calibration for s in range(6)]
     own = np.mean([p.optimism_selected for p in found])
     others = np.mean([p.optimism_others for p in found])
     assert own > 0.05
@@ -128,7 +129,7 @@ def test_a_lucky_choice_is_found_out() -> None:
 def test_true_predictions_are_calibrated() -> None:
     rng = np.random.default_rng(0)
     truth = rng.normal(0, 0.15, (8, 8)) + 0.2 * np.eye(8)
-    promise = compared(world(truth, SelectionSpec(), questions=2000)).promise
+    promise = compared(world(truth, SelectionSpec(), questions=2000)).calibration
     assert promise.rank is not None
     assert promise.rank > 0.9
     assert promise.slope == pytest.approx(1, abs=0.1)
@@ -142,7 +143,7 @@ def test_true_predictions_are_calibrated() -> None:
 def test_predictions_that_mean_nothing_have_no_rank_correlation() -> None:
     rng = np.random.default_rng(0)
     truth, other = rng.normal(0, 0.2, (8, 8)), rng.normal(0, 0.2, (8, 8))
-    promise = compared(world(truth, SelectionSpec(), law=log_law(other))).promise
+    promise = compared(world(truth, SelectionSpec(), law=log_law(other))).calibration
     assert promise.rank is not None
     assert abs(promise.rank) < 0.5
     assert promise.covered is not None
@@ -153,7 +154,7 @@ def test_too_few_points_give_a_word_instead_of_a_number() -> None:
     of = world(HELPED, GOALS)
     keep = [e for e in of.entries if e.label in ("selected", "uniform")]
     measured = replace(of.measured, targets=("task 0",))
-    promise = compare(measured, keep, of.matrix, of.spec).promise
+    promise = compare(measured, keep, of.matrix, of.spec).calibration
     assert (promise.rank, promise.slope, promise.covered) == (None, None, None)
     assert promise.rank_by_target == {"task 0": None}
     assert "too few" in promise.notes[0]
@@ -168,9 +169,9 @@ def test_nothing_helps_compares_the_base_model() -> None:
     assert told.verdict[0].startswith("The selection advises to train on nothing")
     assert told.gain("selected", None).verdict == "same mixture"
     assert told.difference("uniform", None).verdict == "better"
-    assert all(p.kind != "selected" for p in told.promise.points)
+    assert all(p.kind != "selected" for p in told.calibration.points)
     assert not told.missing
-    assert told.promise.optimism_selected is None
+    assert told.calibration.optimism_selected is None
     # And honest where training would have helped after all.
     helped = compared(world(harmful, GOALS, law=lambda w: np.full(3, 0.4)))
     assert helped.difference("uniform", None).verdict == "worse"
@@ -224,7 +225,7 @@ def test_a_target_without_a_gap_is_tested_by_accuracy() -> None:
     assert mean.pgf.value == pytest.approx(one.pgf.value)
     assert mean.reason == "PGF without task 0: base accuracy not below the ceiling"
     assert any("no PGF for task 0" in note for note in told.notes)
-    assert all(p.target != "task 0" for p in told.promise.points)
+    assert all(p.target != "task 0" for p in told.calibration.points)
 
 
 def test_one_counting_target_is_counted_once() -> None:
@@ -249,7 +250,7 @@ def test_equal_mixtures_share_runs_and_count_once() -> None:
     assert told.difference("copy", "task 0").verdict == "same mixture"
     assert told.gain("copy", None).pgf == told.gain("selected", None).pgf
     assert not told.missing
-    assert len(told.promise.points) == len(compared(of).promise.points)
+    assert len(told.calibration.points) == len(compared(of).calibration.points)
 
 
 def test_one_seed_is_told_to_be_one() -> None:
@@ -284,7 +285,7 @@ def test_names_and_order_do_not_matter() -> None:
         assert (d.verdict, d.p_corrected) == (c.verdict, pytest.approx(c.p_corrected))
         assert (d.pgf and d.pgf.value) == pytest.approx(c.pgf and c.pgf.value)
         assert (d.pgf and d.pgf.error) == pytest.approx(c.pgf and c.pgf.error)
-    assert other.promise.rank == pytest.approx(told.promise.rank)
+    assert other.calibration.rank == pytest.approx(told.calibration.rank)
     assert other.verdict == told.verdict
 
 
@@ -334,10 +335,10 @@ def test_no_answers_at_all_is_a_comparison_of_what_is_missing() -> None:
         missing={},
     )
     told = compare(empty, of.entries, of.matrix, of.spec)
-    own = [e for e in of.entries if isinstance(e, Entry)]
+    own = [e for e in of.entries if isinstance(e, Arm)]
     assert len(told.missing) == 2 * len(own)
     assert {c.verdict for c in told.differences} <= {"not measured", "same mixture"}
-    assert told.promise.rank is None
+    assert told.calibration.rank is None
 
 
 WORST = SelectionSpec(objective="worst", anyway=True)

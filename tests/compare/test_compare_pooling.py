@@ -11,15 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compare_worlds import logistic_entries, world
-from tvt.compare.answers import Answered
-from tvt.compare.contrasts import contrast
-from tvt.compare.engine import compare
-from tvt.compare.pooling import layout, pooled, seed_noise
-from tvt.compare.served import Served
-from tvt.compare.statistics import Block, estimate
-from tvt.core.comparison import Entry, Estimate, Measured
+from tvt.compare.answers import Answered, layout, pooled, seed_noise
+from tvt.compare.comparison import Estimate
+from tvt.compare.engine import compare, contrast
+from tvt.compare.statistics import Block, Served, estimate
+from tvt.core.arms import Arm, Measured
 from tvt.core.selection import SelectionSpec
-from tvt.stats.multiplicity import holm
+from tvt.stats.intervals import holm
 from tvt.stats.noise import SeedVariance
 
 
@@ -153,7 +151,7 @@ def test_two_seeds_have_power_and_four_have_more() -> None:
 
 
 def test_a_mixture_with_thrice_the_noise_is_judged_too_boldly_and_the_others_too_cautiously() -> None:
-    # The price of equal variances, as the docstring of tvt.compare.pooling has it.
+    # The price of equal variances, as the docstring of tvt.compare.answers has it.
     rng = np.random.default_rng(0)
     found = [Drawn(rng, 4, seed_sd=np.array([0.9] + [0.3] * 7)) for _ in range(120)]
     assert 0.10 < rejected([f.differences() for f in found]) < 0.30
@@ -164,7 +162,7 @@ def answered(values: dict[str, dict[int, np.ndarray]], order: list[str] | None =
     """Entries ``e0``, selected, ``e1`` and so on with answers on target ``t`` (questions,) by seed."""
     labels = order or list(values)
     entries = [
-        Entry(
+        Arm(
             label=label,
             kind="selected" if label == "e0" else "random",
             weights={},

@@ -12,8 +12,8 @@ import pytest
 from rich.console import Console
 
 from compare_worlds import World, world
+from tvt.compare.comparison import Comparison
 from tvt.compare.engine import compare
-from tvt.core.comparison import Comparison
 from tvt.core.selection import SelectionSpec
 from tvt.report.comparison_json import comparison_json
 from tvt.report.comparison_tables import comparison_report
@@ -121,7 +121,7 @@ def test_json_has_every_figure_and_no_nan() -> None:
     assert pgf is not None
     assert mean["pgf"]["value"] == pytest.approx(pgf.value)
     assert len(answer["gains"]) == len(comparison.entries) * (4 + 1)
-    assert answer["promise"]["rank"] == pytest.approx(comparison.promise.rank)
+    assert answer["promise"]["rank"] == pytest.approx(comparison.calibration.rank)
     empty = compare(replace(of.measured, answers={}), of.entries, of.matrix, of.spec)
     assert without_nan(comparison_json(empty))["promise"]["rank"] is None  # type: ignore[index]
 

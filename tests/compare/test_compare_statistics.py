@@ -10,8 +10,8 @@ from scipy import stats
 
 from compare_worlds import logistic_answers
 from tvt.compare.statistics import Block, accuracy_block, estimate, pgf_block
-from tvt.core.pgf import item_standard_error, perfection_gap_factor
-from tvt.stats.multiplicity import holm
+from tvt.core.scores import item_standard_error, perfection_gap_factor
+from tvt.stats.intervals import holm
 
 
 def test_two_seeds_and_three_questions_by_hand() -> None:

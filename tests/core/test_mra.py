@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tvt.core.credit import mean_relative_accuracy, tally
+from tvt.core.scores import mean_relative_accuracy, tally
 
 POSITIVE = st.floats(1e-3, 1e4)
 

@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tvt.core.matrix import TransferMatrix
-from tvt.core.pgf import item_standard_error, perfection_gap_factor
-from tvt.core.scores import MaskedScore, Score
+from tvt.core.scores import MaskedScore, Score, item_standard_error, perfection_gap_factor
 from tvt.core.task import Task
 
 

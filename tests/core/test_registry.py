@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tvt.core.choices import BUILDERS, EXECUTORS, EXPORTS, FORMATS, PROMPTS, READERS, RESPONSES
-from tvt.core.registry import Registry
+from tvt.core.choices import BUILDERS, EXECUTORS, EXPORTS, FORMATS, PROMPTS, READERS, RESPONSES, Registry
 from tvt.data.builders.contract import Builder
 from tvt.data.hub.formats import RowFormat
 from tvt.errors import InputError

@@ -17,8 +17,7 @@ from texts import flat
 from tvt.cli import analyze, predict, report, select, study_judge
 from tvt.core.answer_statistics import Answered, AnswerReport, AnswerStatistics, ScoredCell, answer_statistics
 from tvt.core.mixture import Mixture
-from tvt.core.question import Question
-from tvt.core.question_set import QuestionSet, question_warnings
+from tvt.core.question import Question, QuestionSet, question_warnings
 from tvt.core.recipe import WarningSettings
 from tvt.core.scores import Score
 from tvt.core.task import Task

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from tvt.compare.promise import promise
-from tvt.core.comparison import Contrast, Entry, Estimate
+from tvt.compare.calibration import calibration
+from tvt.compare.comparison import Contrast, Estimate
+from tvt.core.arms import Arm, Candidate
 from tvt.core.matrix import TransferMatrix
-from tvt.core.preview import Candidate, Gain, Preview, Previewed
+from tvt.core.preview import Gain, Preview, Previewed
 from tvt.core.selection import SelectionSpec
 from tvt.data.studies.load import load_study
 from tvt.evidence.completion import complete
@@ -25,10 +26,9 @@ from tvt.evidence.predict import estimated_cells, predict, resting_on
 from tvt.io.mixture_file import dump_mixture, load_mixture
 from tvt.report.preview_json import preview_json
 from tvt.report.selection_tables import preview_report
-from tvt.selection.engine import select
+from tvt.selection.engine import prepare, select
 from tvt.selection.explain import explain
 from tvt.selection.frontier import frontier
-from tvt.selection.prepare import prepare
 from tvt.study.preview import predicted_gains
 
 HIDDEN = (
@@ -123,13 +123,13 @@ def test_the_frontier_marks_what_was_asked_for_and_the_worst(holes: TransferMatr
 
 
 def test_a_promise_that_rests_on_an_estimate_is_marked(holes: TransferMatrix) -> None:
-    entry = Entry(label="selected", kind="selected", weights={"Art_Style": 1.0}, counts={"Art_Style": 10})
+    entry = Arm(label="selected", kind="selected", weights={"Art_Style": 1.0}, counts={"Art_Style": 10})
     estimate = Estimate(value=0.1, error=0.05, low=0.0, high=0.2, p=0.05, df=9.0, seeds=2, questions=100, seed_noise=True)
     gains = [
         Contrast(entry="selected", against=None, target=t, pgf=estimate, accuracy=estimate, verdict="better", tested="pgf")
         for t in ("Relative_Depth", "Jigsaw")
     ]
-    found = promise([entry], gains, holes, SelectionSpec(), counting={"Jigsaw": 1.0})
+    found = calibration([entry], gains, holes, SelectionSpec(), counting={"Jigsaw": 1.0})
     assert {p.target: p.estimated for p in found.points} == {"Relative_Depth": ("Art_Style",), "Jigsaw": ()}
 
 

@@ -10,8 +10,7 @@ from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.selection import SelectionSpec
 from tvt.errors import InputError
 from tvt.evidence.fit import fit_response
-from tvt.selection.engine import select
-from tvt.selection.prepare import prepare
+from tvt.selection.engine import prepare, select
 from tvt.selection.stability import stability
 from tvt.stats.ranks import rank_correlation
 

@@ -15,13 +15,11 @@ from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.selection import DEFAULT_KAPPA, SelectionSpec
 from tvt.errors import InputError
 from tvt.evidence.kappa import HIGHEST, LOWEST, Curvature, fit_kappa
-from tvt.evidence.predict import predict
+from tvt.evidence.predict import curvature, predict
 from tvt.evidence.response import Log, transfer_response
 from tvt.evidence.signed_parts import signed_parts
-from tvt.evidence.whole import curvature
-from tvt.selection.engine import select
+from tvt.selection.engine import prepare, select
 from tvt.selection.explain import explain
-from tvt.selection.prepare import prepare
 from tvt.selection.stability import kappa_sensitivity, stability
 
 SEEDS = 40
@@ -181,7 +179,7 @@ def test_stability_does_not_peek_at_the_evidence_of_the_run_left_out(monkeypatch
         seen.append((matrix.runs, set(runs.runs)))
         return Curvature(value=7.0, origin="assumed")
 
-    monkeypatch.setattr("tvt.evidence.whole.fit_kappa", spy)
+    monkeypatch.setattr("tvt.evidence.predict.fit_kappa", spy)
     assert stability(matrix, SelectionSpec()) is not None
     assert seen[0] == (("r0", "r1", "r2"), {"r0", "r1", "r2"})  # the judge's
     assert [set(runs) for runs, _ in seen[1:]] == [used for _, used in seen[1:]]

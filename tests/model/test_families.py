@@ -13,8 +13,8 @@ import docs_tables
 import family_capabilities
 import tiny_families
 from commands import ROOT, SUPPORT
-from tvt.core.health import Check
 from tvt.core.recipe import ModelConfig
+from tvt.errors import Check
 from tvt.model.checks import model_checks
 from tvt.model.families import FAMILIES, family_checks, family_of
 

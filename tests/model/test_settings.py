@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from tvt.errors import refuse
+
 pytest.importorskip("trl")
 
 from transformers import Trainer
@@ -27,7 +29,6 @@ import tiny_vlm
 from commands import PATIENCE, ROOT
 from study_world import Tvt, World, done
 from tiny_models import write_rows
-from tvt.core.health import refuse
 from tvt.core.recipe import ModelConfig, Recipe
 from tvt.errors import InputError, MissingPackageError
 from tvt.io.model_folder import model_folder_faults

@@ -125,7 +125,7 @@ def test_least_weight_of_a_used_source() -> None:
 
 def test_cvar_matches_its_definition() -> None:
     """The mean over the worst fifth of the samples, maximised: brute force over the samples that the selection drew."""
-    from tvt.selection.prepare import prepare
+    from tvt.selection.engine import prepare
 
     matrix = random_matrix(2, 3, 2)
     spec = SelectionSpec(cvar=0.2, anyway=True)

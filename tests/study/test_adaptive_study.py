@@ -16,7 +16,7 @@ import study_world
 from study_world import Tvt, World, done
 from tvt.core.selection import SelectionSpec
 from tvt.data.studies.load import load_study
-from tvt.selection.prepare import prepare
+from tvt.selection.engine import prepare
 from tvt.study.adaptive import AdaptiveStudy
 from tvt.study.session import reopen
 

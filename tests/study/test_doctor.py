@@ -17,8 +17,7 @@ from typing import Any
 import pytest
 
 from commands import PATIENCE, ROOT, tvt
-from tvt.core.health import Check
-from tvt.errors import InputError
+from tvt.errors import Check, InputError
 from tvt.study.doctor import devices, machine
 from tvt.study.doctor import machine as packages
 from tvt.study.doctor.examine import guarded

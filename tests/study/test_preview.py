@@ -23,12 +23,12 @@ from rich.console import Console
 import tiny_vlm
 from commands import tvt
 from tvt.cli.preview import open_previewed, preview_selection
-from tvt.compare.candidates import candidates, distinct
+from tvt.compare.baselines import candidates, distinct
+from tvt.core.arms import Candidate
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Mixture
-from tvt.core.pgf import perfection_gap_factor
-from tvt.core.preview import Candidate, Gain, Preview, Previewed
-from tvt.core.run import Run
+from tvt.core.preview import Gain, Preview, Previewed
+from tvt.core.scores import Run, perfection_gap_factor
 from tvt.core.selection import SelectionSpec
 from tvt.data.questions.files import write_jsonl, write_parquet
 from tvt.data.studies.load import load_study
@@ -40,8 +40,7 @@ from tvt.io.adapter_file import WEIGHTS, check_weights, write_record
 from tvt.io.recipe_file import load_recipe
 from tvt.report.preview_json import preview_json
 from tvt.report.selection_tables import preview_report
-from tvt.selection.engine import finish
-from tvt.selection.prepare import Prepared, prepare
+from tvt.selection.engine import Prepared, finish, prepare
 from tvt.study.jobs import make_job
 from tvt.study.preview import agreements, judged, preview, trained_candidates
 from tvt.study.runner import Runner

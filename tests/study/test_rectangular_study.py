@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tvt.core.scores import item_standard_error, tally
+
 pytest.importorskip("trl")
 pytest.importorskip("av")
 
@@ -17,8 +19,6 @@ import study_world
 import tiny_vlm
 import vsi_copy
 from study_world import Tvt, done
-from tvt.core.credit import tally
-from tvt.core.pgf import item_standard_error
 from tvt.core.recipe import Recipe
 from tvt.data.studies.folder import ANSWERS_FILE
 from tvt.data.studies.load import load_study
@@ -166,10 +166,10 @@ def test_analyze_select_and_predict(study: Path, world: Path, tvt: Tvt) -> None:
 
 
 def test_comparisons_read_what_each_answer_is_worth(study: Path, recipe: Recipe) -> None:
-    from tvt.core.comparison import Entry
+    from tvt.core.arms import Arm
 
     plan, store = load_study_plan(recipe), Store(study)
-    entries = [Entry(label=s, kind="best_single", weights={s: 1.0}, counts={s: recipe.budget}) for s in SOURCES]
+    entries = [Arm(label=s, kind="best_single", weights={s: 1.0}, counts={s: recipe.budget}) for s in SOURCES]
     found = measured(plan, store, entries, [COUNTING, DIRECTION])
     assert not found.missing
     assert found.base[COUNTING].tolist() == [item["credit"] for item in items(study, "base", "base", COUNTING)]

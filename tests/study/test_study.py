@@ -385,7 +385,7 @@ def test_refusals(world: World, tvt: Tvt, tmp_path: Path) -> None:
 
 
 def test_a_mixture_of_a_foreign_source_is_refused(world: World, tmp_path: Path) -> None:
-    from tvt.core.run import Run
+    from tvt.core.scores import Run
 
     session = open_session(load_recipe(world.recipe), tmp_path)
     with pytest.raises(InputError, match="mix: source Gamma is none of the study; add it to 'sources:'"):

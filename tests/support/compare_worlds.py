@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tvt.compare.baselines import entries, spec_of
-from tvt.core.comparison import Entry, Measured
+from tvt.core.arms import Arm, Measured
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Mixture
 from tvt.core.selection import SelectionSpec
@@ -22,7 +22,7 @@ Law = Callable[[np.ndarray], np.ndarray]
 class World(NamedTuple):
     matrix: TransferMatrix
     mixture: Mixture
-    entries: tuple[Entry, ...]
+    entries: tuple[Arm, ...]
     measured: Measured
     spec: SelectionSpec
 

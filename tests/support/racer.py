@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tvt.core.run import Part, Run
+from tvt.core.scores import Part, Run
 from tvt.evaluate.scorer import Outcome
 from tvt.evaluate.store import AnswerStore
 from tvt.study.store import Cell, Cells, Finished, Store

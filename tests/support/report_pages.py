@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from compare_worlds import world
+from tvt.compare.comparison import Comparison
 from tvt.compare.engine import compare
-from tvt.core.comparison import Comparison
 from tvt.core.matrix import TransferMatrix
 from tvt.core.scores import MaskedScore, Score
 from tvt.core.selection import SelectionSpec

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from tvt.core.low_rank import LowRank
 from tvt.core.matrix import TransferMatrix
+from tvt.io.adapter_file import LowRank
+from tvt.stats.ranks import SAMPLED, mantel
 from tvt.transfer.adapter_similarity import (
     AdapterKey,
     adapter_similarity,
@@ -21,7 +22,6 @@ from tvt.transfer.adapter_similarity import (
     module_layer,
     symmetrised,
 )
-from tvt.transfer.mantel import SAMPLED, mantel
 
 ATTENTION, MLP = "model.layers.{}.self_attn.q_proj", "model.layers.{}.mlp.up_proj"
 

@@ -10,8 +10,7 @@ from tvt.core.matrix import TransferMatrix
 from tvt.core.scores import Score
 from tvt.core.task import Task
 from tvt.data.studies.load import load_study
-from tvt.transfer.aggregates import malleability, transferability
-from tvt.transfer.groups import groupings
+from tvt.transfer.aggregates import groupings, malleability, transferability
 
 TASKS = (Task(name="A", level="low"), Task(name="B", level="high"), Task(name="C", level="low"), Task(name="D"))
 NAMES = tuple("ABCD")

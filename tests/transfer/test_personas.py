@@ -10,7 +10,7 @@ from tvt.core.matrix import TransferMatrix
 from tvt.core.task import Task
 from tvt.data.studies.load import load_study
 from tvt.stats.ranks import midranks, rank_correlation, signed_rank_p
-from tvt.transfer.groups import groupings
+from tvt.transfer.aggregates import groupings
 from tvt.transfer.noise import between_studies, noise
 from tvt.transfer.personas import KINDS, personas
 

@@ -9,7 +9,7 @@ from scipy import stats
 from tvt.core.matrix import TransferMatrix
 from tvt.core.scores import Score
 from tvt.data.studies.load import load_study
-from tvt.transfer.standing import p_values, standing
+from tvt.transfer.noise import p_values, standing
 
 
 def study(

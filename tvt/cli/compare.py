@@ -18,7 +18,7 @@ from tvt.cli.study import answers_of, do_runs, executor_options
 from tvt.errors import InputError
 
 if TYPE_CHECKING:
-    from tvt.core.comparison import Comparison
+    from tvt.compare.comparison import Comparison
     from tvt.core.matrix import TransferMatrix
     from tvt.study.jobs import Task
     from tvt.study.session import Session

@@ -144,7 +144,7 @@ def command(
     questions = {**of_tasks, **_questions(given, options["limit"])}
     if not questions:
         raise InputError("on what? name questions with --questions TASK=PATH, or --tasks with --manifests")
-    from tvt.core.health import refuse
+    from tvt.errors import refuse
     from tvt.evaluate.evaluator import Evaluator
     from tvt.model.checks import model_checks
 
@@ -273,7 +273,7 @@ def _read(chosen: Mapping[str, TaskManifest], limit: int | None, *, report: bool
     """The questions of tasks; those about videos take a while the first time."""
     from itertools import islice
 
-    from tvt.core.run import Part
+    from tvt.core.scores import Part
     from tvt.data.task_questions import check_metric, is_drawn, locate, read, rows_of
 
     found: dict[str, list[Question]] = {name: [] for name in chosen}

@@ -13,7 +13,7 @@ from tvt.core.choices import RESPONSES
 from tvt.errors import InputError
 
 if TYPE_CHECKING:
-    from tvt.evidence.whole import Evidence
+    from tvt.evidence.predict import Evidence
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -75,8 +75,8 @@ def load_evidence(
             note(text)
     if not studies and runs is not None:
         return runs
-    from tvt.core.pooling import pool
-    from tvt.evidence.whole import with_runs
+    from tvt.core.matrix import pool
+    from tvt.evidence.predict import with_runs
 
     if lower_is_better:
         raise InputError("--lower-is-better is for a table of losses alone; beside a STUDY, scores are gains")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tvt.core.comparison import Comparison
+    from tvt.compare.comparison import Comparison
     from tvt.core.matrix import TransferMatrix
     from tvt.study.session import Session
     from tvt.study.views import Kept

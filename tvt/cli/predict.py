@@ -15,7 +15,7 @@ from tvt.cli.status_line import status_line
 from tvt.errors import InputError
 
 if TYPE_CHECKING:
-    from tvt.evidence.whole import Evidence
+    from tvt.evidence.predict import Evidence
 
 EPILOG = """\b
 Examples:
@@ -62,8 +62,7 @@ def command(
         answers = study_answers(studies, warn)
     ids, weights, sources = _mixtures(evidence, mixture_file, mixtures_file)
     with status_line("predicting"):
-        from tvt.evidence.predict import predict
-        from tvt.evidence.whole import curvature
+        from tvt.evidence.predict import curvature, predict
 
         found = curvature(evidence, spec)
         told, report, notes = predict(evidence, weights, sources, spec)

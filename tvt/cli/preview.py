@@ -14,7 +14,7 @@ from tvt.errors import InputError, MissingPackageError
 if TYPE_CHECKING:
     from tvt.core.mixture import Mixture
     from tvt.core.preview import Preview
-    from tvt.selection.prepare import Prepared
+    from tvt.selection.engine import Prepared
     from tvt.study.session import Session
 
 
@@ -47,7 +47,7 @@ def preview_selection(session: Session, prepared: Prepared, answer: Mixture) -> 
     Raises:
         InputError: see :func:`tvt.study.preview.preview`.
     """
-    from tvt.compare.candidates import candidates, distinct
+    from tvt.compare.baselines import candidates, distinct
     from tvt.core.matrix import TransferMatrix
     from tvt.study.preview import preview, trained_candidates
 

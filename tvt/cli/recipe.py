@@ -26,7 +26,7 @@ def command() -> None:
 @json_option
 def check(*, recipe: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     """List all faults of a recipe and of what it needs here, or say what it asks for. Nothing is loaded."""
-    from tvt.core.health import refuse
+    from tvt.errors import refuse
     from tvt.evaluate.prompts import read_profile
     from tvt.io import digest
     from tvt.io.recipe_file import load_recipe

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tvt.cli.judged import judge
 from tvt.cli.progress_bar import progress_bar
-from tvt.core.comparison import Comparison
+from tvt.compare.comparison import Comparison
 from tvt.core.matrix import TransferMatrix
 from tvt.core.recipe import Recipe
 from tvt.data.studies.folder import read_study

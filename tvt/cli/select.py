@@ -17,9 +17,9 @@ from tvt.errors import InfeasibleError, InputError, SolverError
 if TYPE_CHECKING:
     from tvt.core.mixture import Mixture
     from tvt.core.selection import SelectionSpec
-    from tvt.evidence.whole import Evidence
+    from tvt.evidence.predict import Evidence
     from tvt.report.selection_tables import SelectionTold
-    from tvt.selection.prepare import Prepared
+    from tvt.selection.engine import Prepared
 
 EPILOG = """\b
 Examples:
@@ -90,8 +90,7 @@ def _run(evidence: Evidence, spec: SelectionSpec, options: dict[str, Any]) -> No
     from tvt.report.selection_json import failure_json, selection_json
 
     with status_line("choosing the mixture"):
-        from tvt.selection.engine import finish
-        from tvt.selection.prepare import prepare
+        from tvt.selection.engine import finish, prepare
 
         prepared = prepare(evidence, spec)
         answer = finish(prepared)

@@ -176,7 +176,7 @@ def answers_of(session: Session, tasks: Sequence[Task], warn: Sequence[str] = ()
 
 def note_questions(session: Session, tasks: Sequence[Task]) -> None:
     """Say before anything is asked what is odd about the questions."""
-    from tvt.core.question_set import question_warnings
+    from tvt.core.question import question_warnings
 
     asked = dict.fromkeys(where for task in tasks for where in task.keys)
     for text in question_warnings(session.study.sets[where] for where in asked if where in session.study.sets):
@@ -201,7 +201,7 @@ def do_runs(
     """
     from rich.console import Console
 
-    from tvt.core.health import refuse
+    from tvt.errors import refuse
     from tvt.report.study_progress import StudyProgress
     from tvt.study.executors import choose_executor, engine_of
     from tvt.train.checks import machine_checks, training_checks
@@ -248,7 +248,7 @@ def _with_answers(show: Callable[[Event], None], session: Session, tasks: Sequen
 def _open(path: Path, output: Path | None, overrides: tuple[str, ...], *, planning: bool = False) -> Session:
     """The study of a recipe; says which results-relevant fields changed since its folder was last run."""
     with status_line("reading the rows of") as tell:
-        from tvt.core.health import refuse
+        from tvt.errors import refuse
         from tvt.io.names import folder_name
         from tvt.io.recipe_file import load_recipe
         from tvt.study.session import changes, open_session

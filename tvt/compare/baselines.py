@@ -1,20 +1,19 @@
-"""The entries of a comparison: the selected mixture and baselines of the same budget."""
+"""Mixtures beside a selected one, of the same budget: the baselines of a comparison and the candidates of a preview."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from tvt.core.comparison import Entry, Kind
+from tvt.core.arms import Arm, Candidate, Kind
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Mixture
 from tvt.core.selection import SelectionSpec
 from tvt.errors import InputError, suggest
-from tvt.selection.audit import pure_value, round_to_counts
-from tvt.selection.prepare import Prepared, prepare
-from tvt.selection.simple import best_single, proportional, uniform
+from tvt.selection.audit import audit, best_single, proportional, pure_value, round_to_counts, tidy, uniform
+from tvt.selection.engine import Prepared, prepare
 from tvt.types import Floats
 
 
@@ -44,7 +43,7 @@ def entries(
     sizes: Mapping[str, int] | None = None,
     randoms: int = 3,
     seed: int = 0,
-) -> tuple[Entry, ...]:
+) -> tuple[Arm, ...]:
     """The entries of a comparison, all of ``budget`` examples: selected, uniform, random, proportional, best single, direct.
 
     Baselines use the sources that the selection was allowed to use; only ``direct``, the yardstick, uses the counting targets'
@@ -102,11 +101,11 @@ def _check_sources(matrix: TransferMatrix, mixture: Mixture) -> None:
         raise InputError(*(f"source '{s}' of the mixture is not in the study{suggest(s, matrix.sources)}" for s in unknown))
 
 
-def _selected(plan: _Plan, mixture: Mixture) -> Entry:
+def _selected(plan: _Plan, mixture: Mixture) -> Arm:
     """The mixture itself; rescaled by largest remainder within its caps where its counts are of another budget."""
     names = tuple(sorted(mixture.sources))
     if not names:
-        return Entry(label="selected", kind="selected", weights={}, counts={}, about="the base model: train on nothing")
+        return Arm(label="selected", kind="selected", weights={}, counts={}, about="the base model: train on nothing")
     request = plan.prepared.request
     cap = dict(zip(request.sources, request.caps, strict=True))
     floor = dict(zip(request.sources, request.floors, strict=True))
@@ -132,7 +131,7 @@ def _selected(plan: _Plan, mixture: Mixture) -> Entry:
     return _entry(names, weights, counts, label="selected", kind="selected", about=about)
 
 
-def _simple(plan: _Plan, randoms: int, seed: int) -> list[Entry]:
+def _simple(plan: _Plan, randoms: int, seed: int) -> list[Arm]:
     """Baselines over the allowed sources."""
     prepared, names = plan.prepared, plan.sources
     request = prepared.request
@@ -154,7 +153,7 @@ def _simple(plan: _Plan, randoms: int, seed: int) -> list[Entry]:
     return found
 
 
-def _direct(plan: _Plan, matrix: TransferMatrix) -> Entry | None:
+def _direct(plan: _Plan, matrix: TransferMatrix) -> Arm | None:
     """The counting targets' own data, in equal shares."""
     request = plan.prepared.request
     counting = sorted(t for t, w in zip(request.targets, request.weights, strict=True) if w > 0)
@@ -166,7 +165,7 @@ def _direct(plan: _Plan, matrix: TransferMatrix) -> Entry | None:
     return _rounded(plan, names, uniform(len(names)), label="direct", kind="direct", about=about)
 
 
-def _rounded(plan: _Plan, names: tuple[str, ...], weights: Floats, *, label: str, kind: Kind, about: str) -> Entry:
+def _rounded(plan: _Plan, names: tuple[str, ...], weights: Floats, *, label: str, kind: Kind, about: str) -> Arm:
     """A baseline with its counts, and with a word on data that it repeats more often than the selection may."""
     room = np.array([plan.capacity(s) for s in names]) / plan.budget
     caps = np.where(weights <= room, np.minimum(room, 1.0), 1.0)
@@ -176,9 +175,9 @@ def _rounded(plan: _Plan, names: tuple[str, ...], weights: Floats, *, label: str
     return _entry(names, weights, counts, label=label, kind=kind, about=about)
 
 
-def _entry(names: tuple[str, ...], weights: Floats, counts: Mapping[str, int], *, label: str, kind: Kind, about: str) -> Entry:
+def _entry(names: tuple[str, ...], weights: Floats, counts: Mapping[str, int], *, label: str, kind: Kind, about: str) -> Arm:
     """Sources without weight or examples are left out, so that equal mixtures have equal counts."""
-    return Entry(
+    return Arm(
         label=label,
         kind=kind,
         weights={s: float(w) for s, w in zip(names, weights, strict=True) if w > 0},
@@ -187,7 +186,7 @@ def _entry(names: tuple[str, ...], weights: Floats, counts: Mapping[str, int], *
     )
 
 
-def same_mixtures(compared: tuple[Entry, ...] | list[Entry]) -> dict[str, str]:
+def same_mixtures(compared: tuple[Arm, ...] | list[Arm]) -> dict[str, str]:
     """Labels of entries whose counts are those of an earlier entry, with that entry's label."""
     first: dict[tuple[tuple[str, int], ...], str] = {}
     same = {}
@@ -198,7 +197,7 @@ def same_mixtures(compared: tuple[Entry, ...] | list[Entry]) -> dict[str, str]:
     return same
 
 
-def _told(found: list[Entry]) -> tuple[Entry, ...]:
+def _told(found: list[Arm]) -> tuple[Arm, ...]:
     """The entries, with a word on those that are the same as an earlier one."""
     same = same_mixtures(found)
     return tuple(e.model_copy(update={"about": f"{e.about}; same as {same[e.label]}"}) if e.label in same else e for e in found)
@@ -211,3 +210,79 @@ def _listed(names: tuple[str, ...], most: int = 3) -> str:
 
 def _many(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+RISKS = (1.0, 3.0)
+"""Standard errors given up by the careful candidates."""
+
+
+def candidates(
+    matrix: TransferMatrix, mixture: Mixture, prepared: Prepared, budget: int, sizes: Mapping[str, int] | None = None
+) -> tuple[Candidate, ...]:
+    """About eight mixtures of ``budget`` examples with different counts, the selected one first.
+
+    Uniform, proportional and best single are those of a comparison; ``direct`` is among them only where the selection might
+    have used it. Careful and bolder variants keep to every limit of the request. Where nothing helps, the mixture that would
+    have been least bad stands for the selected one.
+
+    Args:
+        matrix: the study.
+        mixture: what was selected on it.
+        prepared: the request it was selected for.
+        budget: the study's.
+        sizes: how many examples the sources have.
+
+    Raises:
+        InputError: see :func:`tvt.compare.baselines.entries`.
+    """
+    allowed = set(prepared.request.sources)
+    compared = entries(matrix, mixture, budget=budget, sizes=sizes, randoms=0)
+    found = [
+        Candidate(label=e.label, counts=e.counts, about=e.about) for e in compared if e.counts and set(e.counts) <= allowed
+    ]
+    found += _variants(matrix, mixture, prepared, budget)
+    return distinct(found)
+
+
+def distinct(found: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """Without those whose counts are those of an earlier one."""
+    first: dict[tuple[tuple[str, int], ...], Candidate] = {}
+    for candidate in found:
+        first.setdefault(tuple(sorted(candidate.counts.items())), candidate)
+    return tuple(first.values())
+
+
+def _variants(matrix: TransferMatrix, mixture: Mixture, prepared: Prepared, budget: int) -> Iterator[Candidate]:
+    request = prepared.request
+    helps = mixture.verdict == "train"
+    chosen = mixture.weights if helps else mixture.least_bad
+    middle = np.array([chosen.get(s, 0.0) for s in request.sources])
+    told: list[tuple[str, str, Floats]] = [] if helps else [("least bad", "best of those that do not help", middle)]
+    name = "selected" if helps else "least bad"
+    if middle.sum() > 0:
+        told.append(("flatter", f"half-way from {name} to uniform", (middle + uniform(len(middle))) / 2))
+        told.append(("sharper", f"squared shares of {name}", middle**2 / (middle**2).sum()))
+    told += _careful(matrix, prepared)
+    for label, about, weights in told:
+        if audit(weights, request, prepared.response, max_sources=prepared.spec.max_sources).passed:
+            yield _candidate(label, about, weights, prepared, budget)
+
+
+def _careful(matrix: TransferMatrix, prepared: Prepared) -> Iterator[tuple[str, str, Floats]]:
+    """The same request with more care for errors; nothing where no errors are known."""
+    for risk in RISKS:
+        spec = prepared.spec.model_copy(update={"risk": prepared.spec.risk + risk, "cvar": None})
+        try:
+            asked = prepare(matrix, spec)
+        except InputError:
+            return
+        solution = asked.solve()
+        if solution.weights is not None:
+            yield f"careful {risk:g}", f"selected with risk {spec.risk:g}", tidy(solution.weights, asked.request)
+
+
+def _candidate(label: str, about: str, weights: Floats, prepared: Prepared, budget: int) -> Candidate:
+    request = prepared.request
+    counts = round_to_counts(weights, budget, caps=np.minimum(request.caps, 1.0), floors=request.floors)
+    told = {s: int(n) for s, n in zip(request.sources, counts, strict=True) if n > 0}
+    return Candidate(label=label, counts=told, about=about)

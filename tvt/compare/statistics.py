@@ -1,19 +1,29 @@
-"""The error of a difference that was measured on the same questions with the same seeds.
+"""Estimates of a difference that was measured on the same questions with the same seeds, for means and for other objectives.
 
 One cell ``D[k, q]`` is the difference of two runs of seed k on question q. Seeds and questions are both samples, crossed:
 ``D[k, q] = delta + seed_k + question_q + residual_kq``, all three with mean 0 and their own variance. What is reported must
 hold for other seeds *and* other questions, so both count as random effects.
+
+An objective such as the smallest gain is linear in pieces, and which piece holds at the true gains is not known, since measured
+gains have errors. So the gains are drawn anew with their errors, the slopes at each draw make one linear contrast, and the
+variance of the difference is the mean of theirs. For gains that tie this is on the cautious side, since the smallest of several
+equally noisy gains varies less than each. The value itself is taken at the measured gains: the smallest of several measured
+ones lies too low for both sides, more for a mixture whose targets are level.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
-from tvt.core.comparison import Estimate
+from tvt.compare.answers import Answered, seed_noise
+from tvt.compare.comparison import Estimate
+from tvt.core.frozen import Frozen
+from tvt.core.objective import DEFAULT, MET, NUMERIC, OBJECTIVES, Objective, Term
+from tvt.core.selection import Wanted
 from tvt.stats.noise import SeedVariance, satterthwaite
 from tvt.types import Floats
 
@@ -59,7 +69,7 @@ def estimate(blocks: Sequence[Block], noise: SeedVariance | None = None) -> Esti
     1946) over all mean squares in the sum, the raised ones too, which with few seeds errs on the side of caution.
 
     MS(s) has K - 1 degrees of freedom, so two seeds alone show almost nothing. ``noise`` takes its place where it is given: the
-    same variance, seed component and residual, pooled over all entries of a comparison (:mod:`tvt.compare.pooling`).
+    same variance, seed component and residual, pooled over all entries of a comparison (:mod:`tvt.compare.answers`).
 
     Every block also counts one question on which the runs differ, ``(unit / Q)^2`` in the variance, in the spirit of Laplace's
     rule: few questions without a difference claim no zero error. With one seed the questions' variance alone remains.
@@ -131,3 +141,140 @@ def _spread(values: Floats) -> float:
 def _one_more(blocks: Sequence[Block]) -> float:
     """What one discordant question adds to the variance of the mean."""
     return float(sum((b.weight * b.unit / b.cells.shape[1]) ** 2 for b in blocks))
+
+
+DRAWS = 200
+_STEP = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served(Frozen):
+    """What counts: ``weights`` by target, summing to 1, the objective, and the goals by target where it has some."""
+
+    weights: Mapping[str, float]
+    aim: Objective = OBJECTIVES[DEFAULT]
+    goals: Mapping[str, float]
+
+    @classmethod
+    def mean(cls, weights: Mapping[str, float]) -> Served:
+        """The weighted mean of some targets; of one, the target itself."""
+        return cls(weights=weights, goals={})
+
+    @property
+    def bends(self) -> bool:
+        """Whether it is no weighted mean. On one target more gain is better under every objective."""
+        return not self.aim.linear and len(self.weights) > 1
+
+    def wanted(self, targets: Sequence[str]) -> Wanted:
+        """What is asked of some of the targets."""
+        shares = np.array([self.weights[t] for t in targets])
+        return Wanted(weights=shares / shares.sum(), goals=np.array([self.goals.get(t, np.nan) for t in targets]))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Side:
+    """One entry's PGF by target: cells (seeds, questions) with the gap's error in them, gains and their errors (T,)."""
+
+    is_base: bool
+    blocks: tuple[Block, ...]
+    gains: Floats
+    errors: Floats
+
+
+def bent_estimate(answered: Answered, entry: str, against: str | None, served: Served, seeds: Sequence[int]) -> Estimate:
+    """The difference of two entries in an objective that is no mean, with its error.
+
+    Args:
+        answered: the answers.
+        entry, against: labels; ``None`` is the base model.
+        served: the objective, over targets that all have a gap.
+        seeds: those at which both answered all targets.
+    """
+    targets = sorted(served.weights)
+    wanted = served.wanted(targets)
+    sides = [_side(answered, label, targets, seeds) for label in (entry, against)]
+    term = _term(served.aim, [side.gains for side in sides], wanted)
+    value = float(term(sides[0].gains, wanted, NUMERIC) - term(sides[1].gains, wanted, NUMERIC))
+    rng = np.random.default_rng(0)
+    slopes = np.hstack([_slopes(term, wanted, side, rng) for side in sides])
+    pieces, counts = np.unique(np.round(slopes, 6), axis=0, return_counts=True)
+    found = [_piece(answered, targets, sides, piece, len(seeds)) for piece in pieces]
+    return _together(value, found, counts / counts.sum())
+
+
+def _side(answered: Answered, label: str | None, targets: Sequence[str], seeds: Sequence[int]) -> _Side:
+    blocks = []
+    for target in targets:
+        cells, base = answered.cells(label, target, seeds), answered.cells(None, target, seeds)
+        blocks.append(pgf_block(cells, base, answered.base[target], answered.gap(target) or 1.0))
+    return _Side(
+        is_base=answered.is_base(label),
+        blocks=tuple(blocks),
+        gains=np.array([block.cells.mean() for block in blocks]),
+        errors=np.array([0.0 if answered.is_base(label) else estimate([block]).error for block in blocks]),
+    )
+
+
+def _term(aim: Objective, gains: Sequence[Floats], wanted: Wanted) -> Term:
+    """The objective's first value, or its second where both sides have all that was asked for first."""
+    met = all(float(aim.value(of, wanted, NUMERIC)) >= -MET for of in gains)
+    return aim.then if aim.then is not None and met else aim.value
+
+
+def _slopes(term: Term, wanted: Wanted, side: _Side, rng: np.random.Generator) -> Floats:
+    """How much the value moves with the gain of each target, at gains drawn with their errors: (draws, T)."""
+    drawn = side.gains + side.errors * rng.standard_normal((DRAWS, len(side.gains)))
+    steps = _STEP * np.eye(len(side.gains))
+    up, down = (term(drawn[:, None, :] + sign * steps, wanted, NUMERIC) for sign in (1, -1))
+    slopes: Floats = (up - down) / (2 * _STEP)
+    return slopes
+
+
+def _piece(answered: Answered, targets: Sequence[str], sides: Sequence[_Side], slopes: Floats, seeds: int) -> Estimate:
+    """One linear contrast: the sum over targets of slope times gain of the first side, less that of the second."""
+    own, other = np.split(slopes, 2)
+    blocks = [
+        Block(cells=a * x.cells - b * y.cells, unit=max(abs(a), abs(b)) * x.unit)
+        for a, b, x, y in zip(own, other, sides[0].blocks, sides[1].blocks, strict=True)
+        if a or b
+    ]
+    if not blocks:  # everything asked for is reached, so that nothing moves the value
+        blocks = [Block(cells=0 * block.cells, unit=block.unit) for block in sides[0].blocks]
+    moving = [dict(zip(targets, s, strict=True)) for side, s in zip(sides, (own, other), strict=True) if not side.is_base]
+    return estimate(blocks, _noise(answered, moving) if seeds > 1 else None)
+
+
+def _noise(answered: Answered, slopes: Sequence[Mapping[str, float]]) -> SeedVariance | None:
+    """The noise between seeds that all entries tell of, by the slopes of the trained sides. What a seed does to the gains of
+    different targets is taken to be independent.
+    """
+    factors = [found for of in slopes if (found := {t: s / (answered.gap(t) or 1.0) for t, s in of.items() if s})]
+    if len(factors) == 2 and factors[0] == factors[1]:
+        noise = seed_noise(answered, factors[0])
+        return None if noise is None else noise.difference
+    known = [seed_noise(answered, of) for of in factors]
+    alone = [noise.alone for noise in known if noise is not None]
+    if not alone or len(alone) < len(known):
+        return None
+    variance = sum(part.variance for part in alone)
+    return SeedVariance(variance=variance, degrees=satterthwaite(variance, [(p.variance, p.degrees) for p in alone]))
+
+
+def _together(value: float, found: Sequence[Estimate], shares: Floats) -> Estimate:
+    """The value with the mean of the pieces' variances."""
+    variances = np.array([e.error**2 for e in found])
+    variance = float(shares @ variances)
+    df = variance**2 / float(shares @ (variances**2 / np.array([e.df for e in found])))
+    error = float(np.sqrt(variance))
+    half = error * float(stats.t.ppf(0.5 + LEVEL / 2, df))
+    return Estimate(
+        value=value,
+        error=error,
+        df=df,
+        low=value - half,
+        high=value + half,
+        p=float(2 * stats.t.sf(abs(value) / error, df)),
+        seeds=found[0].seeds,
+        questions=max(e.questions for e in found),
+        seed_noise=found[0].seed_noise,
+    )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tvt.compare.contrasts import measure_of
-from tvt.compare.served import Served
-from tvt.core.comparison import Contrast, Entry, Estimate, Tested
+from tvt.compare.comparison import Contrast, Estimate, Tested, measure_of
+from tvt.compare.statistics import Served
+from tvt.core.arms import Arm
 
 
 def sentences(
-    entries: Sequence[Entry],
+    entries: Sequence[Arm],
     gains: Sequence[Contrast],
     differences: Sequence[Contrast],
     served: Served,
@@ -106,7 +106,7 @@ def _p(value: float) -> str:
     return "0.001" if value < 0.001 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
 
 
-def _highest(selected: Entry, gains: Sequence[Contrast]) -> str | None:
+def _highest(selected: Arm, gains: Sequence[Contrast]) -> str | None:
     """Which entry came out highest, shown to differ or not."""
     mean = {c.entry: c for c in gains if c.target is None}
     measure = measure_of(list(mean.values()))

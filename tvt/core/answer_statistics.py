@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
-from tvt.core.question_set import QuestionSet
+from tvt.core.question import QuestionSet
 from tvt.core.recipe import WarningSettings
 
 Kind = Literal["collapse", "letter_mass", "unread"]

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from tvt.core.frames import Frame, mixture_fields, mixture_frame, predictions_frame
 from tvt.core.frozen import FrozenDict, FrozenModel
-from tvt.core.notebook import counted, mixture_html, shares
+from tvt.core.notebook import Frame, counted, mixture_fields, mixture_frame, mixture_html, predictions_frame, shares
 
 
 class Prediction(FrozenModel):

@@ -7,11 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tvt.core.frames import Frame, runs_frame
 from tvt.core.frozen import Frozen
-from tvt.core.notebook import counted, runs_html
-from tvt.core.pgf import item_standard_error, perfection_gap_factor
-from tvt.core.scores import MixtureScore, Score
+from tvt.core.notebook import Frame, counted, runs_frame, runs_html
+from tvt.core.scores import MixtureScore, Score, item_standard_error, perfection_gap_factor
 from tvt.types import Bools, Floats
 
 NOTHING = 1e-12
@@ -163,7 +161,7 @@ def mixture_gains(
         ceilings: ceiling accuracy by target, 1 where absent.
 
     A gain is NaN where the base is missing or not below the ceiling. Its error is that of
-    :func:`tvt.core.pgf.item_standard_error`, paired where the counts say so.
+    :func:`tvt.core.scores.item_standard_error`, paired where the counts say so.
     """
     if not mixtures:
         return None

@@ -6,32 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from tvt.core.arms import Candidate
 from tvt.core.frozen import Frozen
 
 Figure = Literal["merged", "predicted", "linear"]
 """*merged*: scored on merged adapters. *predicted*: by the selection's response. *linear*: weighted mean of sources' gains."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Candidate(Frozen):
-    """A mixture to look at. Its weights are its counts' shares, so that a mixture and the run on it are the same thing."""
-
-    label: str
-    """Unique among the candidates."""
-    counts: Mapping[str, int]
-    """Integer examples per source, only positive ones; they sum to the study's budget."""
-    about: str = ""
-
-    @property
-    def weights(self) -> dict[str, float]:
-        """Shares by source, summing to 1."""
-        total = sum(self.counts.values())
-        return {source: count / total for source, count in sorted(self.counts.items())}
-
-    @property
-    def single(self) -> bool:
-        """Whether all is on one source: then the merge is that source's own adapter."""
-        return len(self.counts) == 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tvt.core.frames import Frame, is_frame
+from tvt.core.notebook import Frame, is_frame
 from tvt.errors import InputError
 
 MAX_BYTES = 256 * 2**20

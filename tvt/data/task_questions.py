@@ -10,8 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
-from tvt.core.question import Question
-from tvt.core.question_set import QuestionSet
+from tvt.core.question import Question, QuestionSet
 from tvt.core.task import resolve_name
 from tvt.data.hub.formats import format_of
 from tvt.data.hub.questions import asked_rows, count_rows, is_here, is_stored, read_rows, rows_identity, stored_questions

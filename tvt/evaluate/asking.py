@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from tvt.core.health import refuse
 from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig
-from tvt.errors import NotFiniteScoreError
+from tvt.errors import NotFiniteScoreError, refuse
 from tvt.evaluate.identity import CheckedAdapter
 from tvt.evaluate.loading import attached
 from tvt.evaluate.prompts import Profile

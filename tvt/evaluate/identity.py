@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tvt.core.health import refuse
 from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig, identity
-from tvt.errors import InputError, needs_train_extra
+from tvt.errors import InputError, needs_train_extra, refuse
 from tvt.evaluate.prompts import Profile
 from tvt.io import atomic, digest
 from tvt.io.adapter_file import CONFIG, RECORD, WEIGHTS, check_weights, verify_adapter

@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 
-from tvt.core.low_rank import LowRank
 from tvt.errors import InputError
 from tvt.io import atomic, digest
 from tvt.types import Floats
@@ -35,6 +34,18 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 # Width in bytes, and the exponent bits of one value, which are all set in an infinity or NaN and in nothing else.
 _FLOATS = {"F64": (8, 0x7FF0000000000000), "F32": (4, 0x7F800000), "BF16": (2, 0x7F80), "F16": (2, 0x7C00)}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LowRank:
+    """What a LoRA adapter adds to one weight: ``scale * b @ a``, with ``a`` (rank, inputs) and ``b`` (outputs, rank).
+
+    ``a`` and ``b`` alone say nothing: for every invertible M, ``b M`` and ``M^-1 a`` are the same update.
+    """
+
+    a: Floats
+    b: Floats
+    scale: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from tvt.core.health import Check
 from tvt.core.recipe import ModelConfig
+from tvt.errors import Check
 from tvt.io.model_folder import model_folder_faults, names_folder
 from tvt.model.families import family_checks, family_of, read_config
 

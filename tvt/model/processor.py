@@ -12,9 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tvt.core.health import refuse
 from tvt.core.recipe import ModelConfig
-from tvt.errors import InputError, MissingPackageError, needs_train_extra
+from tvt.errors import InputError, MissingPackageError, needs_train_extra, refuse
 from tvt.model.families import family_checks
 from tvt.model.fit import check_fit
 from tvt.model.tiles import limit_tiles

@@ -6,9 +6,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from tvt.core.health import refuse
 from tvt.core.recipe import ModelConfig
-from tvt.errors import InputError, MissingPackageError, needs_train_extra
+from tvt.errors import InputError, MissingPackageError, needs_train_extra, refuse
 from tvt.model.attention import stack_windows
 from tvt.model.checks import model_checks
 

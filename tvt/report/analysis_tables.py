@@ -34,9 +34,8 @@ from tvt.stats.ranks import ZERO
 from tvt.transfer.aggregates import Aggregate
 from tvt.transfer.analysis import Analysis, StudyAnalysis
 from tvt.transfer.cliques import Cliques
-from tvt.transfer.noise import Noise, sign_unstable
+from tvt.transfer.noise import Noise, Standing, sign_unstable
 from tvt.transfer.personas import KINDS, Personas
-from tvt.transfer.standing import Standing
 
 MOST_CLIQUES = 12
 MOST_ESTIMATES = 12

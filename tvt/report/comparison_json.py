@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-from tvt.core.comparison import Comparison, Contrast, Promise
+from tvt.compare.comparison import Calibration, Comparison, Contrast
 
 
 def comparison_json(comparison: Comparison) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
         "gains_family": comparison.gains_family,
         "differences": [_contrast(c) for c in comparison.differences],
         "differences_family": comparison.differences_family,
-        "promise": _promise(comparison.promise),
+        "promise": _promise(comparison.calibration),
         "missing": [asdict(m) for m in comparison.missing],
         "questions_shared": comparison.questions_shared,
         "notes": list(comparison.notes),
@@ -43,7 +43,7 @@ def _contrast(c: Contrast) -> dict[str, Any]:
     return asdict(c)
 
 
-def _promise(of: Promise) -> dict[str, Any]:
+def _promise(of: Calibration) -> dict[str, Any]:
     return {**asdict(of), "rank_by_target": dict(of.rank_by_target), "notes": list(of.notes)}
 
 

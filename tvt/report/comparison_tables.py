@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tvt.core.comparison import Comparison, Contrast, Estimate
+from tvt.compare.comparison import Comparison, Contrast, Estimate
 from tvt.core.objective import OBJECTIVES
 from tvt.report.style import plain, resting, resting_legend, shortened
 
@@ -40,7 +40,7 @@ def comparison_report(
     parts += [differences_table(comparison, accuracy=accuracy), *single_targets(comparison, heads, accuracy=accuracy)]
     parts += [promise_table(comparison), *map(Text, promise_sentences(comparison))]
     parts += _missing(comparison)
-    return [*parts, *(Text(f"Note: {note}.", style="yellow") for note in (*comparison.notes, *comparison.promise.notes))]
+    return [*parts, *(Text(f"Note: {note}.", style="yellow") for note in (*comparison.notes, *comparison.calibration.notes))]
 
 
 def entries_table(comparison: Comparison) -> Group:
@@ -140,7 +140,7 @@ def single_targets(comparison: Comparison, heads: Mapping[str, str], *, accuracy
 
 def promise_table(comparison: Comparison) -> Group:
     """Predicted and realised PGF of the selected mixture, counting targets first."""
-    promise = comparison.promise
+    promise = comparison.calibration
     table = _table()
     table.add_column("target", overflow="fold")
     for name in ("predicted", f"{promise.confidence:.0%} interval", "realised"):
@@ -166,7 +166,7 @@ def promise_table(comparison: Comparison) -> Group:
 
 def promise_sentences(comparison: Comparison) -> list[str]:
     """How well the predictions did over all entries; nothing where there are too few."""
-    promise = comparison.promise
+    promise = comparison.calibration
     told = []
     if promise.rank is not None:
         within = [rho for rho in promise.rank_by_target.values() if rho is not None]

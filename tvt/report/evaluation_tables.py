@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tvt.core.answer_statistics import KINDS, AnswerReport, Finding, ScoredCell
-from tvt.core.question_set import QuestionSet, question_warnings, some
+from tvt.core.question import QuestionSet, question_warnings, some
 from tvt.core.recipe import WarningSettings
 from tvt.evaluate.aggregates import Macro, Members, macro
 from tvt.evaluate.results import CellResult

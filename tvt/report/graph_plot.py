@@ -12,7 +12,7 @@ from matplotlib.patches import Circle, FancyArrowPatch
 
 from tvt.report.style import GREY, HARM, HELP, INK, PALE_HARM, PALE_HELP, plain, short_labels, shortened
 from tvt.transfer.analysis import StudyAnalysis
-from tvt.transfer.graph import transfer_graph
+from tvt.transfer.cliques import transfer_graph
 
 MOST_EDGES_A_NODE = 2
 """Edges drawn per task and sign where no threshold says which,"""

@@ -12,8 +12,8 @@ from matplotlib.transforms import ScaledTranslation
 
 from tvt.report.structure_tables import NAME
 from tvt.report.style import DIVERGING, GREY, HARM, HELP, INK, plain, short_labels, shortened
+from tvt.transfer.aggregates import MEASURES, Grouping
 from tvt.transfer.analysis import StudyAnalysis
-from tvt.transfer.groups import MEASURES, Grouping
 from tvt.transfer.noise import sign_unstable
 from tvt.types import Floats
 

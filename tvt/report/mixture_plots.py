@@ -9,7 +9,8 @@ from typing import Any, get_args
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from tvt.core.comparison import Comparison, Entry, Kind, Point
+from tvt.compare.comparison import Comparison, Point
+from tvt.core.arms import Arm, Kind
 from tvt.core.objective import OBJECTIVES
 from tvt.report.style import GREY, HELP, INK, MARKERS, PALE, PALE_HELP, SERIES, draw, plain, resting, shortened
 from tvt.selection.frontier import FrontierPoint
@@ -91,7 +92,7 @@ def plot_comparison(comparison: Comparison, folder: Path, labels: Mapping[str, s
         InputError: the folder cannot be written to.
     """
     paths = draw(lambda: gains_figure(comparison, labels), folder, "comparison-gains")
-    if comparison.promise.points:
+    if comparison.calibration.points:
         paths += draw(lambda: promise_figure(comparison, labels), folder, "comparison-promise")
     return tuple(paths)
 
@@ -153,7 +154,7 @@ def _title(comparison: Comparison, target: str | None, labels: Mapping[str, str]
 
 def promise_figure(comparison: Comparison, labels: Mapping[str, str] | None = None) -> Figure:
     """Realised against predicted PGF, one point an entry and target, with the line on which promises are kept."""
-    promise = comparison.promise
+    promise = comparison.calibration
     figure = Figure(figsize=(6.2, 4.2), layout="constrained")
     axes = figure.subplots()
     ends = [v for p in promise.points for v in (p.predicted, p.realised)]
@@ -176,7 +177,7 @@ def promise_figure(comparison: Comparison, labels: Mapping[str, str] | None = No
     return figure
 
 
-def _cloud(axes: Any, points: Sequence[Point], entry: Entry, labels: Mapping[str, str]) -> None:
+def _cloud(axes: Any, points: Sequence[Point], entry: Arm, labels: Mapping[str, str]) -> None:
     """The points of one entry; the selected mixture's counting targets are named."""
     own, style = entry.kind == "selected", _look(entry.kind)
     for p in points:

@@ -10,10 +10,11 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tvt.core.arms import Candidate
 from tvt.core.frozen import Frozen
 from tvt.core.mixture import Mixture, Prediction
 from tvt.core.objective import OBJECTIVES
-from tvt.core.preview import Agreement, Candidate, Gain, Preview
+from tvt.core.preview import Agreement, Gain, Preview
 from tvt.core.selection import SelectionSpec
 from tvt.evidence.fit import FitReport
 from tvt.evidence.kappa import Curvature

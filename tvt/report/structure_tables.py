@@ -10,10 +10,10 @@ from rich.text import Text
 
 from tvt.report.style import MISSING, dense_table, grid_tables, interval, join, number, percent, plain, shortened, titled
 from tvt.stats.intervals import Interval
+from tvt.stats.ranks import Mantel
 from tvt.transfer.adapter_similarity import AdapterSimilarity
+from tvt.transfer.aggregates import MEASURES, GroupCell, Grouping
 from tvt.transfer.dose_trend import DosePoint, DoseTrend
-from tvt.transfer.groups import MEASURES, GroupCell, Grouping
-from tvt.transfer.mantel import Mantel
 from tvt.types import Floats
 
 NAME = 12

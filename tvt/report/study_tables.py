@@ -11,8 +11,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from tvt.core.health import Check
 from tvt.data.task_questions import Absent
+from tvt.errors import Check
 from tvt.report.style import MISSING, TABLE, dense_table, titled
 
 MARKS = {

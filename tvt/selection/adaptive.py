@@ -19,11 +19,9 @@ from tvt.core.matrix import TransferMatrix
 from tvt.core.objective import MET
 from tvt.core.selection import SelectionSpec
 from tvt.errors import InputError
-from tvt.evidence.whole import settle
+from tvt.evidence.predict import lower_bounds, settle
 from tvt.selection.audit import objective_value, tidy
-from tvt.selection.engine import BETTER, select
-from tvt.selection.prepare import Prepared, prepare
-from tvt.selection.verdict import lower_bounds
+from tvt.selection.engine import BETTER, Prepared, prepare, select
 from tvt.stats.intervals import normal_factor
 from tvt.stats.noise import PRIOR_RUNS, pooled_variance
 from tvt.types import Floats

@@ -1,13 +1,17 @@
-"""Checking an answer independently of the solver, in plain numpy, before anybody sees it; the repair of solver dust,
-and rounding to integer counts.
+"""Weights and counts in plain numpy, apart from the solver: the audit of an answer, the value of its objective, the repair of
+solver dust, rounding to integer counts, and the simple mixtures that need no solver.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tvt.core.mixture import Audit
+from tvt.core.selection import SelectionSpec
 from tvt.evidence.response import Response
 from tvt.selection.request import Request
 from tvt.types import Floats
@@ -124,3 +128,27 @@ def round_to_counts(
         for i in order[: abs(rest)]:
             counts[i] += step
     return counts
+
+
+def uniform(sources: int) -> Floats:
+    """Equal shares, (S,)."""
+    return np.full(sources, 1 / sources)
+
+
+def best_single(values: Sequence[Any] | Floats) -> Floats:
+    """All on the source with the highest of ``values`` (S,), numbers or tuples; the first of equals."""
+    weights = np.zeros(len(values))
+    weights[max(range(len(values)), key=lambda i: values[i])] = 1.0
+    return weights
+
+
+def proportional(values: Floats) -> Floats:
+    """Shares in proportion to the positive ``values`` (S,); equal shares where none is positive."""
+    positive = np.maximum(values, 0.0)
+    return positive / positive.sum() if positive.sum() > 0 else uniform(len(values))
+
+
+def limited(spec: SelectionSpec) -> bool:
+    """Whether a selection has limits or cares for risk, which the simple mixtures do not."""
+    limits = (spec.caps, spec.floors, spec.constraints, spec.sizes, spec.protect, spec.max_sources, spec.min_weight, spec.kl)
+    return any(limits) or bool(spec.risk or spec.cvar)

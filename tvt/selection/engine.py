@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cvxpy as cp
@@ -15,18 +15,27 @@ from tvt.core.mixture import Audit, FailedSelection, Harm, Mixture, Prediction
 from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.objective import MET
 from tvt.core.selection import SelectionSpec
-from tvt.errors import TvtError
-from tvt.evidence.predict import beyond_reach, predictions
+from tvt.core.task import resolve_name
+from tvt.errors import InputError, TvtError
+from tvt.evidence.completion import Completed
+from tvt.evidence.fit import FitReport, Form
+from tvt.evidence.kappa import Curvature
+from tvt.evidence.predict import (
+    Evidence,
+    beyond_reach,
+    credible_sources,
+    predictions,
+    redrawn,
+    whole_response,
+    with_kappa,
+    with_runs,
+)
 from tvt.evidence.response import Response
-from tvt.evidence.whole import Evidence
 from tvt.io.machine import installed_version
 from tvt.selection.audit import TOLERANCE, audit, objective_value, protection_shortfall, pure_value, round_to_counts, tidy
-from tvt.selection.cardinality import solve_with_few_sources
-from tvt.selection.prepare import Prepared, prepare
 from tvt.selection.problem import ProblemBuilder
-from tvt.selection.request import Request
-from tvt.selection.solve import SOLVED, Solution, run_solvers
-from tvt.selection.verdict import credible_sources
+from tvt.selection.request import Request, resolve_request
+from tvt.selection.solve import SOLVED, Solution, run_solvers, solve_convex, solve_with_few_sources
 from tvt.types import Floats
 
 BETTER = 1e-9
@@ -77,7 +86,14 @@ def finish(prepared: Prepared) -> Mixture | FailedSelection:
 def _credible(prepared: Prepared) -> dict[str, dict[str, float]]:
     if prepared.completed is None or not isinstance(prepared.evidence, TransferMatrix):
         return {}
-    return credible_sources(prepared.evidence, prepared.completed, prepared.request)
+    request = prepared.request
+    return credible_sources(
+        prepared.evidence,
+        prepared.completed,
+        sources=request.sources,
+        counting=request.counting,
+        confidence=request.spec.confidence,
+    )
 
 
 def _helps(prepared: Prepared, weights: Floats, credible: dict[str, dict[str, float]]) -> bool:
@@ -275,3 +291,95 @@ def _listing(names: list[str], most: int = 6) -> str:
         else:
             told += [f"{kind} of {m}" if kind in ("cap", "floor", "protection") else kind for m in members]
     return ", ".join(told[:most]) + (f" and {len(told) - most} more" if len(told) > most else "")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prepared:
+    """One selection ready to solve. ``response`` and ``samples`` are over the request's (allowed) sources;
+    ``whole`` is the response over all sources, for predicting any mixture.
+    """
+
+    evidence: Evidence
+    spec: SelectionSpec
+    request: Request
+    response: Response
+    samples: tuple[Response, ...]
+    whole: Response
+    notes: tuple[str, ...]
+    completed: Completed | None = None
+    report: FitReport | None = None
+    curvature: Curvature | None = None
+    """kappa of the log response and how it came about; None for other responses."""
+
+    @property
+    def estimated(self) -> tuple[tuple[str, str], ...]:
+        """The (source, target) that were not measured but estimated."""
+        return () if self.completed is None else self.completed.estimated
+
+    @property
+    def settled(self) -> SelectionSpec:
+        """The request with kappa settled: what is prepared from it fits nothing anew."""
+        return with_kappa(self.spec, self.curvature)
+
+    def solve(self) -> Solution:
+        """Solve with the method that the request needs."""
+        few = self.spec.max_sources is not None or self.spec.min_weight is not None
+        solver = solve_with_few_sources if few else solve_convex
+        return solver(self.request, self.response, self.samples)
+
+    def spread(self, weights: Floats) -> Floats:
+        """Weights over the allowed sources (S,) written over all sources."""
+        full = np.zeros(len(self.whole.sources))
+        full[[self.whole.sources.index(s) for s in self.request.sources]] = weights
+        return full
+
+
+def prepare(evidence: Evidence, spec: SelectionSpec, runs: MixtureRuns | None = None, form: Form | None = None) -> Prepared:
+    """Look names up, build the response and draw samples.
+
+    ``runs`` are mixture runs beside a matrix, in its metric: they join its evidence on kappa.
+    ``form`` fixes the member of the fitted family for a table of mixture runs; else out-of-fold error decides.
+
+    Raises:
+        InputError: unknown names, impossible limits, risk without errors; all faults at once.
+    """
+    evidence = with_runs(evidence, runs)
+    whole = whole_response(evidence, spec, form)
+    response, completed, report, notes, found = whole
+    tasks = evidence.tasks if isinstance(evidence, TransferMatrix) else ()
+    known = tuple(dict.fromkeys((*evidence.sources, *evidence.targets)))
+    _refuse_dead_targets(evidence, response, spec)
+    request = resolve_request(
+        spec,
+        sources=response.sources,
+        targets=response.targets,
+        resolve=lambda text: resolve_name(text, tasks, known),
+        is_pgf=isinstance(evidence, TransferMatrix) and evidence.metric == "pgf",
+        sign=response.sign,
+        reference=response.reference,
+    )
+    careful = spec.risk or spec.protect_z
+    if careful and not np.isfinite(response.errors).any():
+        raise InputError("no standard errors are known, so risk has nothing to go by; give several runs or counts, or --cvar")
+    keep = [response.sources.index(s) for s in request.sources]
+    samples = redrawn(evidence, spec, whole) if spec.cvar is not None else ()
+    return Prepared(
+        evidence=evidence,
+        spec=spec,
+        request=request,
+        response=response.take_sources(keep),
+        samples=tuple(s.take_sources(keep) for s in samples),
+        whole=response,
+        notes=notes,
+        completed=completed,
+        report=report,
+        curvature=found,
+    )
+
+
+def _refuse_dead_targets(evidence: Evidence, response: Response, spec: SelectionSpec) -> None:
+    """Refuse goals, weights and limits on targets without a single measured cell."""
+    asked = {*spec.goals, *spec.targets, *spec.protect}
+    dead = [t for t in evidence.targets if t not in response.targets and t in asked]
+    if dead and isinstance(evidence, TransferMatrix):
+        raise InputError(*(f"target {t}: {evidence.reason(evidence.sources[0], t)}; it cannot be asked for" for t in dead))

@@ -10,10 +10,9 @@ import numpy as np
 from tvt.core.frozen import Frozen
 from tvt.core.selection import ALL, SelectionSpec
 from tvt.errors import InputError
-from tvt.evidence.predict import resting_on
-from tvt.evidence.whole import Evidence
+from tvt.evidence.predict import Evidence, resting_on
 from tvt.selection.audit import round_to_counts, tidy
-from tvt.selection.prepare import Prepared, prepare
+from tvt.selection.engine import Prepared, prepare
 from tvt.types import Floats
 
 Kind = Literal["risk", "harm"]

@@ -18,11 +18,10 @@ from tvt.core.selection import SelectionSpec, Wanted
 from tvt.errors import InputError
 from tvt.evidence.fit import FOLDS, Form
 from tvt.evidence.kappa import Curvature
+from tvt.evidence.predict import Evidence, curvature, settle, whole_response
 from tvt.evidence.response import Response
-from tvt.evidence.whole import Evidence, curvature, settle, whole_response
-from tvt.selection.audit import tidy
-from tvt.selection.prepare import Prepared, prepare
-from tvt.selection.simple import best_single, limited, proportional, uniform
+from tvt.selection.audit import best_single, limited, proportional, tidy, uniform
+from tvt.selection.engine import Prepared, prepare
 from tvt.types import Bools, Floats
 
 STRATEGIES = ("selected", "uniform", "best single", "proportional to PGF")

@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tvt.core.low_rank import LowRank
 from tvt.core.recipe import Recipe
 from tvt.errors import InputError
-from tvt.io.adapter_file import LoraFile, open_lora, verify_adapter
+from tvt.io.adapter_file import LoraFile, LowRank, open_lora, verify_adapter
 from tvt.io.recipe_file import load_recipe
 from tvt.study.store import RECIPE, Store
 from tvt.train.record import ADAPTER

@@ -8,8 +8,7 @@ from typing import Any
 
 from tvt.core.answer_statistics import Answered, AnswerReport, AnswerStatistics, ScoredCell, answer_statistics
 from tvt.core.recipe import WarningSettings
-from tvt.core.run import Part, Run, set_name
-from tvt.core.scores import Score
+from tvt.core.scores import Part, Run, Score, set_name
 from tvt.data.studies.folder import StudyFolder, read_answer_file, read_study
 from tvt.errors import InputError
 from tvt.evaluate.store import AnswerStore

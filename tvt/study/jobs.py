@@ -12,7 +12,7 @@ from typing import Any
 
 from tvt.core.question import Question
 from tvt.core.recipe import Recipe
-from tvt.core.run import Part, Run
+from tvt.core.scores import Part, Run
 from tvt.data.task_questions import pinned, read
 from tvt.data.tasks import MINIATURE, QuestionData
 from tvt.errors import InputError

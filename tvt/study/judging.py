@@ -16,12 +16,11 @@ from tvt.core.mixture import FailedSelection, Mixture
 from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.selection import SelectionSpec
 from tvt.errors import InfeasibleError, InputError
-from tvt.evidence.whole import redrawn, whole_response
-from tvt.selection.engine import finish
-from tvt.selection.prepare import Prepared, prepare
-from tvt.selection.simple import uniform
+from tvt.evidence.predict import redrawn, whole_response
+from tvt.selection.audit import uniform
+from tvt.selection.engine import Prepared, finish, prepare
 from tvt.stats.ranks import rank_correlation
-from tvt.transfer.standing import p_values
+from tvt.transfer.noise import p_values
 from tvt.types import Bools, Floats
 
 DRAWS = 400

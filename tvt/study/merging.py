@@ -16,8 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from tvt.core.credit import tally
-from tvt.core.run import Run, set_name
+from tvt.core.scores import Run, set_name, tally
 from tvt.errors import InputError
 from tvt.evaluate.scorer import Outcome
 from tvt.evaluate.store import IDENTITY, AnswerStore, Row, outcome_of

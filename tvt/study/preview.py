@@ -20,10 +20,10 @@ from typing import get_args
 
 import numpy as np
 
+from tvt.core.arms import Candidate
 from tvt.core.matrix import TransferMatrix
-from tvt.core.preview import Agreement, Candidate, Figure, Gain, Preview, Previewed
-from tvt.core.run import Run
-from tvt.core.scores import Score
+from tvt.core.preview import Agreement, Figure, Gain, Preview, Previewed
+from tvt.core.scores import Run, Score
 from tvt.data.task_questions import locate, read
 from tvt.errors import InputError
 from tvt.evaluate.evaluator import Evaluator
@@ -32,7 +32,7 @@ from tvt.evaluate.results import CellResult
 from tvt.evidence.predict import resting_on
 from tvt.io import resource_errors
 from tvt.io.lock import attempted
-from tvt.selection.prepare import Prepared
+from tvt.selection.engine import Prepared
 from tvt.stats.intervals import known
 from tvt.stats.ranks import rank_correlation
 from tvt.study.plan import Study

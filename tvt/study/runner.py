@@ -11,7 +11,7 @@ from typing import Literal
 
 from tvt.core.mixture import Mixture
 from tvt.core.question import Question
-from tvt.core.run import set_name
+from tvt.core.scores import set_name
 from tvt.data.mixing.dataset import write_mix
 from tvt.data.mixing.plan import plan_mix
 from tvt.data.task_questions import as_file, read

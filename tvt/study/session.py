@@ -9,7 +9,7 @@ from typing import Any
 
 from tvt.core.choices import READERS
 from tvt.core.recipe import Recipe, identity
-from tvt.core.run import Part, Run, set_name
+from tvt.core.scores import Part, Run, set_name
 from tvt.errors import InputError
 from tvt.evaluate.identity import SCORER_VERSION
 from tvt.evaluate.readers import find_reader

@@ -25,8 +25,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tvt.core.answer_statistics import AnswerStatistics
-from tvt.core.credit import Tally
-from tvt.core.run import Part, Run
+from tvt.core.scores import Part, Run, Tally
 from tvt.errors import InputError
 from tvt.io import atomic
 from tvt.io.lock import attempted, take

@@ -17,11 +17,9 @@ import numpy as np
 from pydantic import ValidationError
 
 from tvt.core.answer_statistics import AnswerReport
-from tvt.core.comparison import Answers, Entry, Measured
-from tvt.core.credit import tally
+from tvt.core.arms import Answers, Arm, Measured
 from tvt.core.mixture import Mixture
-from tvt.core.run import Run, set_name
-from tvt.core.scores import MaskedScore, MixtureScore, Score
+from tvt.core.scores import MaskedScore, MixtureScore, Run, Score, set_name, tally
 from tvt.core.task import Task
 from tvt.data.studies.folder import StudyManifest, write_answer_file, write_study
 from tvt.data.studies.mixture_scores import MIXTURES_FILE
@@ -177,7 +175,7 @@ def parameters(model_name_or_path: str) -> float | None:
     return float(told.group(1)) if told else None
 
 
-def comparison_runs(entries: Sequence[Entry], seeds: Sequence[int]) -> dict[tuple[str, int], Run]:
+def comparison_runs(entries: Sequence[Arm], seeds: Sequence[int]) -> dict[tuple[str, int], Run]:
     """The run of each entry and seed; an entry without examples is the base model."""
     return {
         (entry.label, seed): Run(label=entry.label, counts=entry.counts, seed=seed) if sum(entry.counts.values()) else BASE_RUN
@@ -186,7 +184,7 @@ def comparison_runs(entries: Sequence[Entry], seeds: Sequence[int]) -> dict[tupl
     }
 
 
-def measured(study: Study, store: Store, entries: Sequence[Entry], targets: Sequence[str]) -> Measured:
+def measured(study: Study, store: Store, entries: Sequence[Arm], targets: Sequence[str]) -> Measured:
     """The answers of a comparison's runs to the questions that are reported on; what is missing comes with its reason.
 
     Raises:
@@ -239,7 +237,7 @@ class Kept:
 
     name: str
     mixture: Mixture
-    entries: tuple[Entry, ...]
+    entries: tuple[Arm, ...]
 
 
 def comparison_name(mixture: Mixture, stem: str) -> str:
@@ -274,7 +272,7 @@ def load_comparison(folder: Path, name: str) -> Kept:
         raise InputError(f"{folder}: no comparison '{name}'{suggest(name, names)}{known}")
     try:
         told = json.loads((place / ENTRIES).read_text(encoding="utf-8"))
-        entries = tuple(Entry.model_validate(entry) for entry in told["entries"])
+        entries = tuple(Arm.model_validate(entry) for entry in told["entries"])
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
         raise InputError(f"{place / ENTRIES}: damaged; delete {place} and compare the mixture again") from error
     return Kept(name=name, mixture=load_mixture(place / MIXTURE), entries=entries)

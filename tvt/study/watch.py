@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import Literal
 
-from tvt.core.run import set_name
+from tvt.core.scores import set_name
 from tvt.errors import InputError
 from tvt.evaluate.store import AnswerStore
 from tvt.io import json_lines

@@ -11,9 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from tvt.core.health import Check, Status
 from tvt.core.recipe import Recipe
-from tvt.errors import suggest
+from tvt.errors import Check, Status, suggest
 from tvt.io.processes import launch_fault
 from tvt.model.checks import GROUP, model_checks
 from tvt.train.compiler import compiler_checks

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from tvt.core.health import Check
+from tvt.errors import Check
 
 _WHY = "TRL's loss compiles Triton kernels at the first step on a GPU"
 

@@ -9,9 +9,8 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tvt.core.health import refuse
 from tvt.core.recipe import Recipe
-from tvt.errors import InputError, MissingPackageError, TrainingError
+from tvt.errors import InputError, MissingPackageError, TrainingError, refuse
 from tvt.io import atomic, digest, resource_errors
 from tvt.io.adapter_file import verify_adapter
 from tvt.io.lock import attempted

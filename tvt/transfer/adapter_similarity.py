@@ -24,11 +24,11 @@ from typing import Any
 import numpy as np
 
 from tvt.core.frozen import Frozen
-from tvt.core.low_rank import LowRank
 from tvt.core.matrix import TransferMatrix
+from tvt.io.adapter_file import LowRank
 from tvt.stats.intervals import known
+from tvt.stats.ranks import Mantel, mantel
 from tvt.transfer.aggregates import run_mean
-from tvt.transfer.mantel import Mantel, mantel
 from tvt.types import Bools, Floats
 
 MOST_BANDS = 4

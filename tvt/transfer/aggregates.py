@@ -1,16 +1,21 @@
-"""Transferability of sources and malleability of targets: what a row or a column of the matrix amounts to.
+"""What a row, a column or a group of tasks amounts to: transferability, malleability, and transfer between groups.
+
+Groups are perceptual levels and granularities, where the tasks' manifests give them.
 
 Source of the formula: Sachdeva, Uppal, Java, Balasubramanian, CVPR 2026, arXiv 2511.18787.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from tvt.core.frozen import Frozen
 from tvt.core.matrix import TransferMatrix
+from tvt.stats.intervals import Interval, interval_json, known, run_interval
 from tvt.stats.noise import jackknife_error
 from tvt.stats.ranks import ZERO
 from tvt.types import Bools, Floats
@@ -126,3 +131,119 @@ def _without_self(matrix: TransferMatrix, with_self: bool) -> Floats:
 
 def _item_errors(matrix: TransferMatrix, with_self: bool) -> Floats:
     return matrix.item_error if with_self else np.where(matrix.self_cells, np.nan, matrix.item_error)
+
+
+ORDER = ("low", "mid", "high", "image", "crop", "patch", "pixel")
+"""Usual order of the groups' names; others follow by name."""
+MEASURES: Mapping[str, tuple[str, int]] = {
+    "helps": ("source", 1),
+    "harms": ("source", -1),
+    "is_helped": ("target", 1),
+    "is_harmed": ("target", -1),
+}
+"""Transferability of a group's sources to all targets, malleability of its targets by all sources; side and sign."""
+
+
+@dataclass(frozen=True)
+class GroupCell:
+    """Mean PGF from the sources of one group to the targets of another, self-transfer left out."""
+
+    mean: float
+    cells: int
+    """Number of (source, target) cells behind the mean."""
+    interval: Interval
+    """Of the mean, from the spread between runs."""
+    item_error: float
+    """Standard error from the finite number of questions, at most: a target's cells share its questions and base row, so their
+    errors are added up; those of different targets are independent. NaN where counts are unknown."""
+
+
+@dataclass(frozen=True)
+class Grouping(Frozen):
+    """One way to group the tasks."""
+
+    by: str
+    """``level`` or ``granularity``."""
+    groups: tuple[str, ...]
+    cells: dict[tuple[str, str], GroupCell]
+    """(group of the source, group of the target) -> mean; pairs without a measured cell are left out."""
+    members: dict[str, tuple[str, ...]]
+    """Tasks of each group."""
+    means: dict[str, dict[str, Interval]]
+    """Group -> a measure (``helps``, ``harms``, ``is_helped``, ``is_harmed``) -> mean over its tasks that have it."""
+    ungrouped: tuple[str, ...]
+    """Tasks without a group, which are left out of the groups; they count among all sources and targets."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The grouping in ``tvt analyze --json``."""
+        cells: dict[str, dict[str, Any]] = {}
+        for (source, target), cell in self.cells.items():
+            told = {**interval_json(cell.interval), "mean": cell.mean, "cells": cell.cells, "se_items": known(cell.item_error)}
+            cells.setdefault(source, {})[target] = told
+        return {
+            "mean": cells,
+            "members": {group: list(tasks) for group, tasks in self.members.items()},
+            "tasks": {
+                group: {what: interval_json(of) for what, of in measures.items()} for group, measures in self.means.items()
+            },
+            "ungrouped": list(self.ungrouped),
+        }
+
+
+def groupings(matrix: TransferMatrix, *, with_self: bool = False) -> tuple[Grouping, ...]:
+    """The groupings that at least one task of the study takes part in."""
+    found = (_grouping(matrix, by, with_self) for by in ("level", "granularity"))
+    return tuple(grouping for grouping in found if grouping.groups)
+
+
+def _grouping(matrix: TransferMatrix, by: str, with_self: bool) -> Grouping:
+    names = tuple(dict.fromkeys((*matrix.sources, *matrix.targets)))
+    group = {task.name: value for task in matrix.tasks if task.name in names and (value := getattr(task, by)) is not None}
+    order = tuple(sorted(set(group.values()), key=lambda g: (ORDER.index(g) if g in ORDER else len(ORDER), g)))
+    values = matrix.values if with_self else np.where(matrix.self_cells, np.nan, matrix.values)
+    cells: dict[tuple[str, str], GroupCell] = {}
+    for one in order:
+        for other in order:
+            chosen = np.outer(_in(matrix.sources, group, one), _in(matrix.targets, group, other))
+            cell = _cell(values, matrix.item_error, chosen)
+            if cell is not None:
+                cells[one, other] = cell
+    return Grouping(
+        by=by,
+        groups=order,
+        cells=cells,
+        members={g: tuple(name for name in names if group.get(name) == g) for g in order},
+        means={g: _means(values, _in(matrix.sources, group, g), _in(matrix.targets, group, g)) for g in order},
+        ungrouped=tuple(name for name in names if name not in group),
+    )
+
+
+def _in(names: tuple[str, ...], group: Mapping[str, str], wanted: str) -> Bools:
+    return np.array([group.get(name) == wanted for name in names], dtype=bool)
+
+
+def _cell(values: Floats, items: Floats, chosen: Bools) -> GroupCell | None:
+    """The mean over the chosen cells, from (runs, sources, targets); ``None`` where none was measured."""
+    kept = chosen & np.isfinite(run_mean(values))
+    count = int(kept.sum())
+    if not count:
+        return None
+    value = _mean(run_mean(values)[kept])
+    interval = run_interval(value, np.array([_mean(left[kept]) for left in leave_one_out(values)]))
+    summed = np.where(kept, items, 0.0).sum(axis=0)
+    return GroupCell(value, count, interval, float(np.sqrt((summed**2).sum())) / count)
+
+
+def _means(values: Floats, sources: Bools, targets: Bools) -> dict[str, Interval]:
+    """Every measure's mean over the tasks of a group."""
+    found = {}
+    for what, (side, sign) in MEASURES.items():
+        chosen, cube = (sources, values) if side == "source" else (targets, np.swapaxes(values, 1, 2))
+        whole = _mean(aggregate(run_mean(cube), sign)[chosen])
+        left = np.array([_mean(aggregate(of, sign)[chosen]) for of in leave_one_out(cube)])
+        found[what] = run_interval(whole, left)
+    return found
+
+
+def _mean(values: Floats) -> float:
+    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")

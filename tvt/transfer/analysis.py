@@ -16,13 +16,20 @@ from tvt.errors import InputError
 from tvt.stats.intervals import Interval, interval_json, known, run_interval
 from tvt.stats.ranks import least_p
 from tvt.transfer.adapter_similarity import AdapterSimilarity, beside_pgf
-from tvt.transfer.aggregates import Aggregate, aggregate, leave_one_out, malleability, run_mean, transferability
+from tvt.transfer.aggregates import (
+    Aggregate,
+    Grouping,
+    aggregate,
+    groupings,
+    leave_one_out,
+    malleability,
+    run_mean,
+    transferability,
+)
 from tvt.transfer.cliques import Cliques, cliques_by_test, every_run_cliques, mean_cliques
 from tvt.transfer.dose_trend import DoseTrend, dose_trend
-from tvt.transfer.groups import Grouping, groupings
-from tvt.transfer.noise import Noise, between_studies, noise
+from tvt.transfer.noise import Noise, Standing, between_studies, noise, standing
 from tvt.transfer.personas import ALPHA, KINDS, Personas, personas
-from tvt.transfer.standing import Standing, standing
 from tvt.types import Floats
 
 SCHEMA = 1

@@ -1,4 +1,6 @@
-"""Cliques: largest sets of tasks in which every ordered pair transfers with the same sign."""
+"""Graphs of a study: the largest cliques, in which every ordered pair transfers with the same sign, and the graph of all
+transfers.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,7 @@ import numpy as np
 from tvt.core.matrix import TransferMatrix
 from tvt.stats.ranks import ZERO, least_p, signed_rank_p
 from tvt.transfer.aggregates import run_mean
+from tvt.transfer.noise import sign_unstable
 from tvt.types import Bools, Floats
 
 MOST_VISITED = 100_000
@@ -96,3 +99,32 @@ def _square(matrix: TransferMatrix) -> tuple[tuple[str, ...], Floats]:
     tasks = tuple(s for s in matrix.sources if s in matrix.targets)
     rows, columns = ([side.index(t) for t in tasks] for side in (matrix.sources, matrix.targets))
     return tasks, matrix.values[:, rows][:, :, columns]
+
+
+def transfer_graph(matrix: TransferMatrix, *, threshold: float = 0.0, with_self: bool = False) -> nx.DiGraph:
+    """The study as a directed graph, one edge per measured cell.
+
+    Nodes are task names with ``short``, ``source`` and ``target`` (bool). Edges carry ``weight`` (mean PGF), ``error``
+    (standard error from runs and questions together, ``None`` where unknown) and ``sign_stable`` (bool).
+
+    Args:
+        matrix: the study.
+        threshold: edges with a smaller magnitude are left out.
+        with_self: whether self-transfer makes loops.
+    """
+    graph = nx.DiGraph(name=matrix.name)
+    for task in dict.fromkeys((*matrix.sources, *matrix.targets)):
+        graph.add_node(task, short=matrix.short(task), source=task in matrix.sources, target=task in matrix.targets)
+    mean, error, unstable = matrix.mean, matrix.error, sign_unstable(matrix.values)
+    for i, source in enumerate(matrix.sources):
+        for j, target in enumerate(matrix.targets):
+            if not np.isfinite(mean[i, j]) or abs(mean[i, j]) < threshold or (source == target and not with_self):
+                continue
+            graph.add_edge(
+                source,
+                target,
+                weight=float(mean[i, j]),
+                error=float(error[i, j]) if np.isfinite(error[i, j]) else None,
+                sign_stable=not unstable[i, j],
+            )
+    return graph

@@ -8,8 +8,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from tvt.core.frames import Frame
 from tvt.core.matrix import TransferMatrix
+from tvt.core.notebook import Frame
 from tvt.core.scores import BASE
 from tvt.data.csv_table import Faults, Row, Table, number, read_table
 from tvt.data.studies.score_rows import Columns, Scores, Unit, check_size, find_columns, pgf_unit, read_keys, read_scores

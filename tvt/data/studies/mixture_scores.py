@@ -12,8 +12,7 @@ import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tvt.core.credit import Tally
-from tvt.core.scores import MixtureScore, Score
+from tvt.core.scores import MixtureScore, Score, Tally
 from tvt.data.csv_table import Faults, Row, Table, integer, number, read_table, tally
 from tvt.errors import suggest
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tvt.core.frames import Frame
 from tvt.core.mixture_runs import MixtureRuns
+from tvt.core.notebook import Frame
 from tvt.core.task import resolve_name
 from tvt.data.csv_table import Faults, Table, number, read_table
 from tvt.errors import suggest

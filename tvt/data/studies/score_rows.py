@@ -9,8 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypedDict
 
-from tvt.core.credit import Tally
-from tvt.core.scores import BASE, MaskedScore, Score
+from tvt.core.scores import BASE, MaskedScore, Score, Tally
 from tvt.data.csv_table import Faults, Row, Table, integer, number, tally
 from tvt.errors import suggest
 

@@ -21,9 +21,8 @@ from tvt.core.selection import ALL, SelectionSpec
 from tvt.errors import InputError
 from tvt.evidence.kappa import Curvature
 from tvt.report.encode import number
-from tvt.selection.engine import finish
+from tvt.selection.engine import finish, prepare
 from tvt.selection.frontier import Kind, frontier_specs, gain_error
-from tvt.selection.prepare import prepare
 
 KINDS: tuple[Kind, ...] = ("risk", "harm")
 MOST_TARGETS = 13

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tvt.core.comparison import Comparison
+from tvt.compare.comparison import Comparison
 from tvt.core.matrix import TransferMatrix
 from tvt.core.recipe import Recipe
 from tvt.core.scores import Score
@@ -27,8 +27,7 @@ from tvt.report.html.orders import orders, start_layout, tasks_of
 from tvt.report.style import plain, short_labels
 from tvt.transfer.aggregates import Aggregate
 from tvt.transfer.analysis import StudyAnalysis
-from tvt.transfer.noise import sign_unstable
-from tvt.transfer.standing import p_values
+from tvt.transfer.noise import p_values, sign_unstable
 
 SETS = ("positive", "negative", "positive_every_seed", "negative_every_seed")
 MOST_SETS = 12

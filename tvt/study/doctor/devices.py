@@ -12,8 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from tvt.core.health import Check, Status
 from tvt.core.recipe import Recipe
+from tvt.errors import Check, Status
 from tvt.model.memory import USABLE, pass_needs
 from tvt.model.shape import ORDINARY_PIXELS, PHOTOGRAPH_PIXELS, PICTURES, shape_of
 from tvt.study.views import parameters

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from tvt.core.health import Check
+from tvt.errors import Check
 from tvt.study.doctor import devices, machine, recipes
 from tvt.study.doctor import machine as packages
 from tvt.train.compiler import compiler_checks

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tvt import __version__
-from tvt.core.health import Check, Status
+from tvt.errors import Check, Status
 from tvt.io import machine
 from tvt.io.machine import installed_version
 from tvt.io.model_folder import hub_cache

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tvt.core.health import Check
-from tvt.core.question_set import question_warnings
+from tvt.core.question import question_warnings
 from tvt.core.recipe import Recipe
-from tvt.errors import TvtError
+from tvt.errors import Check, TvtError
 from tvt.io.machine import installed_version
 from tvt.io.model_folder import names_folder, snapshot
 from tvt.io.names import folder_name

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tvt.core.choices import EXECUTORS
-from tvt.core.health import Check, Status
 from tvt.core.recipe import Recipe
-from tvt.errors import InputError
+from tvt.errors import Check, InputError, Status
 from tvt.study.jobs import Job, Task
 
 Event = Mapping[str, Any]

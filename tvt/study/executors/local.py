@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tvt.core.health import Check
 from tvt.core.recipe import Recipe
-from tvt.errors import InputError
+from tvt.errors import Check, InputError
 from tvt.io.machine import RUNS_AT_ONCE
 from tvt.study.events import ENDS
 from tvt.study.executors import Engine, Event, Executor, executor_check

@@ -20,9 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import tvt
-from tvt.core.health import Check
 from tvt.core.recipe import Recipe
-from tvt.errors import InputError, MissingPackageError, TvtError
+from tvt.errors import Check, InputError, MissingPackageError, TvtError
 from tvt.io.lock import attempted, exclusively
 from tvt.io.machine import installed_version
 from tvt.study.events import EventFile, telling

@@ -21,9 +21,8 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from tvt.core.health import Check
 from tvt.core.recipe import AUTOMATIC_LOADERS, Recipe
-from tvt.errors import InputError, MissingPackageError
+from tvt.errors import Check, InputError, MissingPackageError
 from tvt.io.lock import attempted, exclusively
 from tvt.io.machine import installed_version
 from tvt.study.events import EventFile

@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 from scipy import stats
 
-from tvt.core.comparison import Contrast, Entry, Estimate, Point, Promise
+from tvt.compare.comparison import Calibration, Contrast, Estimate, Point
+from tvt.core.arms import Arm
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Prediction
 from tvt.core.selection import SelectionSpec
@@ -22,14 +23,14 @@ FEWEST_ENTRIES = 4
 """The same for the entries of one target."""
 
 
-def promise(
-    entries: Sequence[Entry],
+def calibration(
+    entries: Sequence[Arm],
     gains: Sequence[Contrast],
     matrix: TransferMatrix,
     spec: SelectionSpec,
     *,
     counting: Mapping[str, float],
-) -> Promise:
+) -> Calibration:
     """Compare what the study's response predicts for every entry with the PGF that came.
 
     Args:
@@ -47,7 +48,7 @@ def promise(
     }
     enough = rank is not None and in_unit
     line = stats.linregress([p.predicted for p in points], [p.realised for p in points]) if enough else None
-    return Promise(
+    return Calibration(
         points=tuple(points),
         confidence=spec.confidence,
         rank=rank,
@@ -75,7 +76,7 @@ def _notes(points: Sequence[Point], rank: float | None, by_target: Mapping[str, 
 
 
 def _points(
-    entries: Sequence[Entry],
+    entries: Sequence[Arm],
     gains: Sequence[Contrast],
     matrix: TransferMatrix,
     spec: SelectionSpec,
@@ -97,7 +98,7 @@ def _points(
     ]
 
 
-def _point(entry: Entry, target: str, p: Prediction, came: Estimate, z: float) -> Point:
+def _point(entry: Arm, target: str, p: Prediction, came: Estimate, z: float) -> Point:
     reach = float(np.hypot((p.high - p.low) / 2, z * came.error))
     return Point(
         label=entry.label,

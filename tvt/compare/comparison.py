@@ -2,50 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from tvt.core.frames import Frame, comparison_frame
-from tvt.core.frozen import Frozen, FrozenModel
-from tvt.core.notebook import comparison_html, counted
-
-Kind = Literal["selected", "uniform", "random", "proportional", "best_single", "direct"]
-Answers = npt.NDArray[np.float64]
-"""What each question's answer is worth, in [0, 1]: 1 where right, 0 where wrong; in the order of the target's questions."""
-
-
-class Entry(FrozenModel):
-    """One mixture of a comparison. All entries have the same budget, hence the same number of steps."""
-
-    label: str
-    """Unique in its comparison, e.g. ``random 2``."""
-    kind: Kind
-    weights: dict[str, float]
-    counts: dict[str, int]
-    """Integer examples per source; they sum to the budget."""
-    about: str = ""
-    """What it is in a few words, e.g. ``all on Jigsaw``."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measured(Frozen):
-    """The answers of one comparison's runs. Every run and the base model were asked the same questions of a target.
-
-    ``answers`` is by entry label, seed and target; a run that failed or is not done yet is simply not there.
-    """
-
-    targets: tuple[str, ...]
-    seeds: tuple[int, ...]
-    ceilings: Mapping[str, float]
-    base: Mapping[str, Answers]
-    answers: Mapping[str, Mapping[int, Mapping[str, Answers]]]
-    missing: Mapping[tuple[str, int], str]
-    """Why a run (entry label, seed) is not there."""
-
+from tvt.core.arms import Arm, Kind
+from tvt.core.frozen import Frozen
+from tvt.core.notebook import Frame, counted, pandas, table
 
 Verdict = Literal["better", "worse", "no difference shown", "same mixture", "not measured"]
 """*same mixture*: nothing to test. *not measured*: the runs or the answers for it are missing,
@@ -125,7 +90,7 @@ class Point:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Promise(Frozen):
+class Calibration(Frozen):
     """Did the predicted gains come true? A figure is ``None`` where there are too few points for it; ``notes`` says so.
 
     Mixtures with the same counts are the same runs and count once; the base model, whose gains are 0 by definition, not at all.
@@ -162,7 +127,7 @@ class Missing:
 class Comparison(Frozen):
     """Selected mixture and baselines, trained at equal budget and measured on the same questions."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[Arm, ...]
     targets: tuple[str, ...]
     counting: Mapping[str, float]
     """Weights of the targets that the selection served, summing to 1."""
@@ -184,7 +149,7 @@ class Comparison(Frozen):
     """The same for ``differences``. With one counting target they are one family, and both numbers its size."""
     same: Mapping[str, str]
     """Entries whose counts are those of an earlier entry, with that entry's label."""
-    promise: Promise
+    calibration: Calibration
     missing: tuple[Missing, ...]
     verdict: tuple[str, ...]
     """The result in plain sentences, the main one first."""
@@ -197,18 +162,18 @@ class Comparison(Frozen):
         return f"Comparison({', '.join(counted(len(names), noun) for names, noun in axes)}{found})"
 
     def _repr_html_(self) -> str:
-        return comparison_html(self)
+        return html_of(self)
 
     def to_frame(self) -> Frame:
-        """A pandas table, a row for each contrast: see :func:`tvt.core.frames.comparison_frame`.
+        """A pandas table, a row for each contrast: see :func:`frame_of`.
 
         Raises:
             MissingPackageError: pandas is not installed.
         """
-        return comparison_frame(self)
+        return frame_of(self)
 
     @property
-    def selected(self) -> Entry:
+    def selected(self) -> Arm:
         """The entry that was selected."""
         return next(e for e in self.entries if e.kind == "selected")
 
@@ -219,3 +184,35 @@ class Comparison(Frozen):
     def difference(self, against: str, target: str | None) -> Contrast:
         """The selected mixture against a baseline, on a counting target or (``None``) on their mean."""
         return next(c for c in self.differences if c.against == against and c.target == target)
+
+
+def measure_of(contrasts: Sequence[Contrast]) -> Tested:
+    """The measure to speak of: PGF unless nothing has one."""
+    return "pgf" if any(c.pgf is not None for c in contrasts) or not contrasts else "accuracy"
+
+
+def frame_of(comparison: Comparison) -> Frame:
+    """A row for each contrast: entries against the base model (``against`` is None), then the selected one against baselines.
+
+    ``target`` is None for the mean over the counting targets. ``value``, ``error``, ``low`` and ``high`` are of ``tested``.
+    """
+    rows = []
+    for c in (*comparison.gains, *comparison.differences):
+        found = c.estimate
+        figures = [np.nan] * 4 if found is None else [found.value, found.error, found.low, found.high]
+        rows.append((c.entry, c.against, c.target, c.tested, *figures, c.p_corrected, c.verdict, c.reason))
+    names = ["entry", "against", "target", "tested", "value", "error", "low", "high", "p_corrected", "verdict", "reason"]
+    return pandas().DataFrame(rows, columns=names)
+
+
+def html_of(comparison: Comparison) -> str:
+    """What the comparison found in sentences, then every entry's gain over the base model."""
+    rows = []
+    for c in comparison.gains:
+        found = c.estimate
+        told = (
+            ("-", c.reason or c.verdict) if found is None else (f"{found.value:+.4f}", f"{found.low:+.4f} to {found.high:+.4f}")
+        )
+        rows.append((c.entry, c.target or "mean", c.tested or "-", *told, c.verdict))
+    header = ("mixture", "target", "measure", "against the base model", "95% interval", "result")
+    return table(header, rows, title="; ".join(comparison.verdict), notes=comparison.notes)
