@@ -31,9 +31,9 @@ from tvt.errors import InputError, MissingPackageError, TrainingError
 
 if TYPE_CHECKING:
     from tvt.core.answer_statistics import AnswerReport
+    from tvt.core.events import StudyEvent
     from tvt.report.study_tables import Way
     from tvt.study.adaptive import AdaptiveStudy
-    from tvt.study.executors import Event
     from tvt.study.jobs import Task
     from tvt.study.session import Session
 
@@ -219,7 +219,7 @@ def do_runs(
         refuse([*training_checks(recipe), *(machine_checks(recipe) if here else ())], note)
     with StudyProgress(len(todo) if chooser is None else chooser.planned, Console(stderr=True)) as progress:
         if chooser is not None:
-            chooser.tell = progress
+            chooser.report = progress
         session.do(tasks, start, _with_answers(progress, session, tasks), retry=retry, more=chooser)
     failed = [task for task in tasks if session.store.status(task.run_id, task.keys) == "failed"]
     trained = [task for task in tasks if not task.run.is_base]
@@ -228,21 +228,22 @@ def do_runs(
         raise TrainingError(f"{which}: {session.store.failure(failed[0].run_id)}")
 
 
-def _with_answers(show: Callable[[Event], None], session: Session, tasks: Sequence[Task]) -> Callable[[Event], None]:
-    """``show``, with what makes a run's scores doubtful told when the run is done."""
+def _with_answers(show: Callable[[StudyEvent], None], session: Session, tasks: Sequence[Task]) -> Callable[[StudyEvent], None]:
+    """``show``, followed by what makes a run's scores doubtful when the run is done."""
+    from tvt.core.events import Done, Note
     from tvt.report.evaluation_tables import answer_warnings
     from tvt.study.answers import answer_report
 
     of = {task.run_id: task for task in tasks}
 
-    def told(event: Event) -> None:
+    def show_both(event: StudyEvent) -> None:
         show(event)
-        if event["kind"] == "done":
-            report = answer_report(session.study, session.store, [of[event["run"]]])
+        if isinstance(event, Done):
+            report = answer_report(session.study, session.store, [of[event.run]])
             for warning in answer_warnings(replace(report, sets=()), hint=False):
-                show({"kind": "note", "text": warning.text})
+                show(Note(text=warning.text))
 
-    return told
+    return show_both
 
 
 def _open(path: Path, output: Path | None, overrides: tuple[str, ...], *, planning: bool = False) -> Session:

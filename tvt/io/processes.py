@@ -146,7 +146,7 @@ def _start(work: Work, machines: Machines) -> subprocess.Popen[str]:
             **os.environ,
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         },
-        preexec_fn=_die_with_parent,  # noqa: PLW1509 - no threads hold locks that the few instructions before exec need
+        preexec_fn=die_with_parent,  # noqa: PLW1509 - no threads hold locks that the few instructions before exec need
     )
 
 
@@ -205,8 +205,8 @@ def _follow(process: subprocess.Popen[str], log: Path, tell: Tell) -> _Heard:
     return heard
 
 
-def _die_with_parent() -> None:
-    """Have the kernel end the processes when tvt is killed: nobody else would, and work that goes on would meet them."""
+def die_with_parent() -> None:
+    """Have the kernel end a process that is just being started when tvt is killed: nobody else would, and it would go on."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 

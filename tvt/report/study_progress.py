@@ -7,14 +7,18 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import assert_never
 
 from rich.console import Console, Group, RenderableType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from tvt.core.events import Done, Failed, Idle, Note, Phase, PhaseProgress, StudyEvent
 from tvt.report.study_tables import MARKS, duration, grid_table, legend
+
+_SHARES: dict[Phase, tuple[float, float]] = {"mixing": (0.0, 0.05), "training": (0.05, 0.65), "scoring": (0.7, 0.3)}
+"""Where each phase begins in a run, and how much of the run it is."""
 
 
 class StudyProgress:
@@ -43,34 +47,36 @@ class StudyProgress:
         if self._console.is_terminal:
             self._bars.stop()
 
-    def __call__(self, event: Mapping[str, Any]) -> None:
-        """Show one event of :class:`tvt.study.conductor.Conductor`."""
-        kind, slot = event["kind"], event.get("slot", 0)
-        if kind == "note":
-            self._print(f"note: {event['text']}")
-        elif kind == "progress":
-            self._move(slot, event)
-        elif kind in ("done", "failed"):
-            self._done += 1
-            self._shares[slot] = 0.0
-            mark = "done" if kind == "done" else "FAILED"
-            reason = f": {event['reason']}" if kind == "failed" else ""
-            left = self._left()
-            self._print(f"{mark} {self._done}/{self._total}  {event['name']}{reason}{f'  ({left})' if left else ''}")
-        elif slot in self._slots:
-            self._bars.update(self._slots[slot], visible=False)
+    def __call__(self, event: StudyEvent) -> None:
+        """Show one message of :class:`tvt.study.conductor.Conductor`."""
+        match event:
+            case Note():
+                self._print(f"note: {event.text}")
+            case PhaseProgress():
+                self._move(event)
+            case Done() | Failed():
+                self._done += 1
+                self._shares[event.slot] = 0.0
+                mark, reason = ("FAILED", f": {event.reason}") if isinstance(event, Failed) else ("done", "")
+                left = self._left()
+                self._print(f"{mark} {self._done}/{self._total}  {event.name}{reason}{f'  ({left})' if left else ''}")
+            case Idle():
+                if event.slot in self._slots:
+                    self._bars.update(self._slots[event.slot], visible=False)
+            case _:
+                assert_never(event)
         self._bars.update(self._whole, completed=self._progress(), told=f"{self._done}/{self._total}  {self._left()}")
 
-    def _move(self, slot: int, event: Mapping[str, Any]) -> None:
+    def _move(self, event: PhaseProgress) -> None:
+        slot, done, total = event.slot, event.done, event.total
         if slot not in self._slots:
             self._slots[slot] = self._bars.add_task("", total=1, told="")
-        done, total = event["done"], event["total"]
         # Training is most of a run, as a rule; the shares only smooth the time left.
-        begin, span = {"mixing": (0.0, 0.05), "training": (0.05, 0.65), "scoring": (0.7, 0.3)}[event["phase"]]
+        begin, span = _SHARES[event.phase]
         self._shares[slot] = begin + span * (done / total if total else 0.0)
-        told = f"{event['phase']} {done:,}/{total:,}" if total else f"{event['phase']} ..."
+        text = f"{event.phase} {done:,}/{total:,}" if total else f"{event.phase} ..."
         self._bars.update(
-            self._slots[slot], description=event["name"], completed=done, total=total or None, told=told, visible=True
+            self._slots[slot], description=event.name, completed=done, total=total or None, told=text, visible=True
         )
 
     def _progress(self) -> float:

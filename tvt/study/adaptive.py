@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tvt.core.events import Note, StudyEvent
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import FailedSelection, Mixture
 from tvt.core.scores import MaskedScore, Score
@@ -16,7 +17,6 @@ from tvt.selection.adaptive import Choice, Standing, Stop, Tolerance, next_run
 from tvt.selection.engine import select
 from tvt.selection.request import resolve_request
 from tvt.study.estimate import Estimate, estimate
-from tvt.study.executors import Event
 from tvt.study.jobs import Task
 from tvt.study.session import Session
 from tvt.study.store import Status, Store
@@ -60,8 +60,8 @@ class AdaptiveStudy:
         self._base = next(task for task in self.tasks if task.run.is_base)
         self._by_run = {_key(task): task for task in self.tasks if not task.run.is_base}
         self._most = min(runs or len(self._by_run), len(self._by_run))
-        self.tell: Callable[[Event], None] = lambda _: None
-        """Told why each run is done."""
+        self.report: Callable[[StudyEvent], None] = lambda _: None
+        """Gets a note with the reason for each run."""
         _check(session, spec, self._most)
 
     @property
@@ -82,7 +82,7 @@ class AdaptiveStudy:
         choice = self._next(states)
         if not isinstance(choice, Choice):
             return []
-        self.tell({"kind": "note", "text": choice.why})
+        self.report(Note(text=choice.why))
         return [self._by_run[choice.source, choice.seed]]
 
     def outcome(self) -> Outcome:

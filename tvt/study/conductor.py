@@ -6,11 +6,26 @@ import shutil
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import assert_never
 
+from tvt.core.events import (
+    AttemptEvent,
+    Defect,
+    Died,
+    Done,
+    Failed,
+    Held,
+    Idle,
+    Note,
+    Nothing,
+    PhaseProgress,
+    Stopped,
+    StudyEvent,
+)
 from tvt.errors import InputError, TvtError
 from tvt.study.events import ERRORS
-from tvt.study.executors import Event, Executor
+from tvt.study.executors import Executor
 from tvt.study.jobs import Job, Task
 from tvt.study.store import Store
 
@@ -28,9 +43,9 @@ Point = tuple[str, str, int]
 class _Going:
     task: Task
     slot: int
-    """A small number for whoever shows it."""
+    """A small number, which only one run at work has."""
     began: Point | None = None
-    """Where it stood when it first told."""
+    """Where it was at its first message."""
 
 
 class Conductor:
@@ -39,12 +54,12 @@ class Conductor:
     Args:
         job: what to do.
         executor: who does it; closed at the end, however that comes.
-        tell: told of every event, with ``slot`` and the run's ``name``; ended runs come as *done*, or *failed* with ``reason``.
+        report: gets every message, with the run's name and slot.
         more: what to do next, where that is decided on the way; then the job's tasks are those that may be asked for.
     """
 
-    def __init__(self, job: Job, executor: Executor, tell: Callable[[Event], None], more: More | None = None) -> None:
-        self._executor, self._tell, self._more = executor, tell, more
+    def __init__(self, job: Job, executor: Executor, report: Callable[[StudyEvent], None], more: More | None = None) -> None:
+        self._executor, self._report, self._more = executor, report, more
         self._store = Store(job.folder)
         self._names = {task.run_id: task.run.name for task in job.tasks}
         self._waiting: deque[Task] = deque(() if more else job.tasks)
@@ -68,8 +83,8 @@ class Conductor:
         """
         with closing(self._executor):
             while self._start():
-                for event in self._executor.hear(POLL_SECONDS):
-                    self._heard(event)
+                for event in self._executor.poll(POLL_SECONDS):
+                    self._handle(event)
 
     def _start(self) -> bool:
         """Fill the room that there is; says whether anything is waiting or at work."""
@@ -87,7 +102,7 @@ class Conductor:
         self._waiting.extendleft(reversed(held))
         used = {going.slot for going in self._going.values()}
         for slot in self._shown - used:
-            self._tell({"kind": "idle", "slot": slot})
+            self._report(Idle(slot=slot))
         self._shown = used
         return bool(self._waiting or self._going)
 
@@ -109,31 +124,34 @@ class Conductor:
                 self._waited.add(task.run_id)
                 self._note(f"{task.run.name}: another process is at it; waiting for its end")
 
-    def _heard(self, event: Event) -> None:
-        kind, run = event["kind"], event.get("run")
-        if kind == "note":
-            self._note(event["text"])
+    def _handle(self, event: AttemptEvent) -> None:
+        if isinstance(event, Note):
+            self._report(event)
             return
-        going = self._going[str(run)]
-        if kind == "progress":
+        going = self._going[event.run]
+        task = going.task
+        if isinstance(event, PhaseProgress):
             self._stillborn = 0
-            going.began = going.began or (going.task.run_id, event["phase"], event["done"])
-            self._tell({**event, "slot": going.slot, "name": going.task.run.name})
+            going.began = going.began or (task.run_id, event.phase, event.done)
+            self._report(replace(event, slot=going.slot, name=task.run.name))
             return
-        del self._going[going.task.run_id]
-        if kind == "error":
-            raise ERRORS[event["type"]](*event["lines"])
-        if kind == "defect":
-            log = self._executor.log(going.task.run_id)
-            raise TvtError(f"a worker ended with a defect of tvt; its traceback is in {log}")
-        if kind == "died":
-            self._died(going, event["how"])
-        elif kind == "held":
-            self._waiting.append(going.task)
-        else:
-            self._stillborn = 0
-            self._end(going.task, going.slot)
-            self._check_cause(going.task, event.get("cause"))
+        del self._going[task.run_id]
+        match event:
+            case Done() | Nothing() | Failed():
+                self._stillborn = 0
+                self._end(task, going.slot)
+                self._check_cause(task, event.cause if isinstance(event, Failed) else None)
+            case Held():
+                self._waiting.append(task)
+            case Died():
+                self._died(going, event.how)
+            case Stopped():
+                raise ERRORS[event.type](*event.lines)
+            case Defect():
+                log = self._executor.log(task.run_id)
+                raise TvtError(f"a worker ended with a defect of tvt; its traceback is in {log}")
+            case _:
+                assert_never(event)
 
     def _check_cause(self, task: Task, cause: str | None) -> None:
         """Stop where the same exception ends a second run: it would end all the others."""
@@ -151,8 +169,10 @@ class Conductor:
         """A run is over."""
         self._over.add(task.run_id)
         reason = self._store.failure(task.run_id)
-        told = {"kind": "done"} if reason is None else {"kind": "failed", "reason": reason}
-        self._tell({**told, "run": task.run_id, "name": task.run.name, "slot": slot})
+        run, name = task.run_id, task.run.name
+        self._report(
+            Done(run=run, name=name, slot=slot) if reason is None else Failed(run=run, name=name, slot=slot, reason=reason)
+        )
 
     def _died(self, going: _Going, how: str) -> None:
         """An attempt's process is gone: another attempt, unless this keeps happening."""
@@ -176,4 +196,4 @@ class Conductor:
         self._waiting.appendleft(task)
 
     def _note(self, text: str) -> None:
-        self._tell({"kind": "note", "text": text})
+        self._report(Note(text=text))

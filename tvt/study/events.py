@@ -1,62 +1,70 @@
-"""Events of attempts elsewhere: each attempt appends lines to a file of its own in the study's folder, which both sides see."""
+"""How messages travel: as lines of JSON through a pipe, or through a file in the study's folder, which all machines see."""
 
 from __future__ import annotations
 
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
+from tvt.core.events import AttemptEvent, End, PhaseProgress, event_json, event_of
 from tvt.errors import InputError, MissingPackageError, TvtError
 
 ERRORS: dict[str, type[TvtError]] = {"InputError": InputError, "MissingPackageError": MissingPackageError}
-ENDS = frozenset({"done", "failed", "nothing", "held", "error", "defect", "died"})
-"""The kinds of event that end an attempt."""
+"""The errors that stop a whole study, by the name that a message has for them."""
+_PROGRESS_SECONDS = 0.1
+"""Progress is written no more often than that."""
 
 
-class Teller:
-    """Writes events as lines of JSON to an open file or pipe; progress at most ten times a second."""
+class EventWriter:
+    """Writes messages to an open file or pipe, each in one write."""
 
     def __init__(self, handle: int) -> None:
         self._handle, self._last = handle, 0.0
 
-    def __call__(self, kind: str, **what: Any) -> None:
-        if kind == "progress":
+    def __call__(self, event: AttemptEvent) -> None:
+        if isinstance(event, PhaseProgress):
             now = time.monotonic()
-            if now - self._last < 0.1 and 0 < what["done"] < what["total"]:
+            if now - self._last < _PROGRESS_SECONDS and 0 < event.done < event.total:
                 return
             self._last = now
-        os.write(self._handle, (json.dumps({"kind": kind, **what}) + "\n").encode())
+        os.write(self._handle, (json.dumps(event_json(event)) + "\n").encode())
 
 
 @contextmanager
-def telling(path: Path) -> Iterator[Teller]:
-    """What an attempt tells by."""
+def writing_to(path: Path) -> Iterator[EventWriter]:
+    """A writer that appends to a file of one attempt."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         if os.fstat(handle).st_size:  # a requeued attempt: the one before may have been killed in mid-line
             os.write(handle, b"\n")
-        yield Teller(handle)
+        yield EventWriter(handle)
     finally:
         os.close(handle)
 
 
+def read_events(lines: Iterable[bytes]) -> Iterator[AttemptEvent]:
+    """The messages of some lines; those that a kill cut off are left out."""
+    for line in lines:
+        with suppress(ValueError):
+            yield event_of(json.loads(line))
+
+
 class EventFile:
-    """Reads what an attempt told since the last look."""
+    """Reads a file of messages as it grows."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.ended = False
-        """Whether an end was told."""
+        """Whether the attempt's end was read."""
         self._read = 0
         self._rest = b""
 
-    def news(self) -> list[dict[str, Any]]:
-        """New events; none after the end."""
+    def poll(self) -> list[AttemptEvent]:
+        """The messages since the last call; none after the end."""
         if self.ended:
             return []
         with suppress(FileNotFoundError), self.path.open("rb") as stream:
@@ -64,11 +72,10 @@ class EventFile:
             self._rest += stream.read()
             self._read = stream.tell()
         *lines, self._rest = self._rest.split(b"\n")
-        found: list[dict[str, Any]] = []
-        for line in lines:
-            with suppress(ValueError):  # cut off by a kill, before the next one went on in the same file
-                found.append(json.loads(line))
-                if found[-1]["kind"] in ENDS:
-                    self.ended = True
-                    break
-        return found
+        events: list[AttemptEvent] = []
+        for event in read_events(lines):
+            events.append(event)
+            if isinstance(event, End):
+                self.ended = True
+                break
+        return events

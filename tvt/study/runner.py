@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from tvt.core.events import Done, Failed, Held, Nothing, Phase
 from tvt.core.mixture import Mixture
 from tvt.core.question import Question
 from tvt.core.scores import set_name
@@ -31,9 +31,8 @@ from tvt.train.checkpoints import remove_other_layouts, steps_done
 from tvt.train.record import ADAPTER, CHECKPOINTS, RUN
 from tvt.train.record import RECORD as TRAINING
 
-Phase = Literal["mixing", "training", "scoring"]
-Tell = Callable[[Phase, int, int], None]
-Verdict = Literal["done", "failed", "held", "nothing"]
+ShowPhase = Callable[[Phase, int, int], None]
+"""Called with what a run is at, how much of it is done, and of how much."""
 _LEFT = (CHECKPOINTS, "mixed", ".rows")
 """What a run needs until its adapter is there."""
 
@@ -61,43 +60,43 @@ class Runner:
         )
         self._questions: dict[Where, tuple[Question, ...]] = {}
 
-    def do(self, task: Task, tell: Tell) -> Verdict:
+    def do(self, task: Task, show: ShowPhase) -> Done | Failed | Held | Nothing:
         """Do what is missing of a run.
 
         Returns:
-            *done*; *failed*, with the reason recorded; *held* by another process; or *nothing* was missing.
+            How the attempt ended; the reason of a failure is recorded.
 
         Raises:
             InputError: something that would stop every run: the disk is full, memory is too small, files are gone.
             ProcessFailedError: the run failed, which is recorded, by an exception that may come again in other runs.
         """
-        tell(*self.stands(task))  # before anything that may take the process down
+        show(*self.stands(task))  # before anything that may take the process down
         with self.store.turn(task.run_id, task.keys) as turn:
             if turn != "mine":
-                return "held" if turn == "held" else "nothing"
+                return Held(run=task.run_id) if turn == "held" else Nothing(run=task.run_id)
             clear(self.store.run_folder(task.run_id))
             try:
                 with resource_errors.reported(self.job.folder, task.run.name, self.job.recipe):
                     self.store.begin(task.run_id, task.run, task.identity)
                     started = time.monotonic()
-                    adapter, trained = (None, 0.0) if task.run.is_base else self._adapter(task, tell)
-                    self._score(task, adapter, tell, prepared=max(0.0, time.monotonic() - started - trained))
+                    adapter, trained = (None, 0.0) if task.run.is_base else self._adapter(task, show)
+                    self._score(task, adapter, show, prepared=max(0.0, time.monotonic() - started - trained))
             except ProcessDiedError:
                 raise
             except NotFiniteScoreError as error:
                 if error.base:
                     raise
                 self.store.fail(task.run_id, error.faults[0])
-                return "failed"
+                return Failed(run=task.run_id)
             except TrainingError as error:
                 if not (self.store.run_folder(task.run_id) / TRAINING).is_file():  # else scoring failed
                     self._discard(task)
                 self.store.fail(task.run_id, str(error).splitlines()[0])
                 if isinstance(error, ProcessFailedError):
                     raise
-                return "failed"
+                return Failed(run=task.run_id)
             self.store.forgive(task.run_id)  # another process may have given it up meanwhile
-        return "done"
+        return Done(run=task.run_id)
 
     def stands(self, task: Task) -> tuple[Phase, int, int]:
         """Where a run stands, as far as the disk knows."""
@@ -106,7 +105,7 @@ class Runner:
             return "scoring", 0, 0
         return ("training", steps_done(folder), 0) if (folder / "mixed").is_dir() else ("mixing", 0, task.run.examples)
 
-    def _adapter(self, task: Task, tell: Tell) -> tuple[Path, float]:
+    def _adapter(self, task: Task, show: ShowPhase) -> tuple[Path, float]:
         """The run's adapter, trained if it is not there or was damaged, and the seconds of training steps just now."""
         folder = self.store.run_folder(task.run_id)
         if (folder / TRAINING).is_file():
@@ -127,8 +126,8 @@ class Runner:
             paths = {source: self._rows(source) for source in counts}
             write_mix(plan_mix(Mixture.of_counts(counts), paths, seed=task.run.seed), mixed)
 
-        def show(progress: Progress) -> None:
-            tell("training", progress.step, progress.steps)
+        def show_steps(progress: Progress) -> None:
+            show("training", progress.step, progress.steps)
 
         record = train(
             recipe,
@@ -137,7 +136,7 @@ class Runner:
             seed=task.run.seed,
             resume=True,
             machines=self.machines,
-            progress=show,
+            progress=show_steps,
             rows_checked=True,
             base=self._base,
         )
@@ -154,20 +153,20 @@ class Runner:
         with exclusively(self.job.folder / "data" / ".lock"):
             return as_file(self.job.rows[source], source, self.job.folder / "data")
 
-    def _score(self, task: Task, adapter: Path | None, tell: Tell, prepared: float) -> None:
+    def _score(self, task: Task, adapter: Path | None, show: ShowPhase, prepared: float) -> None:
         """Score what is missing, paired with the base model's answers.
 
         Args:
             task: the run.
             adapter: its adapter.
-            tell: told of progress.
+            show: shows progress.
             prepared: seconds since the run was begun, those of training steps left out.
         """
         before = self.store.finished(task.run_id)
         missing = [where for where, key in task.keys.items() if (c := before.cells.get(where)) is None or c.key != key]
         sets = {set_name(*where): self._asked(where) for where in missing}
         started, loaded = time.monotonic(), self._evaluator.load_seconds
-        results = [self._ask(who, sets, tell) for who in ([None] if adapter is None else [None, adapter])]
+        results = [self._ask(who, sets, show) for who in ([None] if adapter is None else [None, adapter])]
         loaded = self._evaluator.load_seconds - loaded
         seconds = time.monotonic() - started - loaded
         base, mine = results[0], results[-1]
@@ -186,14 +185,14 @@ class Runner:
             ),
         )
 
-    def _ask(self, adapter: Path | None, sets: Mapping[str, Sequence[Question]], tell: Tell) -> dict[str, CellResult]:
+    def _ask(self, adapter: Path | None, sets: Mapping[str, Sequence[Question]], show: ShowPhase) -> dict[str, CellResult]:
         """The cells of one adapter; where all is known (of the base, as a rule), that is no news."""
 
-        def show(done: int, total: int) -> None:
+        def show_answers(done: int, total: int) -> None:
             if adapter is not None or done < total:
-                tell("scoring", done, total)
+                show("scoring", done, total)
 
-        return self._evaluator.evaluate([adapter], sets, show)[0]
+        return self._evaluator.evaluate([adapter], sets, show_answers)[0]
 
     def _asked(self, where: Where) -> tuple[Question, ...]:
         if where not in self._questions:

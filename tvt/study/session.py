@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tvt.core.choices import READERS
+from tvt.core.events import Done, Failed, StudyEvent
 from tvt.core.recipe import Recipe, identity
 from tvt.core.scores import Part, Run, set_name
 from tvt.errors import InputError
@@ -18,7 +19,7 @@ from tvt.io import atomic, resource_errors, strict_yaml
 from tvt.io.lock import exclusively
 from tvt.io.recipe_file import load_recipe
 from tvt.study.conductor import Conductor, More
-from tvt.study.executors import Event, Start
+from tvt.study.executors import Start
 from tvt.study.jobs import Task, Where, check_job, make_job, make_task
 from tvt.study.plan import BASE_RUN, Study, load_study_plan
 from tvt.study.store import RECIPE, Cells, Status, Store, tidy
@@ -57,7 +58,7 @@ class Session:
         self,
         tasks: Sequence[Task],
         start: Start,
-        tell: Callable[[Event], None],
+        report: Callable[[StudyEvent], None],
         *,
         retry: bool = False,
         more: More | None = None,
@@ -67,7 +68,7 @@ class Session:
         Args:
             tasks: from :meth:`tasks` or :meth:`comparison_tasks`.
             start: from :func:`tvt.study.executors.choose_executor`.
-            tell: told of every event.
+            report: gets every message.
             retry: also try again what failed before.
             more: decides on the way which of ``tasks`` to do; default: all, in order.
 
@@ -80,16 +81,16 @@ class Session:
             if retry:
                 for task in tasks:
                     self.store.forgive(task.run_id)
-            self._do_missing(tasks, start, tell, more)
+            self._do_missing(tasks, start, report, more)
 
-    def _do_missing(self, tasks: Sequence[Task], start: Start, tell: Callable[[Event], None], more: More | None) -> None:
+    def _do_missing(self, tasks: Sequence[Task], start: Start, report: Callable[[StudyEvent], None], more: More | None) -> None:
         status = self.status(tasks)
         todo = [task for task in tasks if status[task.run_id] not in ("done", "failed")]
 
-        def heard(event: Event) -> None:
-            if event["kind"] in ("done", "failed"):
+        def handle(event: StudyEvent) -> None:
+            if isinstance(event, Done | Failed):
                 write_views(self.study, self.store)
-            tell(event)
+            report(event)
 
         try:
             with exclusively(self.store.folder / "logs" / ".lock"):
@@ -97,7 +98,7 @@ class Session:
             if todo:
                 job = make_job(self.study, self.store.folder, todo)
                 check_job(self.study, job)
-                Conductor(job, start(job), heard, more).run()
+                Conductor(job, start(job), handle, more).run()
         finally:
             write_views(self.study, self.store)
 

@@ -8,12 +8,14 @@ import sys
 import time
 import traceback
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tvt.core.events import AttemptEvent, Defect, Died, End, Failed, Note, Phase, PhaseProgress, Stopped
 from tvt.core.recipe import Recipe
 from tvt.errors import InputError, MissingPackageError, ProcessDiedError, ProcessFailedError
-from tvt.study.events import Teller, telling
+from tvt.study.events import EventWriter, writing_to
 from tvt.study.jobs import Job, Task
 from tvt.study.store import unmark
 
@@ -21,42 +23,56 @@ if TYPE_CHECKING:
     from submitit.core.utils import DelayedSubmission
 
     from tvt.io.processes import Machines
-    from tvt.study.runner import Runner
+    from tvt.study.runner import Runner, ShowPhase
 
+Report = Callable[[AttemptEvent], None]
 INTERRUPTED = 130
-"""Exit code of a worker that heard Ctrl-C."""
+"""Exit code of a worker that got Ctrl-C."""
 
 
-def attempt(runner: Runner, task: Task, tell: Teller) -> None:
-    """Do what is missing of a run. An interruption passes through, and then nobody tells an end."""
+def attempt(runner: Runner, task: Task, report: Report) -> None:
+    """Do what is missing of a run. An interruption passes through, and then no end is reported."""
 
-    def progress(phase: str, done: int, total: int) -> None:
-        tell("progress", run=task.run_id, phase=phase, done=done, total=total)
+    def progress(phase: Phase, done: int, total: int) -> None:
+        report(PhaseProgress(run=task.run_id, phase=phase, done=done, total=total))
 
+    report(_end(runner, task, progress))
+
+
+def _end(runner: Runner, task: Task, progress: ShowPhase) -> End:
     try:
-        verdict: str = runner.do(task, progress)
+        return runner.do(task, progress)
     except ProcessDiedError as error:
         print(error, file=sys.stderr, flush=True)
-        tell("died", run=task.run_id, how=f"its {error.work} processes were killed")
+        return Died(run=task.run_id, how=f"its {error.work} processes were killed")
     except ProcessFailedError as error:
         print(error, file=sys.stderr, flush=True)
-        tell("failed", run=task.run_id, cause=error.cause)
+        return Failed(run=task.run_id, cause=error.cause)
     except (InputError, MissingPackageError) as error:
-        tell("error", run=task.run_id, type=type(error).__name__, lines=str(error).split("\n"))
+        return Stopped(run=task.run_id, type=type(error).__name__, lines=str(error).split("\n"))
     except Exception:
         traceback.print_exc()
         sys.stderr.flush()
-        tell("defect", run=task.run_id)
-    else:
-        tell(verdict, run=task.run_id)
+        return Defect(run=task.run_id)
+
+
+def start_runner(job: Job, report: Report, machines: Machines | None = None) -> Runner:
+    """Load what does a job's runs, in a process of its own."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    warnings.simplefilter("ignore", FutureWarning)
+    from tvt.study.runner import Runner
+
+    return Runner(job=job, note=lambda text: report(Note(text=text)), machines=machines)
 
 
 class Attempt:
-    """What submitit calls in the job, and again when the job was requeued. Its pickle holds two strings.
+    """An attempt at a run in a job of Slurm, which submitit calls, and again when the job was requeued.
+
+    Its pickle holds two strings.
 
     Args:
         job: the job of one run, as :meth:`tvt.study.jobs.Job.dump` writes it.
-        events: the file by which the attempt tells.
+        events: the file of its messages.
     """
 
     def __init__(self, job: str, events: str) -> None:
@@ -64,26 +80,23 @@ class Attempt:
         self._life: Life | None = None
 
     def __call__(self) -> None:
-        for name, value in (("OMP_NUM_THREADS", "1"), ("TOKENIZERS_PARALLELISM", "false"), ("TRANSFORMERS_VERBOSITY", "error")):
+        for name, value in (("OMP_NUM_THREADS", "1"), ("TOKENIZERS_PARALLELISM", "false")):
             os.environ.setdefault(name, value)
-        warnings.simplefilter("ignore", FutureWarning)
         job = Job.load(self.job)
-        with telling(Path(self.events)) as tell:
+        with writing_to(Path(self.events)) as report:
             from submitit import JobEnvironment
 
-            from tvt.study.runner import Runner
-
-            runner = Runner(job=job, note=lambda text: tell("note", text=text), machines=machines(job.recipe))
+            runner = start_runner(job, report, machines(job.recipe))
             self._life = Life(runner, self.events)
-            attempt(runner, job.tasks[0], tell)
+            attempt(runner, job.tasks[0], report)
         unmark(runner.store.run_folder(job.tasks[0].run_id), JobEnvironment().job_id)
 
     def checkpoint(self) -> DelayedSubmission:
-        """Called by submitit when Slurm says that the job's time is over: what it shall do when it was requeued."""
+        """What the job does when it was requeued; submitit calls this when Slurm says that the job's time is over."""
         from submitit.core.utils import DelayedSubmission
 
         if self._life is not None:
-            self._life.give_up_if_vain()
+            self._life.give_up_without_checkpoint()
         return DelayedSubmission(Attempt(self.job, self.events))
 
 
@@ -92,7 +105,7 @@ class Life:
 
     Args:
         runner: at work on its job's only run.
-        events: the file by which the attempt tells.
+        events: the file of its messages.
     """
 
     def __init__(self, runner: Runner, events: str) -> None:
@@ -100,19 +113,19 @@ class Life:
         self._task = runner.job.tasks[0]
         self._began, self._stood = time.monotonic(), runner.stands(self._task)
 
-    def give_up_if_vain(self) -> None:
+    def give_up_without_checkpoint(self) -> None:
         """End the job where a whole time limit brought no checkpoint: requeued, it would do the same for ever.
 
         Raises:
-            SystemExit: it is given up; whoever waits for it is told.
+            SystemExit: it is given up, which is reported.
         """
         minutes = self._runner.job.recipe.runtime.slurm.timeout_min
         stands = self._runner.stands(self._task)
         if stands != self._stood or stands[0] == "scoring" or time.monotonic() - self._began < 30 * minutes:
             return
-        with telling(Path(self._events)) as tell:
+        with writing_to(Path(self._events)) as report:
             how = f"its Slurm job met its time limit of {minutes} min before a checkpoint; raise runtime.slurm.timeout_min"
-            tell("died", run=self._task.run_id, how=how)
+            report(Died(run=self._task.run_id, how=how))
         sys.exit(1)
 
 
@@ -135,17 +148,13 @@ def machines(recipe: Recipe) -> Machines | None:
 
 def main() -> int:
     """Entry point; returns the exit code."""
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    warnings.simplefilter("ignore", FutureWarning)
-    tell = Teller(int(sys.argv[1]))
+    report = EventWriter(int(sys.argv[1]))
     try:
         job = Job.load(sys.stdin.readline())
-        from tvt.study.runner import Runner
-
-        runner = Runner(job=job, note=lambda text: tell("note", text=text))
+        runner = start_runner(job, report)
         tasks = {task.run_id: task for task in job.tasks}
         while line := sys.stdin.readline():
-            attempt(runner, tasks[line.strip()], tell)
+            attempt(runner, tasks[line.strip()], report)
     except KeyboardInterrupt:
         return INTERRUPTED
     return 0

@@ -5,31 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from tvt.core.choices import EXECUTORS
+from tvt.core.events import AttemptEvent
 from tvt.core.recipe import Recipe
 from tvt.errors import Check, InputError, Status
 from tvt.study.jobs import Job, Task
-
-Event = Mapping[str, Any]
-"""``kind`` and what belongs to it; ``run`` is a run's id.
-
-======== ============================ =============================================================
-kind     with                         of an attempt at a run
-======== ============================ =============================================================
-progress run, phase, done, total      where it stands
-note     run, text                    worth knowing
-done     run                          ended: all is recorded
-failed   run, maybe cause             ended: it cannot be done, and the store says why; an exception of a training process
-                                      is its ``cause``
-nothing  run                          ended: another process had done it
-held     run                          ended: another process is at it
-error    run, type, lines             ended by what would stop every run; a kind of :data:`ERRORS`
-defect   run                          ended by a defect of tvt; its log has the traceback
-died     run, how                     ended: its process is gone, or its training processes are
-======== ============================ =============================================================
-"""
 
 
 class Executor(Protocol):
@@ -48,8 +30,8 @@ class Executor(Protocol):
             InputError: the engine takes none, with the next step.
         """
 
-    def hear(self, seconds: float) -> Iterable[Event]:
-        """What happened since the last call; waits at most ``seconds`` for it. Every attempt ends by exactly one event.
+    def poll(self, seconds: float) -> Iterable[AttemptEvent]:
+        """The messages since the last call; waits at most ``seconds`` for them. Every attempt ends by exactly one.
 
         Raises:
             InputError: the engine is gone, with the next step.

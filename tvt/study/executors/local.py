@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import json
 import os
 import queue
 import signal
@@ -15,13 +13,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from tvt.core.events import AttemptEvent, Defect, Died, End
 from tvt.core.recipe import Recipe
 from tvt.errors import Check, InputError
 from tvt.io.machine import RUNS_AT_ONCE
-from tvt.study.events import ENDS
-from tvt.study.executors import Engine, Event, Executor, executor_check
+from tvt.io.processes import die_with_parent
+from tvt.study.events import read_events
+from tvt.study.executors import Engine, Executor, executor_check
 from tvt.study.jobs import Job, Task
 from tvt.study.worker import INTERRUPTED
 from tvt.train.devices import gpus_lacking, visible_gpus
@@ -86,7 +85,7 @@ class LocalExecutor:
             _Slot(number, environment, job.folder / "logs" / f"worker-{owner}-{number}.log")
             for number, environment in enumerate(_environments(workers, job.recipe.runtime.num_processes))
         ]
-        self._events: queue.Queue[tuple[_Slot, dict[str, Any] | None]] = queue.Queue()
+        self._events: queue.Queue[tuple[_Slot, AttemptEvent | None]] = queue.Queue()
         self._logs: dict[str, Path] = {}
         self._keep_logs = False
 
@@ -99,15 +98,15 @@ class LocalExecutor:
             self._start(slot)
         _write(slot.process, task.run_id)
 
-    def hear(self, seconds: float) -> list[Event]:
-        """Events of all processes, in order."""
-        told: list[Event] = []
+    def poll(self, seconds: float) -> list[AttemptEvent]:
+        """The messages of all processes, in order."""
+        events: list[AttemptEvent] = []
         with suppress(queue.Empty):
             slot, event = self._events.get(timeout=seconds)
             while True:
-                told += self._heard(slot, event)
+                events += self._handle(slot, event)
                 slot, event = self._events.get_nowait()
-        return told
+        return events
 
     def log(self, run_id: str) -> Path:
         """What the process printed, about this run and others."""
@@ -140,7 +139,7 @@ class LocalExecutor:
                 stderr=subprocess.STDOUT,
                 pass_fds=(writing,),
                 env=slot.environment,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - few instructions before exec, none of them takes a lock
+                preexec_fn=die_with_parent,  # noqa: PLW1509 - few instructions before exec, none of them takes a lock
             )
         os.close(writing)
         threading.Thread(target=self._listen, args=(slot, reading), daemon=True).start()
@@ -148,36 +147,35 @@ class LocalExecutor:
 
     def _listen(self, slot: _Slot, handle: int) -> None:
         with os.fdopen(handle, "rb") as stream:
-            for line in stream:
-                with suppress(ValueError):  # cut off by a kill
-                    self._events.put((slot, json.loads(line)))
+            for event in read_events(stream):
+                self._events.put((slot, event))
         self._events.put((slot, None))
 
-    def _heard(self, slot: _Slot, event: dict[str, Any] | None) -> list[Event]:
+    def _handle(self, slot: _Slot, event: AttemptEvent | None) -> list[AttemptEvent]:
         if event is None:
             return self._ended(slot)
-        if event["kind"] in ENDS:
+        if isinstance(event, End):
             slot.run = None
-            self._keep_logs |= event["kind"] in ("defect", "died")
+            self._keep_logs |= isinstance(event, Defect | Died)
         return [event]
 
-    def _ended(self, slot: _Slot) -> list[Event]:
+    def _ended(self, slot: _Slot) -> list[AttemptEvent]:
         """A process is gone."""
         assert slot.process is not None  # noqa: S101 - it just ended
         code = slot.process.wait()
         _hang_up(slot.process)
         slot.process = None
-        if code in (INTERRUPTED, -signal.SIGINT):  # Ctrl-C goes to all processes; whichever hears it, the command is meant
+        if code in (INTERRUPTED, -signal.SIGINT):  # Ctrl-C goes to all processes; whichever gets it, the command is meant
             raise KeyboardInterrupt
         run, slot.run = slot.run, None
         if run is None:
             return []
         self._keep_logs = True
-        return [{"kind": "died", "run": run, "how": _death(code)}]
+        return [Died(run=run, how=_death(code))]
 
 
 def _write(process: subprocess.Popen[bytes] | None, line: str) -> None:
-    """A line to a process; if it is gone, its end is heard soon."""
+    """Write a line to a process; the end of one that is gone is noticed soon."""
     assert process is not None  # noqa: S101 - it was started with a pipe
     assert process.stdin is not None  # noqa: S101
     with suppress(BrokenPipeError):
@@ -196,7 +194,7 @@ def _death(code: int) -> str:
     if code >= 0:
         return f"its process ended with exit code {code}"
     name = signal.Signals(-code).name if -code in signal.valid_signals() else str(-code)
-    return f"its process was killed by {name}" + (", often for want of memory" if name == "SIGKILL" else "")
+    return f"its process was killed by {name}" + (", often because memory ran out" if name == "SIGKILL" else "")
 
 
 def _environments(workers: int, processes: int) -> list[dict[str, str]]:
@@ -218,9 +216,3 @@ def _environments(workers: int, processes: int) -> list[dict[str, str]]:
     }
     shares: Sequence[tuple[str, ...]] = [gpus[k * processes : (k + 1) * processes] for k in range(workers)]
     return [{**common, "CUDA_VISIBLE_DEVICES": ",".join(share)} if share else common for share in shares]
-
-
-def _die_with_parent() -> None:
-    """Have the kernel end the worker when the study is killed: nobody else would, and it would hold its run."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)

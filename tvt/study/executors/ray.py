@@ -11,7 +11,6 @@ import socket
 import threading
 import time
 import uuid
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -20,17 +19,18 @@ from pathlib import Path
 from typing import Any
 
 import tvt
+from tvt.core.events import AttemptEvent, Defect, Died, Stopped
 from tvt.core.recipe import Recipe
 from tvt.errors import Check, InputError, MissingPackageError, TvtError
 from tvt.io.lock import attempted, exclusively
 from tvt.io.machine import installed_version
-from tvt.study.events import EventFile, telling
-from tvt.study.executors import Engine, Event, Executor, executor_check
+from tvt.study.events import EventFile, writing_to
+from tvt.study.executors import Engine, Executor, executor_check
 from tvt.study.executors.local import default_workers
 from tvt.study.jobs import Job, Task
-from tvt.study.worker import attempt
+from tvt.study.worker import attempt, start_runner
 
-_KEPT = ("died", "defect", "error")
+_LOG_STAYS = Died | Defect | Stopped
 """Ends after which what was printed may be wanted."""
 _LOCK = ".lock"
 _STOP_SECONDS = 10.0
@@ -107,24 +107,24 @@ class RayExecutor:
         self._sent[task.run_id] = _Sent(ref, EventFile(events))
         self._logs[task.run_id] = log
 
-    def hear(self, seconds: float) -> list[Event]:
-        """Events of all tasks; a task that is over without an end has died."""
+    def poll(self, seconds: float) -> list[AttemptEvent]:
+        """The messages of all tasks; a task that is over without an end has died."""
         self._look()
         over = self._cluster.over([sent.ref for sent in self._sent.values()], seconds)
-        told: list[Event] = []
+        events: list[AttemptEvent] = []
         for run_id, sent in list(self._sent.items()):
-            news: list[Event] = [*sent.events.news()]  # after the look: a task writes its end before it is over
+            news = sent.events.poll()  # after the look: a task writes its end before it is over
             if not sent.events.ended and sent.ref in over:
-                news.append({"run": run_id, **end_of(sent.ref)})
+                news.append(end_of(sent.ref, run_id))
             elif not sent.events.ended:
-                told += news
+                events += news
                 continue
-            told += news
+            events += news
             del self._sent[run_id]
             sent.events.path.unlink(missing_ok=True)
-            if news[-1]["kind"] not in _KEPT:
+            if not isinstance(news[-1], _LOG_STAYS):
                 self._logs[run_id].unlink(missing_ok=True)
-        return told
+        return events
 
     def log(self, run_id: str) -> Path:
         """What the run's latest task printed, on whichever node."""
@@ -168,7 +168,7 @@ def do_attempt(text: str, events: str, log: str) -> None:
 
     Args:
         text: the job of one run, as :meth:`tvt.study.jobs.Job.dump` writes it.
-        events: the file by which the attempt tells.
+        events: the file of its messages.
         log: the file for what is printed.
 
     Raises:
@@ -182,12 +182,9 @@ def do_attempt(text: str, events: str, log: str) -> None:
     with Path(log).open("ab") as stream:
         for handle in (1, 2):
             os.dup2(stream.fileno(), handle)
-    warnings.simplefilter("ignore", FutureWarning)
     job = Job.load(text)
-    from tvt.study.runner import Runner
-
-    with telling(Path(events)) as tell:
-        attempt(Runner(job=job, note=lambda text: tell("note", text=text)), job.tasks[0], tell)
+    with writing_to(Path(events)) as report:
+        attempt(start_runner(job, report), job.tasks[0], report)
 
 
 def _holds(node: Mapping[str, float], asked: Mapping[str, int]) -> int:
@@ -283,7 +280,7 @@ class Cluster:
         gone = time.monotonic() - self._answered > _GONE_SECONDS
         if gone or self._here not in self._nodes:
             what = f"the Ray cluster at {self._address} does not answer" if gone else "Ray has ended on this machine"
-            raise InputError(f"{what}; start it and run the same command again: what is done is kept")
+            raise InputError(f"{what}; start it and run the same command again: what is done stays")
         return list(self._nodes.values())
 
     def task(self, function: Callable[..., None], asked: Mapping[str, int]) -> Callable[..., Any]:
@@ -321,22 +318,22 @@ class Cluster:
         return {node["NodeID"]: node["Resources"] for node in self._ray.nodes() if node["Alive"]}
 
 
-def end_of(ref: Any) -> dict[str, Any]:
-    """The event of a task that is over and has told no end."""
+def end_of(ref: Any, run: str) -> Died | Stopped:
+    """How a task ended that is over and has reported no end."""
     import ray
     from ray import exceptions
 
     try:
         ray.get(ref)
     except exceptions.RayTaskError as error:
-        return _refused(error)
+        return Stopped(run=run, type="InputError", lines=_refusal(error))
     except exceptions.RuntimeEnvSetupError as error:
         lines = [f"a Ray node cannot start runs ({_lines(error)[-1]}); see Ray's logs there"]
-        return {"kind": "error", "type": "InputError", "lines": lines}
+        return Stopped(run=run, type="InputError", lines=lines)
     except exceptions.OutOfMemoryError:
-        how = "Ray ended its process for want of memory"
+        how = "Ray ended its process because memory ran out"
     except exceptions.WorkerCrashedError:
-        how = "its process was killed, often for want of memory"
+        how = "its process was killed, often because memory ran out"
     except (exceptions.NodeDiedError, exceptions.LocalRayletDiedError):
         how = "its node is gone"
     except exceptions.TaskCancelledError:
@@ -344,17 +341,15 @@ def end_of(ref: Any) -> dict[str, Any]:
     except exceptions.RayError as error:
         how = f"Ray lost it ({_lines(error)[0]})"
     else:
-        how = "its process ended without a word"
-    return {"kind": "died", "how": how}
+        how = "its process ended without a message"
+    return Died(run=run, how=how)
 
 
-def _refused(error: Any) -> dict[str, Any]:
-    """The event of a task that could not begin."""
+def _refusal(error: Any) -> list[str]:
+    """Why a task could not begin."""
     if isinstance(error.cause, TvtError):
-        lines = str(error.cause).splitlines()
-    else:
-        lines = [f"a Ray node cannot do runs: {_lines(error)[-1]}; install tvt[train,ray] there as here"]
-    return {"kind": "error", "type": "InputError", "lines": lines}
+        return str(error.cause).splitlines()
+    return [f"a Ray node cannot do runs: {_lines(error)[-1]}; install tvt[train,ray] there as here"]
 
 
 def _lines(error: Exception) -> list[str]:

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -21,12 +21,13 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from tvt.core.events import AttemptEvent, Died, Note
 from tvt.core.recipe import AUTOMATIC_LOADERS, Recipe
 from tvt.errors import Check, InputError, MissingPackageError
 from tvt.io.lock import attempted, exclusively
 from tvt.io.machine import installed_version
 from tvt.study.events import EventFile
-from tvt.study.executors import Engine, Event, Executor, executor_check, slurm_queue
+from tvt.study.executors import Engine, Executor, executor_check, slurm_queue
 from tvt.study.jobs import Job, Task
 from tvt.study.store import Queued, Store, mark, marked, unmark
 from tvt.study.worker import Attempt
@@ -92,7 +93,7 @@ class SlurmExecutor:
         self._waiting: list[Task] = []
         self._sent: dict[str, _Sent] = {}
         self._logs: dict[str, Path] = {}
-        self._watch = Watch()
+        self._watch = slurm_queue.QueueWatch()
         slurm_queue.forget_gone(job.folder)
         self._open = ExitStack()
         (job.folder / "logs" / FOLDER).mkdir(parents=True, exist_ok=True)
@@ -106,14 +107,14 @@ class SlurmExecutor:
         else:
             self._waiting.append(task)
 
-    def hear(self, seconds: float) -> list[Event]:
-        """Events of all jobs; a job that is gone without an end has died."""
+    def poll(self, seconds: float) -> list[AttemptEvent]:
+        """The messages of all jobs; a job that is gone without an end has died."""
         if self._waiting:
             self._send()
         end = time.monotonic() + seconds
-        while not (told := self._news()) and time.monotonic() < end:
+        while not (events := self._new()) and time.monotonic() < end:
             time.sleep(0.1)
-        return told
+        return events
 
     def log(self, run_id: str) -> Path:
         """What the run's job printed."""
@@ -145,68 +146,24 @@ class SlurmExecutor:
         self._logs[run_id] = self._submitter.log(queued.job)
         self._watch.look_soon()
 
-    def _news(self) -> list[Event]:
+    def _new(self) -> list[AttemptEvent]:
         try:
             gone, notes = self._watch.gone({sent.queued.job for sent in self._sent.values()})
         except InputError:
             self._sent.clear()  # they go on, and the next command follows them
             raise
-        told: list[Event] = [{"kind": "note", "text": text} for text in notes]
+        events: list[AttemptEvent] = [Note(text=text) for text in notes]
         for run_id, sent in list(self._sent.items()):
-            told += sent.events.news()  # after the look: a job writes its end before it goes
+            events += sent.events.poll()  # after the look: a job writes its end before it goes
             if sent.queued.job in gone and not sent.events.ended:
                 how = f"its Slurm job {sent.queued.job} {slurm_queue.end_of(sent.queued.job)}"
-                told.append({"kind": "died", "run": run_id, "how": how})
+                events.append(Died(run=run_id, how=how))
             elif not sent.events.ended:
                 continue
             unmark(self._store.run_folder(run_id), sent.queued.job)
             del self._sent[run_id]
             self._watch.look_soon()
-        return told
-
-
-_SECONDS = (1.0, 15.0)
-"""Between two looks: at first, and at most."""
-_SILENT_SECONDS = 90.0
-"""How long the queue may give no answer."""
-_USUAL = {"None", "Priority", "Resources", "BeginTime", "JobArrayTaskLimit", "Cleaning", "Prolog"}
-"""Reasons for which a job waits, or ``None`` where it does not, that nobody need be told."""
-
-
-class Watch:
-    """Which jobs have left the queue, and what keeps others waiting."""
-
-    def __init__(self) -> None:
-        self._reasons: dict[str, str] = {}
-        self._answered = time.monotonic()
-        self.look_soon()
-
-    def look_soon(self) -> None:
-        """Something happened."""
-        self._pause = _SECONDS[0]
-        self._due = time.monotonic() + self._pause
-
-    def gone(self, jobs: Collection[str]) -> tuple[set[str], list[str]]:
-        """Those of the jobs that have left the queue, and what is worth telling of the others; nothing between two looks.
-
-        Raises:
-            InputError: Slurm has not answered for long.
-        """
-        now = time.monotonic()
-        if now < self._due:
-            return set(), []
-        self._pause = min(self._pause * 1.3, _SECONDS[1])
-        self._due = now + self._pause
-        try:
-            there = slurm_queue.in_queue(jobs)
-        except InputError:
-            if now - self._answered > _SILENT_SECONDS:
-                raise
-            return set(), []
-        self._answered = now
-        odd = {why: job for job, why in there.items() if why not in _USUAL | self._reasons.keys()}
-        self._reasons |= odd
-        return set(jobs) - there.keys(), [f"Slurm lets job {job} wait: {why}" for why, job in odd.items()]
+        return events
 
 
 _REQUEUES = 1_000_000

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
@@ -62,6 +63,50 @@ def end_of(job: str) -> str:
     if signal not in ("", "0"):
         return f"was killed by signal {signal}"
     return f"ended with exit code {code}" if code else "is gone"
+
+
+_LOOK_SECONDS = (1.0, 15.0)
+"""Between two looks: at first, and at most."""
+_SILENT_SECONDS = 90.0
+"""How long the queue may give no answer."""
+_USUAL = {"None", "Priority", "Resources", "BeginTime", "JobArrayTaskLimit", "Cleaning", "Prolog"}
+"""Ordinary reasons for which a job waits, and ``None`` where it does not."""
+
+
+class QueueWatch:
+    """Which jobs have left the queue, and what keeps others waiting."""
+
+    def __init__(self) -> None:
+        self._reasons: dict[str, str] = {}
+        self._answered = time.monotonic()
+        self.look_soon()
+
+    def look_soon(self) -> None:
+        """Look again soon: something happened."""
+        self._pause = _LOOK_SECONDS[0]
+        self._due = time.monotonic() + self._pause
+
+    def gone(self, jobs: Collection[str]) -> tuple[set[str], list[str]]:
+        """Those of the jobs that have left the queue, and notes on the others; nothing between two looks.
+
+        Raises:
+            InputError: Slurm has not answered for long.
+        """
+        now = time.monotonic()
+        if now < self._due:
+            return set(), []
+        self._pause = min(self._pause * 1.3, _LOOK_SECONDS[1])
+        self._due = now + self._pause
+        try:
+            there = in_queue(jobs)
+        except InputError:
+            if now - self._answered > _SILENT_SECONDS:
+                raise
+            return set(), []
+        self._answered = now
+        odd = {why: job for job, why in there.items() if why not in _USUAL | self._reasons.keys()}
+        self._reasons |= odd
+        return set(jobs) - there.keys(), [f"Slurm lets job {job} wait: {why}" for why, job in odd.items()]
 
 
 def cancel(jobs: Collection[str]) -> None:
