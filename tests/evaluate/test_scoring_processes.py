@@ -15,6 +15,7 @@ import faulty_workers
 import tiny_vlm
 from ports import free_ports
 from study_world import Tvt, World, done, write_recipe
+from tvt.core.events import Done
 from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig
 from tvt.data.questions.files import write_jsonl
@@ -183,7 +184,7 @@ def test_a_run_whose_scoring_fails_keeps_its_adapter(world: World, tmp_path: Pat
     record = (folder / "training.json").read_text()
     assert "a scoring process failed" in str(session.store.failure(task.run_id))
     session.store.forgive(task.run_id)
-    assert runner.do(task, lambda *where: None) == "done"
+    assert isinstance(runner.do(task, lambda *where: None), Done)
     assert (folder / "training.json").read_text() == record, "not trained again"
 
 

@@ -21,6 +21,7 @@ from commands import tvt
 from study_world import World, write_recipe
 from tiny_models import FAMILIES, write_rows
 from training_runs import StopError, recipe, stop_at
+from tvt.core.events import Done
 from tvt.core.recipe import EvaluationConfig, ModelConfig, Recipe
 from tvt.errors import InputError, TrainingError
 from tvt.evaluate.batches import compose
@@ -190,6 +191,6 @@ def test_a_worker_loads_the_model_once_for_all_its_runs(world: World, tmp_path: 
     session = open_session(load_recipe(write_recipe(world.folder, f"{tmp_path.name}.yaml")), tmp_path / "study")
     tasks = session.tasks()
     runner = Runner(job=make_job(session.study, session.store.folder, tasks), note=pytest.fail)
-    assert [runner.do(task, lambda *where: None) for task in tasks] == ["done"] * 3
+    assert [type(runner.do(task, lambda *where: None)) for task in tasks] == [Done] * 3
     assert [run.run.is_base for run in tasks].count(False) == 2, "else little is shown"
     assert loads.count == 1

@@ -22,6 +22,7 @@ import study_world
 from commands import PATIENCE
 from ray_cluster import at_work
 from study_world import Tvt, World, done, events, specs, wait_for
+from tvt.core.events import Died, Stopped
 from tvt.errors import InputError, MissingPackageError
 from tvt.io.recipe_file import load_recipe
 from tvt.study.executors import choose_executor
@@ -120,7 +121,7 @@ def test_a_killed_worker_is_tried_again_and_resumes(cluster: Any, world: World, 
     _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, stderr
     note, *rest = events(stderr)
-    assert note == "note: Beta, seed 0: its process was killed, often for want of memory; trying again"
+    assert note == "note: Beta, seed 0: its process was killed, often because memory ran out; trying again"
     assert [line.split()[0] for line in rest] == ["done"]
     assert json.loads((run_of(study, "Beta") / "training.json").read_text())["resumed_from"] >= 3
     same(study, whole)
@@ -248,15 +249,15 @@ def test_a_cluster_that_is_gone(world: World, tvt: Tvt, study: Path) -> None:
     assert stderr.splitlines()[-1] == f"tvt: the Ray cluster at {address} does not answer; {again}"
 
 
-def test_how_tasks_end_without_telling(cluster: Any) -> None:
-    assert end_of(task(lambda: None)) == {"kind": "died", "how": "its process ended without a word"}
-    killed = {"kind": "died", "how": "its process was killed, often for want of memory"}
-    assert end_of(task(lambda: os.kill(os.getpid(), signal.SIGKILL))) == killed
+def test_how_tasks_end_that_report_no_end(cluster: Any) -> None:
+    assert end_of(task(lambda: None), "R") == Died(run="R", how="its process ended without a message")
+    killed = Died(run="R", how="its process was killed, often because memory ran out")
+    assert end_of(task(lambda: os.kill(os.getpid(), signal.SIGKILL)), "R") == killed
 
     def refuse() -> None:
         raise InputError("one", "two")
 
-    assert end_of(task(refuse)) == {"kind": "error", "type": "InputError", "lines": ["one", "two"]}
+    assert end_of(task(refuse), "R") == Stopped(run="R", type="InputError", lines=["one", "two"])
 
     def fail() -> None:
         import no_such_module  # noqa: F401
@@ -264,7 +265,7 @@ def test_how_tasks_end_without_telling(cluster: Any) -> None:
     told = (
         "a Ray node cannot do runs: ModuleNotFoundError: No module named 'no_such_module'; install tvt[train,ray] there as here"
     )
-    assert end_of(task(fail)) == {"kind": "error", "type": "InputError", "lines": [told]}
+    assert end_of(task(fail), "R") == Stopped(run="R", type="InputError", lines=[told])
 
 
 def task(function: Callable[[], None]) -> Any:

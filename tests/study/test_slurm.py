@@ -25,9 +25,10 @@ from slurm_cluster import SlurmCluster
 from study_folders import run_of, same
 from study_world import QUICK, Tvt, World, done, events, wait_for
 from training_runs import farthest, weights
+from tvt.core.events import Note
 from tvt.errors import InputError
 from tvt.io.recipe_file import load_recipe
-from tvt.study.executors import slurm as slurm_module
+from tvt.study.executors import slurm_queue
 from tvt.study.executors.slurm import SlurmExecutor
 from tvt.study.jobs import Job, make_job
 from tvt.study.session import open_session
@@ -343,21 +344,21 @@ def job(world: World, tmp_path: Path) -> Job:
     return make_job(session.study, session.store.folder, session.tasks())
 
 
-def test_what_is_odd_with_the_queue_is_told(job: Job, cluster: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_odd_with_the_queue_is_reported(job: Job, cluster: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_CONF", cluster.environment["SLURM_CONF"])
     executor = SlurmExecutor(job, 3)
     for task in job.tasks:
         executor.submit(task)
-    assert executor.hear(0) == []
+    assert executor.poll(0) == []
     first, *_ = jobs = cluster.jobs()
     assert len(jobs) == 3
     cluster.ask("scontrol", "uhold", first)
-    assert executor.hear(5) == [{"kind": "note", "text": f"Slurm lets job {first} wait: JobHeldUser"}]
+    assert executor.poll(5) == [Note(text=f"Slurm lets job {first} wait: JobHeldUser")]
     monkeypatch.setenv("SLURM_CONF", "/dev/null")
-    assert executor.hear(1.5) == [], "a queue that does not answer for a moment"
-    monkeypatch.setattr(slurm_module, "_SILENT_SECONDS", 0.0)
+    assert executor.poll(1.5) == [], "a queue that does not answer for a moment"
+    monkeypatch.setattr(slurm_queue, "_SILENT_SECONDS", 0.0)
     with pytest.raises(InputError, match="Slurm does not answer"):
-        executor.hear(5)
+        executor.poll(5)
     executor.close()
     assert cluster.jobs().keys() == jobs.keys()
     assert len(markers(job.folder)) == 3

@@ -16,6 +16,7 @@ import yaml
 import study_world
 from commands import ROOT
 from study_world import World
+from tvt.core.events import Died
 from tvt.io.recipe_file import load_recipe
 from tvt.study.events import EventFile
 from tvt.study.executors.slurm import resources
@@ -37,14 +38,14 @@ def test_a_job_that_gets_nowhere_within_its_time_limit_is_given_up(
     task = job.tasks[1]
     events = EventFile(job.folder / "logs" / "slurm" / "x.events")
     life = Life(Runner(job=job.only(task), note=print), str(events.path))
-    life.give_up_if_vain()
-    assert events.news() == [], "it was told to stop soon after its start: preempted"
+    life.give_up_without_checkpoint()
+    assert events.poll() == [], "it was told to stop soon after its start: preempted"
     now = time.monotonic()
     monkeypatch.setattr("time.monotonic", lambda: now + 45)
     with pytest.raises(SystemExit):
-        life.give_up_if_vain()
+        life.give_up_without_checkpoint()
     how = "its Slurm job met its time limit of 1 min before a checkpoint; raise runtime.slurm.timeout_min"
-    assert events.news() == [{"kind": "died", "run": task.run_id, "how": how}]
+    assert events.poll() == [Died(run=task.run_id, how=how)]
 
 
 def test_the_recipe_of_the_page_asks_for_what_it_says(world: World) -> None:

@@ -191,8 +191,8 @@ def test_a_run_that_takes_its_process_down_is_failed_and_the_rest_goes_on(
         assert process.poll() is None, process.communicate()
     stdout, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, stderr
-    assert stderr.count("note: Alpha, seed 0: its process was killed by SIGKILL, often for want of memory; trying again") >= 2
-    reason = "its process was killed by SIGKILL, often for want of memory, 3 times from the same point on"
+    assert stderr.count("note: Alpha, seed 0: its process was killed by SIGKILL, often because memory ran out; trying again") >= 2
+    reason = "its process was killed by SIGKILL, often because memory ran out, 3 times from the same point on"
     assert f"Alpha, seed 0: {reason}; runs/{run}/worker.log may say more; try again with --retry-failed" in stderr
     assert (folder / "worker.log").is_file()
     assert 3 <= len(killed) <= 5
@@ -206,7 +206,7 @@ def test_a_run_that_takes_its_process_down_is_failed_and_the_rest_goes_on(
 
 
 def test_a_smaller_batch_after_a_kill_in_training(first: Path, world: World, tvt: Tvt, tmp_path: Path) -> None:
-    """As the message for want of memory advises: it changes no result, but no checkpoint fits it."""
+    """As the message about memory advises: it changes no result, but no checkpoint fits it."""
     study = tmp_path / "study"
     more = ("--set", "training.num_train_epochs=3")
     process = tvt.start("study", "run", world.recipe, "-o", study, "--workers", "1", *more)
