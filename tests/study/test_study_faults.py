@@ -191,7 +191,9 @@ def test_a_run_that_takes_its_process_down_is_failed_and_the_rest_goes_on(
         assert process.poll() is None, process.communicate()
     stdout, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, stderr
-    assert stderr.count("note: Alpha, seed 0: its process was killed by SIGKILL, often because memory ran out; trying again") >= 2
+    assert (
+        stderr.count("note: Alpha, seed 0: its process was killed by SIGKILL, often because memory ran out; trying again") >= 2
+    )
     reason = "its process was killed by SIGKILL, often because memory ran out, 3 times from the same point on"
     assert f"Alpha, seed 0: {reason}; runs/{run}/worker.log may say more; try again with --retry-failed" in stderr
     assert (folder / "worker.log").is_file()
