@@ -30,16 +30,6 @@ def test_a_failure_leaves_the_old_content_and_no_litter(tmp_path: Path, monkeypa
     assert [p.name for p in tmp_path.iterdir()] == ["file.txt"]
 
 
-def test_the_new_file_has_ordinary_permissions(tmp_path: Path) -> None:
-    before = os.umask(0o027)
-    try:
-        atomic.write_text(tmp_path / "file.txt", "x")
-        assert (tmp_path / "file.txt").stat().st_mode & 0o777 == 0o640
-        assert os.umask(0o027) == 0o027
-    finally:
-        os.umask(before)
-
-
 def test_digests_name_content_and_not_key_order(tmp_path: Path) -> None:
     assert digest.of_value({"a": 1, "b": [2]}) == digest.of_value({"b": [2], "a": 1})
     assert digest.of_value({"a": 1}) != digest.of_value({"a": 2})

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -56,20 +54,13 @@ def merge_adapters(base: ModelConfig, adapters: Mapping[Path, float], output: Pa
     if output.exists():
         raise InputError(f"{output}: exists already; name a new folder for the merged adapter")
     parts = _together(_check(adapters))
-    output.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
-    try:
+    with atomic.new_folder(output) as fresh:
         if len(parts) == 1 and parts[0][1] == 1:
             expected = _copy(parts[0][0], fresh)
         else:
             expected = _write(base, [_read(adapter, weight) for adapter, weight in parts], fresh)
         told = [{"digest": adapter.digest, "weight": weight} for adapter, weight in parts]
         write_record(fresh, expected, merged=told)
-        fresh.chmod(0o755)  # a temporary folder is for its owner only
-        os.replace(fresh, output)
-    except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
-        raise
     return output
 
 

@@ -93,7 +93,7 @@ def write_record(folder: Path, expected: Shapes, **more: Any) -> Adapter:
         InputError: the files do not hold the very tensors that were trained.
     """
     shapes = check_weights(folder / WEIGHTS, expected)
-    (folder / WEIGHTS).chmod(0o644)  # safetensors lets nobody else read it; on a shared disk others score it
+    atomic.share(folder / WEIGHTS)  # safetensors lets nobody else read it; on a shared disk others score it
     config = read_config(folder)
     if isinstance(config.get("target_modules"), list):
         config["target_modules"].sort()  # PEFT writes a set; the same adapter shall have the same bytes

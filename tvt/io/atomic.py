@@ -1,53 +1,34 @@
 """Files and folders that are either wholly there or not at all: written beside their place, renamed last.
 
-A reader, or a later start after a crash, sees the old content or the new one, never a part.
+A reader, or a later start after a crash, sees the old content or the new one, never a part. What is new has the mode that the
+umask (or the folder's default ACL) gives to files and folders; what is replaced keeps its mode.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from stat import S_IMODE
 
 from tvt.errors import InputError
 from tvt.io.lock import take
 
+_SUFFIX = ".unfinished"
+
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path`` through a temporary file in the same folder, fsync and replace.
-
-    A reader, or a later start after a crash, sees the old content or the new one, never a part.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    """Write ``data`` to ``path``, wholly or not at all."""
+    with new_file(path, suffix=".tmp") as temporary:
+        temporary.write_bytes(data)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` as UTF-8; see :func:`write_bytes`."""
     write_bytes(path, text.encode())
-
-
-def _umask() -> int:
-    """The process's umask, which can only be read by setting it."""
-    current = os.umask(0)
-    os.umask(current)
-    return current
-
-
-_SUFFIX = ".unfinished"
 
 
 def refuse_file(folder: Path) -> None:
@@ -61,22 +42,25 @@ def refuse_file(folder: Path) -> None:
 
 
 @contextmanager
-def new_file(path: Path, *, sync: bool = True) -> Iterator[Path]:
+def new_file(path: Path, *, sync: bool = True, suffix: str = _SUFFIX) -> Iterator[Path]:
     """Give a temporary path in the same folder, which becomes ``path`` when the block ends without an error.
 
     Args:
         path: the file to write.
-        sync: wait until the disk has it. Thousands of small files take minutes with it; a killed process needs it not.
+        sync: wait until the disk has it. Thousands of small files take minutes with it, and it matters only where the machine
+            itself stops.
+        suffix: of the temporary name.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_SUFFIX)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = _beside(path, suffix)
+    mode = _touch(temporary)
     try:
+        with suppress(FileNotFoundError):
+            mode = S_IMODE(path.stat().st_mode)
         yield temporary
+        _set_mode(temporary, mode)
         if sync:
             _sync(temporary)
-        temporary.chmod(0o644)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -93,15 +77,18 @@ def new_folder(path: Path) -> Iterator[Path]:
     path = path.absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(path)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=_SUFFIX))
+    temporary = _beside(path, _SUFFIX)
+    temporary.mkdir()
     lock = os.open(temporary, os.O_RDONLY)
     try:
         take(lock, temporary, wait=True)
+        modes = _file_mode(temporary), S_IMODE(temporary.stat().st_mode)
         yield temporary
         for file in sorted(temporary.rglob("*")):
+            if not file.is_symlink():
+                _set_mode(file, modes[file.is_dir()])
             _sync(file)
         _sync(temporary)
-        temporary.chmod(0o755)
         os.replace(temporary, path)
         _sync(path.parent)
     except BaseException:
@@ -109,6 +96,39 @@ def new_folder(path: Path) -> Iterator[Path]:
         raise
     finally:
         os.close(lock)
+
+
+def share(path: Path) -> None:
+    """Give a file that a library wrote for its owner alone the mode that new files have."""
+    _set_mode(path, _file_mode(path.parent))
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    """A free temporary name in the same folder."""
+    return path.parent / f".{path.name}.{secrets.token_hex(4)}{suffix}"
+
+
+def _touch(path: Path) -> int:
+    """Make an empty file, and return the mode that it got: a umask can only be read by setting it, for all threads."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        return S_IMODE(os.fstat(handle).st_mode)
+    finally:
+        os.close(handle)
+
+
+def _file_mode(folder: Path) -> int:
+    """The mode of new files in a folder."""
+    probe = _beside(folder / "mode", ".tmp")
+    try:
+        return _touch(probe)
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def _set_mode(path: Path, mode: int) -> None:
+    if S_IMODE(path.stat().st_mode) != mode:
+        path.chmod(mode)
 
 
 def _remove_abandoned(path: Path) -> None:

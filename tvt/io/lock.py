@@ -53,7 +53,7 @@ def exclusively(path: Path) -> Iterator[None]:
         InputError: the file system has no locks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         take(handle, path, wait=True)
         yield
@@ -68,7 +68,7 @@ def attempted(path: Path) -> Iterator[bool]:
     Raises:
         InputError: the file system has no locks.
     """
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         yield take(handle, path)
     finally:

@@ -37,7 +37,7 @@ class EventWriter:
 def writing_to(path: Path) -> Iterator[EventWriter]:
     """A writer that appends to a file of one attempt."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     try:
         if os.fstat(handle).st_size:  # a requeued attempt: the one before may have been killed in mid-line
             os.write(handle, b"\n")
