@@ -29,7 +29,7 @@ from PIL import Image
 from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig
 from tvt.data.questions.files import read_questions
-from tvt.evaluate.batches import compose
+from tvt.evaluate.asking import compose
 from tvt.evaluate.evaluator import Evaluator
 from tvt.evaluate.scorer import Scorer
 from tvt.model.base import Loaded, load_base

@@ -149,8 +149,8 @@ def _passes(bench: Bench, *, spared: bool) -> Passes:
     import torch
 
     from tvt.model.base import load_model
-    from tvt.model.processor import load_processor
-    from tvt.train.collate import Collator
+    from tvt.model.loading import load_processor
+    from tvt.train.batches import Collator
     from tvt.train.model import lora_config, spare_frozen_parts
 
     torch.use_deterministic_algorithms(True, warn_only=True)

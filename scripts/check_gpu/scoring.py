@@ -51,7 +51,7 @@ def adapter(bench: Bench, loaded: Any, seed: int) -> Any:
     import torch
     from peft import LoraConfig, get_peft_model
 
-    from tvt.evaluate.identity import check_adapter
+    from tvt.evaluate.adapters import check_adapter
 
     folder = bench.folder / f"adapter-{seed}"
     torch.manual_seed(seed)
@@ -66,7 +66,7 @@ def adapter(bench: Bench, loaded: Any, seed: int) -> Any:
 
 def scoring(bench: Bench) -> None:
     """The base, two adapters, and the base again, whose scores must be the same bits; then batches against single questions."""
-    from tvt.evaluate.loading import attached
+    from tvt.evaluate.adapters import attached
 
     asked = made.questions(bench, 16 if bench.small else 128)
     loaded = load(bench)

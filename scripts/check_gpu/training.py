@@ -205,7 +205,7 @@ def _trl(bench: Bench, rows: Path, output: Path) -> float:
     from trl import SFTConfig, SFTTrainer
 
     from tvt.core.recipe import ModelConfig
-    from tvt.model.processor import load_processor
+    from tvt.model.loading import load_processor
 
     cache = str(output / "cache")
     read = datasets.load_dataset("parquet", data_files=str(rows / "data" / "*.parquet"), split="train", cache_dir=cache)

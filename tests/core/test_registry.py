@@ -14,7 +14,7 @@ from tvt.data.builders.contract import Builder
 from tvt.data.hub.formats import RowFormat
 from tvt.errors import InputError
 from tvt.evaluate.prompts import Profile
-from tvt.evaluate.readers.contract import Reader
+from tvt.evaluate.readers import Reader
 from tvt.evidence.response import ResponseForm
 from tvt.exports.plan import Export
 from tvt.study.executors import Engine
@@ -33,7 +33,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from tvt.data.hub.formats import RowFormat
 from tvt.evaluate.prompts import Profile
-from tvt.evaluate.readers.contract import Reader
+from tvt.evaluate.readers import Reader
 from tvt.exports.plan import Export, Plan
 from tvt.study.executors.local import Local
 
@@ -172,7 +172,7 @@ def test_a_broken_package_outside_breaks_only_what_it_adds(code: str, tmp_path: 
 
 def test_an_outside_choice_of_another_kind_or_name_or_twice_is_refused(tmp_path: Path) -> None:
     (tmp_path / "strange.py").write_text(
-        "from tvt.evaluate.readers.vsi_bench import VsiBench\nclass Plain:\n    pass\n", encoding="utf-8"
+        "from tvt.evaluate.readers import VsiBench\nclass Plain:\n    pass\n", encoding="utf-8"
     )
     for package, points in (
         ("one", "plain = strange:Plain\nother = strange:VsiBench\ntwice = strange:Plain\n"),
@@ -194,7 +194,7 @@ for name in ("plain", "other", "twice"):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH", "")]))}
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True).stdout
     plain, other, twice = told.splitlines()
-    assert "strange:Plain, which is no tvt.evaluate.readers.contract.Reader" in plain
+    assert "strange:Plain, which is no tvt.evaluate.readers.Reader" in plain
     assert "calls itself 'vsi-bench'" in other
     assert (
         "the package one and the package two both add it" in twice or "the package two and the package one both add it" in twice

@@ -26,14 +26,13 @@ import tiny_vlm
 from adapter_kinds import KINDS, Bench, Kind, Measured
 from tvt.core.recipe import EvaluationConfig
 from tvt.errors import InputError
+from tvt.evaluate.adapters import REFUSED, REFUSED_STARTS
 from tvt.evaluate.evaluator import Evaluator
-from tvt.evaluate.identity import REFUSED, REFUSED_STARTS
 from tvt.evaluate.results import CellResult
 from tvt.evaluate.scorer import Outcome
 from tvt.io.adapter_file import WEIGHTS
 from tvt.model import base as base_module
-from tvt.model.base import load_base
-from tvt.model.base_state import BaseState
+from tvt.model.base import BaseState, load_base
 
 PAGE = ROOT / "tvt" / "docs" / "adapters.md"
 CASES = [(base, kind) for base in adapter_kinds.BASES for kind in KINDS if base in kind.bases]

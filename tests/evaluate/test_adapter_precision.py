@@ -17,8 +17,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 import adapter_kinds
 import tiny_vlm
 from tvt.core.recipe import ModelConfig
-from tvt.evaluate.identity import check_adapter
-from tvt.evaluate.loading import attached
+from tvt.evaluate.adapters import attached, check_adapter
 from tvt.evaluate.scorer import Outcome
 from tvt.model.base import Loaded, load_base
 

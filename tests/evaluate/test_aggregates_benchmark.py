@@ -24,8 +24,7 @@ import tiny_models
 from tvt.cli.evaluate import command
 from tvt.data.tasks import TaskManifest, benchmarks, load_manifests
 from tvt.errors import InputError
-from tvt.evaluate.aggregates import macro
-from tvt.evaluate.results import CellResult, ItemResult, wilson_interval
+from tvt.evaluate.results import CellResult, ItemResult, macro, wilson_interval
 from tvt.evaluate.scorer import Outcome
 from tvt.report.evaluation_tables import accuracy_table
 

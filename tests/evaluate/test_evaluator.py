@@ -30,12 +30,11 @@ from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig
 from tvt.core.scores import Score
 from tvt.errors import InputError, MissingPackageError
-from tvt.evaluate.asking import Flush
-from tvt.evaluate.batches import compose
+from tvt.evaluate.asking import Flush, compose
 from tvt.evaluate.evaluator import Evaluator
-from tvt.evaluate.identity import SCORER_VERSION
 from tvt.evaluate.results import CellResult, ItemResult, wilson_interval
 from tvt.evaluate.scorer import Outcome, Scorer
+from tvt.evaluate.store import SCORER_VERSION
 from tvt.io.adapter_file import write_record
 from tvt.model.base import Loaded, load_base
 
@@ -173,7 +172,7 @@ def test_what_changes_answers_is_a_miss(change: str, llava: Path, tmp_path: Path
     elif change == "weights":
         tiny_vlm.save(model, seed=5)
     else:
-        monkeypatch.setattr("tvt.evaluate.identity.SCORER_VERSION", SCORER_VERSION + 1)
+        monkeypatch.setattr("tvt.evaluate.store.SCORER_VERSION", SCORER_VERSION + 1)
     assert asked(Evaluator(told, settings, tmp_path / "e").evaluate([None], few)) == 4
 
 
@@ -187,7 +186,7 @@ def test_answers_of_an_earlier_scorer_are_asked_again_and_a_line_says_so(
     def run(who: list[Path | None]) -> int:
         return asked(Evaluator(config(llava), OPTIONS, folder, note=notes.append).evaluate(who, few))
 
-    monkeypatch.setattr("tvt.evaluate.identity.SCORER_VERSION", SCORER_VERSION - 1)
+    monkeypatch.setattr("tvt.evaluate.store.SCORER_VERSION", SCORER_VERSION - 1)
     assert run([None, *adapters]) == 12
     assert notes == []
     monkeypatch.undo()
@@ -396,7 +395,7 @@ def test_four_bits(base: Path, tmp_path: Path) -> None:
 
 
 def test_four_bits_without_bitsandbytes(llava: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tvt.model.checks.find_spec", lambda name: None if name == "bitsandbytes" else find_spec(name))
+    monkeypatch.setattr("tvt.model.families.find_spec", lambda name: None if name == "bitsandbytes" else find_spec(name))
     model = config(llava).model_copy(update={"load_in_4bit": True})
     with pytest.raises(MissingPackageError, match="pip install bitsandbytes, or load without 4 bits"):
         Evaluator(model, OPTIONS, tmp_path).evaluate([None], TASKS)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tvt.core.choices import READERS
 from tvt.evaluate.readers import find_reader
-from tvt.evaluate.readers.number_words import in_figures
+from tvt.evaluate.readers.numbers import in_figures
 
 careful, first_word, lmms_073 = (find_reader(name).read_number for name in ("careful", "vsi-bench", "lmms-eval-0.7.3"))
 

@@ -24,17 +24,17 @@ from tvt.core.scores import mean_relative_accuracy
 from tvt.data.mixing.dataset import write_mix
 from tvt.data.mixing.plan import plan_mix
 from tvt.data.questions.files import read_questions, write_jsonl, write_parquet
-from tvt.evaluate.batches import compose
+from tvt.evaluate.asking import compose
 from tvt.evaluate.evaluator import Evaluator
-from tvt.evaluate.identity import item_digest
 from tvt.evaluate.prompts import read_profile
 from tvt.evaluate.readers import find_reader
 from tvt.evaluate.results import CellResult
 from tvt.evaluate.scorer import Scorer
+from tvt.evaluate.store import item_digest
 from tvt.io import digest
 from tvt.model.base import load_base
-from tvt.model.processor import load_processor
-from tvt.train.collate import Collator
+from tvt.model.loading import load_processor
+from tvt.train.batches import Collator
 from tvt.train.rows import Examples, check_rows, load_rows
 
 SETTINGS = EvaluationConfig(mode="options", batch_size=4, max_new_tokens=2)

@@ -12,8 +12,7 @@ pytest.importorskip("trl")
 import study_world
 import tvt.study.plan
 from study_world import Tvt, World, done
-from tvt.evaluate.readers import find_reader
-from tvt.evaluate.readers.careful import Careful
+from tvt.evaluate.readers import Careful, find_reader
 from tvt.io.recipe_file import load_recipe
 from tvt.study.plan import load_study_plan
 

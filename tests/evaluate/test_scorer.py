@@ -22,10 +22,9 @@ import tiny_vlm
 from tvt.core.question import LETTERS, Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig
 from tvt.errors import InputError
-from tvt.evaluate.batches import TOKENS_PER_QUESTION, compose
-from tvt.evaluate.prepared import Kept, stored_bytes
+from tvt.evaluate.asking import TOKENS_PER_QUESTION, compose
 from tvt.evaluate.readers import read_answer
-from tvt.evaluate.scorer import Outcome, Scorer
+from tvt.evaluate.scorer import Kept, Outcome, Scorer, stored_bytes
 from tvt.io import machine
 from tvt.model.base import Loaded, load_base
 

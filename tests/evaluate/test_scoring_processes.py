@@ -123,7 +123,7 @@ def test_machines_of_a_launcher_share_the_questions(base: Path, tmp_path: Path) 
 def test_what_fails_in_one_process_is_named_and_answers_stay(
     code: str, kind: type[Exception], line: str, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    faulty_workers.install(monkeypatch, tmp_path / "path", "tvt.evaluate.worker", FAILS.replace("CODE", code))
+    faulty_workers.install(monkeypatch, tmp_path / "path", "tvt.evaluate.sharing", FAILS.replace("CODE", code))
     at_once = Flush(items=1)
     with pytest.raises(kind, match=line) as error:
         Evaluator(config(base), OPTIONS, tmp_path / "e", together=TWO, flush=at_once).evaluate([None], TASKS)
@@ -177,7 +177,7 @@ def test_a_run_whose_scoring_fails_keeps_its_adapter(world: World, tmp_path: Pat
     runner = Runner(job=make_job(session.study, session.store.folder, [task]), note=pytest.fail)
     code = FAILS.replace("len(asked) == 3", "len(asked) == 1").replace("CODE", 'raise RuntimeError("no kernel")')
     with monkeypatch.context() as patch:
-        faulty_workers.install(patch, tmp_path / "path", "tvt.evaluate.worker", code)
+        faulty_workers.install(patch, tmp_path / "path", "tvt.evaluate.sharing", code)
         with pytest.raises(ProcessFailedError, match="a scoring process failed: RuntimeError: no kernel"):
             runner.do(task, lambda *where: None)
     folder = session.store.run_folder(task.run_id)

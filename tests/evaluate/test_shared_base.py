@@ -24,9 +24,8 @@ from training_runs import StopError, recipe, stop_at
 from tvt.core.events import Done
 from tvt.core.recipe import EvaluationConfig, ModelConfig, Recipe
 from tvt.errors import InputError, TrainingError
-from tvt.evaluate.batches import compose
-from tvt.evaluate.identity import check_adapter
-from tvt.evaluate.loading import attached
+from tvt.evaluate.adapters import attached, check_adapter
+from tvt.evaluate.asking import compose
 from tvt.evaluate.scorer import Outcome, Scorer
 from tvt.io.recipe_file import load_recipe
 from tvt.model.base import Loaded, load_base

@@ -18,9 +18,8 @@ import vsi_copy
 from tvt.cli.evaluate import command
 from tvt.data.tasks import find_manifests
 from tvt.errors import InputError
-from tvt.evaluate.aggregates import macro
 from tvt.evaluate.readers import read_answer
-from tvt.evaluate.results import CellResult, ItemResult
+from tvt.evaluate.results import CellResult, ItemResult, macro
 from tvt.evaluate.scorer import Outcome
 from vsi_copy import CHOICES, DIRECTIONS, NUMBERS
 

@@ -25,12 +25,11 @@ from tvt.core.recipe import EvaluationConfig, ModelConfig, Recipe
 from tvt.errors import InputError
 from tvt.evaluate.evaluator import Evaluator
 from tvt.evaluate.scorer import Scorer
-from tvt.model.agreement import Sample, check_agreement
 from tvt.model.base import Loaded
 from tvt.model.chat import Chat
-from tvt.model.inputs import IGNORED
-from tvt.model.processor import load_processor
-from tvt.train.collate import Collator
+from tvt.model.inputs import IGNORED, Sample, check_agreement
+from tvt.model.loading import load_processor
+from tvt.train.batches import Collator
 from tvt.train.launch import train
 
 ASKED = tiny_vlm.questions("any", 6, images=(0, 1, 2))

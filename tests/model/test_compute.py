@@ -19,12 +19,10 @@ import tiny_families
 import tiny_vlm
 from tvt.core.recipe import ModelConfig
 from tvt.model.chat import Chat
-from tvt.model.compute import forward, text_forward, tower_forward
 from tvt.model.inputs import prompt_inputs
+from tvt.model.loading import load_processor, load_weights
+from tvt.model.needs import Shape, forward, read_shape, text_forward, tower_forward, usual_shape
 from tvt.model.picture import decode
-from tvt.model.processor import load_processor
-from tvt.model.shape import Shape, read_shape, usual_shape
-from tvt.model.weights import load_weights
 
 QWEN_7B = {
     "model_type": "qwen2_5_vl",

@@ -14,8 +14,8 @@ import tiny_families
 from tvt.core.recipe import ModelConfig
 from tvt.errors import InputError
 from tvt.model.base import load_base
-from tvt.model.checks import model_checks
-from tvt.model.weights import load_config
+from tvt.model.families import model_checks
+from tvt.model.loading import load_config
 
 
 def rewrite(file: str, **changes: object) -> Callable[[Path], None]:

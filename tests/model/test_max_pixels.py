@@ -30,18 +30,17 @@ from tvt.core.recipe import EvaluationConfig, ModelConfig, Recipe
 from tvt.data.mixing.dataset import write_mix
 from tvt.data.mixing.plan import plan_mix
 from tvt.data.questions.files import write_jsonl, write_parquet
-from tvt.evaluate.batches import compose
+from tvt.evaluate.adapters import CheckedAdapter, Loaded
+from tvt.evaluate.asking import compose
 from tvt.evaluate.evaluator import Evaluator
-from tvt.evaluate.identity import CheckedAdapter, run_identity
-from tvt.evaluate.loading import Loaded
 from tvt.evaluate.prompts import read_profile
 from tvt.evaluate.scorer import Scorer
+from tvt.evaluate.store import run_identity
 from tvt.model.chat import Chat
 from tvt.model.inputs import prompt_inputs
 from tvt.model.limits import ShownRow, load_limits
+from tvt.model.loading import limit_tiles, load_processor
 from tvt.model.picture import decode, scaled_size, shown_size
-from tvt.model.processor import load_processor
-from tvt.model.tiles import limit_tiles
 from tvt.train import train
 from tvt.train.rows import Examples, load_rows
 

@@ -10,8 +10,19 @@ import pytest
 from commands import ROOT
 from tvt.core.recipe import ModelConfig, Recipe
 from tvt.io.recipe_file import load_recipe
-from tvt.model.memory import USABLE, expected_checkpointing, pass_needs, scoring_needs, training_needs, weights_bytes
-from tvt.model.shape import ORDINARY_PIXELS, Shape, read_shape, shape_of, usual_shape
+from tvt.model.needs import (
+    ORDINARY_PIXELS,
+    USABLE,
+    Shape,
+    expected_checkpointing,
+    pass_needs,
+    read_shape,
+    scoring_needs,
+    shape_of,
+    training_needs,
+    usual_shape,
+    weights_bytes,
+)
 
 RECIPES = ROOT / "recipes"
 TOWER = {
@@ -232,10 +243,8 @@ class TestCheckpointing:
         from tvt.data.mixing.dataset import write_mix
         from tvt.data.mixing.plan import plan_mix
         from tvt.data.questions.files import write_parquet
-        from tvt.model.processor import load_processor
-        from tvt.model.weights import load_config
-        from tvt.train.collate import Collator
-        from tvt.train.lengths import row_lengths
+        from tvt.model.loading import load_config, load_processor
+        from tvt.train.batches import Collator, row_lengths
         from tvt.train.rows import Examples, load_rows
 
         folder = tmp_path_factory.mktemp("rows")
@@ -250,7 +259,7 @@ class TestCheckpointing:
         return model, examples, lengths, Collator(processor, picture_always=False), load_config(model)
 
     def test_it_is_on_where_the_largest_rows_do_not_fit(self, parts: Any) -> None:
-        from tvt.train.checkpointing import fits, patches_of
+        from tvt.train.model import fits, patches_of
 
         model, examples, lengths, collator, config = parts
         told = recipe(model=model.model_dump(), training={"per_device_train_batch_size": 2})
@@ -270,7 +279,7 @@ class TestCheckpointing:
     def test_what_the_recipe_says_is_done_and_zero_3_takes_no_chance(
         self, asked: bool | None, divided: bool, on: bool, parts: Any
     ) -> None:
-        from tvt.train.checkpointing import needs_checkpointing
+        from tvt.train.model import needs_checkpointing
 
         told = recipe(training={"gradient_checkpointing": asked})
         assert needs_checkpointing(told, *parts[1:], divided=divided) is on
@@ -279,7 +288,7 @@ class TestCheckpointing:
     def test_on_a_gpu_its_free_memory_decides(self, free: float, on: bool, parts: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         import torch
 
-        from tvt.train.checkpointing import needs_checkpointing
+        from tvt.train.model import needs_checkpointing
 
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free, free))
@@ -308,6 +317,6 @@ class TestCheckpointing:
         assert {flag for flags in seen for flag in flags} == {on}
 
     def test_on_a_cpu_it_is_off(self, parts: Any) -> None:
-        from tvt.train.checkpointing import needs_checkpointing
+        from tvt.train.model import needs_checkpointing
 
         assert not needs_checkpointing(recipe(), *parts[1:], divided=False)

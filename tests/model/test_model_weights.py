@@ -16,7 +16,7 @@ from tiny_models import FAMILIES
 from tvt.core.recipe import ModelConfig
 from tvt.errors import InputError
 from tvt.model.base import load_base, load_model
-from tvt.model.weights import load_weights
+from tvt.model.loading import load_weights
 
 
 def without(folder: Path, part: str) -> ModelConfig:

@@ -18,7 +18,7 @@ from tvt.errors import InputError
 from tvt.evaluate.scorer import Scorer
 from tvt.model.base import load_base
 from tvt.model.chat import Chat
-from tvt.model.processor import load_processor
+from tvt.model.loading import load_processor
 
 ASKED = tiny_vlm.questions("any", 4, images=(1,))
 OWN = {

@@ -19,8 +19,8 @@ from tvt.core.recipe import EvaluationConfig, ModelConfig
 from tvt.evaluate.scorer import Scorer
 from tvt.model.base import load_base
 from tvt.model.inputs import IGNORED
-from tvt.model.processor import load_processor
-from tvt.train.collate import Collator
+from tvt.model.loading import load_processor
+from tvt.train.batches import Collator
 
 
 @pytest.mark.parametrize("family", tiny_models.FAMILIES)

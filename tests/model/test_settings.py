@@ -34,11 +34,11 @@ from tvt.errors import InputError, MissingPackageError
 from tvt.io.model_folder import model_folder_faults
 from tvt.io.processes import launch_fault
 from tvt.io.recipe_file import load_recipe
-from tvt.model.checks import model_checks
+from tvt.model.families import model_checks
 from tvt.study.doctor.recipes import Asked
 from tvt.train import load_training_record, train
 from tvt.train.checks import _UNPACKED, OPTIMIZER_PACKAGES, TRACKERS, UNUSABLE_OPTIMIZERS, machine_checks, training_checks
-from tvt.train.extension_locks import stale_locks, watched
+from tvt.train.kernels import stale_locks, watched
 
 ROWS = [1, 0, 1, 0]
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 4990120184\n"
@@ -120,7 +120,7 @@ def test_trackers_are_those_of_transformers() -> None:
 
 def test_a_missing_tracker_or_attention_is_a_missing_package(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     absent = {"wandb", "flash_attn", "kernels", "bitsandbytes"}
-    for place in ("tvt.train.checks.find_spec", "tvt.model.checks.find_spec"):
+    for place in ("tvt.train.checks.find_spec", "tvt.model.families.find_spec"):
         monkeypatch.setattr(place, lambda name: None if name in absent else find_spec(name))
     model = {"attn_implementation": "flash_attention_2", "load_in_4bit": True}
     changed = of(world, model=model, runtime={"report_to": ["wandb"]}, training={"optim": "adamw_8bit"})

@@ -25,7 +25,7 @@ from tvt.core.recipe import ModelConfig
 from tvt.model import attention
 from tvt.model.attention import STACKED, stack_windows, unstack_windows, windows_at_once
 from tvt.model.families import FAMILIES
-from tvt.model.weights import load_weights
+from tvt.model.loading import load_weights
 from tvt.train.model import lora_config
 
 WINDOWED = ("Qwen2-VL", "Qwen2.5-VL", "Qwen3-VL", "Qwen3.5", "GLM-4V")
@@ -142,7 +142,7 @@ def test_gradients_of_an_adapter_in_the_tower_are_the_same(
 ) -> None:
     subject = Subject(family, tmp_path)
     stacked = subject.backward(checkpointing, spared=True, freeze_vision=False)
-    monkeypatch.setattr("tvt.model.weights.stack_windows", lambda _model: False)
+    monkeypatch.setattr("tvt.model.loading.stack_windows", lambda _model: False)
     one_by_one = subject.backward(checkpointing, spared=True, freeze_vision=False)
     assert any("visual" in name and float(gradient.abs().max()) > 0 for name, gradient in stacked.gradients.items())
     assert stacked.farthest(one_by_one) < TOLERANCE

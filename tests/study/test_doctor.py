@@ -24,10 +24,11 @@ from tvt.study.doctor.examine import guarded
 from tvt.study.doctor.recipes import Asked, cached
 from tvt.study.executors import ray as ray_executor
 from tvt.study.executors import slurm as slurm_executor
-from tvt.train import compiler, train
+from tvt.train import kernels as compiler
+from tvt.train import train
 from tvt.train.checks import machine_checks
-from tvt.train.compiler import compiler_checks
-from tvt.train.probing import Probe
+from tvt.train.kernels import compiler_checks
+from tvt.train.probe import Probe
 
 Torch = dict[str, Any]
 H100: Torch = {"name": "H100", "memory": 80e9, "bfloat16": True}
@@ -321,7 +322,7 @@ def test_precision_and_bits(home: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert the(of_recipe(home, torch_with(H100), model=model(dtype="bfloat16")), "precision").status == "ok"
     assert the(of_recipe(home, model=model(load_in_4bit=True)), "4 bits").status == "warn"
     absent = {"bitsandbytes", "flash_attn", "kernels", "wandb"}
-    for place in ("tvt.model.checks.find_spec", "tvt.train.checks.find_spec"):
+    for place in ("tvt.model.families.find_spec", "tvt.train.checks.find_spec"):
         monkeypatch.setattr(place, lambda name: None if name in absent else find_spec(name))
     monkeypatch.setattr("tvt.study.doctor.recipes.version", lambda name: None if name == "torch" else "9")
     assert the(of_recipe(home), "packages").found == "not installed: torch"

@@ -15,9 +15,8 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer
 
 import tiny_vlm
 from tvt.core.recipe import EvaluationConfig, ModelConfig
-from tvt.evaluate.batches import compose
-from tvt.evaluate.identity import REFUSED, REFUSED_STARTS, check_adapter, refusal
-from tvt.evaluate.loading import attached
+from tvt.evaluate.adapters import REFUSED, REFUSED_STARTS, attached, check_adapter, refusal
+from tvt.evaluate.asking import compose
 from tvt.evaluate.scorer import Outcome, Scorer
 from tvt.model.base import Loaded, load_base
 

@@ -23,9 +23,8 @@ from commands import ROOT
 from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig, Recipe
 from tvt.errors import InputError
+from tvt.evaluate.adapters import attached, check_adapter
 from tvt.evaluate.evaluator import Evaluator
-from tvt.evaluate.identity import check_adapter
-from tvt.evaluate.loading import attached
 from tvt.evaluate.scorer import Scorer
 from tvt.io.adapter_file import verify_adapter
 from tvt.model.base import Loaded, load_base

@@ -20,8 +20,8 @@ import tiny_families
 import tiny_models
 from tvt.core.recipe import ModelConfig, Recipe
 from tvt.model.base import load_model
-from tvt.model.processor import load_processor
-from tvt.train.collate import Collator
+from tvt.model.loading import load_processor
+from tvt.train.batches import Collator
 from tvt.train.model import lora_config, spare_frozen_parts
 from tvt.train.rows import Examples, load_rows
 

@@ -18,9 +18,9 @@ from trl.trainer.utils import add_fused_lm_head
 from tiny_models import FAMILIES, write_rows
 from training_runs import farthest, recipe, weights
 from tvt.model.base import load_model
-from tvt.model.processor import load_processor
+from tvt.model.loading import load_processor
 from tvt.train import train
-from tvt.train.collate import Collator
+from tvt.train.batches import Collator
 from tvt.train.model import lora_config
 
 

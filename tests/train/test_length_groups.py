@@ -15,11 +15,9 @@ import tiny_vlm
 from tiny_models import FAMILIES, write_rows
 from training_runs import farthest, recipe, weights
 from tvt.core.recipe import ModelConfig
-from tvt.model.processor import load_processor
+from tvt.model.loading import load_processor
 from tvt.train import train
-from tvt.train.collate import Collator
-from tvt.train.lengths import row_lengths
-from tvt.train.order import Order
+from tvt.train.batches import Collator, Order, row_lengths
 from tvt.train.rows import Examples, load_rows
 
 SIDES = [56, 112, 84, 28, 112, 56, 84, 112]

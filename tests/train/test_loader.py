@@ -28,11 +28,10 @@ from training_runs import StopError, recipe, stop_at
 from tvt.core.recipe import ModelConfig, Recipe
 from tvt.errors import InputError, TrainingError
 from tvt.io import machine
-from tvt.model.processor import load_processor
+from tvt.model.loading import load_processor
 from tvt.train import train
-from tvt.train.collate import Collator
+from tvt.train.batches import Collator, Order
 from tvt.train.loader import Prepare, checked, end_workers, loader, worker_count
-from tvt.train.order import Order
 from tvt.train.rows import Examples, load_rows
 from tvt.train.trainer import Batches
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tvt.train.order import Order
+from tvt.train.batches import Order
 
 
 @given(

@@ -84,8 +84,8 @@ def test_every_answer_weighs_the_same_however_a_batch_is_divided(models: dict[st
 
 
 def test_loss_is_on_the_answer_alone(models: dict[str, Path], rows: Path) -> None:
-    from tvt.model.processor import load_processor
-    from tvt.train.collate import Collator
+    from tvt.model.loading import load_processor
+    from tvt.train.batches import Collator
     from tvt.train.rows import Examples, load_rows
 
     processor = load_processor(ModelConfig(model_name_or_path=str(models["qwen"])))
@@ -249,7 +249,7 @@ def test_a_base_model_is_known_by_its_content(models: dict[str, Path], rows: Pat
 
 
 def test_large_files_are_known_by_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import tvt.train.base as base
+    import tvt.train.record as base
 
     monkeypatch.setattr(base, "_WHOLE_BYTES", 1000)
     monkeypatch.setattr(base, "_PIECE_BYTES", 100)

@@ -25,7 +25,7 @@ from tvt.core.recipe import Recipe
 from tvt.errors import InputError, ProcessDiedError, ProcessFailedError
 from tvt.train import train
 from tvt.train.checks import deepspeed_faults
-from tvt.train.devices import gpus_lacking, visible_gpus
+from tvt.train.probe import gpus_lacking, visible_gpus
 
 TWO = {"num_processes": 2}
 BATCHES = {"global_batch_size": 4, "per_device_train_batch_size": 2}
@@ -208,7 +208,7 @@ def test_a_process_alone_takes_one_of_four_gpus(model: Path) -> None:
     from pathlib import Path
     import torch
     from training_runs import recipe
-    from tvt.train.order import Order
+    from tvt.train.batches import Order
     from tvt.train.record import Job
     from tvt.train.run import training_arguments
     four = dict(is_available=True, device_count=4, set_device=None, current_device=0, is_bf16_supported=True)

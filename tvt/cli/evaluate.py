@@ -146,7 +146,7 @@ def command(
         raise InputError("on what? name questions with --questions TASK=PATH, or --tasks with --manifests")
     from tvt.errors import refuse
     from tvt.evaluate.evaluator import Evaluator
-    from tvt.model.checks import model_checks
+    from tvt.model.families import model_checks
 
     model, settings = _settings(options)
     refuse(model_checks(model), note)
@@ -192,7 +192,7 @@ def command(
 def _together(processes: int) -> Together:
     """So many processes, if there is a GPU for each, or none at all."""
     from tvt.evaluate.sharing import Together
-    from tvt.train.devices import visible_gpus
+    from tvt.train.probe import visible_gpus
 
     gpus = len(visible_gpus()) if processes > 1 else 0
     if gpus and processes > gpus:
@@ -313,7 +313,7 @@ def _told(
     who: list[Path | None], results: list[dict[str, CellResult]], benchmarks: dict[str, dict[str, str | None]]
 ) -> list[dict[str, Any]]:
     """The results as JSON has them; counts of questions right before and after where the base model was scored too."""
-    from tvt.evaluate.aggregates import macro
+    from tvt.evaluate.results import macro
 
     base = dict(zip(who, results, strict=True)).get(None, {})
     return [

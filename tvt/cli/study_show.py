@@ -179,7 +179,7 @@ class Costs:
 def _slots(recipe: Recipe, cost: Estimate) -> tuple[int, str]:
     """Runs at once, and on what."""
     from tvt.study.executors import engine_of
-    from tvt.train.devices import visible_gpus
+    from tvt.train.probe import visible_gpus
 
     at_most = max(cost.runs, 1)
     if recipe.runtime.executor == "local" and cost.phases is not None and not cost.measured and not visible_gpus():

@@ -158,15 +158,15 @@ READERS: Registry[Any] = Registry(
     "reader",
     "tvt.readers",
     {
-        "careful": "tvt.evaluate.readers.careful:Careful",
-        "official": "tvt.evaluate.readers.official:Official",
-        "lmms-eval-0.7.2": "tvt.evaluate.readers.lmms_eval:LmmsEval072",
-        "lmms-eval-0.7.3": "tvt.evaluate.readers.lmms_eval:LmmsEval073",
-        "vsi-bench": "tvt.evaluate.readers.vsi_bench:VsiBench",
+        "careful": "tvt.evaluate.readers:Careful",
+        "official": "tvt.evaluate.readers:Official",
+        "lmms-eval-0.7.2": "tvt.evaluate.readers:LmmsEval072",
+        "lmms-eval-0.7.3": "tvt.evaluate.readers:LmmsEval073",
+        "vsi-bench": "tvt.evaluate.readers:VsiBench",
     },
-    "tvt.evaluate.readers.contract:Reader",
+    "tvt.evaluate.readers:Reader",
 )
-"""Readers of free answers: :class:`tvt.evaluate.readers.contract.Reader`."""
+"""Readers of free answers: :class:`tvt.evaluate.readers.Reader`."""
 
 PROMPTS: Registry[Any] = Registry(
     "prompt",

@@ -84,7 +84,7 @@ class TrainingConfig(FrozenModel):
     optim: str = results("adamw_torch")
     gradient_checkpointing: bool | None = runtime(None)
     """Compute activations a second time instead of keeping them: less memory, a third more time. Default: only where the
-    estimate of :mod:`tvt.model.memory` says that the largest rows need it on the GPU at hand."""
+    estimate of :mod:`tvt.model.needs` says that the largest rows need it on the GPU at hand."""
     logging_steps: int = runtime(10, ge=1)
     save_steps: int = runtime(200, ge=1)
     """Steps between checkpoints from which an interrupted run resumes."""

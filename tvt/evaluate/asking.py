@@ -1,4 +1,4 @@
-"""Questions put to adapters on one base model, in this process; answers go to their stores in chunks."""
+"""Questions put to adapters on one base model, in this process, in batches of like size; answers go to stores in chunks."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from tvt.core.health import refuse
 from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig
-from tvt.errors import NotFiniteScoreError, refuse
-from tvt.evaluate.identity import CheckedAdapter
-from tvt.evaluate.loading import attached
+from tvt.errors import InputError, NotFiniteScoreError
+from tvt.evaluate.adapters import CheckedAdapter, attached
 from tvt.evaluate.prompts import Profile
 from tvt.evaluate.scorer import Batch, Scorer
 from tvt.evaluate.store import AnswerStore, Row
 from tvt.model.base import Loaded
 from tvt.model.families import family_checks
+from tvt.model.limits import ShownRow
+from tvt.model.picture import PictureError, shown_size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,3 +142,76 @@ def _naming(adapter: CheckedAdapter | None) -> Iterator[None]:
     except NotFiniteScoreError as error:
         name = "the base model" if adapter is None else adapter.name
         raise NotFiniteScoreError(f"{name}: {error}", base=adapter is None) from error
+
+
+TOKENS_PER_QUESTION = 2048
+"""A batch is padded to at most this many tokens a question on average; larger questions go in smaller batches."""
+_PIXELS_PER_TOKEN = 28 * 28
+_LETTERS_PER_TOKEN = 3
+
+
+def compose(questions: Sequence[Question], batch_size: int, max_pixels: int | None = None) -> list[list[int]]:
+    """Indices in batches of questions with equally many images and of similar size, the largest first; those that are answered
+    by a number, and hence by generating, apart from the others and after them.
+
+    The composition depends on these questions alone, not on which of them are done already, so that an evaluation which goes
+    on after an interruption pads as the uninterrupted one did. Equal image counts keep text-only questions apart, which many
+    processors cannot mix with others. The largest come first, so that a lack of memory shows at once.
+
+    Args:
+        questions: in any order.
+        batch_size: questions in a batch, at most.
+        max_pixels: to which pictures are scaled down.
+
+    Raises:
+        InputError: images that cannot be read, one line each.
+    """
+    sizes = _sizes(questions, max_pixels)
+    order = sorted(range(len(questions)), key=lambda k: (questions[k].numeric, -len(questions[k].images), -sizes[k], k))
+    batches: list[list[int]] = []
+    for k in order:
+        batch = batches[-1] if batches else None
+        fits = (
+            batch is not None
+            and questions[batch[0]].numeric == questions[k].numeric
+            and len(questions[batch[0]].images) == len(questions[k].images)
+            and len(batch) < batch_size
+            and (len(batch) + 1) * sizes[batch[0]] <= TOKENS_PER_QUESTION * batch_size
+        )
+        if fits and batch is not None:
+            batch.append(k)
+        else:
+            batches.append([k])
+    return batches
+
+
+def _sizes(questions: Sequence[Question], max_pixels: int | None) -> list[int]:
+    """About how many tokens each question takes."""
+    sizes, faults = [], []
+    known: dict[bytes, int] = {}  # the questions about a video share its frames
+    for question in questions:
+        size = len(question.prompt) // _LETTERS_PER_TOKEN
+        for place, data in enumerate(question.images):
+            try:
+                if data not in known:
+                    width, height = shown_size(data, max_pixels)
+                    known[data] = width * height // _PIXELS_PER_TOKEN
+                size += known[data]
+            except PictureError as error:
+                where = f"{question.task}, question {question.id}: image {place + 1}"
+                faults.append(f"{where} cannot be read ({error}); replace the file")
+        sizes.append(size)
+    if faults:
+        raise InputError(*faults)
+    return sizes
+
+
+def asked_rows(task: str, questions: Iterable[Question], profile: Profile) -> Iterator[ShownRow]:
+    """Texts and pictures of each question, named by task and id.
+
+    Raises:
+        InputError: a question cannot be put as the profile says.
+    """
+    for question in questions:
+        texts = tuple(piece["text"] for piece in profile.content(question) if "text" in piece)
+        yield ShownRow(name=f"{task}, question {question.id}", texts=texts, images=question.images)

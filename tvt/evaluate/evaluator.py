@@ -13,16 +13,14 @@ from tvt.core.choices import READERS
 from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig
 from tvt.errors import InputError
-from tvt.evaluate.asked import asked_rows
-from tvt.evaluate.asking import Asker, Flush, Part
-from tvt.evaluate.batches import compose
-from tvt.evaluate.identity import SCORER_VERSION, CheckedAdapter, check_adapter, item_digest, model_identity, run_identity
+from tvt.evaluate.adapters import CheckedAdapter, check_adapter
+from tvt.evaluate.asking import Asker, Flush, Part, asked_rows, compose
 from tvt.evaluate.prompts import read_profile
 from tvt.evaluate.readers import find_reader
 from tvt.evaluate.results import CellResult, ItemResult, judge
 from tvt.evaluate.scorer import Batch, Outcome
 from tvt.evaluate.sharing import Together, ask_together
-from tvt.evaluate.store import AnswerStore, plain, superseded_answers
+from tvt.evaluate.store import SCORER_VERSION, AnswerStore, item_digest, model_identity, plain, run_identity, superseded_answers
 from tvt.io.names import quoted_name, same_files
 from tvt.model.base import Loaded
 from tvt.model.families import question_fault

@@ -19,7 +19,7 @@ from typing import Any
 
 from tvt.core.recipe import ModelConfig
 from tvt.errors import InputError, needs_train_extra
-from tvt.evaluate.identity import CheckedAdapter, check_adapter
+from tvt.evaluate.adapters import CheckedAdapter, check_adapter
 from tvt.io import atomic
 from tvt.io.adapter_file import CONFIG, WEIGHTS, LoraFile, check_weights, open_lora, read_config, tensor_names, write_record
 

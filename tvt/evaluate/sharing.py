@@ -1,13 +1,17 @@
 """Questions shared out among processes, each with a device: whole batches, so that every answer is what one process gets.
 
 What they share lies in one folder: the job as JSON, and the images in a file of which each process reads those of its batches.
+Each of them is ``python -m tvt.evaluate.sharing JOB``, started by :mod:`tvt.io.processes`.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache
@@ -17,11 +21,12 @@ from typing import IO, Any
 from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig
 from tvt.errors import InputError
-from tvt.evaluate.asking import Flush, Part
-from tvt.evaluate.identity import CheckedAdapter, run_identity
-from tvt.evaluate.prompts import Profile
-from tvt.evaluate.store import AnswerStore
-from tvt.io.processes import Machines, Work, do_together
+from tvt.evaluate.adapters import CheckedAdapter
+from tvt.evaluate.asking import Asker, Flush, Part
+from tvt.evaluate.prompts import Profile, read_profile
+from tvt.evaluate.store import AnswerStore, run_identity
+from tvt.io.processes import Machines, Work, do, do_together, tell
+from tvt.model.base import Loaded
 
 FOLDER, IMAGES, LOG = ".asking.unfinished", "images", "scoring.log"
 _TEXTS = tuple(part.name for part in fields(Question) if part.name != "images")
@@ -73,7 +78,7 @@ def ask_together(  # noqa: PLR0917
         job = _dump(parts, model, settings, flush, folder / IMAGES)
         work = Work(
             name="scoring",
-            module="tvt.evaluate.worker",
+            module="tvt.evaluate.sharing",
             job=job,
             job_file=folder / "job.json",
             log=place / LOG,
@@ -184,3 +189,60 @@ def _dump(parts: Sequence[Part], model: ModelConfig, settings: EvaluationConfig,
 
 def _adapter(told: dict[str, Any] | None) -> CheckedAdapter | None:
     return None if told is None else CheckedAdapter(**{**told, "folder": Path(told["folder"])})
+
+
+_LOOK_SECONDS = 0.5
+
+
+def main(path: Path) -> None:
+    """Ask this process's share, and tell the parent of it."""
+    do(lambda: _work(path))
+
+
+def _work(path: Path) -> None:
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    warnings.simplefilter("ignore", FutureWarning)
+    rank, processes = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    share = load_share(path, rank, processes)
+    if share.parts:
+        _use_own_device()
+        _ask(share, rank)
+    if int(os.environ["GROUP_WORLD_SIZE"]) > 1:
+        _wait_for_others(processes)
+
+
+def _use_own_device() -> None:
+    """Take the GPU of this process's number on its machine."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+
+
+def _ask(share: Share, rank: int) -> None:
+    def note(text: str) -> None:
+        tell("note", text)
+
+    profile = read_profile(share.settings.prompt)
+    share.check(profile)
+    base = Loaded(config=share.model, note=note)
+    asker = Asker(base, share.settings, profile, note, flush=share.flush, writer=rank)
+    first = {task: questions[0] for part in share.parts for task, (questions, _) in part.batches}
+    asker.prepare(first.values())
+    tell("loaded", None)
+    for part in share.parts:
+        asker.ask(part, lambda count: tell("answered", count))
+
+
+def _wait_for_others(processes: int) -> None:
+    """Stay until all are done: torchrun's agents give up five minutes after the first of them is."""
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+    store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+    store.add("tvt/asked", 1)
+    while store.add("tvt/asked", 0) < processes:
+        time.sleep(_LOOK_SECONDS)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

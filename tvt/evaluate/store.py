@@ -1,23 +1,31 @@
-"""Answers on disk: one folder for each way of answering (model, adapter, settings), filled in chunks, records written last.
+"""Answers on disk, and the digests of what decides them: the question as it is asked, the adapter, the base model, the
+settings.
 
-Nothing is ever changed: a chunk is a new file, wholly there or not at all. What is known is what the chunks hold, by the digest
-of the question; so an interrupted evaluation goes on, a question that several sets share is asked once, and a changed question
-or image is simply another one.
+There is one folder for each way of answering (model, adapter, settings), filled in chunks, with records written last. Nothing
+is ever changed: a chunk is a new file, wholly there or not at all. What is known is what the chunks hold, by the digest of the
+question; so an interrupted evaluation goes on, a question that several sets share is asked once, and a changed question or
+image is simply another one.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tvt.errors import InputError
+from tvt.core.health import refuse
+from tvt.core.question import Question
+from tvt.core.recipe import EvaluationConfig, ModelConfig, identity
+from tvt.errors import InputError, needs_train_extra
+from tvt.evaluate.prompts import Profile
 from tvt.evaluate.scorer import Outcome
 from tvt.io import atomic, digest, json_lines
 from tvt.io.lock import exclusively
 from tvt.io.names import quoted_name
+from tvt.model.families import model_checks
 
 IDENTITY = "identity.json"
 Row = tuple[str, str, str, Outcome]
@@ -181,3 +189,112 @@ def outcome_of(told: Mapping[str, Any]) -> Outcome:
 
 def _pretty(value: Mapping[str, Any]) -> str:
     return json.dumps(dict(value), indent=1, ensure_ascii=False) + "\n"
+
+
+SCORER_VERSION = 2
+"""Raise it whenever the same model could get other scores for the same question; all earlier results are then misses.
+
+2: the base is proved unchanged after every adapter, the scored prompt is the trained one, letters are scored in every
+spelling, and pictures with an alpha channel or more than 8 bits are shown as they look.
+"""
+
+
+_MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
+
+
+_REMEMBERED_BYTES = 50 * 2**20
+"""Digests of base model files beyond this size are kept beside the results: a large model takes minutes to read."""
+
+
+def item_digest(question: Question, settings: EvaluationConfig, profile: Profile, images: dict[bytes, str]) -> str:
+    """sha256 of what the model is shown: prompt, option letters and images. The right answer is no part of it.
+
+    Args:
+        question: what is asked.
+        settings: how. Where letters are scored, an answer by a number is generated all the same, and depends on how long it may
+            be.
+        profile: how it is put.
+        images: digests of the images so far, which are added to: questions may share them.
+    """
+    told: dict[str, Any] = {"prompt": profile.shown(question), "letters": question.letters}
+    for image in question.images:
+        if image not in images:
+            images[image] = hashlib.sha256(image).hexdigest()
+    told["images"] = [images[image] for image in question.images]
+    if question.numeric and settings.mode == "options":
+        told["max_new_tokens"] = settings.max_new_tokens
+    return digest.of_value(told)
+
+
+def run_identity(
+    model: ModelConfig, base: dict[str, Any], settings: EvaluationConfig, profile: Profile, adapter: str | None
+) -> dict[str, Any]:
+    """What decides the answer to a question: plain values for a digest.
+
+    Args:
+        model: the base model; where it lies is no part of it, since ``base`` says what it is.
+        base: from :func:`model_identity`.
+        settings: how to score.
+        profile: how questions are put.
+        adapter: the adapter's digest, ``None`` for the base model alone.
+    """
+    loading = {name: value for name, value in identity(model).items() if name not in ("model_name_or_path", "freeze_vision")}
+    scoring: dict[str, Any] = {"mode": settings.mode, **profile.identity}
+    if settings.mode == "generate":
+        scoring |= {"max_new_tokens": settings.max_new_tokens, "decoding": "greedy"}
+    return {"scorer": SCORER_VERSION, "base": base, "loading": loading, "scoring": scoring, "adapter": adapter}
+
+
+def model_identity(model: ModelConfig, memory: Path) -> dict[str, Any]:
+    """The base model by its content: digests of its files, or the commit of a hub model, which names its content.
+
+    Args:
+        model: which model.
+        memory: a JSON file that remembers digests of large files by size and time of change.
+
+    Raises:
+        InputError: no model, or one that is not whole; see :mod:`tvt.io.model_folder`.
+    """
+    refuse(model_checks(model))
+    folder = Path(model.model_name_or_path)
+    if not folder.is_dir():
+        return {"hub": model.model_name_or_path, "commit": _hub_commit(model)}
+    files = sorted({path for pattern in _MODEL_FILES for path in folder.glob(pattern) if path.is_file()})
+    return {"files": digest.of_value(_file_digests(files, memory))}
+
+
+def _hub_commit(model: ModelConfig) -> str:
+    """The commit that the name and revision stand for, as the hub or its local cache says."""
+    with needs_train_extra():
+        from transformers.utils.hub import cached_file, extract_commit_hash
+    name = model.model_name_or_path
+    try:
+        path = cached_file(name, "config.json", revision=model.revision)
+    except (OSError, ValueError) as error:
+        line = str(error).splitlines()[0]
+        raise InputError(f"{name}: neither a folder nor a model that can be reached ({line}); check the name") from error
+    commit = extract_commit_hash(path, None)
+    if not commit:
+        raise InputError(f"{name}: its commit cannot be told; pin --revision or name a folder")
+    return str(commit)
+
+
+def _file_digests(files: list[Path], memory: Path) -> dict[str, str]:
+    """sha256 of every file by name."""
+    try:
+        known: dict[str, Any] = json.loads(memory.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        known = {}
+    found, learnt = {}, False
+    for path in files:
+        state = path.stat()
+        place, stamp = str(path.resolve()), [state.st_size, state.st_mtime_ns, state.st_ino]
+        entry = known.get(place, {})
+        if state.st_size < _REMEMBERED_BYTES or entry.get("stamp") != stamp:
+            entry = {"stamp": stamp, "sha256": digest.of_file(path)}
+            if state.st_size >= _REMEMBERED_BYTES:
+                known[place], learnt = entry, True
+        found[path.name] = entry["sha256"]
+    if learnt:
+        atomic.write_text(memory, json.dumps(known, indent=1) + "\n")
+    return found

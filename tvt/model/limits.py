@@ -21,9 +21,8 @@ from tvt.core.recipe import ModelConfig
 from tvt.errors import InputError
 from tvt.model.chat import THINKING, Chat
 from tvt.model.inputs import prompt_inputs, with_pictures
+from tvt.model.loading import load_config, load_processor
 from tvt.model.picture import PictureError, shown_size
-from tvt.model.processor import load_processor
-from tvt.model.weights import load_config
 
 LIMITS_VERSION = 1
 """Raised whenever a row could be judged otherwise; what was remembered of unchanged files is then not used."""

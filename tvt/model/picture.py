@@ -11,7 +11,8 @@ A limit of pixels (``model.max_pixels``) is kept here, before any processor, and
 differ from family to family in name and meaning (pixels, a longest edge, tiles, frames counted in), many families have none,
 and what is scaled here is seen alike by training, scoring, the check of limits and the estimate of memory. LLaMA-Factory's
 ``image_max_pixels`` and ms-swift's ``max_pixels`` do the same. Processors then round to their patches, so that the pixels which
-a model sees may be some percent more. The few that enlarge every picture to tiles need :mod:`tvt.model.tiles` beside it.
+a model sees may be some percent more. The few that enlarge every picture to tiles
+are set as they are loaded (:mod:`tvt.model.loading`).
 """
 
 from __future__ import annotations

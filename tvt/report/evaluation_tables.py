@@ -11,8 +11,7 @@ from rich.text import Text
 from tvt.core.answer_statistics import KINDS, AnswerReport, Finding, ScoredCell
 from tvt.core.question import QuestionSet, question_warnings, some
 from tvt.core.recipe import WarningSettings
-from tvt.evaluate.aggregates import Macro, Members, macro
-from tvt.evaluate.results import CellResult
+from tvt.evaluate.results import CellResult, Macro, Members, macro
 from tvt.report.style import TABLE
 
 Rows = Sequence[tuple[str, Mapping[str, CellResult]]]

@@ -16,7 +16,7 @@ from tvt.core.scores import Part, Run
 from tvt.data.task_questions import pinned, read
 from tvt.data.tasks import MINIATURE, QuestionData
 from tvt.errors import InputError
-from tvt.evaluate.asked import asked_rows
+from tvt.evaluate.asking import asked_rows
 from tvt.evaluate.prompts import read_profile
 from tvt.io.stat_cache import recall, remember
 from tvt.model.limits import LIMITS_VERSION, ModelLimits, ShownRow, load_limits

@@ -19,13 +19,12 @@ from tvt.data.task_questions import Absent, absent, as_stored, check_metric, cho
 from tvt.data.task_questions import Part as QuestionPart
 from tvt.data.tasks import QuestionData, TaskManifest, find_manifests
 from tvt.errors import InputError
-from tvt.evaluate.identity import SCORER_VERSION
 from tvt.evaluate.prompts import read_profile
 from tvt.evaluate.readers import find_reader
+from tvt.evaluate.store import SCORER_VERSION
 from tvt.io import digest
 from tvt.io.names import file_name, quoted_name, same_files
-from tvt.train.base import base_digest
-from tvt.train.record import ORDER_VERSION
+from tvt.train.record import ORDER_VERSION, base_digest
 
 BASE_RUN = Run(label="base", counts={})
 

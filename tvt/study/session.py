@@ -12,9 +12,8 @@ from tvt.core.events import Done, Failed, StudyEvent
 from tvt.core.recipe import Recipe, identity
 from tvt.core.scores import Part, Run, set_name
 from tvt.errors import InputError
-from tvt.evaluate.identity import SCORER_VERSION
 from tvt.evaluate.readers import find_reader
-from tvt.evaluate.store import AnswerStore
+from tvt.evaluate.store import SCORER_VERSION, AnswerStore
 from tvt.io import atomic, resource_errors, strict_yaml
 from tvt.io.lock import exclusively
 from tvt.io.recipe_file import load_recipe
@@ -24,8 +23,7 @@ from tvt.study.jobs import Task, Where, check_job, make_job, make_task
 from tvt.study.plan import BASE_RUN, Study, load_study_plan
 from tvt.study.store import RECIPE, Cells, Status, Store, tidy
 from tvt.study.views import write_views
-from tvt.train.base import base_digest
-from tvt.train.record import ORDER_VERSION
+from tvt.train.record import ORDER_VERSION, base_digest
 
 
 @dataclass(frozen=True, kw_only=True)

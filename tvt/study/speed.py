@@ -19,10 +19,18 @@ from tvt.core.recipe import AUTOMATIC_LOADERS, Recipe
 from tvt.data.task_questions import Part, absent, locate, read
 from tvt.data.tasks import TaskManifest
 from tvt.errors import InputError
-from tvt.model.compute import forward, text_forward, tower_forward
-from tvt.model.memory import expected_checkpointing
+from tvt.model.needs import (
+    MEAN_PIXELS,
+    ORDINARY_PIXELS,
+    TEXT_TOKENS,
+    Shape,
+    expected_checkpointing,
+    forward,
+    shape_of,
+    text_forward,
+    tower_forward,
+)
 from tvt.model.picture import PictureError, shown_size
-from tvt.model.shape import MEAN_PIXELS, ORDINARY_PIXELS, TEXT_TOKENS, Shape, shape_of
 from tvt.study.plan import Study
 from tvt.study.store import Store
 from tvt.study.views import parameters

@@ -19,8 +19,8 @@ from tvt.io import json_lines
 from tvt.study.jobs import Task, Where
 from tvt.study.plan import Study
 from tvt.study.store import Status, Store
+from tvt.train.batches import Order
 from tvt.train.checkpoints import steps_done
-from tvt.train.order import Order
 
 Phase = Literal["mixing", "training", "scoring"]
 

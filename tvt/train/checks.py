@@ -14,10 +14,9 @@ from typing import Any
 from tvt.core.recipe import Recipe
 from tvt.errors import Check, Status, suggest
 from tvt.io.processes import launch_fault
-from tvt.model.checks import GROUP, model_checks
-from tvt.train.compiler import compiler_checks
-from tvt.train.devices import visible_gpus
-from tvt.train.extension_locks import stale_locks
+from tvt.model.families import GROUP, model_checks
+from tvt.train.kernels import compiler_checks, stale_locks
+from tvt.train.probe import visible_gpus
 
 _BITSANDBYTES = (
     *("adamw_bnb_8bit", "adamw_8bit", "ademamix", "ademamix_8bit", "lion_8bit", "lion_32bit"),

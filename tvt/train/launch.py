@@ -17,12 +17,11 @@ from tvt.io.lock import attempted
 from tvt.io.processes import Machines, Work, do_together, without_launcher
 from tvt.model.families import rows_fault
 from tvt.model.limits import load_limits
-from tvt.train.base import base_digest
 from tvt.train.checkpoints import check_same_run, has_checkpoints, layout, newest_checkpoint, remove_broken
 from tvt.train.checks import machine_checks, training_checks
-from tvt.train.devices import gpus_lacking, visible_gpus
-from tvt.train.extension_locks import watched
-from tvt.train.record import ADAPTER, LOG, RECORD, Job, Progress, TrainingRecord, load_training_record, silent
+from tvt.train.kernels import watched
+from tvt.train.probe import gpus_lacking, visible_gpus
+from tvt.train.record import ADAPTER, LOG, RECORD, Job, Progress, TrainingRecord, base_digest, load_training_record, silent
 from tvt.train.rows import check_rows, dataset_digest, shown_rows
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader, Sampler, get_worker_info
 from tvt.core.recipe import AUTOMATIC_LOADERS, Recipe
 from tvt.errors import TrainingError
 from tvt.io import machine
-from tvt.train.collate import Collator
+from tvt.train.batches import Collator
 from tvt.train.rows import Examples
 
 SHARED_BYTES = 2**30

@@ -1,9 +1,11 @@
-"""The base model as it is trained: where the adapter goes, and no gradients in parts in which nothing is trained."""
+"""The base model as it is trained: where the adapter goes, no gradients in parts in which nothing is trained, and whether
+activations are computed a second time where the recipe leaves that open: only if the device's memory needs it.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +15,9 @@ from transformers import PreTrainedModel
 
 from tvt.core.recipe import ModelConfig, Recipe
 from tvt.errors import InputError, TrainingError
+from tvt.model.needs import USABLE, Shape, read_shape, training_needs
+from tvt.train.batches import Collator
+from tvt.train.rows import Examples
 
 
 def check_dtype(config: ModelConfig) -> None:
@@ -114,3 +119,48 @@ def _embedding(part: PreTrainedModel) -> Any:
 
 def _need_gradient(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
     output.requires_grad_(True)
+
+
+def needs_checkpointing(
+    recipe: Recipe, examples: Examples, lengths: Sequence[int], collator: Collator, config: Any, *, divided: bool
+) -> bool:
+    """Decide by the longest rows of the run, put through the processor: they are what one pass may have to hold.
+
+    Args:
+        recipe: what it asks for is done.
+        examples: the rows.
+        lengths: of the rows, in tokens.
+        collator: makes tensors of them.
+        config: the model's.
+        divided: whether ZeRO-3 divides the weights; then it is always on, since all processes must do alike.
+    """
+    asked = recipe.training.gradient_checkpointing
+    if asked is not None or divided:
+        return bool(asked or (asked is None and divided))
+    if not torch.cuda.is_available():
+        return False
+    free, _ = torch.cuda.mem_get_info()
+    return not fits(recipe, examples, lengths, collator, config, free + torch.cuda.memory_reserved())
+
+
+def fits(  # noqa: PLR0917
+    recipe: Recipe, examples: Examples, lengths: Sequence[int], collator: Collator, config: Any, memory: float
+) -> bool:
+    """Whether a pass of the longest rows keeps all its activations within ``memory`` bytes, by a cautious estimate."""
+    shape = read_shape(config.to_dict())
+    if shape is None:
+        return False
+    longest = sorted(range(len(lengths)), key=lambda index: -lengths[index])[: recipe.training.per_device_train_batch_size]
+    batch = collator([examples[index] for index in longest])
+    tokens, patches = batch["input_ids"].numel(), patches_of(batch, shape)
+    return training_needs(shape, recipe, tokens, patches, checkpointing=False).total <= USABLE * memory
+
+
+def patches_of(batch: dict[str, Any], shape: Shape) -> int:
+    """How many patches of pictures a batch holds; of three colours, Qwen-VL's twice, as for two frames."""
+    pixels = batch.get("pixel_values")
+    if pixels is None:
+        return 0
+    if pixels.ndim == 2:
+        return int(pixels.shape[0])
+    return int(pixels.numel()) // (3 * shape.patch**2)

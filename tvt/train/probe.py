@@ -1,13 +1,22 @@
-"""``python -m tvt.train.probe torch|deepspeed``: load a package in a process of its own, and say how it went as JSON.
+"""Which packages work here and which accelerators there are, without loading torch into this process.
 
-A broken installation can take its process down, hang, or print what it likes: whoever asks is safe from all of it.
+``python -m tvt.train.probe torch|deepspeed`` loads a package in a process of its own and reports the outcome as JSON. A broken
+installation can end its process, hang, or print anything: the process that asks is safe from all of it.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
 import sys
-from typing import Any
+import tempfile
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
 
 MARK = "\x1etvt-probe "
 """Begins the line that holds the answer."""
@@ -47,3 +56,127 @@ def _deepspeed() -> dict[str, Any]:
 
 if __name__ == "__main__":
     print(f"\n{MARK}{json.dumps(look(sys.argv[1]))}", flush=True)
+
+
+SECONDS = 120.0
+"""How long to wait; loading torch from a cold network disk takes a minute."""
+
+
+class Probe:
+    """Loads ``torch`` or ``deepspeed`` beside this process; :meth:`answer` waits for what it found.
+
+    Args:
+        name: the package.
+        seconds: after so many it counts as hanging.
+    """
+
+    def __init__(self, name: str, seconds: float = SECONDS) -> None:
+        self._name, self._seconds = name, seconds
+        self._process: subprocess.Popen[str] | None = None
+        self._output: IO[str] | None = None
+        self._told: dict[str, Any] | None = None
+
+    def __enter__(self) -> Probe:
+        if _there(self._name):
+            self._output = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+            environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                [sys.executable, "-m", "tvt.train.probe", self._name],
+                stdin=subprocess.DEVNULL,
+                stdout=self._output,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                env=environment,
+            )
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        if self._output is not None:
+            self._output.close()
+
+    def answer(self) -> dict[str, Any] | None:
+        """What the probe found (see :func:`tvt.train.probe.look`); ``None`` where the package is not installed."""
+        if self._process is None or self._output is None:
+            return None
+        if self._told is None:
+            self._told = self._wait(self._process, self._output)
+        return self._told
+
+    def _wait(self, process: subprocess.Popen[str], output: IO[str]) -> dict[str, Any]:
+        try:
+            code = process.wait(self._seconds)
+        except subprocess.TimeoutExpired:
+            return {"error": f"loading it takes more than {self._seconds:.0f} s"}
+        output.seek(0)
+        for line in output:
+            if line.startswith(MARK):
+                told: dict[str, Any] = json.loads(line.removeprefix(MARK))
+                return told
+        return {"error": f"loading it ended the process (exit code {code})"}
+
+
+def _there(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+_HIDING = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
+
+
+def visible_gpus() -> tuple[str, ...]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them.
+
+    The driver's program lists them; where it is missing (ROCm, some containers), torch does, in a process of its own.
+    """
+    for name in _HIDING:
+        value = os.environ.get(name)
+        if value is not None:
+            return _named(value)
+    try:
+        listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, timeout=30, check=True)  # noqa: S607
+    except (OSError, subprocess.SubprocessError):
+        return tuple(map(str, range(_count_by_torch())))
+    return tuple(str(number) for number, line in enumerate(listed.stdout.splitlines()) if line.startswith("GPU "))
+
+
+def _named(value: str) -> tuple[str, ...]:
+    """The devices of a list; as for CUDA, the first invalid one hides all that follow."""
+    names: list[str] = []
+    for name in (part.strip() for part in value.split(",")):
+        if not name or name.startswith("-"):
+            break
+        names.append(name)
+    return tuple(names)
+
+
+@cache
+def _count_by_torch() -> int:
+    """How many GPUs torch sees; loading it takes seconds, so a build for CPUs is told by its files."""
+    if not _built_for_gpus():
+        return 0
+    with Probe("torch") as probe:
+        answer = probe.answer()
+    return len((answer or {}).get("devices", []))
+
+
+def _built_for_gpus() -> bool:
+    """Whether the installed torch was built for CUDA or ROCm, as its ``version.py`` says."""
+    found = find_spec("torch")
+    if found is None or found.origin is None:
+        return False
+    try:
+        text = (Path(found.origin).parent / "version.py").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return re.search(r"""^(?:cuda|hip)\b[^=\n]*=\s*['"]""", text, re.MULTILINE) is not None
+
+
+def gpus_lacking(processes: int, machines: int, gpus: int) -> str:
+    """What to do when a run has more processes than there are GPUs for."""
+    here = f"{processes // machines} processes on this machine" if machines > 1 else f"{processes} processes"
+    return f"{here} need as many GPUs, but there are {gpus}; lower runtime.num_processes to {gpus * machines}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tvt.errors import InputError
 from tvt.io import digest
-from tvt.model.agreement import Sample
+from tvt.model.inputs import Sample
 from tvt.model.limits import ShownRow
 from tvt.model.picture import PictureError, decode
 from tvt.train import layouts

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from transformers import PrinterCallback, TrainerCallback
+from transformers import PrinterCallback
 from trl import SFTConfig
 
 from tvt.core.recipe import Recipe
@@ -17,21 +16,17 @@ from tvt.errors import InputError, TrainingError
 from tvt.io import atomic
 from tvt.io.adapter_file import Adapter, verify_adapter, write_record
 from tvt.io.machine import installed_version
-from tvt.model.agreement import check_agreement
 from tvt.model.base import Loaded, load_model
-from tvt.model.processor import load_processor
-from tvt.model.weights import load_config
+from tvt.model.inputs import check_agreement
+from tvt.model.loading import load_config, load_processor
+from tvt.train.batches import Collator, Order, row_lengths
 from tvt.train.card import CARD, model_card
-from tvt.train.checkpointing import needs_checkpointing
 from tvt.train.checkpoints import remember_run
-from tvt.train.collate import Collator
-from tvt.train.lengths import row_lengths
 from tvt.train.loader import start_server, worker_count
-from tvt.train.model import check_dtype, lora_config, spare_frozen_parts
-from tvt.train.order import Order
+from tvt.train.model import check_dtype, lora_config, needs_checkpointing, spare_frozen_parts
 from tvt.train.record import ADAPTER, CHECKPOINTS, Job, Progress, TrainingRecord, save_training_record, silent
 from tvt.train.rows import Examples, check_rows, load_rows
-from tvt.train.trainer import CheckpointGuard, GradientGuard, GuardedTrainer, adapter_shapes
+from tvt.train.trainer import CheckpointGuard, GradientGuard, GuardedTrainer, Meter, adapter_shapes
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "deepspeed")
 _ROWS = ".rows"
@@ -245,44 +240,3 @@ def _save(trainer: GuardedTrainer, job: Job) -> Adapter | None:
     shutil.rmtree(place, ignore_errors=True)
     fresh.replace(place)
     return verify_adapter(place)
-
-
-class Meter(TrainerCallback):
-    """Measures the rate and tells the progress."""
-
-    def __init__(self, order: Order, progress: Callable[[Progress], None]) -> None:
-        self._order, self._progress = order, progress
-        self._started = self._first = 0.0
-        self.seconds = 0.0
-        self.rows_per_second = 0.0
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **told: Any) -> None:
-        """Start the clock; a resumed run counts its own steps only."""
-        self._started, self._first = time.monotonic(), state.global_step
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **told: Any) -> None:
-        """Tell where the run stands."""
-        self._measure(state.global_step)
-        if logs is None or "loss" not in logs:
-            return
-        done = max(state.global_step - self._first, 1)
-        self._progress(
-            Progress(
-                step=state.global_step,
-                steps=self._order.steps,
-                loss=float(logs["loss"]),
-                learning_rate=float(logs["learning_rate"]),
-                rows_per_second=self.rows_per_second,
-                seconds_left=self.seconds / done * (self._order.steps - state.global_step),
-            )
-        )
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **told: Any) -> None:
-        """Stop the clock."""
-        self._measure(state.global_step)
-
-    def _measure(self, step: int) -> None:
-        self.seconds = time.monotonic() - self._started
-        batch = self._order.global_batch
-        rows = min(step * batch, self._order.total) - min(self._first * batch, self._order.total)
-        self.rows_per_second = rows / self.seconds if self.seconds > 0 else 0.0

@@ -1,7 +1,8 @@
-"""TRL's SFTTrainer with guards: nothing that is not finite reaches the weights, and every save is looked at."""
+"""TRL's SFTTrainer with guards and a meter: nothing that is not finite reaches the weights, and every save is checked."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,10 @@ from trl import SFTTrainer
 
 from tvt.errors import InputError, TrainingError
 from tvt.io.adapter_file import WEIGHTS, check_weights
+from tvt.train.batches import Collator, Order
 from tvt.train.checkpoints import write_checkpoint_record
-from tvt.train.collate import Collator
 from tvt.train.loader import Prepare, checked, end_workers, loader
-from tvt.train.order import Order
-from tvt.train.record import Job
+from tvt.train.record import Job, Progress
 from tvt.train.rows import Examples
 
 ADVICE = "lower training.learning_rate or training.max_grad_norm, or train in bfloat16 or float32"
@@ -167,3 +167,44 @@ def adapter_shapes(model: torch.nn.Module) -> dict[str, tuple[int, ...]]:
         for name, weight in model.named_parameters()
         if weight.requires_grad
     }
+
+
+class Meter(TrainerCallback):
+    """Measures the rate and tells the progress."""
+
+    def __init__(self, order: Order, progress: Callable[[Progress], None]) -> None:
+        self._order, self._progress = order, progress
+        self._started = self._first = 0.0
+        self.seconds = 0.0
+        self.rows_per_second = 0.0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **told: Any) -> None:
+        """Start the clock; a resumed run counts its own steps only."""
+        self._started, self._first = time.monotonic(), state.global_step
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **told: Any) -> None:
+        """Tell where the run stands."""
+        self._measure(state.global_step)
+        if logs is None or "loss" not in logs:
+            return
+        done = max(state.global_step - self._first, 1)
+        self._progress(
+            Progress(
+                step=state.global_step,
+                steps=self._order.steps,
+                loss=float(logs["loss"]),
+                learning_rate=float(logs["learning_rate"]),
+                rows_per_second=self.rows_per_second,
+                seconds_left=self.seconds / done * (self._order.steps - state.global_step),
+            )
+        )
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **told: Any) -> None:
+        """Stop the clock."""
+        self._measure(state.global_step)
+
+    def _measure(self, step: int) -> None:
+        self.seconds = time.monotonic() - self._started
+        batch = self._order.global_batch
+        rows = min(step * batch, self._order.total) - min(self._first * batch, self._order.total)
+        self.rows_per_second = rows / self.seconds if self.seconds > 0 else 0.0

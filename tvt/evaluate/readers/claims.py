@@ -12,8 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from tvt.evaluate.readers.option_texts import OptionTexts
-from tvt.evaluate.readers.places import (
+from tvt.evaluate.readers.naming import (
     BLANK,
     COMPARED,
     ENTITY,
@@ -31,6 +30,7 @@ from tvt.evaluate.readers.places import (
     place,
     span,
 )
+from tvt.evaluate.readers.option_texts import OptionTexts
 from tvt.evaluate.readers.weighing import ALL, Claim, Strength, opposites, option, weigh
 
 _CONSIDERS = re.compile(

@@ -1,4 +1,5 @@
-"""Where an answer names options: each such place becomes one character, whatever the option's letter.
+"""Places where an answer names options: each becomes one character, whatever the option's letter, in a text that is otherwise
+in lower case.
 
 What decides between options then never sees a letter, so that it cannot prefer one. Only here a letter's look matters: an "A"
 may be an article, an "I" a pronoun.
@@ -10,7 +11,48 @@ import re
 
 from tvt.core.question import LETTERS
 from tvt.evaluate.readers.option_texts import OptionTexts
-from tvt.evaluate.readers.places import ENTITY, LETTER, OWN, SEVERAL, TEXT, kind_of, option_of, place, span
+
+LETTER, ENTITY, TEXT, NEGATED, COMPARED = (chr(0xE000 + 0x40 * k) for k in range(5))
+"""First character of each kind of place; the option's number is added. *LETTER*: "(B)", "option B"; *ENTITY*: "Point B" and the
+like; *TEXT*: the option's text; *NEGATED* and *COMPARED*: named to say that it is not the answer, or to compare with it."""
+SEVERAL = chr(0xE200)
+"""A place that names several options: "A or B"."""
+_KINDS = 0x40
+NONE_OF_THEM = _KINDS - 1
+"""The number that a negated place of several options has."""
+
+
+def place(kind: str, option: int) -> str:
+    """The character for a place that names an option."""
+    return chr(ord(kind) + option)
+
+
+def kind_of(character: str) -> str:
+    """The kind of a place."""
+    return SEVERAL if character == SEVERAL else chr((ord(character) - ord(LETTER)) // _KINDS * _KINDS + ord(LETTER))
+
+
+def option_of(character: str) -> int:
+    """The number of the option that a place names."""
+    return (ord(character) - ord(LETTER)) % _KINDS
+
+
+def span(*kinds: str) -> str:
+    """A character class, without its brackets, of all places of some kinds."""
+    return "".join(f"{kind}-{chr(ord(kind) + _KINDS - 1)}" for kind in kinds)
+
+
+OWN = f"[{span(LETTER, TEXT, ENTITY)}]"
+"""A place that names one option."""
+NAMING = f"[{span(LETTER, TEXT, ENTITY)}{SEVERAL}]"
+"""A place that names one or several."""
+PLACE = f"[{span(LETTER, TEXT, ENTITY, NEGATED, COMPARED)}{SEVERAL}]"
+"""Any place."""
+COMPARED_ONE = f"[{span(COMPARED)}]"
+WORD = f"[^{span(LETTER, TEXT, ENTITY, NEGATED, COMPARED)}{SEVERAL}.;!?\\n]"
+"""A character inside a sentence that is no place."""
+BLANK = rf"[^\w{span(LETTER, TEXT, ENTITY, NEGATED, COMPARED)}{SEVERAL}]"
+"""Punctuation or white space."""
 
 _CHOICE = (
     r"(?:options?|choices?|answers?|letters?|alternatives?|selections?|选项|選項|選択肢|选择|opción|opção|réponse|respuesta|"

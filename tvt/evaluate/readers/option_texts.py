@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from tvt.core.question import LETTERS
 from tvt.evaluate.readers.cleaning import plain
-from tvt.evaluate.readers.number_words import ORDINALS, in_figures
+from tvt.evaluate.readers.numbers import ORDINALS, in_figures
 
 _ARTICLES = ("the", "a", "an")
 _COMMON = frozenset(

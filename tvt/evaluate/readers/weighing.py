@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-from tvt.evaluate.readers.option_texts import OptionTexts
-from tvt.evaluate.readers.places import (
+from tvt.evaluate.readers.naming import (
     COMPARED_ONE,
     ENTITY,
     LETTER,
@@ -21,6 +20,7 @@ from tvt.evaluate.readers.places import (
     option_of,
     span,
 )
+from tvt.evaluate.readers.option_texts import OptionTexts
 
 ALL = -1
 """A claim or a decision for several options, which is none."""

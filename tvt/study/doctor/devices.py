@@ -14,8 +14,7 @@ from typing import Any
 
 from tvt.core.recipe import Recipe
 from tvt.errors import Check, Status
-from tvt.model.memory import USABLE, pass_needs
-from tvt.model.shape import ORDINARY_PIXELS, PHOTOGRAPH_PIXELS, PICTURES, shape_of
+from tvt.model.needs import ORDINARY_PIXELS, PHOTOGRAPH_PIXELS, PICTURES, USABLE, pass_needs, shape_of
 from tvt.study.views import parameters
 
 GIB = 2**30
@@ -171,7 +170,7 @@ _LIMIT = f"--set model.max_pixels={ORDINARY_PIXELS}"
 
 
 def memory_checks(recipe: Recipe, devices: Sequence[dict[str, Any]]) -> Iterator[Check]:
-    """The estimate of :mod:`tvt.model.memory` against the smallest GPU, for ordinary pictures and for photographs."""
+    """The estimate of :mod:`tvt.model.needs` against the smallest GPU, for ordinary pictures and for photographs."""
     shape = shape_of(recipe.model, parameters(recipe.model.model_name_or_path))
     if shape is None or not devices:
         return

@@ -9,8 +9,8 @@ from pathlib import Path
 from tvt.errors import Check
 from tvt.study.doctor import devices, machine, recipes
 from tvt.study.doctor import machine as packages
-from tvt.train.compiler import compiler_checks
-from tvt.train.probing import Probe
+from tvt.train.kernels import compiler_checks
+from tvt.train.probe import Probe
 
 Looks = Sequence[tuple[str, Callable[[], Iterable[Check]]]]
 

@@ -23,7 +23,7 @@ from tvt.study.events import read_events
 from tvt.study.executors import Engine, Executor, executor_check
 from tvt.study.jobs import Job, Task
 from tvt.study.worker import INTERRUPTED
-from tvt.train.devices import gpus_lacking, visible_gpus
+from tvt.train.probe import gpus_lacking, visible_gpus
 
 _STOP_SECONDS = 10.0
 

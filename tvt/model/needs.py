@@ -1,17 +1,33 @@
-"""What of a model decides its memory and its computing, read from its config.json: nothing is loaded.
+"""How much memory and computing a model needs, estimated from its config.json: nothing is loaded.
 
-:mod:`tvt.model.memory` makes bytes of it, :mod:`tvt.model.compute` operations. What rows hold, where none are here to be
-looked at, is said at the head of this module, too.
+First comes the model's shape; what rows hold, where none are here to be looked at, is stated at the head of this module, too.
+
+Memory is an estimate, not a measurement: no GPU was at hand when it was written. It counts what is known to be large, layer by
+layer from the code of transformers, PEFT and TRL, and leaves a margin (:data:`MARGIN`, :data:`FIXED`) for what is not:
+
+* weights: linear layers in 4 bits or in the model's precision, embeddings and head in its precision;
+* the adapter in float32, with its gradient and Adam's two moments;
+* activations of the language model, for each token and layer: inputs of the norms in float32, an own copy of its input for each
+  linear layer with an adapter, query, key, value and what the MLP multiplies. With gradient checkpointing the input of each
+  layer, and one layer whole;
+* the vision tower: of a frozen one a layer at a time, since nothing of it is stored;
+* no logits: TRL's fused head builds none, and scoring asks for those of the last token.
+
+Computing is counted in operations of matrix products, a multiplication and an addition counted as two; embeddings and the
+output layer, which tvt applies to the few tokens of an answer alone, are left out. The result is an estimate for plans: within
+tens of percent.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from tvt.core.recipe import ModelConfig
+from tvt.core.recipe import ModelConfig, Recipe
 from tvt.model.families import read_config
 
 TEXT_TOKENS = 150
@@ -213,3 +229,138 @@ def _whole(told: dict[str, Any]) -> Mapping[str, Any]:
     except Exception:  # not installed, or it knows no such model
         return told
     return found
+
+
+WIDTHS = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
+"""Bytes of a value."""
+FOUR_BITS = 0.52
+"""Bytes of a weight in nf4, with its scales quantised too."""
+MARGIN, FIXED = 1.2, 1.5e9
+"""Activations are taken so many times for fragments and short-lived tensors, and so many bytes for CUDA and its libraries."""
+USABLE = 0.9
+"""The share of a device's memory within which an estimate must stay."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """Bytes on one device."""
+
+    weights: float
+    adapter: float
+    activations: float
+
+    @property
+    def total(self) -> float:
+        """With the margin."""
+        return self.weights + self.adapter + MARGIN * self.activations + FIXED
+
+
+def training_needs(
+    shape: Shape, recipe: Recipe, tokens: float, patches: float, *, checkpointing: bool, divided: int = 1
+) -> Needs:
+    """What a forward and backward pass takes.
+
+    Args:
+        shape: of the model.
+        recipe: precision, adapter and whether the vision tower is trained.
+        tokens: of all rows of one pass on the device, padding included.
+        patches: of their pictures in the vision tower.
+        checkpointing: whether activations are computed a second time.
+        divided: over how many processes the weights are divided, under ZeRO-3.
+    """
+    width = WIDTHS[recipe.model.dtype]
+    text, vision = shape.text, shape.vision
+    activations = tokens * _kept(text, width, checkpointing=checkpointing)
+    stacks = [text]
+    if vision is not None:
+        trained = not recipe.model.freeze_vision
+        activations += patches * (_kept(vision, width, checkpointing=checkpointing) if trained else _passing(vision, width))
+        stacks += [vision] * trained
+    adapter = 16.0 * recipe.lora.lora_r * sum(stack.adapter for stack in stacks)
+    return Needs(weights=weights_bytes(shape, recipe.model) / divided, adapter=adapter, activations=activations)
+
+
+def pass_needs(
+    recipe: Recipe, shape: Shape, pixels: float, *, pictures: float = PICTURES, checkpointing: bool | None = None
+) -> Needs:
+    """What a training pass takes if every row has so many pictures of so many pixels, before ``model.max_pixels``.
+
+    Gradient checkpointing is on unless the recipe or ``checkpointing`` says no, since it is turned on where memory needs it.
+    """
+    rows = recipe.training.per_device_train_batch_size
+    tokens = pictures * shape.picture_tokens(pixels, recipe.model.max_pixels)
+    return training_needs(
+        shape,
+        recipe,
+        rows * (TEXT_TOKENS + tokens),
+        rows * tokens * shape.merged,
+        checkpointing=recipe.training.gradient_checkpointing is not False if checkpointing is None else checkpointing,
+        divided=recipe.runtime.num_processes if _stage(recipe) == 3 else 1,
+    )
+
+
+def expected_checkpointing(recipe: Recipe, shape: Shape, memory: float, pixels: float, pictures: float = PICTURES) -> bool:
+    """Whether activations will be computed twice: as the recipe says, else where such rows do not fit into ``memory`` bytes."""
+    asked = recipe.training.gradient_checkpointing
+    if asked is not None:
+        return asked
+    return _stage(recipe) == 3 or (
+        pass_needs(recipe, shape, pixels, pictures=pictures, checkpointing=False).total > USABLE * memory
+    )
+
+
+def scoring_needs(shape: Shape, model: ModelConfig, tokens: float, patches: float) -> Needs:
+    """What scoring takes; see :func:`training_needs`."""
+    width = WIDTHS[model.dtype]
+    passing = tokens * _passing(shape.text, width) + (patches * _passing(shape.vision, width) if shape.vision else 0)
+    return Needs(weights=weights_bytes(shape, model), adapter=0.0, activations=passing)
+
+
+def weights_bytes(shape: Shape, model: ModelConfig) -> float:
+    """Bytes of the base model."""
+    width = WIDTHS[model.dtype]
+    return shape.weights * (FOUR_BITS if model.load_in_4bit else width) + shape.embeddings * width
+
+
+def _kept(stack: Stack, width: float, *, checkpointing: bool) -> float:
+    """Bytes of a token in all layers that the backward pass needs."""
+    norms = 2 * 4 * stack.hidden
+    inputs = 5 * stack.hidden + stack.heads + stack.inner
+    layer = norms + width * (inputs + 4 * stack.heads + 3 * stack.inner)
+    return stack.layers * width * stack.hidden + layer if checkpointing else stack.layers * layer
+
+
+def _passing(stack: Stack, width: float) -> float:
+    """Bytes of a token while one layer is computed and nothing is kept."""
+    return width * (3 * stack.hidden + 3 * stack.inner) + 4 * stack.hidden
+
+
+def _stage(recipe: Recipe) -> int:
+    """ZeRO's stage by the recipe's file; 0 without one."""
+    try:
+        told = json.loads(Path(recipe.runtime.deepspeed or "").read_text(encoding="utf-8"))
+        return int(told["zero_optimization"]["stage"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
+def forward(stack: Stack, tokens: float, seen: float) -> float:
+    """Operations of a forward pass.
+
+    Args:
+        stack: the layers.
+        tokens: that go through all layers.
+        seen: tokens that each attends to, on average.
+    """
+    return tokens * (2 * stack.passed + 4 * stack.layers * stack.heads * seen)
+
+
+def text_forward(shape: Shape, tokens: float) -> float:
+    """Operations of the language model for one row; a token attends to those before it."""
+    return forward(shape.text, tokens, tokens / 2)
+
+
+def tower_forward(shape: Shape, pixels: float, max_pixels: int | None = None) -> float:
+    """Operations of the vision tower for one picture, with ``model.max_pixels``."""
+    patches = shape.picture_tokens(pixels, max_pixels) * shape.merged
+    return 0.0 if shape.vision is None else forward(shape.vision, patches, min(patches, shape.window or patches))

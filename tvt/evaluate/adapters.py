@@ -1,16 +1,135 @@
-"""Adapters put on the base model to be scored, and taken off it."""
+"""Adapters that are scored: checked before, put on the base model, and taken off it."""
 
 from __future__ import annotations
 
+import json
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tvt.errors import InputError, needs_train_extra
-from tvt.evaluate.identity import CheckedAdapter, check_adapter
-from tvt.io.adapter_file import is_plain
+from tvt.io import digest
+from tvt.io.adapter_file import CONFIG, RECORD, WEIGHTS, check_weights, is_plain, verify_adapter
 from tvt.model.base import CHANGED, Loaded
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckedAdapter:
+    """An adapter whose every tensor was looked at."""
+
+    name: str
+    """As it was named by whoever asks: its folder's path."""
+    folder: Path
+    digest: str
+    caution: str | None = None
+    """What must be known about its scores."""
+    trained: Mapping[str, Any] = field(default_factory=dict)
+    """What the record of an adapter of tvt says of the base model that it was trained on."""
+
+    def size_caution(self, max_pixels: int | None) -> str | None:
+        """That it was trained on pictures of another size than those it is scored on."""
+        own = self.trained.get("max_pixels")
+        if not self.trained or own == max_pixels:
+            return None
+        told = "without a limit of pixels" if own is None else f"with pictures of at most {own:,} pixels"
+        step = "leave --max-pixels out" if own is None else f"add --max-pixels {own}"
+        return f"was trained {told} and is scored otherwise; {step} to score it as it was trained"
+
+
+def check_adapter(folder: Path) -> CheckedAdapter:
+    """Check an adapter before it is used; one of tvt against its record, another's for wholeness and finite values.
+
+    Raises:
+        InputError: missing, incomplete or damaged, or of a kind that cannot be scored; every fault, one line each.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; name the folder that holds {CONFIG}")
+    inside = folder / "adapter"
+    if not (folder / CONFIG).exists() and (inside / CONFIG).exists():
+        raise InputError(f"{folder}: holds no {CONFIG}, but {inside} does; name that folder")
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        told = {key: value for key, value in config.items() if key not in ("base_model_name_or_path", "revision")}
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f"{folder / CONFIG}: missing or damaged; name the folder of a PEFT adapter") from error
+    if reason := refusal(config):
+        raise InputError(f"{folder}: {reason}")
+    if (folder / RECORD).exists():
+        found = verify_adapter(folder).digest
+    else:
+        check_weights(folder / WEIGHTS)
+        if isinstance(told.get("target_modules"), list):
+            told["target_modules"].sort()  # PEFT writes a set, in any order
+        found = digest.of_value({"weights": digest.of_file(folder / WEIGHTS), "config": told})
+    return CheckedAdapter(name=str(folder), folder=folder, digest=found, caution=caution(config), trained=_trained_on(folder))
+
+
+def _trained_on(folder: Path) -> dict[str, Any]:
+    """What the record of an adapter of tvt says of the base model it was trained on; empty for those of others."""
+    try:
+        told = json.loads((folder / RECORD).read_text(encoding="utf-8")).get("base")
+    except (OSError, ValueError, AttributeError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+_PROMPTS = "puts tokens or keys before the question and no weights into the model; train LoRA or another kind that does"
+
+
+REFUSED = {
+    "PROMPT_TUNING": _PROMPTS,
+    "MULTITASK_PROMPT_TUNING": _PROMPTS,
+    "P_TUNING": _PROMPTS,
+    "PREFIX_TUNING": _PROMPTS,
+    "CPT": _PROMPTS,
+    "CARTRIDGE": _PROMPTS,
+    "ADAPTION_PROMPT": _PROMPTS,
+    "XLORA": "mixes adapters that lie in other folders; score each of them, or merge them first",
+    "POLY": "needs to be told a task with each question, which no question says; train LoRA instead",
+    "SHADOW": "runs a second model beside the base model; train LoRA instead",
+}
+"""Reasons by PEFT's name of the kind (``peft_type``)."""
+
+
+REFUSED_STARTS = {
+    "lora_ga": "LoRA-GA",
+    "corda": "CorDA",
+}
+"""LoRA that began by changing the base model in a way that its files don't say, by the start of ``init_lora_weights``."""
+
+
+_RANDOM_START = "pissa_niter"
+
+
+def refusal(config: Mapping[str, Any]) -> str | None:
+    """Why an adapter with this configuration cannot be scored, and what to do; ``None`` if nothing is known against it."""
+    kind = str(config.get("peft_type"))
+    if kind in REFUSED:
+        return f"is a {kind} adapter, which {REFUSED[kind]}"
+    start = str(config.get("init_lora_weights"))
+    for beginning, name in REFUSED_STARTS.items():
+        if start.startswith(beginning):
+            return (
+                f"was started by {name} (init_lora_weights={start}), which changed the base model, and these files do not say "
+                "how; save it anew with PEFT's path_initial_model_for_weight_conversion"
+            )
+    return None
+
+
+def caution(config: Mapping[str, Any]) -> str | None:
+    """What else must be known about the scores of an adapter with this configuration."""
+    start = str(config.get("init_lora_weights"))
+    if start.startswith(_RANDOM_START):
+        return (
+            f"was started by a random decomposition (init_lora_weights={start}), which PEFT repeats with other random numbers "
+            "than in training, so its scores can differ from those of the trained model; save it with PEFT's "
+            "path_initial_model_for_weight_conversion, which keeps it exactly"
+        )
+    return None
+
 
 _NAME = "scored"
 
