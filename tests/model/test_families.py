@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tvt.core.health import Check
 
 import docs_tables
 import family_capabilities
 import tiny_families
 from commands import ROOT, SUPPORT
 from tvt.core.recipe import ModelConfig
+from tvt.errors import Check
 from tvt.model.families import FAMILIES, family_checks, family_of, model_checks
 
 PAGE = (ROOT / "tvt" / "docs" / "models.md").read_text()

@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from tvt.core.health import refuse
 from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig
-from tvt.errors import InputError, NotFiniteScoreError
+from tvt.errors import InputError, NotFiniteScoreError, refuse
 from tvt.evaluate.adapters import CheckedAdapter, attached
 from tvt.evaluate.prompts import Profile
 from tvt.evaluate.scorer import Batch, Scorer

@@ -16,10 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tvt.core.health import refuse
 from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig, identity
-from tvt.errors import InputError, needs_train_extra
+from tvt.errors import InputError, needs_train_extra, refuse
 from tvt.evaluate.prompts import Profile
 from tvt.evaluate.scorer import Outcome
 from tvt.io import atomic, digest, json_lines

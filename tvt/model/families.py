@@ -14,8 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from tvt.core.health import Check, Status
 from tvt.core.recipe import ModelConfig, Recipe
+from tvt.errors import Check, Status
 from tvt.io.model_folder import model_folder_faults, names_folder, snapshot
 
 

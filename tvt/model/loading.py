@@ -21,9 +21,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from tvt.core.health import refuse
 from tvt.core.recipe import ModelConfig
-from tvt.errors import InputError, MissingPackageError, needs_train_extra
+from tvt.errors import InputError, MissingPackageError, needs_train_extra, refuse
 from tvt.model.attention import stack_windows
 from tvt.model.chat import Chat
 from tvt.model.families import family_checks, family_of, model_checks

@@ -25,7 +25,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from threading import Event, Thread
 
-from tvt.core.health import Check
+from tvt.errors import Check
 
 _WHY = "TRL's loss compiles Triton kernels at the first step on a GPU"
 
