@@ -1,18 +1,16 @@
 """The JSON that scripts depend on, whole, for fixed inputs: a set of outputs is kept beside this file.
 
-`python tests/cli/test_json_outputs.py` writes them anew, which belongs in a commit that says what changed and why.
+`PYTHONPATH=.:tests/support python tests/cli/test_json_outputs.py` writes them anew, which belongs in a commit that says what
+changed and why.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path[:0] = [str(Path(__file__).parents[1] / "support")]
 
 from commands import ROOT, tvt
 
@@ -32,7 +30,11 @@ RUNS = """run,w:A,w:B,w:C,score:X,score:Y
 10,0.7,0.1,0.2,0.46,0.36
 """
 MIXTURES = "id,A,B,C\nfirst,0.4,0.4,0.2\nsecond,0.8,0.1,0.1\n"
-SHARES = "schema_version: 1\nbudget: 10\ncounts: {Spatial_Relation: 5, Visual_Similarity: 3, Counting: 2}\nweights: {Spatial_Relation: 0.5, Visual_Similarity: 0.3, Counting: 0.2}\n"
+SHARES = """schema_version: 1
+budget: 10
+counts: {Spatial_Relation: 5, Visual_Similarity: 3, Counting: 2}
+weights: {Spatial_Relation: 0.5, Visual_Similarity: 0.3, Counting: 0.2}
+"""
 COMMANDS = {
     "analyze": "analyze qwen2.5-vl-3b qwen2.5-vl-7b",
     "select-mean": "select qwen2.5-vl-7b --budget 20000",
