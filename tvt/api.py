@@ -93,12 +93,12 @@ def load_study(
 
 
 def load_mixture_runs(table: str | Path | Frame, *, lower_is_better: bool = False) -> MixtureRuns:
-    """A table of past mixture runs, a CSV or a pandas table: see :func:`tvt.data.studies.mixture_tables.load_mixture_runs`.
+    """A table of past mixture runs, a CSV or a pandas table: see :func:`tvt.data.studies.mixtures.load_mixture_runs`.
 
     Raises:
         InputError: any fault of the table, all at once.
     """
-    from tvt.data.studies.mixture_tables import load_mixture_runs as load
+    from tvt.data.studies.mixtures import load_mixture_runs as load
 
     return load(table if is_frame(table) else Path(table), lower_is_better=lower_is_better)
 
@@ -199,7 +199,7 @@ def _weights(
             pairs = zip(mixtures["source"], mixtures["weight"], strict=True)
             weights, names = weights_of({str(name): float(weight) for name, weight in pairs})
             return ("mixture_1",), weights, names
-        from tvt.data.studies.mixture_tables import load_mixtures
+        from tvt.data.studies.mixtures import load_mixtures
 
         ids, weights = load_mixtures(mixtures, evidence.sources)
         return tuple(ids), weights, evidence.sources

@@ -68,7 +68,7 @@ def load_evidence(
         raise InputError("no STUDY given; name one (tvt studies lists the bundled ones) or give --runs runs.csv")
     runs = None
     if runs_file is not None:
-        from tvt.data.studies.mixture_tables import load_mixture_runs
+        from tvt.data.studies.mixtures import load_mixture_runs
 
         runs = load_mixture_runs(runs_file, lower_is_better=lower_is_better)
         for text in runs.notes:

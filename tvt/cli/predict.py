@@ -87,7 +87,7 @@ def command(
 
 def _mixtures(evidence: Evidence, one: Path | None, many: Path | None) -> tuple[tuple[str, ...], Any, tuple[str, ...]]:
     """Ids, weights (N, S) and the sources of their columns."""
-    from tvt.data.studies.mixture_tables import load_mixtures
+    from tvt.data.studies.mixtures import load_mixtures
     from tvt.evidence.predict import weights_of
 
     if many is not None:

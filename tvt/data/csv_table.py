@@ -1,16 +1,24 @@
-"""Reading CSV files strictly: every fault with its line, all of them at once, and never a traceback."""
+"""Reading CSV files strictly: every fault with its line, all of them at once, and never a traceback.
+
+:func:`read_table` gives a table of text, :func:`find_columns` says where things stand in it, and :func:`read_rows` makes each row
+a value of a pydantic model, a :class:`CsvRow`.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, ClassVar, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from tvt.core.notebook import Frame, is_frame
-from tvt.errors import InputError
+from tvt.core.scores import Tally
+from tvt.errors import InputError, suggest
 
 MAX_BYTES = 256 * 2**20
 """Larger files are refused: no table of scores is that long."""
@@ -27,7 +35,7 @@ _OTHER_FORMATS = ("{", "[", "<", "%PDF", "#!", "---")
 
 @dataclass
 class Faults:
-    """Collects the faults of one file, so that they can be told at once."""
+    """Collects the faults of one file, so that they can be reported at once."""
 
     path: Path
     lines: list[str] = field(default_factory=list)
@@ -96,38 +104,135 @@ def _frame_text(frame: Frame) -> str:
     return text
 
 
-def number(text: str) -> float | str | None:
-    """A finite number, ``None`` for a missing one, or what is wrong with the cell (text with the next step)."""
+def number(text: str) -> float | None:
+    """A finite number, ``None`` for a missing one.
+
+    Raises:
+        ValueError: what is wrong with the cell, with the next step.
+    """
     if text.lower() in MISSING:
         return None
     if _NUMBER.fullmatch(text):
         value = float(text)
-        return value if abs(value) != float("inf") else f"'{text}' is too large; check the value"
+        if abs(value) == float("inf"):
+            raise ValueError(f"'{text}' is too large; check the value")
+        return value
     if _NOT_FINITE.fullmatch(text):
-        return f"'{text}' is not finite; leave a missing value empty or write NA"
+        raise ValueError(f"'{text}' is not finite; leave a missing value empty or write NA")
     if text.endswith("%"):
-        return f"'{text}' has a percent sign; drop it and pass --unit percent"
-    return f"'{text[:40]}' is not a number; leave a missing value empty or write NA"
+        raise ValueError(f"'{text}' has a percent sign; drop it and pass --unit percent")
+    raise ValueError(f"'{text[:40]}' is not a number; leave a missing value empty or write NA")
 
 
-def integer(text: str) -> int | str | None:
-    """A whole number, ``None`` for a missing one, or what is wrong with the cell."""
+def _count(text: str) -> int | None:
+    """A whole number, ``None`` for a missing one."""
     if text.lower() in MISSING:
         return None
     if _INTEGER.fullmatch(text):
         return int(float(text))
-    return f"'{text[:40]}' is not a whole number; give the count of questions"
+    raise ValueError(f"'{text[:40]}' is not a whole number; give the count of questions")
 
 
-def tally(text: str) -> int | float | str | None:
-    """A count of right answers or a sum of credits, ``None`` for a missing one, or what is wrong with the cell."""
-    whole = integer(text)
-    if not isinstance(whole, str):
-        return whole
-    value = number(text)
-    if isinstance(value, float):
-        return int(value) if value.is_integer() else value
-    return f"'{text[:40]}' is not a number; give the count of right answers, or the sum of their credits"
+def _right_answers(text: str) -> Tally | None:
+    """A count of right answers or the sum of their scores, ``None`` for a missing one."""
+    try:
+        value = number(text)
+    except ValueError:
+        step = "give the count of right answers, or the sum of their credits"
+        raise ValueError(f"'{text[:40]}' is not a number; {step}") from None
+    return int(value) if value is not None and value.is_integer() else value
+
+
+Number = Annotated[float | None, BeforeValidator(number)]
+Count = Annotated[int | None, BeforeValidator(_count)]
+RightAnswers = Annotated[Tally | None, BeforeValidator(_right_answers)]
+
+
+class CsvRow(BaseModel):
+    """A row as typed values. A field that is a mapping holds several columns."""
+
+    model_config = ConfigDict(frozen=True)
+    prefix: ClassVar[str] = ""
+    """What the fault of a cell begins with; may name the ``{column}`` or another cell of the row by its field."""
+
+    line: int
+
+    def faults(self, names: Sequence[str]) -> Iterator[str]:
+        """Yield what is wrong with the row beyond its single cells; ``names`` are those that it may use."""
+        yield from ()
+
+
+R = TypeVar("R", bound=CsvRow)
+Columns = Mapping[str, int | Mapping[str, int]]
+"""Where a row's fields stand: the position of a column, or the positions of several by their names."""
+
+
+def find_columns(table: Table, aliases: Mapping[str, str], faults: Faults, required: Iterable[str] = ()) -> dict[str, int]:
+    """Map fields to positions; a field that two columns claim, a column without a field, and a missing column are faults.
+
+    Args:
+        table: the table.
+        aliases: column name in lower case -> field.
+        faults: where to note faults.
+        required: fields that must be there.
+    """
+    found: dict[str, int] = {}
+    for position, name in enumerate(table.header):
+        role = aliases.get(name.casefold())
+        if role is None:
+            if name:
+                hint = suggest(name, list(aliases)) or f"; known: {', '.join(dict.fromkeys(aliases))}"
+                faults.add(1, f"unknown column '{name}'{hint}; rename or remove it")
+        elif role in found:
+            faults.add(1, f"'{table.header[found[role]]}' and '{name}' both name the {role}; keep one")
+        else:
+            found[role] = position
+    for name in required:
+        if name not in found:
+            faults.add(1, f"no column '{name}'; add it")
+    return found
+
+
+def read_rows(table: Table, model: type[R], columns: Columns, faults: Faults, names: Sequence[str] = ()) -> list[R]:
+    """The sound rows as values of ``model``; the faults of the others are noted with their lines.
+
+    Args:
+        table: the table.
+        model: the kind of row.
+        columns: where its fields stand; a field that is not there keeps its default.
+        faults: where to note faults.
+        names: see :meth:`CsvRow.faults`.
+    """
+    rows = []
+    for row in table.rows:
+        cells = {
+            name: row.cells[at] if isinstance(at, int) else {key: row.cells[position] for key, position in at.items()}
+            for name, at in columns.items()
+        }
+        try:
+            value = model.model_validate({"line": row.line, **cells})
+        except ValidationError as error:
+            found = [model.prefix.format(column=f["loc"][-1], **cells) + str(f["ctx"]["error"]) for f in error.errors()]
+        else:
+            found = list(value.faults(names))
+            if not found:
+                rows.append(value)
+        for fault in found:
+            faults.add(row.line, fault)
+    return rows
+
+
+def distinct(rows: Iterable[R], key: Callable[[R], Hashable], fault: Callable[[R, int], str], faults: Faults) -> list[R]:
+    """The first row of each key; of a later one, what ``fault`` says of it and the first one's line is noted."""
+    lines: dict[Hashable, int] = {}
+    found = []
+    for row in rows:
+        first = lines.setdefault(key(row), row.line)
+        if first == row.line:
+            found.append(row)
+        else:
+            faults.add(row.line, fault(row, first))
+    return found
 
 
 def _text(path: Path) -> str:

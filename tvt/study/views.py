@@ -22,7 +22,7 @@ from tvt.core.mixture import Mixture
 from tvt.core.scores import MaskedScore, MixtureScore, Run, Score, set_name, tally
 from tvt.core.task import Task
 from tvt.data.studies.folder import StudyManifest, write_answer_file, write_study
-from tvt.data.studies.mixture_scores import MIXTURES_FILE
+from tvt.data.studies.mixtures import MIXTURES_FILE
 from tvt.errors import InputError, suggest
 from tvt.evaluate.store import items_file
 from tvt.io import atomic, digest, json_lines

@@ -129,9 +129,12 @@ def _at(table: Table, name: str, faults: Faults) -> int:
 
 def _unit(row: Row, at: dict[str, int], prompt: int | None, faults: Faults) -> Unit | None:
     """A row as a unit, or ``None`` after noting what is wrong with it."""
-    votes, left, right = (number(row.cells[at[name]]) for name in ("votes", "left_vote", "right_vote"))
     key = row.cells[at["id"]]
-    if not key or not isinstance(votes, float) or not isinstance(left, float) or not isinstance(right, float):
+    try:
+        votes, left, right = (number(row.cells[at[name]]) for name in ("votes", "left_vote", "right_vote"))
+    except ValueError:
+        votes = left = right = None
+    if not key or votes is None or left is None or right is None:
         faults.add(row.line, "id, votes, left_vote or right_vote is missing or no number; get data.csv again from the source")
         return None
     images = tuple(row.cells[at[name]] for name in ("ref_path", "left_path", "right_path"))

@@ -11,8 +11,8 @@ import numpy as np
 from tvt.core.matrix import TransferMatrix
 from tvt.core.notebook import Frame
 from tvt.core.scores import BASE
-from tvt.data.csv_table import Faults, Row, Table, number, read_table
-from tvt.data.studies.score_rows import Columns, Scores, Unit, check_size, find_columns, pgf_unit, read_keys, read_scores
+from tvt.data.csv_table import Faults, Row, Table, find_columns, number, read_table
+from tvt.data.studies.score_rows import Scores, Unit, ValueRow, check_size, pgf_unit, read_keyed, read_scores
 from tvt.data.tasks import known_tasks
 from tvt.errors import InputError
 
@@ -78,9 +78,8 @@ def _long(table: Table, positions: Mapping[str, int], how: _How, faults: Faults)
         extra = [name for name in ("total", "both_correct", "reason") if name in positions]
         if extra:
             faults.add(1, f"column '{extra[0]}' has no meaning beside PGF; remove it")
-        columns = Columns(source=positions["source"], target=positions["target"], run=positions.get("run"))
-        return _long_values(table, columns, positions["value"], how, faults)
-    return _from_scores(table, read_scores(table, Columns(**positions), how.unit, faults), how, faults)
+        return _from_values(table, positions, how, faults)
+    return _from_scores(table, read_scores(table, positions, how.unit, faults), how, faults)
 
 
 def _from_scores(table: Table, scores: Scores, how: _How, faults: Faults) -> TransferMatrix:
@@ -111,20 +110,6 @@ def refuse_if_empty(matrix: TransferMatrix, origin: str) -> None:
     raise InputError(f"{origin}: empty study: no cell is left ({'; '.join(reasons[:3])}{more}); check the scores and ceilings")
 
 
-_Placed = list[tuple[int, tuple[str, str, str], float | None]]
-"""(line, (run, source, target), value or missing)."""
-
-
-def _long_values(table: Table, columns: Columns, position: int, how: _How, faults: Faults) -> TransferMatrix:
-    placed: _Placed = []
-    for row, run, source, target in read_keys(table, columns, faults):
-        if source is None:
-            faults.add(row.line, "a base row among PGF; remove it, or give accuracies")
-        else:
-            _place(placed, row.line, (run, source, target), row.cells[position], faults)
-    return _from_placed(table, placed, how, faults)
-
-
 def _wide(table: Table, how: _How, faults: Faults) -> TransferMatrix:
     """A matrix as it is printed: sources down, targets across, optionally a run column."""
     label, run = _label_columns(table)
@@ -140,14 +125,14 @@ def _wide(table: Table, how: _How, faults: Faults) -> TransferMatrix:
             for t in targets
         ),
     )
-    columns = Columns(run=0, source=1, target=2, accuracy=3)
+    keys = {"run": 0, "source": 1, "target": 2}
     for row in table.rows:
         if not row.cells[label]:
             faults.add(row.line, "no source; the first column names the source of each row")
     faults.check()
     if any(row.cells[label].lower() in (BASE, "none") for row in table.rows):
-        return _from_scores(table, read_scores(long, columns, how.unit, faults), how, faults)
-    return _long_values(long, columns, 3, how, faults)
+        return _from_scores(table, read_scores(long, {**keys, "accuracy": 3}, how.unit, faults), how, faults)
+    return _from_values(long, {**keys, "value": 3}, how, faults)
 
 
 def _label_columns(table: Table) -> tuple[int, int | None]:
@@ -157,33 +142,36 @@ def _label_columns(table: Table) -> tuple[int, int | None]:
         return 0, None
     other = 1 - named
     # A header "run" over the sources themselves is followed by numbers.
-    if named == 0 and all(not isinstance(number(row.cells[1]), str) for row in table.rows):
+    if named == 0 and all(_is_number(row.cells[1]) for row in table.rows):
         return 0, None
     return other, named
 
 
-def _place(placed: _Placed, line: int, cell: tuple[str, str, str], text: str, faults: Faults) -> None:
-    value = number(text)
-    if isinstance(value, str):
-        faults.add(line, f"{cell[1]} -> {cell[2]}: {value}")
-    else:
-        placed.append((line, cell, value))
+def _is_number(text: str) -> bool:
+    """Whether a cell is a number or missing."""
+    try:
+        number(text)
+    except ValueError:
+        return False
+    return True
 
 
-def _from_placed(table: Table, placed: _Placed, how: _How, faults: Faults) -> TransferMatrix:
+def _from_values(table: Table, columns: Mapping[str, int], how: _How, faults: Faults) -> TransferMatrix:
     """A matrix from PGF or gains."""
-    cells = [(line, value) for line, _, value in placed if value is not None]
+    rows = read_keyed(table, ValueRow, columns, faults)
+    cells = [(row.line, row.value) for row in rows if row.value is not None]
     used = pgf_unit(cells, how.unit, faults) if how.metric == "pgf" else how.unit
-    runs, sources, targets = (tuple(dict.fromkeys(cell[axis] for _, cell, _ in placed)) for axis in range(3))
+    runs, sources, targets = (tuple(dict.fromkeys(str(row.key[axis]) for row in rows)) for axis in range(3))
     check_size(len(runs), len(sources), len(targets), faults)
     faults.check()
     if not cells:
         raise InputError(f"{table.path}: empty study: every cell is missing; add the measurements")
     at = [{name: index for index, name in enumerate(names)} for names in (runs, sources, targets)]
     values = np.full((len(runs), len(sources), len(targets)), np.nan)
-    for _, cell, value in placed:
-        if value is not None:
-            values[at[0][cell[0]], at[1][cell[1]], at[2][cell[2]]] = value / 100 if used == "percent" else value
+    for row in rows:
+        if row.value is not None:
+            place = tuple(positions[str(name)] for positions, name in zip(at, row.key, strict=True))
+            values[place] = row.value / 100 if used == "percent" else row.value
     return TransferMatrix.from_values(
         values,
         sources=sources,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,10 +22,10 @@ from tvt.core.frozen import FrozenModel
 from tvt.core.matrix import TransferMatrix
 from tvt.core.scores import BASE, MaskedScore, MixtureScore, Score
 from tvt.core.task import Ceiling, Task
-from tvt.data.csv_table import Faults, Table, read_table
+from tvt.data.csv_table import Faults, Table, find_columns, read_table
 from tvt.data.studies.csv_study import refuse_if_empty
-from tvt.data.studies.mixture_scores import MIXTURES_FILE, mixture_scores_csv, read_mixture_scores
-from tvt.data.studies.score_rows import BASE_NAMES, Columns, Scores, check_size, find_columns, read_scores
+from tvt.data.studies.mixtures import MIXTURES_FILE, mixture_scores_csv, read_mixture_scores
+from tvt.data.studies.score_rows import BASE_NAMES, FolderRow, Scores, check_size, read_scores
 from tvt.data.tasks import load_tasks
 from tvt.errors import InputError, suggest
 from tvt.io import atomic, strict_yaml
@@ -58,7 +58,7 @@ class StudyManifest(FrozenModel):
     scores: str = SCORES_FILE
     """The table of counts, a path inside the folder."""
     mixtures: str | None = None
-    """The table of runs on mixtures and doses (see :mod:`tvt.data.studies.mixture_scores`), a path inside the folder."""
+    """The table of runs on mixtures and doses (see :mod:`tvt.data.studies.mixtures`), a path inside the folder."""
     tasks: Annotated[tuple[Task, ...], Field(min_length=1)]
     """The tasks. A plain name takes its details from tvt's own manifest, if there is one; a mapping overrides them."""
 
@@ -149,7 +149,7 @@ def read_study(folder: Path) -> StudyFolder:
         hint = f"add 'mixtures: {MIXTURES_FILE}' there, or remove the file"
         raise InputError(f"{folder / STUDY_FILE}: does not name {MIXTURES_FILE}, which lies beside it; {hint}")
     faults: list[str] = []
-    found = Scores((), (), {})
+    found = Scores((), ())
     mixtures: tuple[MixtureScore, ...] = ()
     try:
         found = _read_counts(paths[0], manifest)
@@ -169,14 +169,10 @@ def _read_counts(path: Path, manifest: StudyManifest) -> Scores:
     """Read ``scores.csv``; raises InputError with all its faults."""
     table = read_table(path)
     faults = Faults(path)
-    positions = find_columns(table, {name: name for name in (*_REQUIRED, *_OPTIONAL)}, faults)
-    for name in _REQUIRED:
-        if name not in positions:
-            faults.add(1, f"no column '{name}'; add it")
+    columns = find_columns(table, {name: name for name in (*_REQUIRED, *_OPTIONAL)}, faults, _REQUIRED)
     faults.check()
-    columns = Columns(**positions)
     _check_names(table, columns, manifest.tasks, faults)
-    found: Scores = read_scores(table, columns, None, faults, strict=True)
+    found = read_scores(table, columns, None, faults, model=FolderRow)
     rows = found.rows
     check_size(len({row.run for row in rows}), len({row.source for row in rows}), len(manifest.tasks), faults)
     faults.check()
@@ -273,12 +269,12 @@ def _paths(folder: Path, manifest: StudyManifest) -> list[Path]:
     return found
 
 
-def _check_names(table: Table, columns: Columns, tasks: tuple[Task, ...], faults: Faults) -> None:
+def _check_names(table: Table, columns: Mapping[str, int], tasks: tuple[Task, ...], faults: Faults) -> None:
     """Every source and target must be a task of the study."""
     names = [task.name for task in tasks]
     told: set[str] = set()
     for row in table.rows:
-        source, target = row.cells[columns.source], row.cells[columns.target]
+        source, target = row.cells[columns["source"]], row.cells[columns["target"]]
         for name in (target, *([] if source.lower() in BASE_NAMES else [source])):
             if name and name not in names and name not in told:
                 told.add(name)

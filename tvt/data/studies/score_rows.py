@@ -5,46 +5,144 @@ Their unit is fraction or percent: declared, clearly inferable, or refused. Noth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypedDict
+from typing import Annotated, ClassVar, Literal, TypeVar
+
+from pydantic import BeforeValidator
 
 from tvt.core.scores import BASE, MaskedScore, Score, Tally
-from tvt.data.csv_table import Faults, Row, Table, integer, number, tally
-from tvt.errors import suggest
+from tvt.data.csv_table import Count, CsvRow, Faults, Number, RightAnswers, Table, distinct, read_rows
 
 BASE_NAMES = frozenset({BASE, "none", ""})
 """What the source of a base row may be called, in lower case."""
 MAX_CELLS = 20_000_000
 """Largest runs x sources x targets: a sparse table of unrelated names would fill the memory."""
 
-Keyed = list[tuple[Row, str, str | None, str]]
-"""Rows with their run, source (``None`` for the base model) and target."""
-
-_ONLY_RUN = "run_0"
+Unit = Literal["fraction", "percent"]
 
 
-@dataclass(frozen=True)
-class Columns:
-    """Positions of the columns that a score table may have."""
+class KeyRow(CsvRow):
+    """What a row is about; ``source`` is ``None`` for the base model."""
 
-    source: int
-    target: int
-    run: int | None = None
-    accuracy: int | None = None
-    correct: int | None = None
-    total: int | None = None
-    both_correct: int | None = None
-    reason: int | None = None
+    source: Annotated[str | None, BeforeValidator(lambda name: None if name.lower() in BASE_NAMES else name)]
+    target: str
+    run: str = "run_0"
+
+    def faults(self, names: Sequence[str]) -> Iterator[str]:
+        """See :meth:`CsvRow.faults`."""
+        if not self.target:
+            yield "no target; name the task that was scored"
+        elif self.target.lower() in BASE_NAMES:
+            yield f"'{self.target}' cannot be a target, it means the base model; name the task"
+        elif not self.run and self.source is not None:
+            yield "no run; name the run or seed"
+
+    @property
+    def key(self) -> tuple[str, str | None, str]:
+        """Run, source and target."""
+        return self.run or BASE, self.source, self.target
+
+    def twice(self, first: int) -> str:
+        """What is wrong where another row has the same key."""
+        run = f" of run '{self.run}'" if self.run and "run" in self.model_fields_set else ""
+        return f"{self.source or BASE} -> {self.target}{run} stands on line {first} already; remove one of the two"
+
+
+class ValueRow(KeyRow):
+    """A PGF or a gain."""
+
+    prefix: ClassVar[str] = "{source} -> {target}: "
+
+    value: Number
+
+    def faults(self, names: Sequence[str]) -> Iterator[str]:
+        """See :meth:`CsvRow.faults`."""
+        yield from super().faults(names)
+        if self.source is None:
+            yield "a base row among PGF; remove it, or give accuracies"
+
+
+class ScoreRow(KeyRow):
+    """Counts or an accuracy, or the reason why they are missing."""
+
+    accuracy: Number = None
+    correct: RightAnswers = None
+    total: Count = None
+    both_correct: RightAnswers = None
+    reason: str = ""
+
+    @property
+    def measured(self) -> bool:
+        """Whether there is a measurement; a total alone measures nothing."""
+        if "accuracy" in self.model_fields_set:
+            return self.accuracy is not None
+        return self.correct is not None or self.both_correct is not None
+
+    def faults(self, names: Sequence[str]) -> Iterator[str]:
+        """See :meth:`CsvRow.faults`."""
+        yield from super().faults(names)
+        if self.measured and self.accuracy is None:
+            yield from count_faults(self.correct, self.total, self.both_correct)
+        if self.measured and self.reason:
+            yield "a reason beside a measurement; a row has one or the other"
+
+    def score(self, *, percent: bool) -> Score | MaskedScore:
+        """The row as a value.
+
+        Args:
+            percent: whether the accuracy is a percentage.
+
+        Raises:
+            ValueError: the numbers of questions do not fit the accuracy.
+        """
+        run, source, target = self.key
+        accuracy, correct, total = self.accuracy, self.correct, self.total
+        if accuracy is not None:
+            accuracy = accuracy / 100 if percent else accuracy  # divided, so that 95 becomes exactly 0.95
+            correct = None if total is None else round(accuracy * total)
+            if total is None and self.both_correct is not None:
+                raise ValueError("both_correct needs a total; add it")
+            within = total is not None and 0 <= accuracy <= 1
+            if within and (faults := "\n".join(count_faults(correct, total, self.both_correct))):
+                raise ValueError(faults)
+        elif correct is not None and total is not None:
+            accuracy = correct / total
+        if accuracy is None:
+            return MaskedScore(run=run, source=source, target=target, reason=self.reason or "not measured")
+        both = self.both_correct
+        return Score(run=run, source=source, target=target, accuracy=accuracy, correct=correct, total=total, both_correct=both)
+
+
+class FolderRow(ScoreRow):
+    """A row of a study folder, in which nothing is missing without a reason."""
+
+    def faults(self, names: Sequence[str]) -> Iterator[str]:
+        """See :meth:`CsvRow.faults`."""
+        yield from super().faults(names)
+        if not self.measured and not self.reason:
+            yield "no counts and no reason; give correct and total, or the reason why they are missing"
+
+
+def count_faults(correct: Tally | None, total: int | None, both: Tally | None) -> Iterator[str]:
+    """Yield what is wrong with the number of questions that are right, of all, and of those that were right before too."""
+    if correct is None or total is None:
+        yield "correct and total belong together; give both or neither"
+        return
+    if total < 1:
+        yield f"total {total} is not positive; give the number of questions"
+    elif not 0 <= correct <= total:
+        yield f"correct {correct} is not within 0 and total {total}; check the counts"
+    if both is not None and not 0 <= both <= correct:
+        yield f"both_correct {both} is not within 0 and correct {correct}; check the counts"
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What a score table holds; ``lines`` says where each (run, source, target) stands."""
+    """What a score table holds."""
 
     scores: tuple[Score, ...]
     masked: tuple[MaskedScore, ...]
-    lines: Mapping[tuple[str, str | None, str], int]
 
     @property
     def rows(self) -> Sequence[Score | MaskedScore]:
@@ -52,89 +150,72 @@ class Scores:
         return (*self.scores, *self.masked)
 
 
-def find_columns(table: Table, aliases: Mapping[str, str], faults: Faults) -> dict[str, int]:
-    """Map roles to positions; a role that two columns claim, and a column without a role, are faults.
+K = TypeVar("K", bound=KeyRow)
+
+
+def read_keyed(table: Table, model: type[K], columns: Mapping[str, int], faults: Faults) -> list[K]:
+    """The sound rows, no two of them with the same key; faults are noted."""
+    used = {name: at for name, at in columns.items() if name in model.model_fields}
+    return distinct(read_rows(table, model, used, faults), lambda row: row.key, lambda row, first: row.twice(first), faults)
+
+
+def read_scores(
+    table: Table, columns: Mapping[str, int], unit: Unit | None, faults: Faults, *, model: type[ScoreRow] = ScoreRow
+) -> Scores:
+    """Read accuracies or counts with base rows.
 
     Args:
         table: the table.
-        aliases: column name in lower case -> role.
-        faults: where to note faults.
-    """
-    found: dict[str, int] = {}
-    for position, name in enumerate(table.header):
-        role = aliases.get(name.casefold())
-        if role is None:
-            if name:
-                hint = suggest(name, list(aliases)) or f"; known: {', '.join(dict.fromkeys(aliases))}"
-                faults.add(1, f"unknown column '{name}'{hint}; rename or remove it")
-        elif role in found:
-            faults.add(1, f"'{table.header[found[role]]}' and '{name}' both name the {role}; keep one")
-        else:
-            found[role] = position
-    return found
-
-
-def read_keys(table: Table, columns: Columns, faults: Faults) -> Keyed:
-    """The rows with their run, source (``None`` for the base model) and target; faulty rows are noted and left out."""
-    seen: dict[tuple[str, str | None, str], int] = {}
-    found = []
-    for row in table.rows:
-        name, target = row.cells[columns.source], row.cells[columns.target]
-        source = None if name.lower() in BASE_NAMES else name
-        run = _ONLY_RUN if columns.run is None else row.cells[columns.run]
-        if not target:
-            faults.add(row.line, "no target; name the task that was scored")
-        elif target.lower() in BASE_NAMES:
-            faults.add(row.line, f"'{target}' cannot be a target, it means the base model; name the task")
-        elif not run and source is not None:
-            faults.add(row.line, "no run; name the run or seed")
-        elif (run, source, target) in seen:
-            first = seen[run, source, target]
-            what = f"{source or BASE} -> {target}" + (f" of run '{run}'" if run and columns.run is not None else "")
-            faults.add(row.line, f"{what} stands on line {first} already; remove one of the two")
-        else:
-            seen[run, source, target] = row.line
-            found.append((row, run or BASE, source, target))
-    return found
-
-
-def read_scores(table: Table, columns: Columns, unit: Unit | None, faults: Faults, *, strict: bool = False) -> Scores:
-    """Read accuracies or counts with base rows; raises InputError with all faults.
-
-    Args:
-        table: the table.
-        columns: where things stand.
+        columns: where the fields stand.
         unit: ``fraction`` or ``percent`` of the accuracies; ``None`` infers it or refuses.
         faults: the faults found so far.
-        strict: a row without counts needs a reason.
+        model: the kind of row.
+
+    Raises:
+        InputError: every fault, one line each.
     """
-    keyed = read_keys(table, columns, faults)
-    scores: list[Score] = []
-    masked: list[MaskedScore] = []
-    measure = _counts(columns)
-    if columns.accuracy is not None:
-        cells = [(row.line, value) for row, *_ in keyed if isinstance(value := number(row.cells[columns.accuracy]), float)]
-        percent = accuracy_unit(cells, unit, faults) == "percent"
-        measure = _accuracies(columns, columns.accuracy, percent=percent)
-    for row, run, source, target in keyed:
-        measured = measure(row)
-        reason = row.cells[columns.reason] if columns.reason is not None else ""
-        if isinstance(measured, list):
-            for fault in measured:
+    rows = read_keyed(table, model, columns, faults)
+    percent = accuracy_unit([(row.line, row.accuracy) for row in rows if row.accuracy is not None], unit, faults) == "percent"
+    found: list[tuple[int, Score | MaskedScore]] = []
+    for row in rows:
+        try:
+            found.append((row.line, row.score(percent=percent)))
+        except ValueError as error:
+            for fault in str(error).split("\n"):
                 faults.add(row.line, fault)
-        elif measured is None:
-            if strict and not reason:
-                faults.add(row.line, "no counts and no reason; give correct and total, or the reason why they are missing")
-            masked.append(MaskedScore(run=run, source=source, target=target, reason=reason or "not measured"))
-        elif reason:
-            faults.add(row.line, "a reason beside a measurement; a row has one or the other")
-        else:
-            scores.append(Score(run=run, source=source, target=target, **measured))
-    lines = {(run, source, target): row.line for row, run, source, target in keyed}
-    result = Scores(tuple(scores), tuple(masked), lines)
-    _check_base(keyed, result, faults)
+    scores = [(line, score) for line, score in found if isinstance(score, Score)]
+    keys = read_keyed(table, KeyRow, columns, Faults(table.path))  # a base row with wrong counts is one all the same
+    bases = [row.key for row in keys if row.source is None]
+    if len(bases) == len(keys):
+        faults.add(None, "empty study: no row with a source; add the scores after finetuning")
+    elif not bases:
+        faults.add(None, f"no base rows; add the base model's scores with source '{BASE}'")
+    else:
+        check_base(bases, ((line, s.run, s.target) for line, s in scores if s.source is not None), "add one", faults)
     faults.check()
-    return result
+    return Scores(tuple(score for _, score in scores), tuple(score for _, score in found if isinstance(score, MaskedScore)))
+
+
+def check_base(
+    bases: Iterable[tuple[str, str | None, str]], rows: Iterable[tuple[int, str, str]], step: str, faults: Faults
+) -> None:
+    """Every measured cell needs a base row: of its run, or the only one of its target.
+
+    Args:
+        bases: run, source and target of the base rows.
+        rows: line, run and target of the others.
+        step: what to do, for the message.
+        faults: where to note faults.
+    """
+    runs: dict[str, set[str]] = {}
+    for run, _, target in bases:
+        runs.setdefault(target, set()).add(run)
+    reported: set[tuple[str, str]] = set()
+    for line, run, target in rows:
+        known = runs.get(target, set())
+        if run not in known and len(known) != 1 and (run, target) not in reported:
+            reported.add((run, target))
+            faults.add(line, f"no base row for target '{target}' in run '{run}'; {step} with source '{BASE}'")
 
 
 def check_size(runs: int, sources: int, targets: int, faults: Faults) -> None:
@@ -143,99 +224,6 @@ def check_size(runs: int, sources: int, targets: int, faults: Faults) -> None:
         faults.add(None, f"{runs} runs x {sources} sources x {targets} targets are too many cells; is a wrong column used?")
 
 
-class _Measured(TypedDict):
-    """The measured part of a Score."""
-
-    accuracy: float
-    correct: Tally | None
-    total: int | None
-    both_correct: Tally | None
-
-
-_Measure = Callable[[Row], "_Measured | list[str] | None"]
-"""What a row measured; ``None`` where missing, a list of faults where wrong."""
-
-
-def _counts(columns: Columns) -> _Measure:
-    """Reads counts."""
-
-    def measure(row: Row) -> _Measured | list[str] | None:
-        assert columns.correct is not None  # noqa: S101 - the caller looked
-        assert columns.total is not None  # noqa: S101
-        correct, total = tally(row.cells[columns.correct]), integer(row.cells[columns.total])
-        both = None if columns.both_correct is None else tally(row.cells[columns.both_correct])
-        wrong = [value for value in (correct, total, both) if isinstance(value, str)]
-        if wrong:
-            return wrong
-        if correct is None and both is None:
-            return None  # a total alone measures nothing
-        if not isinstance(correct, int | float) or not isinstance(total, int):
-            return ["correct and total belong together; give both or neither"]
-        faults = _check_total(total)
-        if not faults and not 0 <= correct <= total:
-            faults.append(f"correct {correct} is not within 0 and total {total}; check the counts")
-        joint = both if isinstance(both, int | float) else None
-        if joint is not None:
-            faults += _check_both(joint, correct)
-        return faults or _Measured(accuracy=correct / total, correct=correct, total=total, both_correct=joint)
-
-    return measure
-
-
-def _accuracies(columns: Columns, position: int, *, percent: bool) -> _Measure:
-    """Reads an accuracy and an optional total."""
-
-    def measure(row: Row) -> _Measured | list[str] | None:
-        value = number(row.cells[position])
-        total = None if columns.total is None else integer(row.cells[columns.total])
-        both = None if columns.both_correct is None else integer(row.cells[columns.both_correct])
-        wrong = [fault for fault in (value, total, both) if isinstance(fault, str)]
-        if wrong:
-            return wrong
-        if not isinstance(value, float):
-            return None
-        accuracy = value / 100 if percent else value  # divided, so that 95 becomes exactly 0.95
-        correct = round(accuracy * total) if isinstance(total, int) else None
-        faults = _check_total(total) if isinstance(total, int) else []
-        if isinstance(both, int):
-            faults += ["both_correct needs a total; add it"] if correct is None else _check_both(both, correct)
-        counted, joint = (count if isinstance(count, int) else None for count in (total, both))
-        return faults or _Measured(accuracy=accuracy, correct=correct, total=counted, both_correct=joint)
-
-    return measure
-
-
-def _check_total(total: int) -> list[str]:
-    return [] if total >= 1 else [f"total {total} is not positive; give the number of questions"]
-
-
-def _check_both(both: Tally, correct: Tally) -> list[str]:
-    return [] if 0 <= both <= correct else [f"both_correct {both} is not within 0 and correct {correct}; check the counts"]
-
-
-def _check_base(keyed: Keyed, result: Scores, faults: Faults) -> None:
-    """Every measured cell needs a base row: of its run, or the only one of its target. A faulty base row counts as one."""
-    base: dict[str, set[str]] = {}
-    for _, run, source, target in keyed:
-        if source is None:
-            base.setdefault(target, set()).add(run)
-    if all(source is None for _, _, source, _ in keyed):
-        faults.add(None, "empty study: no row with a source; add the scores after finetuning")
-        return
-    if not base:
-        faults.add(None, f"no base rows; add the base model's scores with source '{BASE}'")
-        return
-    told: set[tuple[str, str]] = set()
-    for row in result.scores:
-        runs = base.get(row.target, set())
-        if row.source is None or row.run in runs or len(runs) == 1 or (row.run, row.target) in told:
-            continue
-        told.add((row.run, row.target))
-        line = result.lines[row.run, row.source, row.target]
-        faults.add(line, f"no base row for target '{row.target}' in run '{row.run}'; add one with source '{BASE}'")
-
-
-Unit = Literal["fraction", "percent"]
 Cells = Sequence[tuple[int, float]]
 """(line, value) of the cells that are not missing."""
 

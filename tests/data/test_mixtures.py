@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tvt.data.studies.mixture_tables import load_mixture_runs, load_mixtures
+from tvt.data.studies.mixtures import load_mixture_runs, load_mixtures
 from tvt.errors import InputError
 
 RUNS = "run,w:a,w:b,score:x,score:y\n1,0.5,0.5,3.1,\n2,1,0,2.9,4\n3,0.25,0.75,-1,NA\n"
