@@ -1,7 +1,7 @@
 """Reading CSV files strictly: every fault with its line, all of them at once, and never a traceback.
 
-:func:`read_table` gives a table of text, :func:`find_columns` says where things stand in it, and :func:`read_rows` makes each row
-a value of a pydantic model, a :class:`CsvRow`.
+:func:`read_table` gives a table of text, :func:`find_columns` says where things stand in it, and :func:`read_rows` makes each
+row a value of a pydantic model, a :class:`CsvRow`.
 """
 
 from __future__ import annotations
