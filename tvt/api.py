@@ -20,12 +20,17 @@ from tvt.core.task import Ceiling
 from tvt.data.studies.csv_study import Metric, load_csv_study
 from tvt.data.studies.score_rows import Unit
 from tvt.errors import InputError
-from tvt.evidence.predict import Evidence
+from tvt.evidence.fit import FitReport
+from tvt.evidence.kappa import Curvature
+from tvt.evidence.predict import Evidence, curvature
 from tvt.transfer.analysis import Analysis
 from tvt.types import Floats
 
 Study = str | Path | TransferMatrix | MixtureRuns | Frame
 """A bundled name, a study folder, a CSV (of a study or of past mixture runs), a pandas table of either, or the value."""
+
+Mixtures = Mixture | Mapping[str, float] | Floats | Frame | str | Path
+"""One mixture or several: see :func:`predict`."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,8 +40,10 @@ class Predictions(Frozen):
     ids: tuple[str, ...]
     gains: tuple[Mapping[str, Prediction], ...]
     """By target, for each mixture."""
-    fit: Any = None
-    """The :class:`tvt.evidence.fit.FitReport` of a table of mixture runs."""
+    fit: FitReport | None = None
+    """How well the response of a table of mixture runs predicts runs it has not seen."""
+    curvature: Curvature | None = None
+    """kappa of the log response, and how it came about."""
     notes: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Any]:
@@ -53,6 +60,15 @@ class Predictions(Frozen):
 
     def _repr_html_(self) -> str:
         return predictions_html(self.by_mixture)
+
+    def json_value(self) -> dict[str, Any]:
+        """The keys of ``tvt predict --json``: scores in the table's unit where it has one, else gains."""
+        predictions = [
+            {"mixture": name, "scores": {target: _score(p) for target, p in gains.items()}}
+            for name, gains in zip(self.ids, self.gains, strict=True)
+        ]
+        curvature = {} if self.curvature is None else {"response": {"form": "log", **self.curvature.json_value()}}
+        return {"schema": 1, "predictions": predictions, **curvature, **({} if self.fit is None else {"fit": self.fit})}
 
     def to_frame(self) -> Frame:
         """A pandas table, a row for each mixture and target: mixture, target, gain, low, high, value, estimated.
@@ -71,6 +87,17 @@ class Predictions(Frozen):
         """
         found = predictions_of(frame)
         return cls(ids=tuple(found), gains=tuple(found.values()))
+
+
+def _score(p: Prediction) -> dict[str, Any]:
+    """Value with interval, and the sources whose gain is an estimate.
+
+    A score's interval is the gain's, moved to the score and turned over for losses.
+    """
+    if p.value is None:
+        return {"value": p.gain, "low": p.low, "high": p.high, "estimated": p.estimated}
+    half = (p.high - p.low) / 2
+    return {"value": p.value, "low": p.value - half, "high": p.value + half, "estimated": p.estimated}
 
 
 def load_study(
@@ -162,7 +189,7 @@ def _request(evidence: Evidence, spec: SelectionSpec | None, wanted: Mapping[str
 
 def predict(
     study: Study,
-    mixtures: Mixture | Mapping[str, float] | Floats | Frame,
+    mixtures: Mixtures,
     sources: Sequence[str] | None = None,
     spec: SelectionSpec | None = None,
     **wanted: Any,
@@ -171,8 +198,8 @@ def predict(
 
     Args:
         study: as for :func:`select`.
-        mixtures: a mixture, weights by source, a pandas table (a row a mixture, columns ``w:SOURCE`` or ``SOURCE``, optional
-            ``id``; or one mixture's own table), or an array of shape (mixtures, sources) over ``sources``.
+        mixtures: a mixture or its file, weights by source, a CSV or a pandas table (a row a mixture, columns ``w:SOURCE`` or
+            ``SOURCE``, optional ``id``; or one mixture's own table), or an array (mixtures, sources) over ``sources``.
         sources: the sources of an array's columns.
         spec: response, kappa and confidence are read of it.
         wanted: fields of the spec, as for :func:`select`.
@@ -184,23 +211,31 @@ def predict(
 
     evidence = evidence_of(study)
     ids, weights, names = _weights(mixtures, sources, evidence)
-    gains, fit, notes = look_up(evidence, weights, names, _request(evidence, spec, wanted))
-    return Predictions(ids=ids, gains=gains, fit=fit, notes=notes)
+    request = _request(evidence, spec, wanted)
+    gains, fit, notes = look_up(evidence, weights, names, request)
+    return Predictions(ids=ids, gains=gains, fit=fit, notes=notes, curvature=curvature(evidence, request))
 
 
 def _weights(
-    mixtures: Mixture | Mapping[str, float] | Floats | Frame, sources: Sequence[str] | None, evidence: Evidence
+    mixtures: Mixtures, sources: Sequence[str] | None, evidence: Evidence
 ) -> tuple[tuple[str, ...], Floats, tuple[str, ...]]:
     """Ids, weights (N, S) and the sources of their columns."""
+    from tvt.data.studies.mixtures import load_mixtures
     from tvt.evidence.predict import weights_of
+    from tvt.io.mixture_file import load_mixture
 
+    if isinstance(mixtures, str | Path):
+        path = Path(mixtures)
+        if path.suffix.lower() != ".csv":
+            weights, names = weights_of(load_mixture(path).weights)
+            return (path.stem,), weights, names
+        ids, weights = load_mixtures(path, evidence.sources)
+        return tuple(ids), weights, evidence.sources
     if is_frame(mixtures):
         if {"source", "weight"} <= set(mixtures.columns):
             pairs = zip(mixtures["source"], mixtures["weight"], strict=True)
             weights, names = weights_of({str(name): float(weight) for name, weight in pairs})
             return ("mixture_1",), weights, names
-        from tvt.data.studies.mixtures import load_mixtures
-
         ids, weights = load_mixtures(mixtures, evidence.sources)
         return tuple(ids), weights, evidence.sources
     if isinstance(mixtures, Mixture | Mapping):

@@ -14,8 +14,8 @@ from rich.console import Console
 from compare_worlds import World, world
 from tvt.compare.comparison import Comparison
 from tvt.compare.engine import compare
+from tvt.core.encode import encode
 from tvt.core.selection import SelectionSpec
-from tvt.report.comparison_json import comparison_json
 from tvt.report.comparison_tables import comparison_report
 from tvt.report.mixture_plots import plot_comparison
 from tvt.report.style import short_labels
@@ -111,7 +111,7 @@ def without_nan(value: object) -> object:
 def test_json_has_every_figure_and_no_nan() -> None:
     of = many(4)
     comparison = told(of)
-    answer = without_nan(comparison_json(comparison))
+    answer = without_nan(encode(comparison))
     assert isinstance(answer, dict)
     assert answer["schema"] == 1
     assert tuple(answer["differences_family"]) == comparison.differences_family
@@ -123,7 +123,7 @@ def test_json_has_every_figure_and_no_nan() -> None:
     assert len(answer["gains"]) == len(comparison.entries) * (4 + 1)
     assert answer["promise"]["rank"] == pytest.approx(comparison.calibration.rank)
     empty = compare(replace(of.measured, answers={}), of.entries, of.matrix, of.spec)
-    assert without_nan(comparison_json(empty))["promise"]["rank"] is None  # type: ignore[index]
+    assert without_nan(encode(empty))["promise"]["rank"] is None  # type: ignore[index]
 
 
 @pytest.mark.parametrize("targets", [1, 2, 13])
@@ -161,6 +161,6 @@ def test_promises_that_rest_on_estimates_are_marked(width: int) -> None:
     (marked,) = [line for line in text.splitlines() if "≈+" in line or "≈-" in line]
     assert marked.startswith("task 3")
     assert f"{source} on task 3" in " ".join(text.split())
-    points = comparison_json(comparison)["promise"]["points"]
+    points = encode(comparison)["promise"]["points"]
     assert {p["target"] for p in points if p["estimated"]} == {"task 3"}
     assert "≈" not in shown(told(of), width)

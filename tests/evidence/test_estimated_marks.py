@@ -17,6 +17,7 @@ from rich.console import Console
 from tvt.compare.calibration import calibration
 from tvt.compare.comparison import Contrast, Estimate
 from tvt.core.arms import Arm, Candidate
+from tvt.core.encode import encode
 from tvt.core.matrix import TransferMatrix
 from tvt.core.preview import Gain, Preview, Previewed
 from tvt.core.selection import SelectionSpec
@@ -24,7 +25,6 @@ from tvt.data.studies.load import load_study
 from tvt.evidence.completion import complete
 from tvt.evidence.predict import estimated_cells, predict, resting_on
 from tvt.io.mixture_file import dump_mixture, load_mixture
-from tvt.report.preview_json import preview_json
 from tvt.report.selection_tables import preview_report
 from tvt.selection.engine import prepare, select
 from tvt.selection.explain import explain
@@ -164,7 +164,7 @@ def test_a_previewed_prediction_is_marked(holes: TransferMatrix) -> None:
         console.print(part)
     marked = [line.split()[0] for line in console.file.getvalue().splitlines() if "≈" in line]  # type: ignore[attr-defined]
     assert marked == ["mix", "Relative_Depth"]
-    told = preview_json(whole)["candidates"][0]
+    told = encode(whole)["candidates"][0]
     assert told["predicted"]["Relative_Depth"]["estimated"] == ["Art_Style"]
     assert "estimated" not in told["merged"]["Relative_Depth"]
 

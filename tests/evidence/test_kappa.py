@@ -9,6 +9,7 @@ import pytest
 
 from kappa_worlds import study
 from problems import random_matrix
+from tvt.core.encode import encode
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Mixture
 from tvt.core.mixture_runs import MixtureRuns
@@ -198,7 +199,7 @@ def test_how_a_fit_is_told(low: float, high: float, told: str) -> None:
     found = Curvature(value=6.2, origin="fitted", low=low, high=high, confidence=0.9, doses=8, mixtures=14)
     assert found.told == told
     assert replace(found, doses=1, mixtures=0).runs_told == "1 dose run"
-    assert found.to_json() == {
+    assert encode(found) == {
         "kappa": 6.2,
         "origin": "fitted",
         "low": low,

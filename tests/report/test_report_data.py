@@ -23,7 +23,7 @@ from tvt.core.mixture import Mixture
 from tvt.core.selection import SelectionSpec
 from tvt.data.studies.folder import write_study
 from tvt.data.studies.load import load_study
-from tvt.report.encode import tidy
+from tvt.report.html import short
 from tvt.report.html.explorer_data import Explorer, explore
 from tvt.report.html.orders import cluster_order, orders, start_layout, tasks_of
 from tvt.report.html.page import SCRIPTS, STYLES, embedded, page_data, policy
@@ -130,8 +130,8 @@ def test_colours_are_those_of_the_other_pictures() -> None:
     assert "--harm: light-dark(#c24e00" in tokens
 
 
-def test_tidy_keeps_what_is_no_number() -> None:
-    assert tidy({"a": [1.23456789, float("nan"), 3, "x", None, True], "b": (-0.0,)}) == {
+def test_short_keeps_what_is_no_number() -> None:
+    assert short({"a": [1.23456789, float("nan"), 3, "x", None, True], "b": (-0.0,)}) == {
         "a": [1.23457, None, 3, "x", None, True],
         "b": [0.0],
     }

@@ -25,6 +25,7 @@ from commands import tvt
 from tvt.cli.preview import open_previewed, preview_selection
 from tvt.compare.baselines import candidates, distinct
 from tvt.core.arms import Candidate
+from tvt.core.encode import encode
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Mixture
 from tvt.core.preview import Gain, Preview, Previewed
@@ -38,7 +39,6 @@ from tvt.evaluate.evaluator import Evaluator
 from tvt.evaluate.merging import merge_adapters
 from tvt.io.adapter_file import WEIGHTS, check_weights, write_record
 from tvt.io.recipe_file import load_recipe
-from tvt.report.preview_json import preview_json
 from tvt.report.selection_tables import preview_report
 from tvt.selection.engine import Prepared, finish, prepare
 from tvt.study.jobs import make_job
@@ -295,7 +295,7 @@ def test_tables_and_json(study: Session) -> None:
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert max(map(len, text.splitlines())) <= 80
     assert "not a promise" in " ".join(text.split())
-    told = preview_json(found)
+    told = encode(found)
     json.dumps(told, allow_nan=False)
     assert any("dilutes" in note for note in told["notes"])
     assert "not a promise" in told["about"]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.special import stdtrit
 
+from tvt.core.encode import encode
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.scores import MixtureScore, Score
@@ -59,7 +60,7 @@ def test_one_run_by_hand() -> None:
     assert half.rise["positive"].value == pytest.approx(half.full["positive"] - half.mean["positive"].value)
     assert half.pattern.value == pytest.approx(1)
     assert (half.runs, half.sources, half.cells) == (1, 2, 4)
-    told = found.to_json()
+    told = encode(found)
     assert told[0]["positive"]["se"] is None
     assert told[0]["positive_rise_to_full"]["mean"] == pytest.approx(half.rise["positive"].value)
     assert told[1]["pattern"] == told[1]["positive_rise_to_full"] == {"mean": None, "se": None, "low": None, "high": None}

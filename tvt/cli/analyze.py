@@ -80,7 +80,7 @@ def command(
         for path in written:
             note(f"wrote {path}")
     if as_json:
-        from tvt.report.analysis_json import analysis_json
+        from tvt.report.analysis_tables import analysis_json
 
         echo_json({**analysis_json(analysis), "answers": answers_json(answers)})
         show_answers(answers, as_json=True)

@@ -108,7 +108,9 @@ def answers_json(reports: Mapping[str, AnswerReport]) -> dict[str, Any] | None:
     With several studies every entry names its ``study``, and ``thresholds`` is ``None`` where they differ: each warning has its
     own.
     """
-    told = {name: report.to_json() for name, report in reports.items() if report.known}
+    from tvt.core.encode import encode
+
+    told = {name: encode(report) for name, report in reports.items() if report.known}
     if len(told) <= 1:
         return next(iter(told.values()), None)
     thresholds = [found.pop("thresholds") for found in told.values()]

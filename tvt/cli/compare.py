@@ -81,10 +81,7 @@ def command(
     comparison = _compare(session, matrix, kept, all_targets=all_targets, run=run if do else None)
     answers = answers_of(session, _tasks(session, kept, comparison.targets), warn)
     if as_json:
-        from tvt.report.comparison_json import comparison_json
-
-        told = {**comparison_json(comparison), "study": str(study), "name": kept.name, "answers": answers_json(answers)}
-        echo_json(told)
+        echo_json({**comparison.json_value(), "study": study, "name": kept.name, "answers": answers_json(answers)})
     else:
         _show(comparison, matrix, accuracy)
     show_answers(answers, as_json=as_json)

@@ -111,8 +111,10 @@ def load_matrices(
 
 
 def echo_json(obj: object) -> None:
-    """Print one JSON object on stdout; NaN and infinity are refused, since they are no JSON."""
-    click.echo(json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False))
+    """Print a value as one JSON object on stdout: see :func:`tvt.core.encode.encode`."""
+    from tvt.core.encode import encode
+
+    click.echo(json.dumps(encode(obj), indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def note(text: str) -> None:

@@ -15,7 +15,7 @@ from tvt.cli.status_line import status_line
 from tvt.errors import InputError
 
 if TYPE_CHECKING:
-    from tvt.evidence.predict import Evidence
+    pass
 
 EPILOG = """\b
 Examples:
@@ -52,7 +52,8 @@ def command(
     With a STUDY the values are gains (PGF), and --runs beside it helps to fit kappa; with --runs alone they are scores in the
     table's own unit.
     """
-    if (mixture_file is None) == (mixtures_file is None):
+    mixtures = mixture_file or mixtures_file
+    if mixtures is None or (mixture_file and mixtures_file):
         raise InputError("give one of --mixture FILE.yaml and --mixtures FILE.csv")
     spec = build_spec(**options)
     with status_line("reading the evidence"):
@@ -60,41 +61,22 @@ def command(
             studies, metric=metric, unit=unit, ceiling=ceiling, runs_file=runs_file, lower_is_better=lower_is_better
         )
         answers = study_answers(studies, warn)
-    ids, weights, sources = _mixtures(evidence, mixture_file, mixtures_file)
     with status_line("predicting"):
-        from tvt.evidence.predict import curvature, predict
+        from tvt.api import predict
 
-        found = curvature(evidence, spec)
-        told, report, notes = predict(evidence, weights, sources, spec)
-    for text in notes:
+        predicted = predict(evidence, mixtures, spec=spec)
+    for text in predicted.notes:
         note(text)
     if as_json:
-        from tvt.report.selection_json import prediction_json
-
-        echo_json({**prediction_json(ids, told, report, found), "answers": answers_json(answers)})
+        echo_json({**predicted.json_value(), "answers": answers_json(answers)})
         show_answers(answers, as_json=True)
         return
     from rich.console import Console
 
     from tvt.report.selection_tables import fit_table, gains_table, predictions_table
 
-    console = Console()
-    console.print(gains_table(told[0], spec) if len(told) == 1 else predictions_table(ids, told))
-    if report is not None:
-        console.print(fit_table(report))
+    console, several = Console(), len(predicted.ids) > 1
+    console.print(predictions_table(predicted.ids, predicted.gains) if several else gains_table(predicted.gains[0], spec))
+    if predicted.fit is not None:
+        console.print(fit_table(predicted.fit))
     show_answers(answers, as_json=False)
-
-
-def _mixtures(evidence: Evidence, one: Path | None, many: Path | None) -> tuple[tuple[str, ...], Any, tuple[str, ...]]:
-    """Ids, weights (N, S) and the sources of their columns."""
-    from tvt.data.studies.mixtures import load_mixtures
-    from tvt.evidence.predict import weights_of
-
-    if many is not None:
-        ids, weights = load_mixtures(many, evidence.sources)
-        return tuple(ids), weights, evidence.sources
-    from tvt.io.mixture_file import load_mixture
-
-    assert one is not None  # noqa: S101 - one of the two was given
-    weights, sources = weights_of(load_mixture(one).weights)
-    return (one.stem,), weights, sources

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tvt.core.mixture import Mixture
     from tvt.core.selection import SelectionSpec
     from tvt.evidence.predict import Evidence
-    from tvt.report.selection_tables import SelectionTold
+    from tvt.report.selection_tables import SelectionResult
     from tvt.selection.engine import Prepared
 
 EPILOG = """\b
@@ -87,7 +87,6 @@ def command(
 def _run(evidence: Evidence, spec: SelectionSpec, options: dict[str, Any]) -> None:
     """Select, save, and tell the answer in the form asked for."""
     from tvt.core.mixture import FailedSelection
-    from tvt.report.selection_json import failure_json, selection_json
 
     with status_line("choosing the mixture"):
         from tvt.selection.engine import finish, prepare
@@ -96,7 +95,7 @@ def _run(evidence: Evidence, spec: SelectionSpec, options: dict[str, Any]) -> No
         answer = finish(prepared)
     if isinstance(answer, FailedSelection):
         if options["as_json"]:
-            echo_json({**failure_json(answer), "answers": answers_json(options["answers"])})
+            echo_json({**answer.json_value(), "answers": answers_json(options["answers"])})
         show_answers(options["answers"], as_json=options["as_json"])
         error = InfeasibleError if answer.status == "infeasible" else SolverError
         soft = any(name.startswith("protection") for name in answer.conflicts)
@@ -107,7 +106,7 @@ def _run(evidence: Evidence, spec: SelectionSpec, options: dict[str, Any]) -> No
 
         save_mixture(answer, options["output"])
     if options["as_json"]:
-        echo_json({**selection_json(told), "answers": answers_json(options["answers"])})
+        echo_json({**told.json_value(), "answers": answers_json(options["answers"])})
         for text in answer.notes:
             note(text)
     else:
@@ -120,10 +119,10 @@ def _run(evidence: Evidence, spec: SelectionSpec, options: dict[str, Any]) -> No
             note(f"wrote {path}")
 
 
-def _told(prepared: Prepared, answer: Mixture, options: dict[str, Any]) -> SelectionTold:
+def _told(prepared: Prepared, answer: Mixture, options: dict[str, Any]) -> SelectionResult:
     """The answer with the further looks that were asked for."""
     from tvt.cli.preview import preview_selection
-    from tvt.report.selection_tables import SelectionTold
+    from tvt.report.selection_tables import SelectionResult
     from tvt.selection.frontier import frontier
     from tvt.selection.stability import kappa_sensitivity, stability
 
@@ -136,7 +135,7 @@ def _told(prepared: Prepared, answer: Mixture, options: dict[str, Any]) -> Selec
         moved = kappa_sensitivity(evidence, spec, prepared.curvature) if wanted and answer.verdict == "train" else {}
     with status_line(f"tracing gain against {kind}"):
         traced = frontier(evidence, prepared.settled, kind) if kind else ()
-    return SelectionTold(
+    return SelectionResult(
         mixture=answer,
         spec=spec,
         fit=prepared.report,
@@ -150,7 +149,7 @@ def _told(prepared: Prepared, answer: Mixture, options: dict[str, Any]) -> Selec
     )
 
 
-def _show(told: SelectionTold, options: dict[str, Any]) -> None:
+def _show(told: SelectionResult, options: dict[str, Any]) -> None:
     """Tables, or sentences, in the terminal."""
     from rich.console import Console
 

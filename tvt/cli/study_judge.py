@@ -75,9 +75,7 @@ def command(
     with status_line("judging"):
         found = _judge(full, spec, seeds, dose, matrices[1:])
     if as_json:
-        from tvt.report.judgement_json import judgement_json
-
-        echo_json({**judgement_json(found), "answers": answers_json(answers)})
+        echo_json({**found.json_value(), "answers": answers_json(answers)})
         show_answers(answers, as_json=True)
         return
     from rich.console import Console

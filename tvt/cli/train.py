@@ -139,7 +139,7 @@ def command(
 
         record = train(recipe, dataset, output, seed=seed, resume=resume, machines=machines, progress=show, note=note)
     if as_json:
-        echo_json({**record.to_json(), "output": str(output)})
+        echo_json({**record.json_value(), "output": output})
         return
     last = f", last loss {record.losses[-1][1]:.4f}" if record.losses else ""
     click.echo(f"{record.adapter}: {record.rows:,} rows in {record.steps} steps, {record.rows_per_second:.1f} rows/s{last}")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 
 from tvt.core.arms import Arm, Kind
+from tvt.core.encode import by_fields
 from tvt.core.frozen import Frozen
 from tvt.core.notebook import Frame, counted, pandas, table
 
@@ -149,12 +150,16 @@ class Comparison(Frozen):
     """The same for ``differences``. With one counting target they are one family, and both numbers its size."""
     same: Mapping[str, str]
     """Entries whose counts are those of an earlier entry, with that entry's label."""
-    calibration: Calibration
+    calibration: Calibration = field(metadata={"json": "promise"})
     missing: tuple[Missing, ...]
-    verdict: tuple[str, ...]
+    verdict: tuple[str, ...] = field(metadata={"json": "sentences"})
     """The result in plain sentences, the main one first."""
     questions_shared: bool
     notes: tuple[str, ...] = ()
+
+    def json_value(self) -> dict[str, Any]:
+        """The keys of ``tvt compare --json``: the fields, and the result on the mean by whom it is against."""
+        return {"schema": 1, "verdict": {c.against: c.verdict for c in self.differences if c.target is None}, **by_fields(self)}
 
     def __repr__(self) -> str:
         axes = (self.entries, "mixture"), (self.targets, "target"), (self.seeds, "seed")

@@ -139,13 +139,13 @@ class AnswerReport:
         """The questions that are not what their manifest says, or are asked twice."""
         return tuple(found for found in self.sets if found.odd)
 
-    def to_json(self) -> dict[str, Any]:
+    def json_value(self) -> dict[str, Any]:
         """The key ``answers`` of a command's JSON."""
         return {
-            "thresholds": self.thresholds.model_dump(),
-            "warnings": [asdict(finding) for finding in self.findings],
+            "thresholds": self.thresholds,
+            "warnings": self.findings,
             "unknown": [{"run": cell.run, "target": cell.target} for cell in self.unknown],
-            "questions": [asdict(found) for found in self.odd_sets],
+            "questions": self.odd_sets,
         }
 
     def dump(self) -> dict[str, Any]:

@@ -75,6 +75,12 @@ class Frozen:
             if isinstance(value, dict | list | np.ndarray):
                 object.__setattr__(self, field.name, frozen(value))
 
+    def to_json(self) -> Any:
+        """As plain values that JSON takes: see :func:`tvt.core.encode.encode`."""
+        from tvt.core.encode import encode
+
+        return encode(self)
+
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         # numpy's arrays come writable out of pickle and deepcopy.
         for name, value in state.items():

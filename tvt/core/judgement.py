@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -32,6 +32,10 @@ class Answer(Frozen):
     reason: str | None = None
     """Why there is no answer."""
 
+    def json_value(self) -> dict[str, Any]:
+        """The fields; the reason only where there is one."""
+        return {"verdict": self.verdict, "weights": self.weights, **({"reason": self.reason} if self.reason else {})}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Likeness:
@@ -53,6 +57,18 @@ class Likeness:
     """Runs of a source that stand in both studies with the same figures."""
     runs: int
     """Runs of a source in the cheap study."""
+
+    def json_value(self) -> dict[str, Any]:
+        """The keys of a cheap study in ``tvt study judge --json``."""
+        return {
+            "runs": self.runs,
+            "shared_runs": self.shared,
+            "cells": self.cells,
+            "estimated_cells": self.estimated,
+            "rank_correlation": self.rank,
+            "rank_correlation_left_out": self.apart,
+            "signs": {"credible": self.signs, "agree": self.agreeing},
+        }
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -89,6 +105,22 @@ class Choice(Frozen):
     def same_verdict(self) -> int:
         """How many cheap studies give the full one's verdict."""
         return sum(answer.verdict == self.full.verdict for answer in self.cheap)
+
+    def json_value(self, names: Sequence[str]) -> dict[str, Any]:
+        """The keys of a request in ``tvt study judge --json``; ``names`` are the cheap studies'."""
+        cheap = zip(names, self.cheap, self.moved, self.values, self.regrets, strict=True)
+        return {
+            "targets": self.targets,
+            "full": {**self.full.json_value(), "gain": self.value},
+            "uniform": {"gain": self.uniform},
+            "cheap": [
+                {"name": name, **answer.json_value(), "total_variation": moved, "gain": value, "regret": regret}
+                for name, answer, moved, value, regret in cheap
+            ],
+            "regret": self.regret,
+            "total_variation": sum(self.moved) / len(self.moved),
+            "same_verdict": self.same_verdict,
+        }
 
     def _told(self, value: float, samples: Floats) -> Estimated:
         tail = (1 - self.confidence) / 2
@@ -128,3 +160,23 @@ class Judgement:
     def cost(self) -> float | None:
         """Training of a cheap study as a share of the full one's."""
         return None if self.examples is None else self.examples * self.cheap_runs / self.runs
+
+    def json_value(self) -> dict[str, Any]:
+        """The keys of ``tvt study judge --json``."""
+        return {
+            "schema": 1,
+            "study": self.study,
+            "way": self.way,
+            "confidence": self.confidence,
+            "choices_of_runs": {"judged": len(self.names), "of": self.of},
+            "cost": {
+                "runs": {"full": self.runs, "cheap": self.cheap_runs},
+                "examples_per_run": self.examples,
+                "training": self.cost,
+            },
+            "rank_correlation": self.rank,
+            "rank_correlation_left_out": self.apart,
+            "cheap": [{"name": n, **like.json_value()} for n, like in zip(self.names, self.likeness, strict=True)],
+            "requests": [choice.json_value(self.names) for choice in self.choices],
+            "notes": self.notes,
+        }

@@ -20,6 +20,11 @@ class Prediction(FrozenModel):
     estimated: tuple[str, ...] = ()
     """Sources with a weight whose gain on this target was not measured but estimated."""
 
+    def json_value(self) -> dict[str, Any]:
+        """The fields; ``value`` only where there is one."""
+        plain = {"gain": self.gain, "low": self.low, "high": self.high}
+        return {**plain, **({} if self.value is None else {"value": self.value}), "estimated": self.estimated}
+
 
 class Audit(FrozenModel):
     """Result of checking the weights independently of the solver."""
@@ -36,6 +41,10 @@ class SolverRecord(FrozenModel):
     status: str
     seconds: float
     tried: tuple[str, ...] = ()
+
+    def json_value(self) -> dict[str, Any]:
+        """Who answered; those that failed stand in a mixture's file."""
+        return {"name": self.name, "status": self.status, "seconds": self.seconds}
 
 
 class Harm(FrozenModel):
@@ -80,6 +89,12 @@ class Mixture(FrozenModel):
 
     def _repr_html_(self) -> str:
         return mixture_html(self)
+
+    def json_value(self) -> dict[str, Any]:
+        """The keys of ``tvt select --json``; the file of a mixture holds all fields."""
+        first = ("objective", "weights", "counts", "verdict", "predicted", "prices", "audit", "solver", "harmed")
+        names = (*first, "credible", "least_bad", "notes", "provenance")
+        return {"schema": self.schema_version, "status": "optimal", **{name: getattr(self, name) for name in names}}
 
     def to_frame(self) -> Frame:
         """Weights and counts as a pandas table, a row a source: source, weight, count.
@@ -135,3 +150,8 @@ class FailedSelection(FrozenModel):
     """Smallest amount by which all conflicting constraints must be relaxed together, in their own units."""
     attempts: tuple[str, ...] = ()
     """Solvers tried, in order, with their status."""
+
+    def json_value(self) -> dict[str, Any]:
+        """The keys of ``tvt select --json`` where no mixture is feasible."""
+        names = ("status", "conflicts", "relaxation", "reason", "attempts")
+        return {"schema": self.schema_version, **{name: getattr(self, name) for name in names}}

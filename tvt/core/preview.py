@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from tvt.core.arms import Candidate
+from tvt.core.encode import by_fields
 from tvt.core.frozen import Frozen
 
 Figure = Literal["merged", "predicted", "linear"]
@@ -17,9 +18,9 @@ Figure = Literal["merged", "predicted", "linear"]
 class Gain:
     """A gain over the base model (PGF) with its standard error, from seeds and questions; ``None`` where it is not known."""
 
-    value: float
+    value: float = field(metadata={"json": "gain"})
     error: float | None
-    estimated: tuple[str, ...] = ()
+    estimated: tuple[str, ...] = field(default=(), metadata={"json": None})
     """Of a prediction: sources with a weight whose gain on the target was not measured but estimated."""
 
 
@@ -39,6 +40,23 @@ class Previewed(Frozen):
     """The request's objective at ``merged``, ``predicted``, ``linear`` and ``trained`` gains, where they are known."""
     missing: str | None = None
     """Why it could not be merged for every seed."""
+
+    def json_value(self) -> dict[str, Any]:
+        """The keys of a candidate in ``tvt select --preview --json``."""
+        of = self.candidate
+        return {
+            "mixture": of.label,
+            "about": of.about,
+            "weights": of.weights,
+            "counts": of.counts,
+            "objective": {figure: self.objective.get(figure) for figure in ("merged", "predicted", "linear", "trained")},
+            "merged": self.merged,
+            "predicted": {t: {**by_fields(gain), "estimated": gain.estimated} for t, gain in self.predicted.items()},
+            "linear": self.linear,
+            "trained": self.trained,
+            "seeds": {"merged": self.merged_seeds, "trained": self.trained_seeds},
+            "missing": self.missing,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +95,10 @@ class Preview(Frozen):
     agreement: tuple[Agreement, ...]
     trained_error: float | None
     """Root mean square of the trained gains' own errors in the cells compared: nothing agrees with them better than that."""
-    asked: int
+    asked: int = field(metadata={"json": "questions_asked"})
     """Questions really asked; the others were known."""
     notes: tuple[str, ...] = ()
+
+    def json_value(self) -> dict[str, Any]:
+        """The fields, the first note by itself."""
+        return {"about": self.notes[0] if self.notes else "", **by_fields(self)}

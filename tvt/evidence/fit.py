@@ -9,6 +9,7 @@ out-of-fold error.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +74,20 @@ class FitReport(Frozen):
     rank: Floats
     linear_rank: Floats
     rmse: Floats
+
+    def json_value(self) -> dict[str, Any]:
+        """The key ``fit`` of a selection and of predictions."""
+        by_target = zip(self.targets, self.rank, self.linear_rank, self.rmse, strict=True)
+        return {
+            "runs": self.runs,
+            "eps": self.form.offsets,
+            "limit": self.form.headroom is not None,
+            "ridge": self.form.ridge,
+            "out_of_fold": {
+                target: {"rank_correlation": rank, "linear_rank_correlation": linear, "rmse": rmse}
+                for target, rank, linear, rmse in by_target
+            },
+        }
 
 
 def fit_response(runs: MixtureRuns, seed: int = 0, form: Form | None = None) -> tuple[Response, FitReport]:

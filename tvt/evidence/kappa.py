@@ -96,7 +96,7 @@ class Curvature:
         kinds = [f"{n} {kind}" for n, kind in ((self.doses, "dose"), (self.mixtures, "mixture")) if n]
         return " and ".join(kinds) + (" run" if self.doses + self.mixtures == 1 else " runs")
 
-    def to_json(self) -> dict[str, Any]:
+    def json_value(self) -> dict[str, Any]:
         """Plain values; ``low``, ``high`` and ``confidence`` only where fitted, ``fitted_on`` null elsewhere."""
         told: dict[str, Any] = {"kappa": self.value, "origin": self.origin, "fitted_on": None}
         if self.origin == "fitted":

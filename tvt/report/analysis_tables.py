@@ -1,4 +1,4 @@
-"""The analysis as sentences and tables that fit a terminal of 80 columns.
+"""The analysis as JSON, and as sentences and tables that fit a terminal of 80 columns.
 
 Wide tables use short labels, with a legend. What is missing reads "–", never 0.
 """
@@ -6,11 +6,13 @@ Wide tables use short labels, with a legend. What is missing reads "–", never 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
+from tvt.core.encode import encode
 from tvt.core.matrix import TransferMatrix
 from tvt.core.selection import SelectionSpec
 from tvt.evidence.predict import estimated_cells
@@ -40,6 +42,23 @@ from tvt.transfer.personas import KINDS, Personas
 MOST_CLIQUES = 12
 MOST_ESTIMATES = 12
 _CLIQUE_TITLES = {"": "mean", "_every_seed": "every run", "_threshold": "above threshold", "_test": "by test"}
+
+
+def analysis_json(analysis: Analysis) -> dict[str, Any]:
+    """The object of ``tvt analyze --json`` (schema 1): a masked cell of ``pgf`` also has ``estimated``.
+
+    It is ``{"value", "low", "high"}`` at the level of a selection's intervals, and ``None`` where nothing at all was measured
+    of its source or its target. No other figure goes by it.
+    """
+    written: dict[str, Any] = encode(analysis)
+    for study in analysis.studies:
+        estimates = estimated_cells(study.matrix)
+        for source, row in written["studies"][study.name]["pgf"].items():
+            for target, cell in row.items():
+                p = estimates.get((source, target))
+                if cell["masked"] is not None:
+                    cell["estimated"] = None if p is None else {"value": p.gain, "low": p.low, "high": p.high}
+    return written
 
 
 def print_analysis(analysis: Analysis, console: Console, *, errors: bool = False) -> None:

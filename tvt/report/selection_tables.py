@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from rich.console import RenderableType
@@ -23,11 +24,46 @@ from tvt.selection.explain import explain, kappa_sentences
 from tvt.selection.frontier import FrontierPoint, Kind
 from tvt.selection.stability import STRATEGIES, Stability
 
+
+@dataclass(frozen=True, kw_only=True)
+class SelectionResult(Frozen):
+    """A mixture with what was found out about it; parts that were not asked for are empty."""
+
+    mixture: Mixture
+    spec: SelectionSpec
+    fit: FitReport | None = None
+    stability: Stability | None = None
+    sensitivity: Mapping[float, Mapping[str, float]] = field(default_factory=dict)
+    """Weights of the used sources at other kappas."""
+    curvature: Curvature | None = None
+    """kappa of the log response and how it came about."""
+    frontier: tuple[FrontierPoint, ...] = ()
+    frontier_kind: Kind = "harm"
+    preview: Preview | None = None
+    """What merged adapters score for this and other mixtures."""
+    short: Callable[[str], str] = str
+    """A task's abbreviation, where the study knows one."""
+
+    def json_value(self) -> dict[str, Any]:
+        """The keys of ``tvt select --json``: those of the contract first, then what else was asked for."""
+        response = None if self.curvature is None else {"form": "log", **self.curvature.json_value()}
+        kappas = {f"{kappa:.6g}": weights for kappa, weights in self.sensitivity.items()}
+        more = {
+            "response": response,
+            "stability": self.stability,
+            "sensitivity": {"kappa": kappas} if kappas else None,
+            "frontier": self.frontier or None,
+            "preview": self.preview,
+            "fit": self.fit,
+        }
+        return {**self.mixture.json_value(), **{key: value for key, value in more.items() if value is not None}}
+
+
 BAR = 12
 """Width of the largest weight's bar."""
 
 
-def selection_report(told: SelectionTold) -> list[RenderableType]:
+def selection_report(told: SelectionResult) -> list[RenderableType]:
     """Everything that ``tvt select`` shows, in order."""
     mixture, spec = told.mixture, told.spec
     parts: list[RenderableType] = [_headline(mixture, spec)]
@@ -74,7 +110,7 @@ def _ranges(stability: Stability | None) -> dict[str, str]:
     return {s: f"{a:.0%} to {b:.0%}" for s, a, b in zip(stability.sources, low, high, strict=True)}
 
 
-def gains_table(predicted: dict[str, Prediction], spec: SelectionSpec, mixture: Mixture | None = None) -> Table:
+def gains_table(predicted: Mapping[str, Prediction], spec: SelectionSpec, mixture: Mixture | None = None) -> Table:
     """Predicted gains with intervals: targets asked for first, then the rest from best to worst."""
     scored = any(p.value is not None for p in predicted.values())
     table = Table(title=f"Predicted gain ({spec.confidence:.0%} interval)", **TABLE)
@@ -101,7 +137,7 @@ def gains_table(predicted: dict[str, Prediction], spec: SelectionSpec, mixture: 
     return table
 
 
-def predictions_table(ids: Sequence[str], predictions: Sequence[dict[str, Prediction]], most: int = 40) -> Table:
+def predictions_table(ids: Sequence[str], predictions: Sequence[Mapping[str, Prediction]], most: int = 40) -> Table:
     """Several mixtures: one row each with the mean prediction and its best and worst target."""
     unmeasured = any(p.estimated for told in predictions for p in told.values())
     about = f"; {ESTIMATE} rests on cells that were not measured but estimated" if unmeasured else ""
@@ -161,7 +197,7 @@ def fit_table(report: FitReport) -> Table:
     return table
 
 
-def frontier_table(told: SelectionTold) -> Table:
+def frontier_table(told: SelectionResult) -> Table:
     """The frontier, one mixture a row."""
     points, kind, short = told.frontier, told.frontier_kind, told.short
     table = Table(title="Frontier: gain against " + ("risk" if kind == "risk" else "the worst harm"), **TABLE)
@@ -207,26 +243,6 @@ def _footer(mixture: Mixture) -> Text:
         f"{solver.name} {solver.status} in {solver.seconds:.2f} s.",
         style="dim",
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class SelectionTold(Frozen):
-    """A mixture with what was found out about it; parts that were not asked for are empty."""
-
-    mixture: Mixture
-    spec: SelectionSpec
-    fit: FitReport | None = None
-    stability: Stability | None = None
-    sensitivity: Mapping[float, Mapping[str, float]] = field(default_factory=dict)
-    """Weights of the used sources at other kappas."""
-    curvature: Curvature | None = None
-    """kappa of the log response and how it came about."""
-    frontier: tuple[FrontierPoint, ...] = ()
-    frontier_kind: Kind = "harm"
-    preview: Preview | None = None
-    """What merged adapters score for this and other mixtures."""
-    short: Callable[[str], str] = str
-    """A task's abbreviation, where the study knows one."""
 
 
 _FIGURES = {"merged": "merged adapters", "predicted": "prediction", "linear": "linear prediction"}

@@ -10,6 +10,7 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 
+from tvt.core.encode import encode
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Audit, FailedSelection, Harm, Mixture, Prediction
 from tvt.core.mixture_runs import MixtureRuns
@@ -188,7 +189,7 @@ def provenance(prepared: Prepared) -> dict[str, Any]:
     beside = getattr(evidence, "evidence", None)
     if beside is not None:
         of["mixture_runs"] = list(beside.ids)
-    curvature = {} if prepared.curvature is None else {"curvature": prepared.curvature.to_json()}
+    curvature = {} if prepared.curvature is None else {"curvature": encode(prepared.curvature)}
     return {
         "evidence": of,
         "spec": asked,

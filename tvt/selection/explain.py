@@ -100,8 +100,8 @@ def _unmeasured(mixture: Mixture) -> str:
 
 
 def _trust(stability: Stability) -> list[str]:
-    told = stability.to_json()["cross_validated"]
-    values = {name: told[name]["kept"] for name in STRATEGIES if told[name]["kept"] is not None}
+    told = stability.scores
+    values = {name: kept for name in STRATEGIES if (kept := told[name]["kept"]) is not None}
     aim = stability.objective
     gains = "gains" if aim.linear else f"has a {aim.measure} the targets that count of"
     line = (

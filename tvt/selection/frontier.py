@@ -38,14 +38,14 @@ class FrontierPoint(Frozen):
     estimated: tuple[str, ...] = ()
     """Counting targets, and the worst one, whose gain rests on cells that were not measured."""
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values; only sources with a weight."""
+    def json_value(self) -> dict[str, Any]:
+        """Only sources with a weight."""
         return {
             "setting": self.setting,
             "gain": self.gain,
             "error": self.error,
             "worst": {"target": self.worst_target, "gain": self.worst},
-            "estimated": list(self.estimated),
+            "estimated": self.estimated,
             "weights": {s: w for s, w in self.weights.items() if w > 0},
             "counts": {s: n for s, n in self.counts.items() if n > 0},
         }

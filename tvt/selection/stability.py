@@ -50,18 +50,19 @@ class Stability(Frozen):
         """Mean of promised minus kept for the selected mixture; above 0, promises are too high."""
         return float(np.nanmean(self.promised[:, 0] - self.kept[:, 0]))
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values: weight ranges by source and mean gains by strategy."""
-        low, high = np.nanmin(self.weights, axis=0), np.nanmax(self.weights, axis=0)
+    @property
+    def scores(self) -> dict[str, dict[str, float | None]]:
+        """By strategy, the mean ``promised`` and ``kept``; ``None`` where it failed everywhere."""
+        columns = zip(STRATEGIES, self.promised.T, self.kept.T, strict=True)
+        return {name: {"promised": _mean(promised), "kept": _mean(kept)} for name, promised, kept in columns}
+
+    def json_value(self) -> dict[str, Any]:
+        """Ranges of weights by source and mean scores by strategy."""
+        ranges = zip(self.sources, np.nanmin(self.weights, axis=0), np.nanmax(self.weights, axis=0), strict=True)
         return {
-            "folds": list(self.folds),
-            "weights": {
-                s: {"low": float(a), "high": float(b)} for s, a, b in zip(self.sources, low, high, strict=True) if b > 0
-            },
-            "cross_validated": {
-                name: {"promised": _mean(self.promised[:, i]), "kept": _mean(self.kept[:, i])}
-                for i, name in enumerate(STRATEGIES)
-            },
+            "folds": self.folds,
+            "weights": {source: {"low": low, "high": high} for source, low, high in ranges if high > 0},
+            "cross_validated": self.scores,
             "optimism": self.optimism,
             "limited": self.limited,
         }

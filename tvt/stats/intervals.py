@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.special import ndtri, stdtrit
@@ -16,8 +16,8 @@ from tvt.types import Floats
 class Interval:
     """A figure with what the spread between the runs says of it; NaN where that is not known (one run, say)."""
 
-    value: float
-    error: float
+    value: float = field(metadata={"json": "mean"})
+    error: float = field(metadata={"json": "se"})
     """Standard error: jackknife over the runs."""
     low: float
     """Of the 95% interval: Student's t with one degree of freedom less than there are runs."""
@@ -45,13 +45,8 @@ def normal_factor(confidence: float) -> float:
 
 
 def known(value: float) -> float | None:
-    """The value as JSON takes it: ``None`` for NaN."""
+    """The value; ``None`` where it is not finite."""
     return float(value) if np.isfinite(value) else None
-
-
-def interval_json(of: Interval) -> dict[str, float | None]:
-    """The figures of an interval as JSON takes them."""
-    return {"mean": known(of.value), "se": known(of.error), "low": known(of.low), "high": known(of.high)}
 
 
 def holm(p: Sequence[float]) -> list[float]:

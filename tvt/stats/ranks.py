@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice, permutations
 
@@ -98,7 +98,7 @@ _AT_ONCE = 512
 class Mantel:
     """How two symmetric tables go together over pairs of tasks; NaN where there are too few, or one is constant."""
 
-    rho: float
+    rho: float = field(metadata={"json": "spearman"})
     """Spearman's correlation over the pairs."""
     p: float
     """Two-sided: the share of relabellings whose correlation is at least as far from 0, the true labels among them."""

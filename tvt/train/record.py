@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from tvt.core.encode import by_fields, encode
 from tvt.core.frozen import Frozen
 from tvt.core.recipe import Recipe
 from tvt.errors import InputError
@@ -110,14 +111,14 @@ class TrainingRecord(Frozen):
     """Step of the checkpoint that the last start went on from."""
     versions: dict[str, str]
 
-    def to_json(self) -> dict[str, Any]:
-        """As plain values; the adapter's place is where the record lies."""
-        return {"schema": SCHEMA, **asdict(self), "adapter": ADAPTER, "losses": [list(pair) for pair in self.losses]}
+    def json_value(self) -> dict[str, Any]:
+        """The fields; the adapter lies beside the record."""
+        return {"schema": SCHEMA, **by_fields(self), "adapter": ADAPTER}
 
 
 def save_training_record(record: TrainingRecord, output: Path) -> None:
     """Write ``training.json``, the last file of a run."""
-    atomic.write_text(output / RECORD, json.dumps(record.to_json(), indent=1) + "\n")
+    atomic.write_text(output / RECORD, json.dumps(encode(record), indent=1) + "\n")
 
 
 def load_training_record(output: Path) -> TrainingRecord:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,6 @@ import numpy as np
 from tvt.core.frozen import Frozen
 from tvt.core.matrix import TransferMatrix
 from tvt.io.adapter_file import LowRank
-from tvt.stats.intervals import known
 from tvt.stats.ranks import Mantel, mantel
 from tvt.transfer.aggregates import run_mean
 from tvt.types import Bools, Floats
@@ -46,7 +45,7 @@ AdapterKey = tuple[str, str]
 class Part:
     """The same for some of the modules."""
 
-    name: str
+    name: str = field(metadata={"json": None})
     """``attention``, ``MLP``, ``vision``, ``other``, or ``layers 0-6``."""
     modules: int
     share: float
@@ -101,29 +100,28 @@ class AdapterSimilarity(Frozen):
         found: Floats = np.diagonal(self.between).copy()
         return found
 
-    def to_json(self) -> dict[str, Any]:
+    def json_value(self) -> dict[str, Any]:
         """The study's ``adapters`` in ``tvt analyze --json``."""
 
-        def table(values: Floats) -> dict[str, dict[str, float | None]]:
-            named = zip(self.sources, values.tolist(), strict=True)
-            return {s: {t: known(v) for t, v in zip(self.sources, row, strict=True)} for s, row in named}
+        def by_source(values: Floats) -> dict[str, Any]:
+            return dict(zip(self.sources, values, strict=True))
+
+        def table(values: Floats) -> dict[str, dict[str, Any]]:
+            return {source: by_source(row) for source, row in by_source(values).items()}
 
         return {
-            "sources": list(self.sources),
-            "runs": list(self.runs),
+            "sources": self.sources,
+            "runs": self.runs,
             "modules": self.modules,
             "similarity": table(self.mean),
             "similarity_sd": table(self.spread),
             "between_runs": table(self.between),
-            "own_between_runs": {s: known(v) for s, v in zip(self.sources, self.own, strict=True)},
-            "norm": {s: known(v) for s, v in zip(self.sources, run_mean(self.norms), strict=True)},
-            "parts": {
-                p.name: {"modules": p.modules, "share": known(p.share), "same_run": known(p.same_run), "own": known(p.own)}
-                for p in self.parts
-            },
-            "pgf": _mantel_json(self.pgf),
-            "pgf_between_runs": _mantel_json(self.pgf_between),
-            "missing": list(self.missing),
+            "own_between_runs": by_source(self.own),
+            "norm": by_source(run_mean(self.norms)),
+            "parts": {part.name: part for part in self.parts},
+            "pgf": self.pgf,
+            "pgf_between_runs": self.pgf_between,
+            "missing": self.missing,
         }
 
 
@@ -272,16 +270,3 @@ def _part(name: str, modules: int, gram: Floats, whole: Floats, adapters: Sequen
 
 def _mean(values: Floats) -> float:
     return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
-
-
-def _mantel_json(of: Mantel | None) -> dict[str, Any] | None:
-    if of is None:
-        return None
-    return {
-        "spearman": known(of.rho),
-        "p": known(of.p),
-        "relabellings": of.relabellings,
-        "exact": of.exact,
-        "tasks": of.tasks,
-        "pairs": of.pairs,
-    }

@@ -8,14 +8,15 @@ Source of the formula: Sachdeva, Uppal, Java, Balasubramanian, CVPR 2026, arXiv 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from tvt.core.encode import by_fields
 from tvt.core.frozen import Frozen
 from tvt.core.matrix import TransferMatrix
-from tvt.stats.intervals import Interval, interval_json, known, run_interval
+from tvt.stats.intervals import Interval, run_interval
 from tvt.stats.noise import jackknife_error
 from tvt.stats.ranks import ZERO
 from tvt.types import Bools, Floats
@@ -25,17 +26,22 @@ from tvt.types import Bools, Floats
 class Aggregate(Frozen):
     """Positive and negative aggregate of each task of one side, shape (tasks,); NaN where nothing was measured."""
 
-    names: tuple[str, ...]
+    names: tuple[str, ...] = field(metadata={"json": None})
     positive: Floats
     negative: Floats
     """At most 0."""
-    positive_error: Floats
+    positive_error: Floats = field(metadata={"json": "positive_se"})
     """Standard error from the runs (jackknife); NaN with one run."""
-    negative_error: Floats
-    positive_item_error: Floats
+    negative_error: Floats = field(metadata={"json": "negative_se"})
+    positive_item_error: Floats = field(metadata={"json": "positive_se_items"})
     """Standard error from the finite number of questions (propagated); NaN where counts are unknown or no cell has
     the sign."""
-    negative_item_error: Floats
+    negative_item_error: Floats = field(metadata={"json": "negative_se_items"})
+
+    def json_value(self) -> dict[str, Any]:
+        """The figures by task."""
+        columns = by_fields(self)
+        return {name: {key: values[at] for key, values in columns.items()} for at, name in enumerate(self.names)}
 
 
 def aggregate(values: Floats, sign: int) -> Floats:
@@ -157,6 +163,10 @@ class GroupCell:
     """Standard error from the finite number of questions, at most: a target's cells share its questions and base row, so their
     errors are added up; those of different targets are independent. NaN where counts are unknown."""
 
+    def json_value(self) -> dict[str, Any]:
+        """The interval's keys with the cell's own."""
+        return {**by_fields(self.interval), "mean": self.mean, "cells": self.cells, "se_items": self.item_error}
+
 
 @dataclass(frozen=True)
 class Grouping(Frozen):
@@ -174,20 +184,12 @@ class Grouping(Frozen):
     ungrouped: tuple[str, ...]
     """Tasks without a group, which are left out of the groups; they count among all sources and targets."""
 
-    def to_json(self) -> dict[str, Any]:
-        """The grouping in ``tvt analyze --json``."""
-        cells: dict[str, dict[str, Any]] = {}
+    def json_value(self) -> dict[str, Any]:
+        """The keys of the grouping in ``tvt analyze --json``."""
+        cells: dict[str, dict[str, GroupCell]] = {}
         for (source, target), cell in self.cells.items():
-            told = {**interval_json(cell.interval), "mean": cell.mean, "cells": cell.cells, "se_items": known(cell.item_error)}
-            cells.setdefault(source, {})[target] = told
-        return {
-            "mean": cells,
-            "members": {group: list(tasks) for group, tasks in self.members.items()},
-            "tasks": {
-                group: {what: interval_json(of) for what, of in measures.items()} for group, measures in self.means.items()
-            },
-            "ungrouped": list(self.ungrouped),
-        }
+            cells.setdefault(source, {})[target] = cell
+        return {"mean": cells, "members": self.members, "tasks": self.means, "ungrouped": self.ungrouped}
 
 
 def groupings(matrix: TransferMatrix, *, with_self: bool = False) -> tuple[Grouping, ...]:

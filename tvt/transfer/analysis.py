@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
+from tvt.core.encode import by_fields
 from tvt.core.frozen import Frozen
 from tvt.core.matrix import TransferMatrix
 from tvt.core.notebook import matrix_html, table
 from tvt.errors import InputError
-from tvt.stats.intervals import Interval, interval_json, known, run_interval
+from tvt.stats.intervals import Interval, run_interval
 from tvt.stats.ranks import least_p
 from tvt.transfer.adapter_similarity import AdapterSimilarity, beside_pgf
 from tvt.transfer.aggregates import (
@@ -56,6 +57,23 @@ class StudyAnalysis(Frozen):
     adapters: AdapterSimilarity | None = None
     """``None`` where it was not asked for."""
 
+    def json_value(self) -> dict[str, Any]:
+        """The study in ``tvt analyze --json``."""
+        matrix = self.matrix
+        return {
+            **{name: getattr(matrix, name) for name in ("metric", "model", "parameters", "runs", "sources", "targets")},
+            "digest": matrix.digest(),
+            "pgf": _cells_json(matrix),
+            "transferability": self.transferability,
+            "malleability": self.malleability,
+            "cliques": {word: cliques.members for word, cliques in self.cliques.items()},
+            "noise": self.noise,
+            "stand_out": self.standing,
+            "groups": {grouping.by: grouping for grouping in self.groups},
+            "doses": self.doses,
+            "adapters": self.adapters,
+        }
+
     def __repr__(self) -> str:
         return f"StudyAnalysis({self.name!r}: {self.matrix!r})"
 
@@ -82,6 +100,11 @@ class TrendPoint:
     """``positive`` or ``negative``."""
     transferability: Interval
     malleability: Interval
+
+    def json_value(self) -> dict[str, Any]:
+        """Transferability's figures stand beside the study's name, malleability's in a key of their own."""
+        plain = {"study": self.study, "parameters": self.parameters, "sign": self.sign}
+        return {**plain, **by_fields(self.transferability), "malleability": self.malleability}
 
 
 @dataclass(frozen=True)
@@ -114,29 +137,22 @@ class Analysis(Frozen):
             found += _study_notes(study, self.alpha)
         return tuple(found)
 
-    def to_json(self) -> dict[str, Any]:
-        """The object of ``tvt analyze --json`` (schema 1); what is not known is ``None``."""
+    def json_value(self) -> dict[str, Any]:
+        """The keys of ``tvt analyze --json`` (schema 1)."""
         return {
             "schema": SCHEMA,
             "alpha": self.alpha,
             "threshold": self.threshold,
             "with_self": self.with_self,
-            "studies": {study.name: _study_json(study) for study in self.studies},
+            "studies": {study.name: study for study in self.studies},
             "personas": {kind: self.personas.passing(kind) for kind in KINDS},
             "personas_all": {
-                kind: {t.task: {"p": t.p, "values": len(t.values), "median": known(t.median)} for t in self.personas.of(kind)}
+                kind: {t.task: {"p": t.p, "values": len(t.values), "median": t.median} for t in self.personas.of(kind)}
                 for kind in KINDS
             },
-            "trend": [
-                {"study": t.study, "parameters": t.parameters, "sign": t.sign}
-                | interval_json(t.transferability)
-                | {"malleability": interval_json(t.malleability)}
-                for t in self.trend
-            ],
-            "agreement": [
-                {"studies": list(pair), "spearman": known(rho), "cells": cells} for pair, (rho, cells) in self.agreement.items()
-            ],
-            "notes": list(self.notes),
+            "trend": self.trend,
+            "agreement": [{"studies": pair, "spearman": rho, "cells": cells} for pair, (rho, cells) in self.agreement.items()],
+            "notes": self.notes,
         }
 
 
@@ -264,73 +280,18 @@ def _cells(count: int) -> str:
     return "1 cell is" if count == 1 else f"{count} cells are"
 
 
-def _study_json(study: StudyAnalysis) -> dict[str, Any]:
-    matrix = study.matrix
-    return {
-        "metric": matrix.metric,
-        "model": matrix.model,
-        "parameters": matrix.parameters,
-        "runs": list(matrix.runs),
-        "digest": matrix.digest(),
-        "sources": list(matrix.sources),
-        "targets": list(matrix.targets),
-        "pgf": _pgf_json(matrix),
-        "transferability": _aggregate_json(study.transferability),
-        "malleability": _aggregate_json(study.malleability),
-        "cliques": {word: [list(c) for c in cliques.members] for word, cliques in study.cliques.items()},
-        "noise": _noise_json(study.noise),
-        "stand_out": _standing_json(study.standing),
-        "groups": {g.by: g.to_json() for g in study.groups},
-        "doses": None if study.doses is None else study.doses.to_json(),
-        "adapters": None if study.adapters is None else study.adapters.to_json(),
-    }
-
-
-def _pgf_json(matrix: TransferMatrix) -> dict[str, Any]:
+def _cells_json(matrix: TransferMatrix) -> dict[str, Any]:
+    """Mean and errors of every cell, or why it is not there."""
     mean, seed, item = matrix.mean, matrix.seed_error, matrix.item_error
     return {
         s: {
             t: {
-                "mean": known(mean[i, j]),
-                "se_seed": known(seed[i, j]),
-                "se_items": known(item[i, j]) if np.isfinite(mean[i, j]) else None,
+                "mean": mean[i, j],
+                "se_seed": seed[i, j],
+                "se_items": item[i, j] if np.isfinite(mean[i, j]) else None,
                 "masked": None if np.isfinite(mean[i, j]) else matrix.reason(s, t),
             }
             for j, t in enumerate(matrix.targets)
         }
         for i, s in enumerate(matrix.sources)
     }
-
-
-def _aggregate_json(of: Aggregate) -> dict[str, Any]:
-    columns = {
-        "positive": of.positive,
-        "negative": of.negative,
-        "positive_se": of.positive_error,
-        "negative_se": of.negative_error,
-        "positive_se_items": of.positive_item_error,
-        "negative_se_items": of.negative_item_error,
-    }
-    return {name: {key: known(values[at]) for key, values in columns.items()} for at, name in enumerate(of.names)}
-
-
-def _noise_json(of: Noise) -> dict[str, Any]:
-    return {
-        "runs": of.runs,
-        "cells": of.cells,
-        "missing": of.missing,
-        "run_sd_median": known(of.run_sd_median),
-        "run_sd_max": known(of.run_sd_max),
-        "noisiest": list(of.noisiest) if of.noisiest else None,
-        "sign_flips": len(of.sign_flips),
-        "sign_flip_cells": [list(cell) for cell in of.sign_flips],
-        "split_half": known(of.split_half),
-        "reliability": known(of.reliability),
-        "se_seed_median": known(of.seed_se_median),
-        "se_items_median": known(of.item_se_median),
-        "item_share": known(of.item_share),
-    }
-
-
-def _standing_json(of: Standing | None) -> dict[str, Any] | None:
-    return None if of is None else {**asdict(of), "helps": list(map(list, of.helps)), "harms": list(map(list, of.harms))}

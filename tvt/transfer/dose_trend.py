@@ -18,7 +18,7 @@ import numpy as np
 from tvt.core.frozen import Frozen
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture_runs import MixtureRuns
-from tvt.stats.intervals import UNKNOWN, Interval, interval_json, run_interval
+from tvt.stats.intervals import UNKNOWN, Interval, run_interval
 from tvt.stats.ranks import rank_correlation
 from tvt.transfer.aggregates import aggregate, leave_one_out, run_mean
 from tvt.types import Floats
@@ -48,6 +48,11 @@ class DosePoint(Frozen):
     cells: int
     """Pairs of a source and another target."""
 
+    def json_value(self) -> dict[str, Any]:
+        """The keys of a dose in ``tvt analyze --json``."""
+        plain = {"dose": self.dose, "runs": self.runs, "sources": self.sources, "cells": self.cells, "pattern": self.pattern}
+        return {**plain, **self.mean, **{f"{sign}_rise_to_full": rise for sign, rise in self.rise.items()}}
+
 
 @dataclass(frozen=True)
 class DoseTrend:
@@ -55,14 +60,9 @@ class DoseTrend:
 
     points: tuple[DosePoint, ...]
 
-    def to_json(self) -> list[dict[str, Any]]:
-        """The study's ``doses`` in ``tvt analyze --json``."""
-        return [
-            {"dose": p.dose, "runs": p.runs, "sources": p.sources, "cells": p.cells, "pattern": interval_json(p.pattern)}
-            | {sign: interval_json(p.mean[sign]) for sign in SIGNS}
-            | {f"{sign}_rise_to_full": interval_json(p.rise[sign]) for sign in SIGNS}
-            for p in self.points
-        ]
+    def json_value(self) -> tuple[DosePoint, ...]:
+        """The doses in a row."""
+        return self.points
 
 
 def dose_trend(matrix: TransferMatrix) -> DoseTrend | None:

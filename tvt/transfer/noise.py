@@ -4,12 +4,14 @@ transfers differ significantly from 0.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from scipy import stats
 
+from tvt.core.encode import by_fields
 from tvt.core.matrix import TransferMatrix
 from tvt.stats.intervals import holm
 from tvt.stats.noise import pooled_degrees
@@ -34,17 +36,21 @@ class Noise:
     run_sd_max: float
     noisiest: tuple[str, str] | None
     """Source and target of the cell with the largest one."""
-    sign_flips: tuple[tuple[str, str], ...]
+    sign_flips: tuple[tuple[str, str], ...] = field(metadata={"json": "sign_flip_cells"})
     """Cells that are positive in one run and negative in another."""
     split_half: float
     """Correlation of the off-diagonal cells between halves of the runs, mean over the ways to halve them."""
     reliability: float
     """The same stepped up to all runs by Spearman and Brown, ``2r / (1 + r)``."""
-    seed_se_median: float
-    item_se_median: float
+    seed_se_median: float = field(metadata={"json": "se_seed_median"})
+    item_se_median: float = field(metadata={"json": "se_items_median"})
     item_share: float
     """Share of the error variance of the mean matrix that comes from the finite number of questions, the rest being between
     runs. An upper bound where it is not known which questions were right both before and after."""
+
+    def json_value(self) -> dict[str, Any]:
+        """The fields, and how many signs flip."""
+        return {**by_fields(self), "sign_flips": len(self.sign_flips)}
 
 
 def noise(matrix: TransferMatrix) -> Noise:

@@ -20,7 +20,7 @@ from tvt.core.mixture import Mixture
 from tvt.core.selection import ALL, SelectionSpec
 from tvt.errors import InputError
 from tvt.evidence.kappa import Curvature
-from tvt.report.encode import number
+from tvt.report.html import short
 from tvt.selection.engine import finish, prepare
 from tvt.selection.frontier import Kind, frontier_specs, gain_error
 
@@ -139,11 +139,11 @@ def _point(matrix: TransferMatrix, spec: SelectionSpec, setting: float, referenc
     return {
         "setting": setting,
         "verdict": verdict,
-        "gain": number(sum(gains) / len(gains)),
-        "error": number(gain_error(prepared, np.array([answer.weights[source] for source in prepared.request.sources]))),
-        "weights": {source: number(weight, 6) for source, weight in answer.weights.items() if weight > 0},
+        "gain": short(sum(gains) / len(gains)),
+        "error": short(gain_error(prepared, np.array([answer.weights[source] for source in prepared.request.sources]))),
+        "weights": {source: short(weight, 6) for source, weight in answer.weights.items() if weight > 0},
         "counts": {source: count for source, count in answer.counts.items() if count > 0},
-        "predicted": {t: [number(p.gain, 4), number(p.low, 4), number(p.high, 4)] for t, p in answer.predicted.items()},
+        "predicted": {t: [short(p.gain, 4), short(p.low, 4), short(p.high, 4)] for t, p in answer.predicted.items()},
         "estimated": {t: list(p.estimated) for t, p in answer.predicted.items() if p.estimated},
         "command": "tvt select " + shlex.join([*reference, *_options(spec)]),
     }

@@ -13,7 +13,7 @@ from jinja2 import Environment, StrictUndefined
 
 from tvt import __version__
 from tvt.report.analysis_tables import persona_sentences, trend_sentence
-from tvt.report.encode import nested, number, tidy
+from tvt.report.html import short
 from tvt.report.html.study_data import StudySource, study_data
 from tvt.report.style import plain
 from tvt.transfer.analysis import Analysis
@@ -105,7 +105,7 @@ def page_data(analysis: Analysis, sources: Sequence[StudySource]) -> dict[str, A
         ``personas`` (kind -> tests with ``label``, ``p``, ``passes``, ``values``, ``median``), ``trend``, ``agreement``,
         ``sentences`` (over all studies) and ``notes``.
     """
-    told = analysis.to_json()
+    told = analysis.json_value()
     trend = trend_sentence(analysis)
     return {
         "schema": SCHEMA,
@@ -114,8 +114,8 @@ def page_data(analysis: Analysis, sources: Sequence[StudySource]) -> dict[str, A
         "withSelf": analysis.with_self,
         "studies": [study_data(study, source) for study, source in zip(analysis.studies, sources, strict=True)],
         "personas": _personas(analysis),
-        "trend": tidy(told["trend"]) if len(analysis.studies) > 1 else [],
-        "agreement": tidy(told["agreement"]),
+        "trend": short(told["trend"]) if len(analysis.studies) > 1 else [],
+        "agreement": short(told["agreement"]),
         "sentences": [*persona_sentences(analysis.personas), *([trend] if trend else [])],
         "notes": _notes(analysis),
     }
@@ -138,10 +138,10 @@ def _personas(analysis: Analysis) -> dict[str, list[dict[str, Any]]]:
         found[kind] = [
             {
                 "label": plain(test.task),
-                "p": number(test.p, 6),
+                "p": short(test.p, 6),
                 "passes": bool(test.p <= analysis.alpha),
-                "values": nested(test.values, 4),
-                "median": number(test.median),
+                "values": short(test.values, 4),
+                "median": short(test.median),
             }
             for test in tests
         ]

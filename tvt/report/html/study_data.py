@@ -18,10 +18,9 @@ from tvt.data.studies.folder import StudyFolder
 from tvt.evidence.predict import estimated_cells
 from tvt.io.recipe_file import told_model
 from tvt.report.analysis_tables import headline
-from tvt.report.comparison_json import comparison_json
-from tvt.report.encode import nested, number, tidy
 from tvt.report.evaluation_tables import Warned
 from tvt.report.heatmap import colour_limit
+from tvt.report.html import short
 from tvt.report.html.explorer_data import Explorer
 from tvt.report.html.orders import orders, start_layout, tasks_of
 from tvt.report.style import plain, short_labels
@@ -82,11 +81,11 @@ def study_data(study: StudyAnalysis, source: StudySource) -> dict[str, Any]:
         "transferability": _aggregate(study.transferability),
         "malleability": _aggregate(study.malleability),
         "noise": _noise(study),
-        "groups": {grouping.by: tidy(grouping.to_json()) for grouping in study.groups},
-        "doses": None if study.doses is None else tidy(study.doses.to_json()),
-        "adapters": None if study.adapters is None else tidy(study.adapters.to_json()),
+        "groups": {grouping.by: short(grouping) for grouping in study.groups},
+        "doses": short(study.doses),
+        "adapters": short(study.adapters),
         "explorer": None if source.explorer is None else _explorer(source.explorer),
-        "comparisons": [{"name": name, **tidy(comparison_json(found))} for name, found in source.comparisons],
+        "comparisons": [{"name": name, **short(found)} for name, found in source.comparisons],
         "provenance": _provenance(matrix, source),
     }
 
@@ -109,15 +108,15 @@ def _cells(study: StudyAnalysis, folder: StudyFolder | None) -> dict[str, Any]:
     p = p_values(matrix)
     off = np.where(matrix.self_cells, np.nan, matrix.mean)
     return {
-        "limit": number(colour_limit(off if np.isfinite(off).any() else matrix.mean)),
-        "mean": nested(matrix.mean),
-        "seSeed": nested(matrix.seed_error),
-        "seItem": nested(matrix.item_error),
-        "runSeItem": nested(matrix.item_errors, 4),
-        "p": None if p is None else nested(p, 4),
-        "runs": nested(matrix.values),
-        "after": nested(matrix.after, 6),
-        "base": nested(matrix.base, 6),
+        "limit": short(colour_limit(off if np.isfinite(off).any() else matrix.mean)),
+        "mean": short(matrix.mean),
+        "seSeed": short(matrix.seed_error),
+        "seItem": short(matrix.item_error),
+        "runSeItem": short(matrix.item_errors, 4),
+        "p": short(p, 4),
+        "runs": short(matrix.values),
+        "after": short(matrix.after, 6),
+        "base": short(matrix.base, 6),
         "questions": _questions(matrix, () if folder is None else folder.scores),
         "unstable": sign_unstable(matrix.values).astype(int).tolist(),
         "stands": _stands(study),
@@ -156,9 +155,9 @@ def _reasons(matrix: TransferMatrix) -> dict[str, str]:
 def _estimates(matrix: TransferMatrix) -> dict[str, list[float | None]]:
     return {
         f"{matrix.sources.index(source)}|{matrix.targets.index(target)}": [
-            number(cell.gain),
-            number(cell.low),
-            number(cell.high),
+            short(cell.gain),
+            short(cell.low),
+            short(cell.high),
         ]
         for (source, target), cell in estimated_cells(matrix).items()
     }
@@ -185,11 +184,11 @@ def _cliques(study: StudyAnalysis) -> list[dict[str, Any]]:
 
 def _aggregate(of: Aggregate) -> dict[str, Any]:
     """Both signs with their standard error from runs and questions together (one that is not known counts as 0)."""
-    found: dict[str, Any] = {"positive": nested(of.positive), "negative": nested(of.negative)}
+    found: dict[str, Any] = {"positive": short(of.positive), "negative": short(of.negative)}
     for sign in ("positive", "negative"):
         seed, item = getattr(of, f"{sign}_error"), getattr(of, f"{sign}_item_error")
         both = np.sqrt(np.nan_to_num(seed) ** 2 + np.nan_to_num(item) ** 2)
-        found[f"{sign}Error"] = nested(np.where(np.isnan(seed) & np.isnan(item), np.nan, both))
+        found[f"{sign}Error"] = short(np.where(np.isnan(seed) & np.isnan(item), np.nan, both))
     return found
 
 
@@ -200,8 +199,8 @@ def _noise(study: StudyAnalysis) -> dict[str, Any]:
         "cells": of.cells,
         "missing": of.missing,
         "flips": len(of.sign_flips),
-        "reliability": number(of.reliability),
-        "itemShare": number(of.item_share),
+        "reliability": short(of.reliability),
+        "itemShare": short(of.item_share),
     }
 
 
