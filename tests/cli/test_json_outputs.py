@@ -74,15 +74,15 @@ def output(name: str, folder: Path) -> Any:
 def compared() -> Any:
     """A comparison of a world with known truth."""
     import numpy as np
-    from tvt.report.comparison_json import comparison_json
 
     from compare_worlds import world
     from tvt.compare.engine import compare
+    from tvt.core.encode import encode
     from tvt.core.selection import SelectionSpec
 
     truth = np.random.default_rng(0).normal(0, 0.15, (4, 4)) + 0.2 * np.eye(4)
     of = world(truth, SelectionSpec(goals={"task 0": 0.1}, anyway=True), questions=60)
-    return json.loads(json.dumps(comparison_json(compare(of.measured, of.entries, of.matrix, of.spec))))
+    return json.loads(json.dumps(encode(compare(of.measured, of.entries, of.matrix, of.spec))))
 
 
 def plain(value: Any) -> Any:
