@@ -90,3 +90,16 @@ def test_the_mean_takes_the_runs_that_are_there() -> None:
     assert np.isnan(matrix.mean[0, 1])
     assert matrix.seed_error[0, 0] == pytest.approx(np.std([0.2, 0.4], ddof=1) / np.sqrt(2))
     assert np.isnan(matrix.seed_error[0, 1])
+
+
+@pytest.mark.parametrize("right", [0, 30, 60, 75, 120])
+@pytest.mark.parametrize("questions", [120, 1000])
+def test_an_adapter_that_answers_as_the_base_does_has_an_error(right: int, questions: int) -> None:
+    """Identical answers say that few questions change, not that none ever would; the error was once exactly 0 at a half."""
+    accuracy = right / questions
+    error = item_standard_error(accuracy, accuracy, 1.0, questions, right)
+    one = 1 / (questions * (1 - accuracy)) if right < questions else np.inf
+    if right == questions:
+        assert np.isnan(error)  # no gap
+    else:
+        assert one * 0.98 <= error <= 3 * one

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tvt.core.arms import Arm, Candidate, Kind
+from tvt.core.labels import positions
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Mixture
 from tvt.core.selection import SelectionSpec
@@ -135,7 +136,7 @@ def _simple(plan: _Plan, randoms: int, seed: int) -> list[Arm]:
     """Baselines over the allowed sources."""
     prepared, names = plan.prepared, plan.sources
     request = prepared.request
-    order = [request.sources.index(s) for s in names]
+    order = positions(request.sources, names)
     alone = np.eye(len(request.sources))[order]  # row i: all on names[i]
     gains = prepared.response.gains(alone) @ request.weights
     values = [pure_value(row, request, prepared.response, prepared.samples) for row in alone]

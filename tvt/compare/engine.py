@@ -7,8 +7,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from scipy import stats
-
 from tvt.compare.answers import Answered, SeedNoise, seed_noise
 from tvt.compare.calibration import calibration
 from tvt.compare.comparison import Comparison, Contrast, Estimate
@@ -20,7 +18,7 @@ from tvt.core.selection import SelectionSpec
 from tvt.errors import InputError
 from tvt.selection.audit import limited
 from tvt.selection.engine import prepare
-from tvt.stats.intervals import holm
+from tvt.stats.intervals import StudentT, holm
 from tvt.stats.noise import SeedVariance
 
 
@@ -298,8 +296,8 @@ def _p(of: Contrast) -> float:
 def _together(of: Estimate | None, count: int) -> Estimate | None:
     if of is None:
         return None
-    half = of.error * float(stats.t.ppf(1 - (1 - LEVEL) / 2 / count, of.df))
-    return replace(of, low_all=of.value - half, high_all=of.value + half)
+    low, high = StudentT(of.value, of.error, of.df).interval(1 - (1 - LEVEL) / count)
+    return replace(of, low_all=low, high_all=high)
 
 
 def for_twin(of: Contrast, *, entry: str | None = None, against: str | None = None) -> Contrast:

@@ -17,13 +17,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from tvt.compare.answers import Answered, seed_noise
 from tvt.compare.comparison import Estimate
 from tvt.core.frozen import Frozen
 from tvt.core.objective import DEFAULT, MET, NUMERIC, OBJECTIVES, Objective, Term
 from tvt.core.selection import Wanted
+from tvt.stats.intervals import StudentT
 from tvt.stats.noise import SeedVariance, satterthwaite
 from tvt.types import Floats
 
@@ -87,18 +87,16 @@ def estimate(blocks: Sequence[Block], noise: SeedVariance | None = None) -> Esti
     seeds = counts.pop()
     value = float(sum(block.weight * block.cells.mean() for block in blocks))
     variance, df = _one_seed(blocks) if seeds == 1 else _crossed(blocks, seeds, noise)
-    error = float(np.sqrt(variance))
-    half = error * float(stats.t.ppf(0.5 + LEVEL / 2, df))
+    questions = sum(block.cells.shape[1] for block in blocks)
+    return _estimate(value, variance, df, seeds=seeds, questions=questions, seed_noise=seeds > 1)
+
+
+def _estimate(value: float, variance: float, df: float, *, seeds: int, questions: int, seed_noise: bool) -> Estimate:
+    """A value with the interval and the p of its variance."""
+    of = StudentT(value, float(np.sqrt(variance)), df)
+    low, high = of.interval(LEVEL)
     return Estimate(
-        value=value,
-        error=error,
-        df=df,
-        low=value - half,
-        high=value + half,
-        p=float(2 * stats.t.sf(abs(value) / error, df)),
-        seeds=seeds,
-        questions=sum(block.cells.shape[1] for block in blocks),
-        seed_noise=seeds > 1,
+        value=value, error=of.error, df=df, low=low, high=high, p=of.p, seeds=seeds, questions=questions, seed_noise=seed_noise
     )
 
 
@@ -265,16 +263,6 @@ def _together(value: float, found: Sequence[Estimate], shares: Floats) -> Estima
     variances = np.array([e.error**2 for e in found])
     variance = float(shares @ variances)
     df = variance**2 / float(shares @ (variances**2 / np.array([e.df for e in found])))
-    error = float(np.sqrt(variance))
-    half = error * float(stats.t.ppf(0.5 + LEVEL / 2, df))
-    return Estimate(
-        value=value,
-        error=error,
-        df=df,
-        low=value - half,
-        high=value + half,
-        p=float(2 * stats.t.sf(abs(value) / error, df)),
-        seeds=found[0].seeds,
-        questions=max(e.questions for e in found),
-        seed_noise=found[0].seed_noise,
-    )
+    first = found[0]
+    questions = max(e.questions for e in found)
+    return _estimate(value, variance, df, seeds=first.seeds, questions=questions, seed_noise=first.seed_noise)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from tvt.core.frozen import Frozen
+from tvt.core.labels import aligned
 from tvt.core.mixture_runs import MixtureRuns, join, mixture_gains
 from tvt.core.notebook import Frame, counted, matrix_fields, matrix_frame, matrix_html
 from tvt.core.scores import MaskedScore, MixtureScore, Score, has_gap, item_standard_error, perfection_gap_factor
@@ -144,8 +145,7 @@ class TransferMatrix(Frozen):
 
     def reason(self, source: str, target: str) -> str | None:
         """Why the mean of a cell is missing, or ``None`` when it is not."""
-        column = self.values[:, self.sources.index(source), self.targets.index(target)]
-        if np.isfinite(column).any():
+        if np.isfinite(self.values[:, self.sources.index(source), self.targets.index(target)]).any():
             return None
         found = [self.reasons[run, source, target] for run in self.runs if (run, source, target) in self.reasons]
         return found[0] if found else "not measured"
@@ -157,6 +157,27 @@ class TransferMatrix(Frozen):
     def resolve(self, text: str) -> str:
         """The source or target that a name or abbreviation means; raises KeyError with the nearest suggestion."""
         return resolve_name(text, self.tasks, tuple(dict.fromkeys((*self.sources, *self.targets))))
+
+    def reindex(
+        self, *, runs: Sequence[str] | None = None, sources: Sequence[str] | None = None, targets: Sequence[str] | None = None
+    ) -> TransferMatrix:
+        """The same matrix over other names, in their order; a cell that it does not have is missing, without a reason."""
+        run, source, target = (
+            (own, own if given is None else given)
+            for own, given in ((self.runs, runs), (self.sources, sources), (self.targets, targets))
+        )
+        names = [set(run[1]), set(source[1]), set(target[1])]
+        return replace(
+            self,
+            runs=tuple(run[1]),
+            sources=tuple(source[1]),
+            targets=tuple(target[1]),
+            values=aligned(self.values, run, source, target),
+            item_errors=aligned(self.item_errors, run, source, target),
+            base=aligned(self.base, run, target),
+            after=aligned(self.after, run, source, target),
+            reasons={cell: why for cell, why in self.reasons.items() if all(map(set.__contains__, names, cell))},
+        )
 
     def only_runs(self, keep: Sequence[int]) -> TransferMatrix:
         """The same matrix measured by some of the runs only (positions in ``runs``).
@@ -356,40 +377,39 @@ def pool(matrices: Sequence[TransferMatrix]) -> TransferMatrix:
         raise InputError("the studies mix PGF and other gains; select on one kind at a time")
     sources = tuple(dict.fromkeys(s for m in matrices for s in m.sources))
     targets = tuple(dict.fromkeys(t for m in matrices for t in m.targets))
-    labels = tuple(f"{m.name}/{run}" for m in matrices for run in m.runs)
-    shape = (len(labels), len(sources), len(targets))
-    values, item_errors, after = (np.full(shape, np.nan) for _ in range(3))
-    base = np.full((shape[0], shape[2]), np.nan)
-    reasons: dict[Cell, str] = {}
-    first = 0
-    for m in matrices:
-        rows = slice(first, first + len(m.runs))
-        at = np.ix_(range(rows.start, rows.stop), [sources.index(s) for s in m.sources], [targets.index(t) for t in m.targets])
-        values[at], item_errors[at], after[at] = m.values, m.item_errors, m.after
-        base[np.ix_(range(rows.start, rows.stop), [targets.index(t) for t in m.targets])] = m.base
-        reasons |= {(f"{m.name}/{run}", s, t): why for (run, s, t), why in m.reasons.items()}
-        first = rows.stop
+    named = [_named(m).reindex(sources=sources, targets=targets) for m in matrices]
+    values, item_errors, after, base = (
+        np.concatenate([getattr(m, field) for m in named]) for field in ("values", "item_errors", "after", "base")
+    )
     tasks = {task.name: task for m in reversed(matrices) for task in m.tasks}
     return TransferMatrix(
         name="+".join(m.name for m in matrices),
         sources=sources,
         targets=targets,
-        runs=labels,
+        runs=tuple(run for m in named for run in m.runs),
         values=values,
         item_errors=item_errors,
         base=base,
         after=after,
-        reasons=reasons,
+        reasons={cell: why for m in named for cell, why in m.reasons.items()},
         tasks=tuple(tasks.values()),
         metric=matrices[0].metric,
-        evidence=join([_named(m.evidence, m.name) for m in matrices if m.evidence is not None]),
+        evidence=join([m.evidence for m in named if m.evidence is not None]),
     )
 
 
-def _named(evidence: MixtureRuns, study: str) -> MixtureRuns:
-    """Evidence whose rows and runs carry their study's name, as the pooled matrix's runs do."""
+def _named(matrix: TransferMatrix) -> TransferMatrix:
+    """The matrix whose runs, and those of its evidence, carry its name, so that those of several studies differ."""
+    evidence = matrix.evidence
     return replace(
-        evidence,
-        ids=tuple(f"{study}/{name}" for name in evidence.ids),
-        runs=tuple(f"{study}/{run}" for run in evidence.runs),
+        matrix,
+        runs=tuple(f"{matrix.name}/{run}" for run in matrix.runs),
+        reasons={(f"{matrix.name}/{run}", source, target): why for (run, source, target), why in matrix.reasons.items()},
+        evidence=None
+        if evidence is None
+        else replace(
+            evidence,
+            ids=tuple(f"{matrix.name}/{name}" for name in evidence.ids),
+            runs=tuple(f"{matrix.name}/{run}" for run in evidence.runs),
+        ),
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tvt.core.frozen import Frozen
+from tvt.core.labels import aligned
 from tvt.core.notebook import Frame, counted, runs_frame, runs_html
 from tvt.core.scores import MixtureScore, Score, item_standard_error, perfection_gap_factor
 from tvt.types import Bools, Floats
@@ -84,6 +85,19 @@ class MixtureRuns(Frozen):
             runs=tuple(self.runs[k] for k in kept) if self.runs else (),
         )
 
+    def reindex(self, *, sources: Sequence[str] | None = None, targets: Sequence[str] | None = None) -> MixtureRuns:
+        """The same rows over other names, in their order: a new source has weight 0, a new target is missing."""
+        source = self.sources, tuple(self.sources if sources is None else sources)
+        target = self.targets, tuple(self.targets if targets is None else targets)
+        return replace(
+            self,
+            sources=source[1],
+            targets=target[1],
+            weights=aligned(self.weights, None, source, missing=0.0),
+            scores=aligned(self.scores, None, target),
+            errors=None if self.errors is None else aligned(self.errors, None, target),
+        )
+
     def without_runs(self, runs: Iterable[str]) -> MixtureRuns | None:
         """The rows of other runs than these; ``None`` where none is left. Rows that name no run stay."""
         gone = set(runs)
@@ -112,23 +126,14 @@ def join(parts: Sequence[MixtureRuns]) -> MixtureRuns | None:
         return parts[0] if parts else None
     sources = tuple(dict.fromkeys(s for p in parts for s in p.sources))
     targets = tuple(dict.fromkeys(t for p in parts for t in p.targets))
-    count = sum(len(p.ids) for p in parts)
-    weights = np.zeros((count, len(sources)))
-    scores, errors = (np.full((count, len(targets)), np.nan) for _ in range(2))
-    first = 0
-    for part in parts:
-        rows = range(first, first + len(part.ids))
-        weights[np.ix_(rows, [sources.index(s) for s in part.sources])] = part.weights
-        at = np.ix_(rows, [targets.index(t) for t in part.targets])
-        scores[at], errors[at] = part.scores, part.known_errors
-        first += len(part.ids)
+    parts = [part.reindex(sources=sources, targets=targets) for part in parts]
     return MixtureRuns(
         ids=_distinct([name for p in parts for name in p.ids]),
         sources=sources,
         targets=targets,
-        weights=weights,
-        scores=scores,
-        errors=errors,
+        weights=np.concatenate([p.weights for p in parts]),
+        scores=np.concatenate([p.scores for p in parts]),
+        errors=np.concatenate([p.known_errors for p in parts]),
         # A row without a run of its own gets a name that is no study's run, so that it is never left out with one.
         runs=tuple(run for p in parts for run in (p.runs or ("",) * len(p.ids))),
         notes=tuple(dict.fromkeys(text for p in parts for text in p.notes)),

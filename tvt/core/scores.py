@@ -158,6 +158,11 @@ def item_standard_error(
     most ``a (1 - a)``, that of a right or wrong answer with the same mean; the covariance is exact. (Both as variances of the
     questions asked, with the divisor ``total``.)
 
+    Where the same answers before and after are known, the difference of the two accuracies still has at least the variance that
+    one question answered otherwise would give it, ``1 / (total (total + 2))``: half a question added to each cell of the table
+    of right and wrong before and after (Agresti and Min, Statistics in Medicine 2005). Without it an adapter that answers
+    exactly as the base model does would claim no error at all.
+
     Args:
         after, base, ceiling: accuracies as fractions; they broadcast.
         total: number of questions.
@@ -174,7 +179,8 @@ def item_standard_error(
         var_a, var_b = smooth_a * (1 - smooth_a) / total, smooth_b * (1 - smooth_b) / total
         cov = np.where(np.isnan(joint), 0.0, (joint - after * base) / total)
         variance = var_a + (1 - pgf) ** 2 * var_b - 2 * (1 - pgf) * cov
-        return np.where(has_gap(base, ceiling), np.sqrt(np.maximum(variance, 0.0)) / (ceiling - base), np.nan)
+        least = np.where(np.isnan(joint), 0.0, 1 / (total * (total + 2)))
+        return np.where(has_gap(base, ceiling), np.sqrt(np.maximum(variance, least)) / (ceiling - base), np.nan)
 
 
 Part = Literal["evaluation", "report"]

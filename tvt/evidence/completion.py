@@ -46,6 +46,11 @@ class Completed(Frozen):
     estimated: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
 
+    def cell(self, source: str, target: str) -> tuple[float, float]:
+        """Mean and standard error of a cell; an unknown error is 0."""
+        at = self.sources.index(source), self.targets.index(target)
+        return float(self.mean[at]), float(np.nan_to_num(self.errors[at]))
+
 
 def complete(matrix: TransferMatrix) -> Completed:
     """Estimate each missing cell from what its source and its target do elsewhere.
@@ -53,27 +58,21 @@ def complete(matrix: TransferMatrix) -> Completed:
     A task's transfer to itself is larger than to others: it is estimated as one, plus what the measured ones have more.
     The error of an estimated cell is that of :func:`estimate_cells`, and never smaller than a measured cell's typical one.
     """
+    known: Bools = np.isfinite(matrix.mean)
+    sources = tuple(s for s, row in zip(matrix.sources, known, strict=True) if row.any())
+    targets = tuple(t for t, column in zip(matrix.targets, known.T, strict=True) if column.any())
+    notes = [f"source {s} left out: no cell of it was measured" for s in matrix.sources if s not in sources]
+    notes += [f"target {t} left out: {matrix.reason(matrix.sources[0], t)}" for t in matrix.targets if t not in targets]
+    matrix = matrix.reindex(sources=sources, targets=targets)
     mean, errors = matrix.mean, matrix.error
-    known: Bools = np.isfinite(mean)
-    rows = [bool(row.any()) for row in known]
-    columns = [bool(column.any()) for column in known.T]
-    notes = [
-        f"source {s} left out: no cell of it was measured" for s, keep in zip(matrix.sources, rows, strict=True) if not keep
-    ]
-    for target, keep in zip(matrix.targets, columns, strict=True):
-        if not keep:
-            notes.append(f"target {target} left out: {matrix.reason(matrix.sources[0], target)}")
-    cut = np.ix_(rows, columns)
-    mean, errors, known = mean[cut], errors[cut], known[cut]
-    sources = tuple(s for s, keep in zip(matrix.sources, rows, strict=True) if keep)
-    targets = tuple(t for t, keep in zip(matrix.targets, columns, strict=True) if keep)
-    once = int((matrix.run_count[cut] == 1).sum())
+    known = np.isfinite(mean)
+    once = int((matrix.run_count == 1).sum())
     if once and np.isfinite(matrix.run_variance).all():
         notes.append(f"{once} cells were measured in one run; their errors take the spread between runs from the other cells")
     holes = tuple((sources[i], targets[j]) for i, j in np.argwhere(~known))
     if holes:
-        own = matrix.self_cells[cut]
-        seed = matrix.run_error[cut]
+        own = matrix.self_cells
+        seed = matrix.run_error
         guess, spread = estimate_cells(mean, float(np.nanmean(seed**2)) if np.isfinite(seed).any() else 0.0, known, own)
         typical = float(np.sqrt(np.nanmean(errors**2))) if np.isfinite(errors).any() else 0.0
         mean = np.where(known, mean, guess)

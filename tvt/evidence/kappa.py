@@ -31,6 +31,7 @@ from scipy.linalg import solve_triangular
 from scipy.special import ndtr
 from scipy.stats import t as student
 
+from tvt.core.labels import positions
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture_runs import NOTHING, MixtureRuns
 from tvt.core.selection import DEFAULT_KAPPA
@@ -159,30 +160,29 @@ class _Problem:
         foreign = (runs.weights[:, ~np.array(known)] > NOTHING).any(axis=1)
         telling = ~foreign & (runs.doses | runs.mixtures)
         targets = [t for t in completed.targets if t in runs.targets]
-        columns = [runs.targets.index(t) for t in targets]
-        telling &= np.isfinite(runs.scores[:, columns]).any(axis=1)
+        runs = runs.reindex(targets=targets)
+        telling &= np.isfinite(runs.scores).any(axis=1)
         runs = runs.take([int(k) for k in np.flatnonzero(telling)])
-        weights = np.zeros((len(runs.ids), len(completed.sources)))
-        for i, source in enumerate(completed.sources):
-            if source in runs.sources:
-                weights[:, i] = runs.weights[:, runs.sources.index(source)]
-        own = [completed.targets.index(t) for t in targets]
-        noise, typical = _noise(matrix, targets)
-        errors = np.where(np.isfinite(runs.known_errors[:, columns]), runs.known_errors[:, columns], np.sqrt(typical))
+        doses, mixtures = int(runs.doses.sum()), int(runs.mixtures.sum())
+        runs = runs.reindex(sources=completed.sources)
+        own = positions(completed.targets, targets)
+        measured = matrix.reindex(sources=completed.sources, targets=targets)
+        noise, typical = _noise(measured)
+        errors = np.where(np.isfinite(runs.known_errors), runs.known_errors, np.sqrt(typical))
         # Fewer questions than the study's make a run noisier in proportion; more do not help against the seed.
         variances = noise * np.maximum(np.divide(errors**2, typical, out=np.ones_like(errors), where=typical > 0), 1.0)
         noisy = bool(variances.any())
-        mean, deviation = completed.mean[:, own], _mean_errors(matrix, completed, targets, noise)
+        mean, deviation = completed.mean[:, own], _mean_errors(measured, completed.errors[:, own], noise)
         return cls(
-            weights=weights,
-            gains=runs.scores[:, columns],
+            weights=runs.weights,
+            gains=runs.scores,
             variances=variances if noisy else np.ones_like(variances),
             parts=signed_parts(mean, deviation),
             scores=np.where(deviation > 0, mean / np.where(deviation > 0, deviation, 1.0), np.sign(mean) * FAR),
-            together=_together(matrix, targets),
+            together=_together(measured.values),
             noisy=noisy,
-            doses=int(runs.doses.sum()),
-            mixtures=int(runs.mixtures.sum()),
+            doses=doses,
+            mixtures=mixtures,
         )
 
     def hopeless(self) -> str | None:
@@ -267,15 +267,14 @@ class _Problem:
         return max(scales)
 
 
-def _noise(matrix: TransferMatrix, targets: list[str]) -> tuple[Floats, Floats]:
+def _noise(matrix: TransferMatrix) -> tuple[Floats, Floats]:
     """By target: the variance of one run's gain around what its mixture would bring on the same questions, and the mean square
     of the item errors (0 where unknown), both (T,).
 
     Runs that answer the same questions share most of their item error, and what they share is no noise here: the response on
     these questions is what is compared. So the spread between the study's runs counts, item errors only where it is unknown.
     """
-    columns = [matrix.targets.index(t) for t in targets]
-    values, item = matrix.values[:, :, columns], matrix.item_errors[:, :, columns]
+    values, item = matrix.values, matrix.item_errors
     freedom = np.maximum(np.isfinite(values).sum(axis=0) - 1, 0).sum()
     measured = np.isfinite(item).sum(axis=(0, 1))
     typical = np.nansum(item**2, axis=(0, 1)) / np.maximum(measured, 1)
@@ -284,28 +283,26 @@ def _noise(matrix: TransferMatrix, targets: list[str]) -> tuple[Floats, Floats]:
     return (typical if freedom < LEAST_DF else pooled_variance(values)), typical
 
 
-def _together(matrix: TransferMatrix, targets: list[str]) -> Floats:
+def _together(values: Floats) -> Floats:
     """Correlations of the targets' deviations from their means over the runs, (T, T); none where runs are too few to tell.
 
     A seed that is good or bad for all targets makes them count as fewer than they are.
     """
-    values = matrix.values[:, :, [matrix.targets.index(t) for t in targets]]
+    targets = values.shape[2]
     count = np.isfinite(values).sum(axis=0)
-    rest = np.nan_to_num(values - np.nansum(values, axis=0) / np.maximum(count, 1)).reshape(-1, len(targets))
+    rest = np.nan_to_num(values - np.nansum(values, axis=0) / np.maximum(count, 1)).reshape(-1, targets)
     size = np.sqrt((rest**2).sum(axis=0))
-    alone = np.eye(len(targets))
-    if np.maximum(count - 1, 0).sum() < LEAST_DF * len(targets):
+    alone = np.eye(targets)
+    if np.maximum(count - 1, 0).sum() < LEAST_DF * targets:
         return alone
     return np.where(alone > 0, 1.0, rest.T @ rest / np.maximum(np.outer(size, size), 1e-12))
 
 
-def _mean_errors(matrix: TransferMatrix, completed: Completed, targets: list[str], noise: Floats) -> Floats:
+def _mean_errors(matrix: TransferMatrix, estimate: Floats, noise: Floats) -> Floats:
     """Standard errors of the single-source means, (S, T): the noise of one run shared out over the runs; estimated cells keep
     the error of their estimate.
     """
-    rows = [matrix.sources.index(s) for s in completed.sources]
-    count = matrix.run_count[np.ix_(rows, [matrix.targets.index(t) for t in targets])]
-    estimate = completed.errors[:, [completed.targets.index(t) for t in targets]]
+    count = matrix.run_count
     return np.where(count > 0, np.sqrt(noise / np.maximum(count, 1)), np.nan_to_num(estimate))
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from scipy.special import ndtri, stdtrit
 
 from tvt.core.choices import RESPONSES
+from tvt.core.labels import aligned
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Prediction
 from tvt.core.mixture_runs import MixtureRuns, join
@@ -46,14 +47,10 @@ def predict(
     response, completed, report, notes, curvature = whole_response(evidence, spec)
     if curvature is not None and curvature.origin == "fitted":
         notes = (*notes, curvature.told)
-    position = {s: i for i, s in enumerate(response.sources)}
-    unknown = [s for j, s in enumerate(sources) if s not in position and np.any(weights[:, j] > 0)]
+    unknown = [s for j, s in enumerate(sources) if s not in response.sources and np.any(weights[:, j] > 0)]
     if unknown:
         raise InputError(*(f"source '{s}' is not in the study{suggest(s, response.sources)}" for s in unknown))
-    full = np.zeros((len(weights), len(response.sources)))
-    for j, source in enumerate(sources):
-        if source in position:
-            full[:, position[source]] = weights[:, j]
+    full = aligned(weights, None, (sources, response.sources), missing=0.0)
     estimated = () if completed is None else completed.estimated
     told = tuple(predictions(response, row, spec.confidence, estimated) for row in full)
     highest = {t: max((mixture[t] for mixture in told), key=lambda found: found.gain) for t in response.targets} if told else {}
@@ -114,8 +111,8 @@ def estimated_cells(matrix: TransferMatrix, confidence: float | None = None) -> 
     z = normal_factor(SelectionSpec().confidence if confidence is None else confidence)
     found = {}
     for source, target in completed.estimated:
-        at = completed.sources.index(source), completed.targets.index(target)
-        mean, reach = float(completed.mean[at]), z * float(np.nan_to_num(completed.errors[at]))
+        mean, error = completed.cell(source, target)
+        reach = z * error
         found[source, target] = Prediction(gain=mean, low=mean - reach, high=mean + reach, estimated=(source,))
     return found
 
@@ -233,22 +230,17 @@ def bootstrap_means(matrix: TransferMatrix, completed: Completed, seed: int, cou
     error; a cell with one run gets noise of its whole error, and so does an estimated one.
     """
     rng = np.random.default_rng(seed)
-    rows = [matrix.sources.index(s) for s in completed.sources]
-    columns = [matrix.targets.index(t) for t in completed.targets]
-    cut = np.ix_(range(len(matrix.runs)), rows, columns)
-    values = matrix.values[cut]
-    deviation = np.nan_to_num(values - matrix.mean[np.ix_(rows, columns)])
+    matrix = matrix.reindex(sources=completed.sources, targets=completed.targets)
+    deviation = np.nan_to_num(matrix.values - matrix.mean)
     draws = rng.integers(0, len(matrix.runs), size=(count, len(matrix.runs)))
     shares = np.stack([np.bincount(d, minlength=len(matrix.runs)) for d in draws]) / len(matrix.runs)
     spread = np.einsum("bk,kst->bst", shares, deviation)
     # A resample of K runs, of which a cell has n, spreads by n (n - 1) / K^2 of the variance that it stands for.
-    own = matrix.run_count[np.ix_(rows, columns)]
+    own = matrix.run_count
     spread *= len(matrix.runs) / np.sqrt(np.maximum(own * (own - 1), 1))
     once = own == 1
-    item = np.nan_to_num(np.where(once, matrix.error[np.ix_(rows, columns)], matrix.item_error[np.ix_(rows, columns)]))
-    for source, target in completed.estimated:
-        at = completed.sources.index(source), completed.targets.index(target)
-        item[at] = np.nan_to_num(completed.errors[at])
+    item = np.nan_to_num(np.where(once, matrix.error, matrix.item_error))
+    item = np.where(own > 0, item, np.nan_to_num(completed.errors))
     noise: Floats = rng.standard_normal(spread.shape) * item
     means: Floats = completed.mean + spread + noise
     return means
@@ -281,11 +273,9 @@ def credible_sources(
 
 def lower_bounds(matrix: TransferMatrix, completed: Completed, confidence: float, candidates: int) -> Floats:
     """Lower confidence bounds of the gains, (S, T) in the order of ``completed``."""
-    rows = [matrix.sources.index(s) for s in completed.sources]
-    columns = [matrix.targets.index(t) for t in completed.targets]
-    cut = np.ix_(rows, columns)
-    seed = np.sqrt(np.nan_to_num(matrix.run_variance)[columns] / np.maximum(matrix.run_count[cut], 1))
-    t = stdtrit(pooled_degrees(matrix.values)[columns], 1 - (1 - confidence) / max(candidates, 1))
-    margin = np.hypot(t * seed, float(ndtri(confidence)) * np.nan_to_num(matrix.item_error[cut]))
+    matrix = matrix.reindex(sources=completed.sources, targets=completed.targets)
+    seed = np.sqrt(np.nan_to_num(matrix.run_variance) / np.maximum(matrix.run_count, 1))
+    t = stdtrit(pooled_degrees(matrix.values), 1 - (1 - confidence) / max(candidates, 1))
+    margin = np.hypot(t * seed, float(ndtri(confidence)) * np.nan_to_num(matrix.item_error))
     bounds: Floats = completed.mean - margin
     return bounds

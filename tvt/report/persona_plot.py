@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
+from tvt.core.labels import aligned
 from tvt.core.matrix import TransferMatrix
 from tvt.report.heatmap import MOST_LABELS, MOST_NUMBERS, colour_limit
 from tvt.report.structure_tables import mantel_sentence, with_own
@@ -124,10 +125,9 @@ def adapter_figure(name: str, of: AdapterSimilarity, matrix: TransferMatrix) -> 
     left, right = figure.subplots(1, 2)
     _table(figure, left, with_own(of), of.sources, labels)
     left.set_title(f"Cosine x 100 of adapters in {shortened(name, 24)}")
-    pairs = np.full((len(of.sources),) * 2, np.nan)
     tasks = [source for source in of.sources if source in matrix.sources and source in matrix.targets]
-    at = [of.sources.index(task) for task in tasks]
-    pairs[np.ix_(at, at)] = symmetrised(matrix, tasks)
+    names = tasks, of.sources
+    pairs = aligned(symmetrised(matrix, tasks), names, names)
     _table(figure, right, pairs, of.sources, labels)
     right.set_title(f"{'PGF' if matrix.metric == 'pgf' else 'Gain'} x 100, mean of both directions")
     notes = ["Same seed; diagonal: the task itself with another seed."] if len(of.runs) > 1 else ["One seed."]

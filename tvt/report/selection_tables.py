@@ -172,13 +172,13 @@ def trust_table(stability: Stability) -> Table:
     times = f"{len(stability.folds)} times{'; what has fewer runs stays in' if stability.uneven else ''}"
     table = Table(title=f"Chosen without a run, scored on it ({times})", **TABLE)
     table.add_column("mixture")
-    for name in ("promised", "kept", "worst", "best"):
+    for name in ("predicted", "held out", "worst", "best"):
         table.add_column(name, justify="right", no_wrap=True)
     for i, name in enumerate(STRATEGIES):
-        kept = stability.kept[:, i][np.isfinite(stability.kept[:, i])]
-        if kept.size:
-            promised = float(np.nanmean(stability.promised[:, i]))
-            table.add_row(name, *(f"{x:+.3f}" for x in (promised, kept.mean(), kept.min(), kept.max())))
+        held_out = stability.held_out[:, i][np.isfinite(stability.held_out[:, i])]
+        if held_out.size:
+            predicted = float(np.nanmean(stability.predicted[:, i]))
+            table.add_row(name, *(f"{x:+.3f}" for x in (predicted, held_out.mean(), held_out.min(), held_out.max())))
     remarks = [] if stability.objective.linear else [f"Figures are the {stability.objective.over} the targets that count."]
     remarks += ["Only the selected mixture keeps to the limits asked for."] if stability.limited else []
     table.caption = " ".join(remarks) or None

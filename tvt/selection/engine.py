@@ -11,6 +11,7 @@ import cvxpy as cp
 import numpy as np
 
 from tvt.core.encode import encode
+from tvt.core.labels import aligned, positions
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Audit, FailedSelection, Harm, Mixture, Prediction
 from tvt.core.mixture_runs import MixtureRuns
@@ -330,9 +331,7 @@ class Prepared:
 
     def spread(self, weights: Floats) -> Floats:
         """Weights over the allowed sources (S,) written over all sources."""
-        full = np.zeros(len(self.whole.sources))
-        full[[self.whole.sources.index(s) for s in self.request.sources]] = weights
-        return full
+        return aligned(weights, (self.request.sources, self.whole.sources), missing=0.0)
 
 
 def prepare(evidence: Evidence, spec: SelectionSpec, runs: MixtureRuns | None = None, form: Form | None = None) -> Prepared:
@@ -362,7 +361,7 @@ def prepare(evidence: Evidence, spec: SelectionSpec, runs: MixtureRuns | None = 
     careful = spec.risk or spec.protect_z
     if careful and not np.isfinite(response.errors).any():
         raise InputError("no standard errors are known, so risk has nothing to go by; give several runs or counts, or --cvar")
-    keep = [response.sources.index(s) for s in request.sources]
+    keep = positions(response.sources, request.sources)
     samples = redrawn(evidence, spec, whole) if spec.cvar is not None else ()
     return Prepared(
         evidence=evidence,

@@ -19,7 +19,9 @@ def explain(
     if mixture.verdict == "nothing_helps":
         return _nothing(mixture)
     lines = [_choice(mixture)]
-    lines += [line for line in (_reasons(mixture), _binding(mixture), _harm(mixture), _unmeasured(mixture)) if line]
+    lines += [
+        line for line in (_reasons(mixture), _ends(mixture), _binding(mixture), *_harm(mixture), _unmeasured(mixture)) if line
+    ]
     if stability is not None:
         lines += _trust(stability)
     return [*lines, *kappa_sentences(mixture, sensitivity or {}, curvature)]
@@ -66,9 +68,19 @@ def _reasons(mixture: Mixture) -> str:
     told: list[str] = []
     for target, sources in mixture.credible.items():
         used = [s for s in sources if mixture.weights.get(s, 0) > 0][:3]
-        if used and len(told) < 4:
+        if used:
             told.append(f"{target} gains from {_join([f'{s} ({sources[s]:+.2f} alone)' for s in used])}")
-    return f"Credibly, {'; '.join(told)}." if told else ""
+    more = f"; and {len(told) - 4} more targets gain" if len(told) > 4 else ""
+    return f"Credibly, {'; '.join(told[:4])}{more}." if told else ""
+
+
+def _ends(mixture: Mixture) -> str:
+    """The targets that count with the largest and the smallest predicted gains, where there are more than a sentence holds."""
+    gains = sorted(((mixture.predicted[t].gain, t) for t in mixture.credible if t in mixture.predicted), reverse=True)
+    if len(gains) < 5:
+        return ""
+    most, least = (_join([f"{t} {gain:+.3f}" for gain, t in part]) for part in (gains[:2], gains[:-3:-1]))
+    return f"Of the {len(gains)} targets that count, {most} are predicted to gain most, {least} least."
 
 
 def _binding(mixture: Mixture) -> str:
@@ -78,14 +90,17 @@ def _binding(mixture: Mixture) -> str:
     return "What binds: " + "; ".join(f"{name} (0.01 more would bring {price / 100:+.4f})" for name, price in limits) + "."
 
 
-def _harm(mixture: Mixture) -> str:
-    if mixture.harmed:
-        told = [f"{h.target} to {h.gain:+.3f} (limit {h.limit:+.3f})" for h in mixture.harmed]
-        return f"Harm below the limits remains: {_join(told)}."
-    losers = sorted((p.gain, t) for t, p in mixture.predicted.items() if p.gain < -0.005)
-    if not losers or any(p.value is not None for p in mixture.predicted.values()):
-        return ""
-    return f"Predicted to lose: {_join([f'{t} {g:+.3f}' for g, t in losers[:5]])}."
+def _harm(mixture: Mixture) -> list[str]:
+    """The protected targets that fall below their limits, then the others that are predicted to lose."""
+    below = [f"{h.target} to {h.gain:+.3f} (limit {h.limit:+.3f})" for h in mixture.harmed]
+    lines = [f"Harm below the limits remains: {_join(below)}."] if below else []
+    if any(p.value is not None for p in mixture.predicted.values()):
+        return lines
+    named = {h.target for h in mixture.harmed}
+    losers = sorted((p.gain, t) for t, p in mixture.predicted.items() if p.gain < -0.005 and t not in named)
+    more = [f"{len(losers) - 5} more"] if len(losers) > 5 else []
+    also = "Also predicted" if below else "Predicted"
+    return lines + ([f"{also} to lose: {_join([f'{t} {g:+.3f}' for g, t in losers[:5]] + more)}."] if losers else [])
 
 
 def _unmeasured(mixture: Mixture) -> str:
@@ -103,10 +118,11 @@ def _trust(stability: Stability) -> list[str]:
     told = stability.scores
     values = {name: kept for name in STRATEGIES if (kept := told[name]["kept"]) is not None}
     aim = stability.objective
-    gains = "gains" if aim.linear else f"has a {aim.measure} the targets that count of"
+    what = "the selected mixture gains" if aim.linear else f"the {aim.over} the targets that count is"
+    whose = "" if aim.linear else " for the selected mixture"
     line = (
-        f"Chosen on the other runs and scored on the one left out, the selected mixture {gains} "
-        f"{values['selected']:+.3f} on average (predicted {told['selected']['promised']:+.3f}); "
+        f"Chosen on the other runs and scored on the one left out, {what} "
+        f"{values['selected']:+.3f}{whose} on average (predicted {told['selected']['promised']:+.3f}); "
     )
     line += ", ".join(f"{name} {value:+.3f}" for name, value in values.items() if name != "selected") + "."
     better = [name for name, value in values.items() if name != "selected" and value > values["selected"]]

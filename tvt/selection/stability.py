@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from tvt.core.frozen import Frozen
+from tvt.core.labels import aligned, positions
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture_runs import MixtureRuns
-from tvt.core.objective import Objective
+from tvt.core.objective import MET, Objective
 from tvt.core.selection import SelectionSpec, Wanted
 from tvt.errors import InputError
 from tvt.evidence.fit import FOLDS, Form
@@ -29,15 +30,18 @@ STRATEGIES = ("selected", "uniform", "best single", "proportional to PGF")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Stability(Frozen):
-    """``weights`` (folds, S): the choice without each fold; ``promised`` and ``kept`` (folds, strategies): the objective's
-    score (:meth:`tvt.core.objective.Objective.score`) by the evidence chosen on, and by the fold left out. NaN where it failed.
+    """``weights`` (folds, S): the choice without each fold; ``predicted`` and ``held_out`` (folds, strategies): the objective
+    by the evidence chosen on, and by the fold left out. NaN where it failed.
+
+    Of an objective of two values, a strategy's figures are one of them in all folds: the second only where the strategy has all
+    that the first asks for in every fold, since a shortfall cannot be subtracted from a margin, nor averaged with it.
     """
 
     sources: tuple[str, ...]
     folds: tuple[str, ...]
     weights: Floats
-    promised: Floats
-    kept: Floats
+    predicted: Floats
+    held_out: Floats
     objective: Objective
     """What was asked for, by whose score all is compared."""
     limited: bool
@@ -47,14 +51,14 @@ class Stability(Frozen):
 
     @property
     def optimism(self) -> float:
-        """Mean of promised minus kept for the selected mixture; above 0, promises are too high."""
-        return float(np.nanmean(self.promised[:, 0] - self.kept[:, 0]))
+        """Mean of predicted minus held-out figures of the selected mixture; above 0, predictions are too high."""
+        return float(np.nanmean(self.predicted[:, 0] - self.held_out[:, 0]))
 
     @property
     def scores(self) -> dict[str, dict[str, float | None]]:
         """By strategy, the mean ``promised`` and ``kept``; ``None`` where it failed everywhere."""
-        columns = zip(STRATEGIES, self.promised.T, self.kept.T, strict=True)
-        return {name: {"promised": _mean(promised), "kept": _mean(kept)} for name, promised, kept in columns}
+        columns = zip(STRATEGIES, self.predicted.T, self.held_out.T, strict=True)
+        return {name: {"promised": _mean(predicted), "kept": _mean(held_out)} for name, predicted, held_out in columns}
 
     def json_value(self) -> dict[str, Any]:
         """Ranges of weights by source and mean scores by strategy."""
@@ -74,12 +78,12 @@ def stability(evidence: Evidence, spec: SelectionSpec, form: Form | None = None)
     Where sources have different numbers of runs, one run of each source that has several is left out at a time.
 
     ``form`` is the member of the fitted family, chosen once on all mixture runs. None where there are too few runs to leave one
-    out. The verdict is not asked here: the best mixture of each fold counts.
+    out. The decision whether to train plays no part here: the best mixture of each fold counts.
     """
     parts = _folds(evidence, spec)
     if len(parts) < 2:
         return None
-    labels, chosen, promised, kept = [], [], [], []
+    labels, chosen, figures = [], [], []
     sources = evidence.sources
     # Each fold chooses with the kappa of its own evidence. One run alone can seldom tell kappa, so that of all runs judges.
     judged = settle(evidence, spec)
@@ -93,22 +97,21 @@ def stability(evidence: Evidence, spec: SelectionSpec, form: Form | None = None)
         solution = prepared.solve() if prepared is not None else None
         if prepared is None or solution is None or solution.weights is None:
             chosen.append(np.full(len(sources), np.nan))
-            promised.append(np.full(len(STRATEGIES), np.nan))
-            kept.append(np.full(len(STRATEGIES), np.nan))
+            figures.append(np.full((2, len(STRATEGIES), 1 if spec.aim.then is None else 2), np.nan))
             continue
         candidates = _candidates(prepared, tidy(solution.weights, prepared.request))
         full = np.stack([prepared.spread(c) for c in candidates])
-        chosen.append(_onto(full[0], prepared.whole.sources, sources))
-        promised.append(_value(prepared, prepared.whole, full))
-        kept.append(_value(prepared, judge, full))
+        chosen.append(aligned(full[0], (prepared.whole.sources, sources), missing=0.0))
+        figures.append(np.stack([_values(prepared, of, full) for of in (prepared.whole, judge)]))
     if not np.isfinite(np.stack(chosen)).any():
         return None
+    predicted, held_out = _figures(np.stack(figures))
     return Stability(
         sources=sources,
         folds=tuple(labels),
         weights=np.stack(chosen),
-        promised=np.stack(promised),
-        kept=np.stack(kept),
+        predicted=predicted,
+        held_out=held_out,
         objective=spec.aim,
         limited=limited(spec),
         uneven=_is_uneven(evidence),
@@ -136,7 +139,7 @@ def _is_uneven(evidence: Evidence) -> bool:
 def _uneven_folds(matrix: TransferMatrix) -> list[tuple[str, Evidence, Evidence]]:
     """Folds of a study whose sources have different numbers of runs: the first run of each source, then the second, and so on.
 
-    A source without a run in a fold, or with that one only, is in both parts: what it promises counts as kept.
+    A source without a run in a fold, or with that one only, is in both parts: its prediction counts as held out.
     """
     measured: Bools = np.asarray(np.isfinite(matrix.values).any(axis=2), dtype=bool)
     number = np.where(measured, np.cumsum(measured, axis=0), 0)
@@ -162,29 +165,36 @@ def _candidates(prepared: Prepared, selected: Floats) -> list[Floats]:
     return [selected, uniform(n), best_single(best), proportional(alone - (0.0 if prepared.report is None else alone.min()))]
 
 
-def _value(prepared: Prepared, judge: Response, weights: Floats) -> Floats:
-    """The objective's score of the counting targets under ``judge``; scores of different tables are put on one reference.
+def _figures(values: Floats) -> tuple[Floats, Floats]:
+    """Predicted and held-out figures, (folds, strategies) each, from (folds, 2, strategies, values of the objective)."""
+    first, last = values[..., 0], values[..., -1]
+    if values.shape[-1] > 1:
+        met = ~(first < -MET).any(axis=(0, 1))
+        first = np.where(np.abs(first) < MET, 0.0, first)
+        last = np.where(met, last, first)
+    return last[:, 0], last[:, 1]
+
+
+def _values(prepared: Prepared, judge: Response, weights: Floats) -> Floats:
+    """The objective's values of the counting targets under ``judge``, (mixtures, values); scores of different tables are put on
+    one reference.
 
     Counting targets that ``judge`` does not know are left out; NaN where it knows none.
     """
     request = prepared.request
     known = [j for j in request.served if request.targets[j] in judge.targets]
     if not known:
-        return np.full(len(weights), np.nan)
-    columns = [judge.targets.index(request.targets[j]) for j in known]
-    full = np.stack([_onto(row, prepared.whole.sources, judge.sources) for row in weights])
+        return np.full((len(weights), 1 if request.spec.aim.then is None else 2), np.nan)
+    targets = [request.targets[j] for j in known]
+    columns = positions(judge.targets, targets)
+    full = aligned(weights, None, (prepared.whole.sources, judge.sources), missing=0.0)
     gains = judge.gains(full)[:, columns]
     if np.isfinite(judge.reference).all():
-        own = prepared.whole.reference[[prepared.whole.targets.index(judge.targets[c]) for c in columns]]
+        own = aligned(prepared.whole.reference, (prepared.whole.targets, targets))
         gains = judge.sign * (judge.scores(judge.gains(full))[:, columns] - own)
     shares = request.weights[known]
-    return request.spec.aim.score(gains, Wanted(weights=shares / shares.sum(), goals=request.goals[known]))
-
-
-def _onto(weights: Floats, own: tuple[str, ...], sources: tuple[str, ...]) -> Floats:
-    """Weights over ``own`` written over ``sources``."""
-    position = {s: i for i, s in enumerate(own)}
-    return np.array([weights[position[s]] if s in position else 0.0 for s in sources])
+    values = request.spec.aim.values(gains, Wanted(weights=shares / shares.sum(), goals=request.goals[known]))
+    return np.stack(values, axis=-1)
 
 
 def _mean(values: Floats) -> float | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.special import ndtri, stdtrit
+from scipy.special import ndtri, stdtr, stdtrit
 
 from tvt.stats.noise import jackknife_error
 from tvt.types import Floats
@@ -37,6 +37,25 @@ def run_interval(value: float, left_out: Floats) -> Interval:
     error = float(jackknife_error(left_out))
     half = float(stdtrit(len(left_out) - 1, 0.975)) * error if np.isfinite(error) else float("nan")
     return Interval(value, error, value - half, value + half)
+
+
+@dataclass(frozen=True)
+class StudentT:
+    """A value with its standard error and degrees of freedom: Student's t interval and two-sided p."""
+
+    value: float
+    error: float
+    df: float
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Low and high of the two-sided interval."""
+        half = self.error * float(stdtrit(self.df, 0.5 + level / 2))
+        return self.value - half, self.value + half
+
+    @property
+    def p(self) -> float:
+        """Of the value against 0."""
+        return float(2 * stdtr(self.df, -abs(self.value) / self.error))
 
 
 def normal_factor(confidence: float) -> float:

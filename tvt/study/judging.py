@@ -349,25 +349,7 @@ def beside(full: TransferMatrix, other: TransferMatrix) -> tuple[Cheap, tuple[st
     rows, columns = ([n for n in ours if n in theirs] for ours, theirs in _sides(full, other))
     if not rows or not columns:
         raise InputError(f"{other.name} shares no {'target' if rows else 'source'} with {full.name}; check the tasks' names")
-    shape = (len(other.runs), len(full.sources), len(full.targets))
-    values, errors, after = (np.full(shape, np.nan) for _ in range(3))
-    base = np.full((shape[0], shape[2]), np.nan)
-    runs = range(len(other.runs))
-    to = np.ix_(runs, [full.sources.index(s) for s in rows], [full.targets.index(t) for t in columns])
-    of = np.ix_(runs, [other.sources.index(s) for s in rows], [other.targets.index(t) for t in columns])
-    values[to], errors[to], after[to] = other.values[of], other.item_errors[of], other.after[of]
-    base[:, to[2].ravel()] = other.base[:, of[2].ravel()]
-    matrix = replace(
-        other,
-        sources=full.sources,
-        targets=full.targets,
-        values=values,
-        item_errors=errors,
-        after=after,
-        base=base,
-        reasons={cell: why for cell, why in other.reasons.items() if cell[1] in rows and cell[2] in columns},
-        tasks=full.tasks,
-    )
+    matrix = replace(other.reindex(sources=full.sources, targets=full.targets), tasks=full.tasks)
     notes = []
     for word, (ours, theirs) in zip(("source", "target"), _sides(full, other), strict=True):
         lacking, more = [n for n in ours if n not in theirs], [n for n in theirs if n not in ours]

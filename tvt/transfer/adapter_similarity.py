@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from tvt.core.frozen import Frozen
+from tvt.core.labels import aligned
 from tvt.core.matrix import TransferMatrix
 from tvt.io.adapter_file import LowRank
 from tvt.stats.ranks import Mantel, mantel
@@ -191,19 +192,18 @@ def adapter_similarity(
 def beside_pgf(similarity: AdapterSimilarity, matrix: TransferMatrix, *, seed: int = 0) -> AdapterSimilarity:
     """The same with its rank correlations with the symmetrised PGF of the study (see :func:`symmetrised`)."""
     tasks = [task for task in similarity.sources if task in matrix.sources and task in matrix.targets]
-    at = [similarity.sources.index(task) for task in tasks]
-    both, pairs = np.ix_(at, at), symmetrised(matrix, tasks)
+    side, pairs = (similarity.sources, tasks), symmetrised(matrix, tasks)
+    mean, between = (aligned(table, side, side) for table in (similarity.mean, similarity.between))
     return replace(
         similarity,
-        pgf=mantel(similarity.mean[both], pairs, seed=seed),
-        pgf_between=mantel(similarity.between[both], pairs, seed=seed) if len(similarity.runs) > 1 else None,
+        pgf=mantel(mean, pairs, seed=seed),
+        pgf_between=mantel(between, pairs, seed=seed) if len(similarity.runs) > 1 else None,
     )
 
 
 def symmetrised(matrix: TransferMatrix, tasks: Sequence[str]) -> Floats:
     """``(P + P') / 2`` of the mean PGF over tasks that are both sources and targets, (tasks, tasks); NaN where either is."""
-    rows, columns = ([names.index(task) for task in tasks] for names in (matrix.sources, matrix.targets))
-    mean = matrix.mean[np.ix_(rows, columns)]
+    mean = matrix.reindex(sources=tasks, targets=tasks).mean
     pairs: Floats = (mean + mean.T) / 2
     return pairs
 

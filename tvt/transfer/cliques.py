@@ -97,8 +97,7 @@ def _largest(cliques: Iterable[list[int]]) -> list[list[int]]:
 def _square(matrix: TransferMatrix) -> tuple[tuple[str, ...], Floats]:
     """The tasks that are both source and target, and their values, (runs, tasks, tasks)."""
     tasks = tuple(s for s in matrix.sources if s in matrix.targets)
-    rows, columns = ([side.index(t) for t in tasks] for side in (matrix.sources, matrix.targets))
-    return tasks, matrix.values[:, rows][:, :, columns]
+    return tasks, matrix.reindex(sources=tasks, targets=tasks).values
 
 
 def transfer_graph(matrix: TransferMatrix, *, threshold: float = 0.0, with_self: bool = False) -> nx.DiGraph:

@@ -86,14 +86,14 @@ def dose_values(matrix: TransferMatrix, evidence: MixtureRuns) -> dict[float, Fl
     """
     found: dict[float, list[list[list[Floats]]]] = {}
     names = evidence.runs or ("",) * len(evidence.ids)
-    columns = [evidence.targets.index(target) for target in matrix.targets]
+    evidence = evidence.reindex(targets=matrix.targets)
     for row in np.nonzero(evidence.doses)[0]:
         source = evidence.sources[int(evidence.weights[row].argmax())]
         if names[row] not in matrix.runs or source not in matrix.sources:
             continue
         dose = round(float(evidence.weights[row].sum()), _DIGITS)
         cells = found.setdefault(dose, [[[] for _ in matrix.sources] for _ in matrix.runs])
-        cells[matrix.runs.index(names[row])][matrix.sources.index(source)].append(evidence.scores[row, columns])
+        cells[matrix.runs.index(names[row])][matrix.sources.index(source)].append(evidence.scores[row])
     missing = [np.full(len(matrix.targets), np.nan)]
     return {
         dose: np.where(

@@ -60,13 +60,8 @@ def cluster_order(matrix: TransferMatrix) -> Names:
     names = tasks_of(matrix)
     if len(names) < 3:
         return names
-    mean = np.nan_to_num(matrix.mean)
-    gives, gets = np.zeros((len(names), len(matrix.targets))), np.zeros((len(names), len(matrix.sources)))
-    for at, name in enumerate(names):
-        if name in matrix.sources:
-            gives[at] = mean[matrix.sources.index(name)]
-        if name in matrix.targets:
-            gets[at] = mean[:, matrix.targets.index(name)]
+    gives = np.nan_to_num(matrix.reindex(sources=names).mean)
+    gets = np.nan_to_num(matrix.reindex(targets=names).mean).T
     tree = linkage(pdist(np.hstack([gives, gets])), method="average", optimal_ordering=True)
     return tuple(names[at] for at in leaves_list(tree))
 
