@@ -18,6 +18,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
+from tvt.core.labels import aligned
 from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.notebook import Frame
 from tvt.core.scores import MixtureScore, Score
@@ -265,9 +266,8 @@ def load_mixtures(path: Path | Frame, sources: Sequence[str]) -> tuple[tuple[str
     ids = _read_ids(table, id_column, "mixture", faults)
     rows = read_rows(table, RunRow, {"weights": _by_header(table, placed)}, faults)
     faults.check()
-    weights = np.zeros((len(ids), len(sources)))
-    weights[:, [list(sources).index(name) for name in placed]], _ = _normalised(rows)
-    return ids, weights
+    weights, _ = _normalised(rows)
+    return ids, aligned(weights, None, (list(placed), sources), missing=0.0)
 
 
 def _by_header(table: Table, columns: Mapping[str, int]) -> dict[str, int]:
