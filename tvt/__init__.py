@@ -53,7 +53,7 @@ _HOMES = {
     "write_mix": "tvt.data.mixing.dataset",
 }
 __all__ = sorted([*_HOMES, "__version__"])  # noqa: PLE0605
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def __getattr__(name: str) -> object:
