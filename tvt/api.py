@@ -17,7 +17,7 @@ from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.notebook import MATRIX, Frame, counted, is_frame, predictions_frame, predictions_html, predictions_of
 from tvt.core.selection import SelectionSpec
 from tvt.core.task import Ceiling
-from tvt.data.studies.csv_study import Metric, load_csv_study
+from tvt.data.studies.load import Metric, load_csv_study
 from tvt.data.studies.score_rows import Unit
 from tvt.errors import InputError
 from tvt.evidence.fit import FitReport

@@ -22,9 +22,9 @@ from tvt.data.builders import build as machinery
 from tvt.data.builders.build import BuildRequest, build, encode
 from tvt.data.builders.choose import Amounts, Chooser, Images, ShortageError, Stock, positions, possible
 from tvt.data.builders.contract import Unit, source_of
+from tvt.data.lookalikes import Gallery, look_at
 from tvt.data.questions.files import read_questions
 from tvt.data.tasks import SourceFile, TrainingSource
-from tvt.data.vetting.lookalikes import Gallery, look_at
 from tvt.errors import InputError
 
 

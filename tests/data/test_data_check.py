@@ -19,12 +19,9 @@ from PIL import Image, ImageDraw
 import blink_copy
 from tiny_builder import picture
 from tvt.core.question import Question
-from tvt.data.questions.files import write_jsonl, write_parquet
-from tvt.data.task_data import placed
-from tvt.data.tasks import QuestionData, TaskManifest, find_manifests
-from tvt.data.vetting import lookalikes as perceptual
-from tvt.data.vetting.dataset_check import DatasetReport, Shortcuts, Standards, check_dataset
-from tvt.data.vetting.lookalikes import (
+from tvt.data import lookalikes as perceptual
+from tvt.data.dataset_check import DatasetReport, Shortcuts, Standards, check_dataset
+from tvt.data.lookalikes import (
     Gallery,
     Match,
     evaluation_parts,
@@ -35,6 +32,9 @@ from tvt.data.vetting.lookalikes import (
     near_pairs_within,
     popcount,
 )
+from tvt.data.questions.files import write_jsonl, write_parquet
+from tvt.data.task_data import placed
+from tvt.data.tasks import QuestionData, TaskManifest, find_manifests
 from tvt.errors import InputError
 
 imagehash = pytest.importorskip("imagehash")
@@ -249,7 +249,7 @@ def test_images_of_a_dataset_are_looked_at_once_and_a_benchmark_stands_for_all_i
     known = {name: every[name] for name in ("Jigsaw", "Counting")}
     first = gallery_of(["blink"], known)
     assert len(first) == 2 * 3 * (3 + 1)  # val and test, three rows each, of three images and of one
-    monkeypatch.setattr("tvt.data.vetting.lookalikes.shown", lambda _: pytest.fail("looked at again"))
+    monkeypatch.setattr("tvt.data.lookalikes.shown", lambda _: pytest.fail("looked at again"))
     again = gallery_of(["BLINK"], known)
     assert (again.digest, len(again)) == (first.digest, len(first))
     picture_of_test = blink_copy.rows("Jigsaw", "test", 1)[0]["image_1"]["bytes"]

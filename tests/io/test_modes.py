@@ -19,7 +19,7 @@ from tvt.data.studies.folder import StudyManifest, read_study, write_study
 from tvt.data.studies.load import bundled_folder
 from tvt.io import atomic
 from tvt.io.adapter_file import CONFIG, WEIGHTS, write_record
-from tvt.io.lock import attempted, exclusively
+from tvt.io.atomic import attempted, exclusively
 from tvt.io.mixture_file import save_mixture
 from tvt.study.events import telling
 from tvt.study.store import Store

@@ -93,7 +93,7 @@ def refuse(handle, how):
 fcntl.flock = refuse
 from tvt.errors import InputError
 from tvt.evaluate.store import AnswerStore
-from tvt.io.lock import exclusively
+from tvt.io.atomic import exclusively
 from tvt.io.atomic import new_folder
 from tvt.study.store import Store
 study = Path("study")

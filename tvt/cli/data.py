@@ -14,9 +14,9 @@ from tvt.errors import InputError
 
 if TYPE_CHECKING:
     from tvt.data.builders.build import BuildRequest
-    from tvt.data.progress import Progress
     from tvt.data.tasks import TaskManifest
     from tvt.model.limits import ModelLimits
+    from tvt.types import Progress
 
 EPILOG = """\b
 Examples:
@@ -144,8 +144,8 @@ def check(
     With --model also: pictures whose size its processor refuses, text that it reads as a token of its own (<image>,
     <|im_end|>), and more tokens than it has positions. Its weights are not loaded.
     """
-    from tvt.data.vetting.dataset_check import Standards, check_dataset
-    from tvt.data.vetting.lookalikes import gallery_of
+    from tvt.data.dataset_check import Standards, check_dataset
+    from tvt.data.lookalikes import gallery_of
 
     known = _known(manifests, datasets)
     with progress_bars() as progress:
@@ -231,7 +231,7 @@ def _request(
     from tvt.data.builders.build import BuildRequest
     from tvt.data.builders.choose import Amounts
     from tvt.data.builders.contract import find_builder, source_of
-    from tvt.data.vetting.lookalikes import gallery_of
+    from tvt.data.lookalikes import gallery_of
 
     try:
         name = resolve_name(task, [manifest.task() for manifest in known.values()], list(known))

@@ -15,7 +15,7 @@ from tvt.errors import InputError
 if TYPE_CHECKING:
     from tvt.core.mixture import Mixture
     from tvt.data.mixing.plan import MixPlan
-    from tvt.data.progress import Progress
+    from tvt.types import Progress
 
 EPILOG = """\b
 Examples:

@@ -22,7 +22,7 @@ from tvt.errors import InputError, needs_train_extra, refuse
 from tvt.evaluate.prompts import Profile
 from tvt.evaluate.scorer import Outcome
 from tvt.io import atomic, digest, json_lines
-from tvt.io.lock import exclusively
+from tvt.io.atomic import exclusively
 from tvt.io.names import quoted_name
 from tvt.model.families import model_checks
 

@@ -11,10 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from tvt.core.question import LETTERS, Question
+from tvt.data.dataset_check import DatasetReport, Finding
 from tvt.data.questions.batches import image_size
 from tvt.data.task_data import RowsHere
 from tvt.data.tasks import QuestionData, TaskManifest, TrainingSource
-from tvt.data.vetting.dataset_check import DatasetReport, Finding
 from tvt.model.picture import PictureError
 from tvt.report.style import MISSING, TABLE
 

@@ -22,7 +22,7 @@ from tvt.evaluate.scorer import Outcome
 from tvt.evaluate.store import IDENTITY, AnswerStore, Row, outcome_of
 from tvt.io import atomic, digest, resource_errors
 from tvt.io.adapter_file import CONFIG, RECORD, WEIGHTS, verify_adapter
-from tvt.io.lock import exclusively
+from tvt.io.atomic import exclusively
 from tvt.io.recipe_file import load_recipe
 from tvt.study.jobs import Where
 from tvt.study.session import reopen

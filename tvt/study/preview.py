@@ -31,7 +31,7 @@ from tvt.evaluate.merging import merge_adapters
 from tvt.evaluate.results import CellResult
 from tvt.evidence.predict import resting_on
 from tvt.io import resource_errors
-from tvt.io.lock import attempted
+from tvt.io.atomic import attempted
 from tvt.selection.engine import Prepared
 from tvt.stats.intervals import known
 from tvt.stats.ranks import rank_correlation

@@ -21,7 +21,7 @@ from tvt.evaluate.results import CellResult
 from tvt.evaluate.sharing import Together
 from tvt.io import resource_errors
 from tvt.io.adapter_file import verify_adapter
-from tvt.io.lock import exclusively
+from tvt.io.atomic import exclusively
 from tvt.io.processes import Machines
 from tvt.model.base import Loaded
 from tvt.study.jobs import Job, Task, Where

@@ -15,7 +15,7 @@ from tvt.errors import InputError
 from tvt.evaluate.readers import find_reader
 from tvt.evaluate.store import SCORER_VERSION, AnswerStore
 from tvt.io import atomic, resource_errors, strict_yaml
-from tvt.io.lock import exclusively
+from tvt.io.atomic import exclusively
 from tvt.io.recipe_file import load_recipe
 from tvt.study.conductor import Conductor, More
 from tvt.study.executors import Start

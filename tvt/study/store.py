@@ -28,7 +28,7 @@ from tvt.core.answer_statistics import AnswerStatistics
 from tvt.core.scores import Part, Run, Tally
 from tvt.errors import InputError
 from tvt.io import atomic
-from tvt.io.lock import attempted, take
+from tvt.io.atomic import attempted, take
 from tvt.train.record import RECORD as TRAINING
 from tvt.train.record import TrainingRecord, load_training_record
 

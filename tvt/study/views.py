@@ -26,7 +26,7 @@ from tvt.data.studies.mixtures import MIXTURES_FILE
 from tvt.errors import InputError, suggest
 from tvt.evaluate.store import items_file
 from tvt.io import atomic, digest, json_lines
-from tvt.io.lock import exclusively
+from tvt.io.atomic import exclusively
 from tvt.io.mixture_file import load_mixture, save_mixture
 from tvt.io.model_folder import numbers_in
 from tvt.study.answers import scored_cells

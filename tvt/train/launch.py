@@ -13,7 +13,7 @@ from tvt.core.recipe import Recipe
 from tvt.errors import InputError, MissingPackageError, TrainingError, refuse
 from tvt.io import atomic, digest, resource_errors
 from tvt.io.adapter_file import verify_adapter
-from tvt.io.lock import attempted
+from tvt.io.atomic import attempted
 from tvt.io.processes import Machines, Work, do_together, without_launcher
 from tvt.model.families import rows_fault
 from tvt.model.limits import load_limits

@@ -34,14 +34,14 @@ from tvt.data.builders.choose import (
     shortage_error,
 )
 from tvt.data.builders.contract import Builder, Draft, UnfitError, Unit, check_source, prompt_of
-from tvt.data.progress import Progress, silent
+from tvt.data.lookalikes import NEAR, Gallery, look_at
 from tvt.data.questions.files import write_parquet
 from tvt.data.tasks import TrainingSource
-from tvt.data.vetting.lookalikes import NEAR, Gallery, look_at
 from tvt.errors import InputError
 from tvt.io import atomic, digest
 from tvt.io.atomic import new_file
 from tvt.io.names import file_name
+from tvt.types import Progress, silent
 
 ENCODING = "JPEG, quality 95, no chroma subsampling"
 """Of every image of every row: how an image is stored must not tell whether it belongs to the right answer."""

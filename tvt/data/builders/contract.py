@@ -15,10 +15,10 @@ import numpy as np
 from PIL import Image
 
 from tvt.core.choices import BUILDERS
-from tvt.data.progress import Progress, silent
 from tvt.data.tasks import TaskManifest, TrainingSource
 from tvt.errors import InputError, suggest
 from tvt.io import digest
+from tvt.types import Progress, silent
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -26,8 +26,7 @@ from tvt.data.questions.files import GROUP_BYTES, GROUP_ROWS, QuestionSource
 from tvt.data.tasks import QuestionData
 from tvt.errors import InputError
 from tvt.io import digest
-from tvt.io.atomic import new_file
-from tvt.io.lock import exclusively
+from tvt.io.atomic import exclusively, new_file
 from tvt.io.stat_cache import cache_folder, recall, remember, states
 
 _VERSION = 1

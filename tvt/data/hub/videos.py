@@ -37,7 +37,7 @@ from tvt.data.questions.batches import UncheckedQuestion
 from tvt.data.tasks import QuestionData
 from tvt.errors import InputError, needs_data_extra
 from tvt.io import atomic, digest
-from tvt.io.lock import exclusively
+from tvt.io.atomic import exclusively
 from tvt.io.stat_cache import cache_folder
 
 FRAMES_VERSION = 1

@@ -15,12 +15,12 @@ import numpy.typing as npt
 from tvt.core.mixture import Mixture
 from tvt.core.question import Question
 from tvt.data.csv_table import MAX_FAULTS
-from tvt.data.progress import Progress, silent
 from tvt.data.questions.batches import Rows
 from tvt.data.questions.checks import EvaluationSet, Overlap, Scan, Shared, scan
 from tvt.data.questions.files import QuestionSource, open_questions
 from tvt.errors import InputError
 from tvt.io import digest
+from tvt.types import Progress, silent
 
 LAYOUT = 1
 """Raised whenever the same request gives other bytes; part of the digest."""

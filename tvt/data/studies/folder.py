@@ -23,9 +23,8 @@ from tvt.core.matrix import TransferMatrix
 from tvt.core.scores import BASE, MaskedScore, MixtureScore, Score
 from tvt.core.task import Ceiling, Task
 from tvt.data.csv_table import Faults, Table, find_columns, read_table
-from tvt.data.studies.csv_study import refuse_if_empty
 from tvt.data.studies.mixtures import MIXTURES_FILE, mixture_scores_csv, read_mixture_scores
-from tvt.data.studies.score_rows import BASE_NAMES, FolderRow, Scores, check_size, read_scores
+from tvt.data.studies.score_rows import BASE_NAMES, FolderRow, Scores, check_size, read_scores, refuse_if_empty
 from tvt.data.tasks import load_tasks
 from tvt.errors import InputError, suggest
 from tvt.io import atomic, strict_yaml

@@ -9,10 +9,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, TypeVar
 
+import numpy as np
 from pydantic import BeforeValidator
 
+from tvt.core.matrix import TransferMatrix
 from tvt.core.scores import BASE, MaskedScore, Score, Tally
 from tvt.data.csv_table import Count, CsvRow, Faults, Number, RightAnswers, Table, distinct, read_rows
+from tvt.errors import InputError
 
 BASE_NAMES = frozenset({BASE, "none", ""})
 """What the source of a base row may be called, in lower case."""
@@ -222,6 +225,15 @@ def check_size(runs: int, sources: int, targets: int, faults: Faults) -> None:
     """Note a fault where the full matrix would not fit into memory."""
     if runs * sources * targets > MAX_CELLS:
         faults.add(None, f"{runs} runs x {sources} sources x {targets} targets are too many cells; is a wrong column used?")
+
+
+def refuse_if_empty(matrix: TransferMatrix, origin: str) -> None:
+    """Raise InputError where no cell of the matrix has a value, with the reasons."""
+    if np.isfinite(matrix.values).any():
+        return
+    reasons = list(dict.fromkeys(matrix.reasons.values())) or ["not measured"]
+    more = f" and {len(reasons) - 3} more reasons" if len(reasons) > 3 else ""
+    raise InputError(f"{origin}: empty study: no cell is left ({'; '.join(reasons[:3])}{more}); check the scores and ceilings")
 
 
 Cells = Sequence[tuple[int, float]]

@@ -22,7 +22,7 @@ import tvt
 from tvt.core.events import AttemptEvent, Defect, Died, Stopped
 from tvt.core.recipe import Recipe
 from tvt.errors import Check, InputError, MissingPackageError, TvtError
-from tvt.io.lock import attempted, exclusively
+from tvt.io.atomic import attempted, exclusively
 from tvt.io.machine import installed_version
 from tvt.study.events import EventFile, writing_to
 from tvt.study.executors import Engine, Executor, executor_check

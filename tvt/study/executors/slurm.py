@@ -24,7 +24,7 @@ from typing import Any
 from tvt.core.events import AttemptEvent, Died, Note
 from tvt.core.recipe import AUTOMATIC_LOADERS, Recipe
 from tvt.errors import Check, InputError, MissingPackageError
-from tvt.io.lock import attempted, exclusively
+from tvt.io.atomic import attempted, exclusively
 from tvt.io.machine import installed_version
 from tvt.study.events import EventFile
 from tvt.study.executors import Engine, Executor, executor_check, slurm_queue

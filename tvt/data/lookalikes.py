@@ -19,7 +19,6 @@ from PIL import Image
 from tvt.core.task import resolve_name
 from tvt.data.hub.questions import shown
 from tvt.data.hub.rows import content_of, label
-from tvt.data.progress import Progress, silent
 from tvt.data.questions.files import open_questions
 from tvt.data.task_data import parts_of
 from tvt.data.task_questions import read
@@ -28,6 +27,7 @@ from tvt.errors import InputError, needs_data_extra
 from tvt.io import atomic, digest
 from tvt.io.stat_cache import cache_folder
 from tvt.model.picture import as_rgb, decode
+from tvt.types import Progress, silent
 
 Hashes = npt.NDArray[np.uint64]
 

@@ -25,15 +25,15 @@ import numpy as np
 
 from tvt.core.question import LETTERS, is_number
 from tvt.data.csv_table import Faults
-from tvt.data.progress import Progress, silent
+from tvt.data.lookalikes import NEAR, Gallery, Look, look_at_bytes, near_pairs_within
 from tvt.data.questions.batches import image_fault, image_size
 from tvt.data.questions.checks import scan
 from tvt.data.questions.files import QuestionSource, open_questions
 from tvt.data.tasks import TaskManifest
-from tvt.data.vetting.lookalikes import NEAR, Gallery, Look, look_at_bytes, near_pairs_within
 from tvt.errors import InputError
 from tvt.model.limits import ModelLimits, ShownRow
 from tvt.model.picture import PictureError
+from tvt.types import Progress, silent
 
 ALPHA = 0.001
 """Answers lean to a letter where equal shares would give such counts, or worse ones, with a probability below this."""

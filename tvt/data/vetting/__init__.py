@@ -1,1 +1,0 @@
-"""What makes rows unfit to train on: duplicates, shortcuts, faults of a whole dataset."""
