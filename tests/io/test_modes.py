@@ -21,7 +21,7 @@ from tvt.io import atomic
 from tvt.io.adapter_file import CONFIG, WEIGHTS, write_record
 from tvt.io.atomic import attempted, exclusively
 from tvt.io.mixture_file import save_mixture
-from tvt.study.events import telling
+from tvt.study.events import writing_to
 from tvt.study.store import Store
 
 
@@ -49,7 +49,11 @@ def test_a_studys_files(umask: int, tmp_path: Path) -> None:
     manifest = StudyManifest(name="s", tasks=study.manifest.tasks)
     write_study(tmp_path / "study", manifest, study.scores, study.masked)
     store = Store(tmp_path / "study")
-    with store.claim("abc") as free, telling(tmp_path / "study" / "logs" / "a.events"), exclusively(tmp_path / "study" / ".l"):
+    with (
+        store.claim("abc") as free,
+        writing_to(tmp_path / "study" / "logs" / "a.events"),
+        exclusively(tmp_path / "study" / ".l"),
+    ):
         assert free
     store.fail("abc", "too bad")
     assert modes_fit(tmp_path / "study", umask)
