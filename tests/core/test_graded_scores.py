@@ -26,7 +26,7 @@ from tvt.data.studies.folder import StudyManifest, read_study, write_study
 from tvt.errors import InputError
 from tvt.evaluate.readers import find_reader
 from tvt.evaluate.results import CellResult, judge, wilson_interval
-from tvt.evaluate.scorer import Outcome
+from tvt.evaluate.scorer import RawAnswer
 from tvt.report.evaluation_tables import accuracy_table
 from tvt.types import Floats
 
@@ -41,7 +41,7 @@ def question(answer: str, options: tuple[str, ...] = (), name: str = "q") -> Que
 def cell(*answers: tuple[str, str, tuple[str, ...]]) -> CellResult:
     """From what was said, what is right, and the options."""
     items = [
-        judge(question(right, options, str(k)), f"digest {k}", Outcome(raw=said), find_reader("careful"))
+        judge(question(right, options, str(k)), f"digest {k}", RawAnswer(raw=said), find_reader("careful"))
         for k, (said, right, options) in enumerate(answers)
     ]
     return CellResult(adapter=None, digest=None, key="k", target="Size", items=tuple(items), asked=0)
@@ -265,7 +265,7 @@ def test_the_table_says_which_rows_are_mra(width: int) -> None:
 
 
 def test_the_table_of_letters_alone_is_as_before() -> None:
-    letters = judge(question("A", ("x", "y")), "d", Outcome(scores=(-0.1, -3.0)), find_reader("careful"))
+    letters = judge(question("A", ("x", "y")), "d", RawAnswer(scores=(-0.1, -3.0)), find_reader("careful"))
     found = CellResult(adapter=None, digest=None, key="k", target="Depth", items=(letters,), asked=0)
     told = printed([("base", {"Depth": found})], 80)
     assert "accuracy, 95% interval" in told

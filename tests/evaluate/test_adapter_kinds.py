@@ -29,7 +29,7 @@ from tvt.errors import InputError
 from tvt.evaluate.adapters import REFUSED, REFUSED_STARTS
 from tvt.evaluate.evaluator import Evaluator
 from tvt.evaluate.results import CellResult
-from tvt.evaluate.scorer import Outcome
+from tvt.evaluate.scorer import RawAnswer
 from tvt.io.adapter_file import WEIGHTS
 from tvt.model import base as base_module
 from tvt.model.base import BaseState, load_base
@@ -102,7 +102,7 @@ def test_base_is_as_freshly_loaded_after_all_kinds(bench: Callable[[str], Bench]
         assert used.generation_config.to_dict() == fresh.generation_config.to_dict()
 
 
-def scores(cells: dict[str, CellResult]) -> list[Outcome]:
+def scores(cells: dict[str, CellResult]) -> list[RawAnswer]:
     return [item.outcome for item in cells["one"].items]
 
 

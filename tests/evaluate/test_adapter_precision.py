@@ -18,7 +18,7 @@ import adapter_kinds
 import tiny_vlm
 from tvt.core.recipe import ModelConfig
 from tvt.evaluate.adapters import attached, check_adapter
-from tvt.evaluate.scorer import Outcome
+from tvt.evaluate.scorer import RawAnswer
 from tvt.model.base import Loaded, load_base
 
 BASES = ["llava", "qwen", "4bit"]
@@ -48,7 +48,7 @@ def types(model: Any) -> set[Any]:
     return {weight.dtype for name, weight in model.named_parameters() if "lora_" in name}
 
 
-def plain(loaded: Loaded, folder: Path, **options: Any) -> list[Outcome]:
+def plain(loaded: Loaded, folder: Path, **options: Any) -> list[RawAnswer]:
     """The scores on a fresh base model, without tvt's own ways of loading an adapter."""
     fresh = load_base(loaded.config)
     with warnings.catch_warnings():
@@ -60,7 +60,7 @@ def plain(loaded: Loaded, folder: Path, **options: Any) -> list[Outcome]:
     return adapter_kinds.score(fresh, model.eval())
 
 
-def scores(outcomes: list[Outcome]) -> Any:
+def scores(outcomes: list[RawAnswer]) -> Any:
     return torch.tensor([outcome.scores for outcome in outcomes])
 
 

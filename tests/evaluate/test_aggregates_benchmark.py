@@ -25,14 +25,14 @@ from tvt.cli.evaluate import command
 from tvt.data.tasks import TaskManifest, benchmarks, load_manifests
 from tvt.errors import InputError
 from tvt.evaluate.results import CellResult, ItemResult, macro, wilson_interval
-from tvt.evaluate.scorer import Outcome
+from tvt.evaluate.scorer import RawAnswer
 from tvt.report.evaluation_tables import accuracy_table
 
 
 def cell(task: str, correct: int, total: int) -> CellResult:
     items = tuple(
         ItemResult(
-            id=str(k), item=str(k), outcome=Outcome(scores=(0.0, -1.0)), predicted="A", answer="A" if k < correct else "B"
+            id=str(k), item=str(k), outcome=RawAnswer(scores=(0.0, -1.0)), predicted="A", answer="A" if k < correct else "B"
         )
         for k in range(total)
     )
@@ -41,7 +41,7 @@ def cell(task: str, correct: int, total: int) -> CellResult:
 
 def numbers(task: str, *pairs: tuple[str, str]) -> CellResult:
     items = tuple(
-        ItemResult(id=str(k), item=str(k), outcome=Outcome(raw=told), predicted=told, answer=right, numeric=True)
+        ItemResult(id=str(k), item=str(k), outcome=RawAnswer(raw=told), predicted=told, answer=right, numeric=True)
         for k, (told, right) in enumerate(pairs)
     )
     return CellResult(adapter=None, digest=None, key="", target=task, items=items, asked=len(items))

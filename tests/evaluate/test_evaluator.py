@@ -33,7 +33,7 @@ from tvt.errors import InputError, MissingPackageError
 from tvt.evaluate.asking import Flush, compose
 from tvt.evaluate.evaluator import Evaluator
 from tvt.evaluate.results import CellResult, ItemResult, wilson_interval
-from tvt.evaluate.scorer import Outcome, Scorer
+from tvt.evaluate.scorer import RawAnswer, Scorer
 from tvt.evaluate.store import SCORER_VERSION
 from tvt.io.adapter_file import write_record
 from tvt.model.base import Loaded, load_base
@@ -56,7 +56,7 @@ def config(model: Path) -> ModelConfig:
     return ModelConfig(model_name_or_path=str(model), dtype="float32")
 
 
-def outcomes(cells: dict[str, CellResult]) -> dict[str, list[Outcome]]:
+def outcomes(cells: dict[str, CellResult]) -> dict[str, list[RawAnswer]]:
     return {task: [item.outcome for item in cell.items] for task, cell in cells.items()}
 
 
@@ -369,7 +369,7 @@ def test_two_processes_share_the_work(llava: Path, tmp_path: Path) -> None:
 def test_what_was_answered_before_an_error_is_kept(llava: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     once, calls = Scorer._options, []
 
-    def fails(self: Scorer, *arguments: Any) -> list[Outcome]:
+    def fails(self: Scorer, *arguments: Any) -> list[RawAnswer]:
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
@@ -450,7 +450,7 @@ def test_missing_model_is_one_line(name: str, tmp_path: Path, monkeypatch: pytes
 def cell(letters: str, answers: str, target: str = "t") -> CellResult:
     """A cell with these predictions, ``-`` for none."""
     items = [
-        ItemResult(id=str(k), item=str(k), outcome=Outcome(raw=said), predicted=None if said == "-" else said, answer=answer)
+        ItemResult(id=str(k), item=str(k), outcome=RawAnswer(raw=said), predicted=None if said == "-" else said, answer=answer)
         for k, (said, answer) in enumerate(zip(letters, answers, strict=True))
     ]
     return CellResult(adapter=None, digest=None, key="", target=target, items=tuple(items), asked=0)

@@ -24,7 +24,7 @@ from tvt.core.recipe import EvaluationConfig, ModelConfig
 from tvt.errors import InputError
 from tvt.evaluate.asking import TOKENS_PER_QUESTION, compose
 from tvt.evaluate.readers import read_answer
-from tvt.evaluate.scorer import Kept, Outcome, Scorer, stored_bytes
+from tvt.evaluate.scorer import RawAnswer, Scorer, StoredInputs, stored_bytes
 from tvt.io import machine
 from tvt.model.base import Loaded, load_base
 
@@ -38,8 +38,8 @@ def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return load_base(ModelConfig(model_name_or_path=str(folder), dtype="float32"))
 
 
-def in_batches(scorer: Scorer, loaded: Loaded, asked: list[Question], size: int) -> list[Outcome]:
-    found: dict[int, Outcome] = {}
+def in_batches(scorer: Scorer, loaded: Loaded, asked: list[Question], size: int) -> list[RawAnswer]:
+    found: dict[int, RawAnswer] = {}
     for batch in compose(asked, size):
         found.update(zip(batch, scorer.score(loaded.model, [asked[k] for k in batch]), strict=True))
     return [found[k] for k in range(len(asked))]
@@ -145,7 +145,7 @@ def test_out_of_memory_halves_the_batch(loaded: Loaded, monkeypatch: pytest.Monk
     whole = [outcome.scores for outcome in scorer.score(loaded.model, asked)]
     once, sizes = scorer._options, []
 
-    def small(model: Any, inputs: Any, questions: list[Question]) -> list[Outcome]:
+    def small(model: Any, inputs: Any, questions: list[Question]) -> list[RawAnswer]:
         sizes.append(len(questions))
         if len(questions) > 2:
             raise torch.OutOfMemoryError("no")
@@ -199,12 +199,12 @@ def room(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Says how many bytes prepared inputs may take."""
 
     def give(size: float) -> None:
-        monkeypatch.setattr(Kept, "_room", lambda self, more: self.bytes + more <= size)
+        monkeypatch.setattr(StoredInputs, "_room", lambda self, more: self.bytes + more <= size)
 
     return give
 
 
-def turn(scorer: Scorer, loaded: Loaded, asked: list[Question]) -> list[Outcome]:
+def turn(scorer: Scorer, loaded: Loaded, asked: list[Question]) -> list[RawAnswer]:
     """All questions once, as for an adapter."""
     batches = [([asked[k] for k in batch], [asked[k].id for k in batch]) for batch in compose(asked, 2)]
     return [outcome for outcomes in scorer.score_all(loaded.model, batches) for outcome in outcomes]
@@ -238,7 +238,7 @@ def test_what_a_whole_turn_did_not_ask_for_makes_room(loaded: Loaded, room: Call
 
 
 def test_what_is_kept_is_bounded_by_the_memory_that_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = Kept()
+    kept = StoredInputs()
     for number in range(100):
         monkeypatch.setattr(machine, "memory", lambda: (1e6 - kept.bytes, 1e6))
         kept.get(number, lambda: {"pixel_values": torch.zeros(2500)})

@@ -22,7 +22,7 @@ from tvt.data.questions.files import write_jsonl
 from tvt.errors import InputError, NotFiniteScoreError, ProcessDiedError, ProcessFailedError
 from tvt.evaluate.asking import Flush
 from tvt.evaluate.evaluator import Evaluator
-from tvt.evaluate.sharing import Together
+from tvt.evaluate.sharing import ScoringProcesses
 from tvt.io.processes import Machines
 from tvt.io.recipe_file import load_recipe
 from tvt.model.base import Loaded
@@ -35,7 +35,7 @@ TASKS = {
     "two": tiny_vlm.questions("two", 6, images=(1,), seed=3),
 }
 OPTIONS = EvaluationConfig(batch_size=2)
-TWO = Together(processes=2)
+TWO = ScoringProcesses(processes=2)
 FAILS = """
 import os, signal
 import torch
@@ -98,7 +98,7 @@ def test_two_processes_give_the_cells_of_one(
 def test_processes_go_on_where_others_stopped(base: Path, tmp_path: Path) -> None:
     few = {"one": TASKS["one"][:4]}
     Evaluator(config(base), OPTIONS, tmp_path / "e", together=TWO).evaluate([None], few)
-    (cells,) = Evaluator(config(base), OPTIONS, tmp_path / "e", together=Together(processes=3)).evaluate([None], TASKS)
+    (cells,) = Evaluator(config(base), OPTIONS, tmp_path / "e", together=ScoringProcesses(processes=3)).evaluate([None], TASKS)
     assert [cell.asked for cell in cells.values()] == [6, 6]
     assert Evaluator(config(base), OPTIONS, tmp_path / "e").evaluate([None], TASKS)[0]["two"].asked == 0
 
@@ -106,7 +106,7 @@ def test_processes_go_on_where_others_stopped(base: Path, tmp_path: Path) -> Non
 def test_machines_of_a_launcher_share_the_questions(base: Path, tmp_path: Path) -> None:
     both = ("sh", "-c", '"$@" & "$@"; code=$?; wait $! && exit $code', "sh")
     machines = Machines(count=2, main_ip="127.0.0.1", main_port=free_ports(1)[0], launcher=both)
-    evaluator = Evaluator(config(base), OPTIONS, tmp_path / "2", together=Together(processes=2, machines=machines))
+    evaluator = Evaluator(config(base), OPTIONS, tmp_path / "2", together=ScoringProcesses(processes=2, machines=machines))
     assert evaluator.evaluate([None], TASKS) == Evaluator(config(base), OPTIONS, tmp_path / "1").evaluate([None], TASKS)
     assert len(chunks(tmp_path / "2")) == 2
 

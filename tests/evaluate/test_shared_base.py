@@ -26,7 +26,7 @@ from tvt.core.recipe import EvaluationConfig, ModelConfig, Recipe
 from tvt.errors import InputError, TrainingError
 from tvt.evaluate.adapters import attached, check_adapter
 from tvt.evaluate.asking import compose
-from tvt.evaluate.scorer import Outcome, Scorer
+from tvt.evaluate.scorer import RawAnswer, Scorer
 from tvt.io.recipe_file import load_recipe
 from tvt.model.base import Loaded, load_base
 from tvt.study.jobs import make_job
@@ -73,7 +73,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> Loads:
     return found
 
 
-def scores(loaded: Loaded, adapter: Path | None = None) -> list[Outcome]:
+def scores(loaded: Loaded, adapter: Path | None = None) -> list[RawAnswer]:
     """What options and generation give for all questions."""
     found = []
     with attached(loaded, check_adapter(adapter) if adapter else None) as model:

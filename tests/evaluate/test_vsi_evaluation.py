@@ -20,7 +20,7 @@ from tvt.data.tasks import find_manifests
 from tvt.errors import InputError
 from tvt.evaluate.readers import read_answer
 from tvt.evaluate.results import CellResult, ItemResult, macro
-from tvt.evaluate.scorer import Outcome
+from tvt.evaluate.scorer import RawAnswer
 from vsi_copy import CHOICES, DIRECTIONS, NUMBERS
 
 MEMBERS = {name: manifest.aggregate for name, manifest in find_manifests(["vsi-bench"], bundled=False).items()}
@@ -51,7 +51,7 @@ def cell(task: str, figure: float) -> CellResult:
     else:
         told, right = {figure: ["A"] * round(10 * figure) + ["B"] * round(10 - 10 * figure)}, "A"
     items = [
-        ItemResult(id=str(k), item=str(k), outcome=Outcome(raw=text), predicted=text, answer=right, numeric=task in NUMBERS)
+        ItemResult(id=str(k), item=str(k), outcome=RawAnswer(raw=text), predicted=text, answer=right, numeric=task in NUMBERS)
         for k, text in enumerate(told[figure])
     ]
     return CellResult(adapter=None, digest=None, key="k", target=task, items=tuple(items), asked=0)

@@ -17,7 +17,7 @@ import tiny_vlm
 from tvt.core.recipe import EvaluationConfig, ModelConfig
 from tvt.evaluate.adapters import REFUSED, REFUSED_STARTS, attached, check_adapter, refusal
 from tvt.evaluate.asking import compose
-from tvt.evaluate.scorer import Outcome, Scorer
+from tvt.evaluate.scorer import RawAnswer, Scorer
 from tvt.model.base import Loaded, load_base
 
 LAYERS = r".*language_model.*\.(q_proj|v_proj|down_proj)"
@@ -172,7 +172,7 @@ class Bench:
             tuned.save_pretrained(self.folder / name, **kind.settings)
         return self.folder / name
 
-    def fresh(self, adapter: Path | None) -> list[Outcome]:
+    def fresh(self, adapter: Path | None) -> list[RawAnswer]:
         """Scores by plain PEFT on a base model of its own."""
         loaded = load_base(self.config)
         model = loaded.model
@@ -183,7 +183,7 @@ class Bench:
                 model = PeftModel.from_pretrained(model, str(adapter)).eval()
         return score(loaded, model)
 
-    def shared(self, adapter: Path | None) -> list[Outcome]:
+    def shared(self, adapter: Path | None) -> list[RawAnswer]:
         """Scores as tvt gets them, on the base model that all share."""
         with attached(self.loaded, None if adapter is None else check_adapter(adapter)) as model:
             return score(self.loaded, model)
@@ -214,7 +214,7 @@ def tie(folder: Path) -> None:
     model.save_pretrained(folder)
 
 
-def score(loaded: Loaded, model: Any) -> list[Outcome]:
+def score(loaded: Loaded, model: Any) -> list[RawAnswer]:
     scorer = Scorer(loaded, SETTINGS)
     found = {}
     for batch in compose(QUESTIONS, SETTINGS.batch_size):

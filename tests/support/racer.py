@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tvt.core.scores import Part, Run
-from tvt.evaluate.scorer import Outcome
+from tvt.evaluate.scorer import RawAnswer
 from tvt.evaluate.store import AnswerStore
 from tvt.study.store import Cell, Cells, Finished, Store
 
@@ -75,7 +75,7 @@ class Racer:
             known = answers.load()
             missing = [item for item in map(str, range(QUESTIONS)) if item not in known]
             for begin in range(0, len(missing), CHUNK):
-                answers.append([(item, "T", item, Outcome(scores=(-1.0, -2.0))) for item in missing[begin : begin + CHUNK]])
+                answers.append([(item, "T", item, RawAnswer(scores=(-1.0, -2.0))) for item in missing[begin : begin + CHUNK]])
                 self.step()
         return len(missing)
 

@@ -267,12 +267,12 @@ def test_large_files_are_known_by_pieces(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_world_size_must_be_as_asked(models: dict[str, Path], rows: Path, tmp_path: Path) -> None:
-    from tvt.train.record import Job
+    from tvt.train.record import TrainingJob
     from tvt.train.run import run
 
     asked = recipe(models["llava"], {"per_device_train_batch_size": 2}, runtime={"num_processes": 2})
-    job = Job(recipe=asked, dataset=rows, output=tmp_path / "run", seed=1, dataset_digest="x")
-    with pytest.raises(TrainingError, match="asked for 2 processes, but 1 train together"):
+    job = TrainingJob(recipe=asked, dataset=rows, output=tmp_path / "run", seed=1, dataset_digest="x")
+    with pytest.raises(TrainingError, match="requested 2 processes, but 1 train together"):
         run(job, print)
 
 

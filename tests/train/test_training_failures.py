@@ -209,14 +209,14 @@ def test_a_process_alone_takes_one_of_four_gpus(model: Path) -> None:
     import torch
     from training_runs import recipe
     from tvt.train.batches import Order
-    from tvt.train.record import Job
+    from tvt.train.record import TrainingJob
     from tvt.train.run import training_arguments
     four = dict(is_available=True, device_count=4, set_device=None, current_device=0, is_bf16_supported=True)
     for name, value in four.items():
         setattr(torch.cuda, name, lambda *args, value=value, **options: value)
     folder = Path({str(model)!r})
     order = Order(rows=4, epochs=1, seed=1, global_batch=4, per_device=2, processes=1)
-    job = Job(recipe=recipe(folder), dataset=folder, output=folder, seed=1, dataset_digest="x")
+    job = TrainingJob(recipe=recipe(folder), dataset=folder, output=folder, seed=1, dataset_digest="x")
     print(training_arguments(job, order).n_gpu)
     """
     result = subprocess.run(

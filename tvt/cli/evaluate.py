@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tvt.core.question import Question
     from tvt.data.tasks import TaskManifest
     from tvt.evaluate.results import CellResult
-    from tvt.evaluate.sharing import Together
+    from tvt.evaluate.sharing import ScoringProcesses
 
 _Stated = dict[str, dict[str, Any]]
 """How many questions of a task there are, and how many its manifest states."""
@@ -189,15 +189,15 @@ def command(
         note(text)
 
 
-def _together(processes: int) -> Together:
+def _together(processes: int) -> ScoringProcesses:
     """So many processes, if there is a GPU for each, or none at all."""
-    from tvt.evaluate.sharing import Together
+    from tvt.evaluate.sharing import ScoringProcesses
     from tvt.train.probe import visible_gpus
 
     gpus = len(visible_gpus()) if processes > 1 else 0
     if gpus and processes > gpus:
         raise InputError(f"{processes} processes need as many GPUs, but there are {gpus}; lower --num-processes to {gpus}")
-    return Together(processes=processes)
+    return ScoringProcesses(processes=processes)
 
 
 def _asked(cell: CellResult) -> int:

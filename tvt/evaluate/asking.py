@@ -21,7 +21,7 @@ from tvt.model.picture import PictureError, shown_size
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class Request:
     """What is to be asked of one adapter."""
 
     adapter: CheckedAdapter | None
@@ -88,7 +88,7 @@ class Asker:
             self._scorer = Scorer(self._base, self._settings, self._profile)
         self._scorer.check(samples)
 
-    def ask(self, part: Part, answered: Callable[[int], None]) -> None:
+    def ask(self, part: Request, answered: Callable[[int], None]) -> None:
         """Ask all of a part and write the answers; what was answered is written also when an error ends it.
 
         Args:

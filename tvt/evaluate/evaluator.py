@@ -14,12 +14,12 @@ from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig
 from tvt.errors import InputError
 from tvt.evaluate.adapters import CheckedAdapter, check_adapter
-from tvt.evaluate.asking import Asker, Flush, Part, asked_rows, compose
+from tvt.evaluate.asking import Asker, Flush, Request, asked_rows, compose
 from tvt.evaluate.prompts import read_profile
 from tvt.evaluate.readers import find_reader
 from tvt.evaluate.results import CellResult, ItemResult, judge
-from tvt.evaluate.scorer import Batch, Outcome
-from tvt.evaluate.sharing import Together, ask_together
+from tvt.evaluate.scorer import Batch, RawAnswer
+from tvt.evaluate.sharing import ScoringProcesses, ask_together
 from tvt.evaluate.store import SCORER_VERSION, AnswerStore, item_digest, model_identity, plain, run_identity, superseded_answers
 from tvt.io.names import quoted_name, same_files
 from tvt.model.base import Loaded
@@ -63,7 +63,7 @@ class Evaluator:
         folder: Path,
         *,
         base: Loaded | None = None,
-        together: Together | None = None,
+        together: ScoringProcesses | None = None,
         reader: str = READERS.default,
         note: Callable[[str], None] = _no_note,
         flush: Flush | None = None,
@@ -75,7 +75,7 @@ class Evaluator:
         self._profile = read_profile(settings.prompt)
         self._note = _once(note)
         self._flush = flush or Flush()
-        self._together = together or Together()
+        self._together = together or ScoringProcesses()
         self._asker = Asker(base or Loaded(config=model), settings, self._profile, self._note, flush=self._flush)
         self._identity: dict[str, Any] | None = None
         self._superseded_noted = False
@@ -160,7 +160,7 @@ class Evaluator:
                 held.enter_context(store.locked())
             known = {store.key: store.load() for store in stores}
             parts = {
-                store.key: Part(adapter=adapter, store=store, batches=self._missing(known[store.key]))
+                store.key: Request(adapter=adapter, store=store, batches=self._missing(known[store.key]))
                 for adapter, store in zip(reversed(adapters), reversed(stores), strict=True)
             }
             self._ask([part for part in parts.values() if part.batches], len(adapters), progress)
@@ -174,7 +174,7 @@ class Evaluator:
             ]
 
     def _cells(
-        self, adapter: CheckedAdapter | None, part: Part | None, store: AnswerStore, known: Mapping[str, Outcome]
+        self, adapter: CheckedAdapter | None, part: Request | None, store: AnswerStore, known: Mapping[str, RawAnswer]
     ) -> dict[str, CellResult]:
         """An adapter's cells from its answers; ``part`` is what was asked for them just now."""
         asked = Counter(dict.fromkeys(self._composed, 0))
@@ -195,7 +195,7 @@ class Evaluator:
             store.finish(task, [_row(item) for item in judged], {"task": task, **cells[task].summary()})
         return cells
 
-    def _ask(self, parts: Sequence[Part], adapters: int, progress: Callable[[int], None]) -> None:
+    def _ask(self, parts: Sequence[Request], adapters: int, progress: Callable[[int], None]) -> None:
         """Ask what is not known yet, here or in processes of their own."""
         total = adapters * sum(len(items) for items, _, _ in self._composed.values())
         done = total - sum(part.questions for part in parts)
@@ -238,7 +238,7 @@ class Evaluator:
                 "their questions are asked again"
             )
 
-    def _missing(self, known: Mapping[str, Outcome]) -> list[tuple[str, Batch]]:
+    def _missing(self, known: Mapping[str, RawAnswer]) -> list[tuple[str, Batch]]:
         """Batches of what must be asked, each question once, also where two tasks share it."""
         seen = set(known)
         todo: list[tuple[str, Batch]] = []
@@ -272,7 +272,7 @@ class Evaluator:
             raise InputError(*faults)
 
 
-def _check_answered(part: Part, known: Mapping[str, Outcome]) -> None:
+def _check_answered(part: Request, known: Mapping[str, RawAnswer]) -> None:
     """Refuse to go on where processes answered, and their answers did not arrive."""
     lost = sum(digest not in known for _, (_, digests) in part.batches for digest in digests)
     if lost:

@@ -16,7 +16,7 @@ from tvt.core.question import Question
 from tvt.core.recipe import WarningSettings
 from tvt.core.scores import Score, Tally, mean_relative_accuracy, tally
 from tvt.evaluate.readers import Reader
-from tvt.evaluate.scorer import Outcome
+from tvt.evaluate.scorer import RawAnswer
 
 Metric = Literal["accuracy", "mra", "accuracy and mra"]
 """How a cell's answers are scored: right or wrong, by mean relative accuracy, or some so and some so."""
@@ -42,7 +42,7 @@ class ItemResult:
     id: str
     item: str
     """Digest of the question as it was asked."""
-    outcome: Outcome
+    outcome: RawAnswer
     predicted: str | None
     """A letter or a number; ``None`` where none could be read from the answer, which earns nothing."""
     answer: str
@@ -68,7 +68,7 @@ class ItemResult:
         return scores is not None and scores.count(max(scores)) > 1
 
 
-def judge(question: Question, item: str, outcome: Outcome, reader: Reader) -> ItemResult:
+def judge(question: Question, item: str, outcome: RawAnswer, reader: Reader) -> ItemResult:
     """Say which letter or number an outcome names; a generated answer is read by ``reader``."""
     if question.numeric:
         number = reader.read_number(outcome.raw or "")

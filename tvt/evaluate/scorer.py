@@ -33,7 +33,7 @@ Batch = tuple[Sequence[Question], Sequence[str]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
+class RawAnswer:
     """What the model gave for a question, before anybody says whether it is right."""
 
     scores: tuple[float, ...] | None = None
@@ -65,11 +65,11 @@ class Scorer:
         self._loaded = loaded
         self._keeps_logits = "logits_to_keep" in inspect.signature(loaded.model.forward).parameters
         self._letters: dict[str, list[list[int]]] = {}
-        self.kept = Kept()
+        self.kept = StoredInputs()
         # A tokenizer serves one thread at a time, and this one's the letters that are looked up while batches are prepared.
         self._copies = Copies(lambda: Chat(loaded.processor))
 
-    def score_all(self, model: Any, batches: Sequence[Batch]) -> Iterator[list[Outcome]]:
+    def score_all(self, model: Any, batches: Sequence[Batch]) -> Iterator[list[RawAnswer]]:
         """Score batches one after the other, while the next ones are being prepared.
 
         Args:
@@ -85,11 +85,11 @@ class Scorer:
                     waiting.append(pool.submit(self._inputs, *ahead))
                 yield self._answer(model, waiting.popleft().result(), questions)
 
-    def score(self, model: Any, questions: Sequence[Question]) -> list[Outcome]:
+    def score(self, model: Any, questions: Sequence[Question]) -> list[RawAnswer]:
         """Score questions with equally many images in one pass."""
         return self._answer(model, self._inputs(questions, ()), questions)
 
-    def _answer(self, model: Any, prepared: Any, questions: Sequence[Question]) -> list[Outcome]:
+    def _answer(self, model: Any, prepared: Any, questions: Sequence[Question]) -> list[RawAnswer]:
         """One pass, or two smaller ones where memory does not suffice."""
         with needs_train_extra():
             import torch
@@ -106,7 +106,7 @@ class Scorer:
         half = len(questions) // 2
         return [*self.score(model, questions[:half]), *self.score(model, questions[half:])]
 
-    def _options(self, model: Any, inputs: Any, questions: Sequence[Question]) -> list[Outcome]:
+    def _options(self, model: Any, inputs: Any, questions: Sequence[Question]) -> list[RawAnswer]:
         """Log-probabilities of the option letters as the very next token."""
         import torch
 
@@ -120,10 +120,10 @@ class Scorer:
             best = torch.stack([row[tokens] for tokens in variants]).max(0).values
             if not torch.isfinite(best).all():  # the largest of NaNs would be the first letter
                 raise self._not_finite(question)
-            outcomes.append(Outcome(scores=tuple(best.tolist())))
+            outcomes.append(RawAnswer(scores=tuple(best.tolist())))
         return outcomes
 
-    def _generate(self, model: Any, inputs: Any, questions: Sequence[Question]) -> list[Outcome]:
+    def _generate(self, model: Any, inputs: Any, questions: Sequence[Question]) -> list[RawAnswer]:
         """Greedy answers; the model's own sampling habits and penalties are switched off."""
         import transformers
 
@@ -145,7 +145,7 @@ class Scorer:
         if check.bad is not None and check.bad.any():
             raise self._not_finite(questions[int(check.bad.int().argmax())])
         answers = self.tokenizer.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-        return [Outcome(raw=answer) for answer in answers]
+        return [RawAnswer(raw=answer) for answer in answers]
 
     def _not_finite(self, question: Question) -> NotFiniteScoreError:
         dtype = self._loaded.config.dtype
@@ -274,7 +274,7 @@ def preparing_threads(device: Any) -> int:
     return max(1, min(THREADS, machine.cores() - 1)) if device.type == "cuda" else 1
 
 
-class Kept:
+class StoredInputs:
     """Inputs that were prepared, kept for the next adapter, which is asked the same questions in the same order.
 
     What came first stays, and what there is no room for is not kept: to drop the oldest for the newest would leave of a round

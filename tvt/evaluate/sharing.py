@@ -22,7 +22,7 @@ from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig
 from tvt.errors import InputError
 from tvt.evaluate.adapters import CheckedAdapter
-from tvt.evaluate.asking import Asker, Flush, Part
+from tvt.evaluate.asking import Asker, Flush, Request
 from tvt.evaluate.prompts import Profile, read_profile
 from tvt.evaluate.store import AnswerStore, run_identity
 from tvt.io.processes import Machines, Work, do, do_together, tell
@@ -33,7 +33,7 @@ _TEXTS = tuple(part.name for part in fields(Question) if part.name != "images")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Together:
+class ScoringProcesses:
     """How many processes ask, over all machines."""
 
     processes: int = 1
@@ -42,11 +42,11 @@ class Together:
 
 
 def ask_together(  # noqa: PLR0917
-    parts: Sequence[Part],
+    parts: Sequence[Request],
     model: ModelConfig,
     settings: EvaluationConfig,
     flush: Flush,
-    together: Together,
+    together: ScoringProcesses,
     note: Callable[[str], None],
     answered: Callable[[int], None],
 ) -> float:
@@ -100,7 +100,7 @@ class Share:
     model: ModelConfig
     settings: EvaluationConfig
     flush: Flush
-    parts: tuple[Part, ...]
+    parts: tuple[Request, ...]
     """Those with questions for it."""
 
     def check(self, profile: Profile) -> None:
@@ -128,7 +128,7 @@ def load_share(path: Path, process: int, processes: int) -> Share:
                 batches.append((task, ([one for one, _ in asked], [digest for _, digest in asked])))
             if batches:
                 store = AnswerStore(Path(part["root"]), part["identity"], part["about"])
-                parts.append(Part(adapter=_adapter(part["adapter"]), store=store, batches=batches))
+                parts.append(Request(adapter=_adapter(part["adapter"]), store=store, batches=batches))
     return Share(
         model=ModelConfig.model_validate(told["model"]),
         settings=EvaluationConfig.model_validate(told["settings"]),
@@ -147,7 +147,7 @@ def _question(told: dict[str, Any], images: IO[bytes]) -> tuple[Question, str]:
     return Question(**texts, images=tuple(shown)), told["digest"]
 
 
-def _dump(parts: Sequence[Part], model: ModelConfig, settings: EvaluationConfig, flush: Flush, images: Path) -> str:
+def _dump(parts: Sequence[Request], model: ModelConfig, settings: EvaluationConfig, flush: Flush, images: Path) -> str:
     """The job as JSON; its images are written to their file, each once."""
     numbers: dict[tuple[str, str], int] = {}
     questions: list[dict[str, Any]] = []

@@ -20,14 +20,14 @@ from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig, identity
 from tvt.errors import InputError, needs_train_extra, refuse
 from tvt.evaluate.prompts import Profile
-from tvt.evaluate.scorer import Outcome
+from tvt.evaluate.scorer import RawAnswer
 from tvt.io import atomic, digest, json_lines
 from tvt.io.atomic import exclusively
 from tvt.io.names import quoted_name
 from tvt.model.families import model_checks
 
 IDENTITY = "identity.json"
-Row = tuple[str, str, str, Outcome]
+Row = tuple[str, str, str, RawAnswer]
 """Digest of the question, task, question id, outcome."""
 
 
@@ -72,7 +72,7 @@ class AnswerStore:
                 atomic.write_text(self.folder / IDENTITY, json.dumps(told, indent=1) + "\n")
             yield
 
-    def load(self) -> dict[str, Outcome]:
+    def load(self) -> dict[str, RawAnswer]:
         """All answers so far, by the question's digest.
 
         Raises:
@@ -176,14 +176,14 @@ def items_file(folder: Path, task: str) -> Path:
     return folder / f"{quoted_name(task)}.items.jsonl"
 
 
-def plain(outcome: Outcome) -> dict[str, Any]:
+def plain(outcome: RawAnswer) -> dict[str, Any]:
     """An outcome as JSON has it."""
     return {"raw": outcome.raw} if outcome.scores is None else {"scores": list(outcome.scores)}
 
 
-def outcome_of(told: Mapping[str, Any]) -> Outcome:
+def outcome_of(told: Mapping[str, Any]) -> RawAnswer:
     """The inverse of :func:`plain`; what else is told is left out."""
-    return Outcome(scores=tuple(told["scores"]) if "scores" in told else None, raw=told.get("raw"))
+    return RawAnswer(scores=tuple(told["scores"]) if "scores" in told else None, raw=told.get("raw"))
 
 
 def _pretty(value: Mapping[str, Any]) -> str:

@@ -124,18 +124,20 @@ class _Stacks:
 
     @classmethod
     def of(cls, ends: Any) -> _Stacks:
-        """Of windows that end where ``ends`` (shape: windows + 1, first is 0) say. The device is asked once."""
+        """Of windows that end where ``ends`` (shape: windows + 1, first is 0) say. The device is waited for once."""
         import torch
 
-        places = ends.tolist()
+        bounds = ends.tolist()
         starts: dict[int, list[int]] = {}
-        for start, end in pairwise(places):
+        for start, end in pairwise(bounds):
             if end > start:
                 starts.setdefault(end - start, []).append(start)
-        groups = tuple((len(found), length) for length, found in starts.items())
+        groups = tuple((len(firsts), length) for length, firsts in starts.items())
         if len(starts) < 2:
             return cls(groups=groups, order=None, back=None)
-        order = torch.cat([(torch.tensor(found)[:, None] + torch.arange(length)).flatten() for length, found in starts.items()])
+        order = torch.cat(
+            [(torch.tensor(firsts)[:, None] + torch.arange(length)).flatten() for length, firsts in starts.items()]
+        )
         order = order.to(ends.device)
         return cls(groups=groups, order=order, back=torch.argsort(order))
 
@@ -183,5 +185,5 @@ def _attend(
     for (count, length), *parts in zip(stacks.groups, *split, strict=True):
         windows = (part.unflatten(0, (count, length)).transpose(1, 2) for part in parts)  # windows, heads, length, size
         done.append(within(module, *windows, None, **options)[0].flatten(0, 1))
-    whole = torch.cat(done) if len(done) > 1 else done[0]
-    return (whole if stacks.back is None else whole.index_select(0, stacks.back)).unsqueeze(0), None
+    joined = torch.cat(done) if len(done) > 1 else done[0]
+    return (joined if stacks.back is None else joined.index_select(0, stacks.back)).unsqueeze(0), None

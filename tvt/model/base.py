@@ -31,14 +31,14 @@ def _silent(text: str) -> None:
 
 @dataclass(kw_only=True)
 class Loaded:
-    """A base model with its processor. Both are loaded when they are first asked for, and stay until they are let go."""
+    """A base model with its processor. Both are loaded when they are first used, and stay until they are released."""
 
     config: ModelConfig
     processor: Any = None
     device: Any = None
     """Where the model is, once it was loaded."""
     note: Callable[[str], None] = _silent
-    """Told in a sentence if the model has to be loaded again."""
+    """Called with a sentence if the model has to be loaded again."""
     loads: int = field(default=0, init=False)
     """How often the weights were loaded."""
     seconds: float = field(default=0.0, init=False)
@@ -52,18 +52,18 @@ class Loaded:
         """The base model, always as it was first loaded.
 
         Raises:
-            InputError: no such model, or one that is none, or its files changed since it was first loaded.
+            InputError: no such model, or no model in it, or its files changed since it was first loaded.
         """
         self.load()
         return self._model
 
     @property
     def reloads(self) -> int:
-        """How often the model was loaded again, because it was let go, or its own weights had been changed."""
+        """How often the model was loaded again, because it was released, or its own weights had been changed."""
         return max(self.loads - 1, 0)
 
     def load(self) -> None:
-        """Load the weights and the processor, as far as they are not there.
+        """Load the weights and the processor, unless they are loaded already.
 
         Raises:
             InputError: as for ``model``.
@@ -103,14 +103,14 @@ class Loaded:
         return False
 
     def release(self) -> None:
-        """Let the weights go and give their memory back; they are loaded again when they are next used."""
+        """Release the weights and their memory; they are loaded again when they are next used."""
         if self._model is not None:
             self._model = self._state = None
             self._free()
 
     @contextmanager
     def lent(self, name: str) -> Iterator[None]:
-        """Let the model be changed, say by training. What is on it afterwards is taken off, and its memory given back.
+        """Let the model be changed, say by training. Afterwards what is on it is taken off, and its memory is released.
 
         Where that does not make it what it was, and after every error, it is loaded again before it is next used.
 
@@ -120,7 +120,7 @@ class Loaded:
         try:
             yield
         except BaseException:
-            # Its parts may be held by what failed until that has been dealt with; loading again frees them first.
+            # The traceback may hold the model's parts until the error has been handled; loading again frees them first.
             self._model = self._state = None
             raise
         if not self.put_back():
@@ -128,7 +128,7 @@ class Loaded:
         self._free()
 
     def _free(self) -> None:
-        """Give memory back that no longer holds anything; layers and their wrappers refer to each other, so look for them."""
+        """Release memory that nothing uses any more; layers and their wrappers refer to each other, so collect them first."""
         gc.collect()
         if self.device is not None and self.device.type == "cuda":
             import torch
@@ -140,7 +140,7 @@ def load_base(config: ModelConfig) -> Loaded:
     """Load any AutoModelForImageTextToText on the GPU where there is one, else on the CPU.
 
     Raises:
-        InputError: no such model, or one that is none.
+        InputError: no such model, or no model in it.
     """
     loaded = Loaded(config=config)
     loaded.load()
@@ -251,10 +251,10 @@ class BaseState:
         """Put every module, tensor, hook, flag and setting where it was; the tensors' content is as it is now."""
         for place in self._places:
             place.put_back()
-        for tensor, wanted in zip(self._tensors, self._gradients, strict=True):
+        for tensor, required in zip(self._tensors, self._gradients, strict=True):
             tensor.grad = None
-            if tensor.requires_grad != wanted:
-                tensor.requires_grad_(wanted)
+            if tensor.requires_grad != required:
+                tensor.requires_grad_(required)
 
     def holds(self) -> bool:
         """Whether the model is what it was, bit for bit: the same objects in the same places, with the same content."""
@@ -274,19 +274,19 @@ def _walk(model: Any) -> tuple[list[_Place], list[Any]]:
     import torch
 
     places, tensors = [], []
-    seen: set[int] = set()
-    waiting = [model]
-    while waiting:
-        value = waiting.pop()
-        if id(value) in seen:
+    visited: set[int] = set()
+    pending = [model]
+    while pending:
+        value = pending.pop()
+        if id(value) in visited:
             continue
-        seen.add(id(value))
+        visited.add(id(value))
         if isinstance(value, torch.Tensor):
             tensors.append(value)
         place = _place(value)
         if place is not None:
             places.append(place)
-        waiting.extend(reversed(list(_held(value, place))))
+        pending.extend(reversed(list(_held(value, place))))
     return places, tensors
 
 
@@ -351,8 +351,8 @@ def _fingerprint(tensor: Any) -> Any:
 
 def _odd(number: int) -> int:
     """An odd 64-bit number for each piece of a tensor, so that equal pieces cannot be exchanged unseen."""
-    found = 0x9E3779B97F4A7C15 * (2 * number + 1) % 2**64  # 2^64 divided by the golden ratio, as in Knuth's hashing
-    return found - 2**64 if found >= 2**63 else found
+    odd = 0x9E3779B97F4A7C15 * (2 * number + 1) % 2**64  # 2^64 divided by the golden ratio, as in Knuth's hashing
+    return odd - 2**64 if odd >= 2**63 else odd
 
 
 @cache

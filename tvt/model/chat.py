@@ -1,6 +1,6 @@
 """Where an answer stands in a model's conversation: one place decides the text that is scored and the text that is trained.
 
-A chat template is asked for the whole conversation, with a word of our own as the answer. What it writes before the word is the
+A chat template renders the whole conversation, with a word of tvt's as the answer. What it writes before the word is the
 prompt, what it writes behind it is the end of the turn. So the prompt that is scored is the one that training continues, also
 where the template's own generation prompt is another: thinking models open a block there that a trained answer stands behind,
 some templates know no generation prompt at all, and some write a line break or a mark of their own before an answer.
@@ -133,8 +133,8 @@ class Chat:
         if any(mark in text for pair in THINKING.items() for mark in pair):
             return True  # templates take reasoning out of an answer; it is trained as it was written
         around = self._around(messages, more)
-        whole = self._render([*around.messages, around.answer(text), *around.more])
-        return whole.split() == f"{around.before}{text}{around.after}".split()
+        rendered = self._render([*around.messages, around.answer(text), *around.more])
+        return rendered.split() == f"{around.before}{text}{around.after}".split()
 
     def letters(self, prompt: Prompt, letters: str) -> list[list[int]]:
         """Token ids of option letters, once per spelling in which all are single, distinct tokens; the trained one first.
@@ -147,12 +147,12 @@ class Chat:
         for space in ("", " "):
             spellings.append([self.tokens_after(prompt.text, f"{space}{letter}") for letter in letters])
             spellings.append([self._encode(f"{space}{letter}") for letter in letters])
-        found: list[list[int]] = []
+        result: list[list[int]] = []
         for spelling in spellings:
             ids = [tokens[0] for tokens in spelling if len(tokens) == 1 and tokens[0] != self.tokenizer.unk_token_id]
-            if len(set(ids)) == len(letters) and ids not in found:
-                found.append(ids)
-        return found
+            if len(set(ids)) == len(letters) and ids not in result:
+                result.append(ids)
+        return result
 
     def tokens_after(self, prompt: str, text: str) -> list[int]:
         """Tokens of ``text`` where it follows ``prompt``, whose own tokens stay as they are.
@@ -165,9 +165,9 @@ class Chat:
             if len(self._continued) == _REMEMBERED:
                 self._continued.clear()
             for anchor in (key[0], "\n", ""):
-                start, whole = self._encode(anchor), self._encode(f"{anchor}{text}")
-                if whole[: len(start)] == start:
-                    self._continued[key] = whole[len(start) :]
+                start, both = self._encode(anchor), self._encode(f"{anchor}{text}")
+                if both[: len(start)] == start:
+                    self._continued[key] = both[len(start) :]
                     break
         return self._continued[key]
 
@@ -185,12 +185,12 @@ class Chat:
         if not before.startswith(begun) and (closing := _closing(begun)):
             return f"{begun.rstrip()}\n\n{closing}\n\n"
         for text in (begun, before.rstrip(" ")):
-            if before.startswith(text) and self._tells(text, before[len(text) :]):
+            if before.startswith(text) and self._distinguishes(text, before[len(text) :]):
                 return text
         return before
 
-    def _tells(self, text: str, lead: str) -> bool:
-        """Whether the token behind ``text`` tells one answer from another."""
+    def _distinguishes(self, text: str, lead: str) -> bool:
+        """Whether the token behind ``text`` distinguishes one answer from another."""
         one, other = (self.tokens_after(text, f"{lead}{letter}") for letter in "AB")
         return len(one) == len(other) == 1 and one != other
 
@@ -212,8 +212,8 @@ class Chat:
             around.before, _, around.after = rendered.partition(_ANSWER)
             return around
         raise InputError(
-            f"{self.tokenizer.name_or_path}: chat template: {faults[0]}; so it cannot be said where an answer stands that is "
-            "trained or scored; use a model with another template, or mend its chat_template.jinja"
+            f"{self.tokenizer.name_or_path}: chat template: {faults[0]}; so the place of an answer that is "
+            "trained or scored is unknown; use a model with another template, or mend its chat_template.jinja"
         )
 
     def _render(self, messages: Sequence[Message], *, add_generation_prompt: bool = False) -> str:

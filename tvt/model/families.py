@@ -27,13 +27,13 @@ class Family:
     model_type: str
     """``model_type`` in the model's config.json."""
     vision: str | None = None
-    """``model_type`` of its vision tower, where that tells families apart."""
+    """``model_type`` of its vision tower, where it distinguishes families."""
     needs: tuple[str, ...] = ()
     """Packages beyond the train extra, by the names under which they are imported and installed."""
     pictureless: bool = True
     """Whether it takes a question without an image."""
     mixed_batches: bool = True
-    """Whether a row without an image comes to the same beside one that has an image as alone."""
+    """Whether a row without an image gives the same beside a row with an image as it gives alone."""
 
     def matches(self, config: Mapping[str, Any]) -> bool:
         """Whether a config.json is of this family."""
@@ -72,15 +72,15 @@ _NO_PICTURELESS = "{} takes no question without an image; leave them out, or tak
 def family_checks(config: ModelConfig) -> Iterator[Check]:
     """Whether a model is of a family that tvt is tested with, and what it lacks here. Nothing is loaded.
 
-    Nothing comes of a model whose config.json is not on this machine, or says nothing of its type.
+    Nothing is yielded for a model whose config.json is not on this machine, or does not state its type.
     """
-    told = read_config(config)
-    if told is None or "model_type" not in told:
+    values = read_config(config)
+    if values is None or "model_type" not in values:
         return
     name = config.model_name_or_path
     family = family_of(config)
     if family is None:
-        found = f"{name}: models of type '{told['model_type']}' are untested with tvt"
+        found = f"{name}: models of type '{values['model_type']}' are untested with tvt"
         yield _check("warn", found, "look at some of its answers before you trust its scores; tvt docs models lists the tested")
         return
     for package in family.needs:
@@ -113,8 +113,8 @@ def question_fault(config: ModelConfig) -> str | None:
 
 def family_of(config: ModelConfig) -> Family | None:
     """The model's family; ``None`` where it is untested, or its config.json is not on this machine."""
-    told = read_config(config)
-    return None if told is None else next((family for family in FAMILIES if family.matches(told)), None)
+    values = read_config(config)
+    return None if values is None else next((family for family in FAMILIES if family.matches(values)), None)
 
 
 def _check(status: Status, found: str, step: str, package: str = "") -> Check:
@@ -127,17 +127,17 @@ def read_config(config: ModelConfig) -> dict[str, Any] | None:
     if not folder.is_dir():
         folder = snapshot(config.model_name_or_path, config.revision)
     try:
-        told = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return told if isinstance(told, dict) else None
+    return values if isinstance(values, dict) else None
 
 
 GROUP = "recipe"
 
 
 def model_checks(config: ModelConfig) -> Iterator[Check]:
-    """What would keep the model from being loaded; empty where nothing does, as far as files and packages tell."""
+    """What would keep the model from being loaded; empty where nothing does, as far as files and packages show."""
     if names_folder(config.model_name_or_path):
         for fault in model_folder_faults(Path(config.model_name_or_path)):
             found, _, step = fault.rpartition("; ")
@@ -159,10 +159,10 @@ def model_checks(config: ModelConfig) -> Iterator[Check]:
 
 def _type_checks(config: ModelConfig) -> Iterator[Check]:
     """Whether the installed transformers has models of this type that take images and text; those of tvt's own table it has."""
-    told = read_config(config)
-    if told is None or "model_type" not in told or family_of(config) is not None:
+    values = read_config(config)
+    if values is None or "model_type" not in values or family_of(config) is not None:
         return
-    kind, known = told["model_type"], _vision_language_types()
+    kind, known = values["model_type"], _vision_language_types()
     if known and kind not in known:
         found = f"{config.model_name_or_path}: the installed transformers has no vision-language model of type '{kind}'"
         step = "name a model of another type, or install a version of transformers that has it"
@@ -171,11 +171,11 @@ def _type_checks(config: ModelConfig) -> Iterator[Check]:
 
 def _vision_language_types() -> set[str]:
     """The types that transformers loads by AutoModelForImageTextToText, by its source: importing the table loads torch."""
-    found = find_spec("transformers")
-    if found is None or found.origin is None:
+    spec = find_spec("transformers")
+    if spec is None or spec.origin is None:
         return set()
     try:
-        text = (Path(found.origin).parent / "models" / "auto" / "modeling_auto.py").read_text(encoding="utf-8")
+        text = (Path(spec.origin).parent / "models" / "auto" / "modeling_auto.py").read_text(encoding="utf-8")
     except OSError:
         return set()
     table = re.search(r"^MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES = OrderedDict\((.*?)^\)", text, re.MULTILINE | re.DOTALL)

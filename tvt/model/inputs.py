@@ -62,7 +62,7 @@ def training_inputs(chat: Chat, examples: Sequence[Mapping[str, Any]]) -> dict[s
 def with_pictures(messages: Sequence[Message], count: int) -> list[Message]:
     """The messages with ``count`` images before the first user message's text, unless the messages place them already."""
     placed = sum(block["type"] == "image" for m in messages if not isinstance(m["content"], str) for block in m["content"])
-    first = next((place for place, message in enumerate(messages) if message["role"] == "user"), None)
+    first = next((index for index, message in enumerate(messages) if message["role"] == "user"), None)
     if first is None or placed or not isinstance(messages[first]["content"], str):
         return list(messages)
     content = [*({"type": "image"} for _ in range(count)), {"type": "text", "text": messages[first]["content"]}]
@@ -78,14 +78,14 @@ def _continued(inputs: dict[str, Any], answers: Sequence[Sequence[int]], process
     pad = processor.tokenizer.pad_token_id
     tokens = torch.tensor([[*answer, *[pad] * (width - len(answer))] for answer in answers], dtype=ids.dtype)
     real = torch.tensor([[1] * len(answer) + [0] * (width - len(answer)) for answer in answers], dtype=mask.dtype)
-    whole = {"input_ids": torch.cat((ids, tokens), 1), "attention_mask": torch.cat((mask, real), 1)}
-    whole["labels"] = torch.cat((torch.full_like(ids, IGNORED), tokens.masked_fill(real == 0, IGNORED)), 1)
+    joined = {"input_ids": torch.cat((ids, tokens), 1), "attention_mask": torch.cat((mask, real), 1)}
+    joined["labels"] = torch.cat((torch.full_like(ids, IGNORED), tokens.masked_fill(real == 0, IGNORED)), 1)
     for name in PER_TOKEN & inputs.keys():
-        whole[name] = torch.cat((inputs[name], _of_answer(name, inputs[name], real, processor)), 1)
-    seen = whole["attention_mask"]
-    kept = seen.argsort(dim=1, descending=True, stable=True)[:, : int(seen.sum(1).max())]
+        joined[name] = torch.cat((inputs[name], _of_answer(name, inputs[name], real, processor)), 1)
+    attended = joined["attention_mask"]
+    columns = attended.argsort(dim=1, descending=True, stable=True)[:, : int(attended.sum(1).max())]
     rows = torch.arange(len(answers))[:, None]
-    return {**inputs, **{name: tensor[rows, kept] for name, tensor in whole.items()}}
+    return {**inputs, **{name: tensor[rows, columns] for name, tensor in joined.items()}}
 
 
 def _of_answer(name: str, prompt: Any, real: Any, processor: Any) -> Any:

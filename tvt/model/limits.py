@@ -7,7 +7,7 @@ Sizes from the pictures' headers and the texts suffice; no picture is decoded an
   so nothing is escaped;
 * pictures of a size, or a number of pictures, that the model's own processor refuses. It is asked with the size alone where it
   can be (``_get_num_multimodal_tokens``, which vLLM uses too), and with a blank picture of that size where the size is unusual;
-* more tokens than the language model has positions. Tokens of pictures count where the processor tells their number.
+* more tokens than the language model has positions. Tokens of pictures count where the processor states their number.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tvt.model.loading import load_config, load_processor
 from tvt.model.picture import PictureError, shown_size
 
 LIMITS_VERSION = 1
-"""Raised whenever a row could be judged otherwise; what was remembered of unchanged files is then not used."""
+"""Raised whenever a row could be judged otherwise; stored results for unchanged files are then not used."""
 SHOWN = 20
 """Rows that are named; the rest is counted."""
 _SMALL, _LONG, _LARGE = 56, 20, 16_000_000
@@ -75,9 +75,9 @@ class ModelLimits:
 
     def faults(self, row: ShownRow) -> Iterator[str]:
         """What the model cannot take of a row, each with the next step."""
-        found = [token for text in row.texts for token in self._tokens_in(text)]
-        found += [token for text in row.answers for token in self._tokens_in(text) if token not in _REASONING]
-        for token in dict.fromkeys(found):
+        tokens_read = [token for text in row.texts for token in self._tokens_in(text)]
+        tokens_read += [token for text in row.answers for token in self._tokens_in(text) if token not in _REASONING]
+        for token in dict.fromkeys(tokens_read):
             yield f"the text holds '{token}', which the model reads as a token of its own; write it otherwise or drop the row"
         tokens = 0
         for place, image in enumerate(row.images, 1):
@@ -89,14 +89,14 @@ class ModelLimits:
             fault, taken = self._size(size)
             tokens += taken
             if fault is not None:
-                told = f"{size[0]} x {size[1]} pixels, which the model's processor refuses ({fault})"
-                yield f"image {place} has {told}; scale, pad or crop it, or drop the row"
+                refused = f"{size[0]} x {size[1]} pixels, which the model's processor refuses ({fault})"
+                yield f"image {place} has {refused}; scale, pad or crop it, or drop the row"
         if (fault := self._count(len(row.images))) is not None:
             yield f"{len(row.images)} images, which the model's processor refuses ({fault}); use another model or drop the row"
         yield from self._length((*row.texts, *row.answers), tokens)
 
     def check(self, rows: Iterable[ShownRow], progress: Callable[[int], object] = bool) -> None:
-        """Look at all rows.
+        """Check all rows.
 
         Raises:
             InputError: rows that the model cannot take: the first :data:`SHOWN` faults and the number of the others.
@@ -128,7 +128,7 @@ class ModelLimits:
         try:
             tokens = picture_tokens(self._processor, size)
         except (ValueError, ZeroDivisionError) as error:
-            if self._tells_tokens:
+            if self._states_tokens:
                 return _reason(error), 0
         except Exception:  # many processors lack this function, or what it reads from their settings
             tokens = 0
@@ -136,8 +136,8 @@ class ModelLimits:
         return (self._tried([size], whole=False) if unusual and width * height <= _LARGE else None), tokens
 
     @property
-    def _tells_tokens(self) -> bool:
-        """Whether the processor tells the tokens of an ordinary picture; else its complaint says nothing of a size."""
+    def _states_tokens(self) -> bool:
+        """Whether the processor states the tokens of an ordinary picture; else its error does not refer to a size."""
         try:
             picture_tokens(self._processor, _ORDINARY)
         except Exception:  # whatever is missing
@@ -157,7 +157,7 @@ class ModelLimits:
         except Exception as error:  # processors raise anything
             try:
                 self._process([_ORDINARY], whole=whole)
-            except Exception:  # it is no matter of the row
+            except Exception:  # the row is not the cause
                 return None
             return _reason(error)
         return None
@@ -184,10 +184,10 @@ class ModelLimits:
         fixed = images + self._template
         if fixed + sum(len(text.encode()) for text in texts) <= self._positions:
             return
-        told = fixed + sum(len(self._processor.tokenizer.encode(text, add_special_tokens=False)) for text in texts)
-        if told > self._positions:
-            found = f"about {told:,} tokens, {images:,} of them for images, but the model has {self._positions:,} positions"
-            yield f"{found}; show fewer images or smaller ones (model.max_pixels), shorten the text, or drop the row"
+        total = fixed + sum(len(self._processor.tokenizer.encode(text, add_special_tokens=False)) for text in texts)
+        if total > self._positions:
+            excess = f"about {total:,} tokens, {images:,} of them for images, but the model has {self._positions:,} positions"
+            yield f"{excess}; show fewer images or smaller ones (model.max_pixels), shorten the text, or drop the row"
 
     def _template_tokens(self) -> int:
         """Tokens of an almost empty conversation."""
@@ -225,10 +225,10 @@ def _own_tokens(processor: Any) -> set[str]:
 def _positions(config: Any) -> int | None:
     """Positions of the language model, those that stretched ones add included."""
     text = config.get_text_config()
-    found = getattr(text, "max_position_embeddings", None)
+    positions = getattr(text, "max_position_embeddings", None)
     stretched = getattr(text, "rope_parameters", None) or {}
     factor = stretched.get("factor") if isinstance(stretched, dict) else None
-    return int(found * max(1.0, float(factor or 1))) if found else None
+    return int(positions * max(1.0, float(factor or 1))) if positions else None
 
 
 def _reason(error: Exception) -> str:

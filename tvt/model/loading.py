@@ -53,7 +53,7 @@ def load_processor(config: ModelConfig) -> Any:
                 raise missing_package(config, "processor", error) from error
             processor = _without_video(config, kind)
     except (OSError, ValueError, RuntimeError, AttributeError, KeyError, TypeError) as error:
-        # An image processor or a tokenizer of another family lacks what the processor asks it for.
+        # An image processor or a tokenizer of another family lacks what the processor requires of it.
         lacking = "torchvision" in str(error)
         raise (missing_package(config, "processor", error) if lacking else load_fault(config, error, "processor")) from error
     if not isinstance(processor, library.ProcessorMixin):
@@ -141,7 +141,7 @@ def _unfilled(kind: Any) -> Any:
 
 
 class _NoVideos:
-    """In the place of a video processor, for code that asks for its settings before it knows whether there is a video."""
+    """In the place of a video processor, for code that reads its settings before it checks whether there is a video."""
 
     num_frames = fps = None
 
@@ -152,7 +152,7 @@ def _no_words(*_: Any) -> str:
 
 _SIDE = 64
 """Pixels: above the least that any family takes."""
-_ASKED = ({"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Which?"}]},)
+_QUESTION = ({"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Which?"}]},)
 _TOKEN = ("image_token_id", "image_token_index")
 """Under what names a model's configuration has the token that stands for a piece of an image."""
 
@@ -171,21 +171,21 @@ def check_fit(config: ModelConfig, processor: Any) -> None:
 
     name = config.model_name_or_path
     picture = Image.new("RGB", (_SIDE, _SIDE), (128, 128, 128))
-    prompt = Chat(processor).prompt(_ASKED)
+    prompt = Chat(processor).prompt(_QUESTION)
     try:
         inputs = prompt_inputs(processor, [prompt.text], [[picture]])
     except (ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         line = f"{name}: its processor cannot take an image ({type(error).__name__}: {reason})"
-        raise InputError(f"{line}; get the files of its processor anew, and see that all are of one model") from error
+        raise InputError(f"{line}; get the files of its processor anew, and check that all are of one model") from error
     if family_of(config) is None:
-        return  # others may call it otherwise
-    told = load_config(config)
-    token = next((found for key in _TOKEN if (found := getattr(told, key, None)) is not None), None)
+        return  # others may name it differently
+    loaded = load_config(config)
+    token = next((number for key in _TOKEN if (number := getattr(loaded, key, None)) is not None), None)
     if token is not None and int(token) not in inputs["input_ids"][0].tolist():
         raise InputError(
             f"{name}: config.json has {token} for the token of an image, and its processor or chat template writes none; get "
-            "its files anew, and see that all are of one model"
+            "its files anew, and check that all are of one model"
         )
 
 
@@ -259,9 +259,9 @@ def load_weights(config: ModelConfig, *, device: Any) -> Any:
             raise
         raise load_fault(config, error) from error
     if missing := sorted(report["missing_keys"]):  # transformers would draw them at random, anew with every load
-        found = f"{len(missing)} of the model's tensors are in none of its files, e.g. {missing[0]}"
-        step = "get the files anew, and see that config.json and weights are of one model"
-        raise InputError(f"{config.model_name_or_path}: {found}; {step}")
+        fault = f"{len(missing)} of the model's tensors are in none of its files, e.g. {missing[0]}"
+        step = "get the files anew, and check that config.json and weights are of one model"
+        raise InputError(f"{config.model_name_or_path}: {fault}; {step}")
     stack_windows(model)
     return model
 

@@ -122,25 +122,25 @@ def shape_of(model: ModelConfig, billions: float | None = None) -> Shape | None:
     Returns:
         ``None`` where neither is known.
     """
-    told = read_config(model)
-    found = None if told is None else read_shape(_whole(told))
-    return found or (None if billions is None else usual_shape(billions))
+    values = read_config(model)
+    shape = None if values is None else read_shape(_complete(values))
+    return shape or (None if billions is None else usual_shape(billions))
 
 
-def read_shape(told: Mapping[str, Any]) -> Shape | None:
-    """The shape that a config.json tells; ``None`` where it leaves something out or names it otherwise."""
+def read_shape(values: Mapping[str, Any]) -> Shape | None:
+    """The shape that a config.json gives; ``None`` where it leaves something out or names it differently."""
     try:
-        text: Mapping[str, Any] = told.get("text_config") or told
-        vision: Mapping[str, Any] = told.get("vision_config") or {}
+        text: Mapping[str, Any] = values.get("text_config") or values
+        vision: Mapping[str, Any] = values.get("vision_config") or {}
         stack, tower = _decoder(text), _tower(vision) if vision else None
-        tied = bool(text.get("tie_word_embeddings", told.get("tie_word_embeddings", False)))
+        tied = bool(text.get("tie_word_embeddings", values.get("tie_word_embeddings", False)))
         embeddings = int(text["vocab_size"]) * stack.hidden * (1 if tied else 2)
         if tower is None:
             return Shape(text=stack, embeddings=embeddings, vision=None)
         if "spatial_merge_size" in vision:
             joined = int(vision["spatial_merge_size"]) ** 2 * tower.hidden
             embeddings += joined * (joined + stack.hidden) * (1 + len(vision.get("deepstack_visual_indexes") or ()))
-        return Shape(text=stack, embeddings=embeddings, vision=tower, **_pictures(told, vision))
+        return Shape(text=stack, embeddings=embeddings, vision=tower, **_pictures(values, vision))
     except (KeyError, TypeError, ValueError, ZeroDivisionError, AttributeError):
         return None
 
@@ -194,41 +194,41 @@ def _tower(vision: Mapping[str, Any]) -> Stack:
     )
 
 
-def _pictures(told: Mapping[str, Any], vision: Mapping[str, Any]) -> dict[str, Any]:
+def _pictures(values: Mapping[str, Any], vision: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of a shape: how pictures become patches, and these tokens."""
     patch = _side(vision["patch_size"])
-    merge = vision.get("spatial_merge_size") or told.get("spatial_merge_size")
-    shrink = float(merge or _first(told, "scale_factor", "downsample_factor", default=1) or 1)
-    found = {"patch": patch, "merged": (1 / float(told.get("downsample_ratio") or 1 / shrink)) ** 2}
+    merge = vision.get("spatial_merge_size") or values.get("spatial_merge_size")
+    shrink = float(merge or _first(values, "scale_factor", "downsample_factor", default=1) or 1)
+    fields = {"patch": patch, "merged": (1 / float(values.get("downsample_ratio") or 1 / shrink)) ** 2}
     if vision.get("fullatt_block_indexes"):
-        found["window"] = (float(vision["window_size"]) / patch) ** 2
+        fields["window"] = (float(vision["window_size"]) / patch) ** 2
     if not merge and vision.get("image_size") and vision.get("model_type") != "pixtral":
         side = _side(vision["image_size"])
         patches = (side // patch) ** 2
-        tokens = told.get("mm_tokens_per_image") or (told.get("perceiver_config") or {}).get("resampler_n_latents")
-        found |= {"tile": side, "tiles": TILES.get(str(told.get("model_type")), 1), "window": patches}
-        found["merged"] = patches / int(tokens) if tokens else found["merged"]
-    return found
+        tokens = values.get("mm_tokens_per_image") or (values.get("perceiver_config") or {}).get("resampler_n_latents")
+        fields |= {"tile": side, "tiles": TILES.get(str(values.get("model_type")), 1), "window": patches}
+        fields["merged"] = patches / int(tokens) if tokens else fields["merged"]
+    return fields
 
 
-def _side(told: Any) -> int:
-    """One side of what is given as one number or as two."""
-    return int(told[0] if isinstance(told, list | tuple) else told)
+def _side(value: Any) -> int:
+    """One side of a size that is one number or two."""
+    return int(value[0] if isinstance(value, list | tuple) else value)
 
 
-def _first(told: Mapping[str, Any], *names: str, default: Any = None) -> Any:
-    return next((told[name] for name in names if told.get(name)), default)
+def _first(values: Mapping[str, Any], *names: str, default: Any = None) -> Any:
+    return next((values[name] for name in names if values.get(name)), default)
 
 
-def _whole(told: dict[str, Any]) -> Mapping[str, Any]:
+def _complete(values: dict[str, Any]) -> Mapping[str, Any]:
     """A config.json with the values that it leaves to transformers' defaults, where transformers can be loaded."""
     try:
         from transformers import AutoConfig
 
-        found: dict[str, Any] = AutoConfig.for_model(**told).to_dict()
+        complete: dict[str, Any] = AutoConfig.for_model(**values).to_dict()
     except Exception:  # not installed, or it knows no such model
-        return told
-    return found
+        return values
+    return complete
 
 
 WIDTHS = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
@@ -270,11 +270,11 @@ def training_needs(
     """
     width = WIDTHS[recipe.model.dtype]
     text, vision = shape.text, shape.vision
-    activations = tokens * _kept(text, width, checkpointing=checkpointing)
+    activations = tokens * _stored(text, width, checkpointing=checkpointing)
     stacks = [text]
     if vision is not None:
         trained = not recipe.model.freeze_vision
-        activations += patches * (_kept(vision, width, checkpointing=checkpointing) if trained else _passing(vision, width))
+        activations += patches * (_stored(vision, width, checkpointing=checkpointing) if trained else _passing(vision, width))
         stacks += [vision] * trained
     adapter = 16.0 * recipe.lora.lora_r * sum(stack.adapter for stack in stacks)
     return Needs(weights=weights_bytes(shape, recipe.model) / divided, adapter=adapter, activations=activations)
@@ -301,9 +301,9 @@ def pass_needs(
 
 def expected_checkpointing(recipe: Recipe, shape: Shape, memory: float, pixels: float, pictures: float = PICTURES) -> bool:
     """Whether activations will be computed twice: as the recipe says, else where such rows do not fit into ``memory`` bytes."""
-    asked = recipe.training.gradient_checkpointing
-    if asked is not None:
-        return asked
+    requested = recipe.training.gradient_checkpointing
+    if requested is not None:
+        return requested
     return _stage(recipe) == 3 or (
         pass_needs(recipe, shape, pixels, pictures=pictures, checkpointing=False).total > USABLE * memory
     )
@@ -322,7 +322,7 @@ def weights_bytes(shape: Shape, model: ModelConfig) -> float:
     return shape.weights * (FOUR_BITS if model.load_in_4bit else width) + shape.embeddings * width
 
 
-def _kept(stack: Stack, width: float, *, checkpointing: bool) -> float:
+def _stored(stack: Stack, width: float, *, checkpointing: bool) -> float:
     """Bytes of a token in all layers that the backward pass needs."""
     norms = 2 * 4 * stack.hidden
     inputs = 5 * stack.hidden + stack.heads + stack.inner
@@ -331,28 +331,28 @@ def _kept(stack: Stack, width: float, *, checkpointing: bool) -> float:
 
 
 def _passing(stack: Stack, width: float) -> float:
-    """Bytes of a token while one layer is computed and nothing is kept."""
+    """Bytes of a token while one layer is computed and nothing is stored."""
     return width * (3 * stack.hidden + 3 * stack.inner) + 4 * stack.hidden
 
 
 def _stage(recipe: Recipe) -> int:
     """ZeRO's stage by the recipe's file; 0 without one."""
     try:
-        told = json.loads(Path(recipe.runtime.deepspeed or "").read_text(encoding="utf-8"))
-        return int(told["zero_optimization"]["stage"])
+        config = json.loads(Path(recipe.runtime.deepspeed or "").read_text(encoding="utf-8"))
+        return int(config["zero_optimization"]["stage"])
     except (OSError, ValueError, KeyError, TypeError):
         return 0
 
 
-def forward(stack: Stack, tokens: float, seen: float) -> float:
+def forward(stack: Stack, tokens: float, attended: float) -> float:
     """Operations of a forward pass.
 
     Args:
         stack: the layers.
         tokens: that go through all layers.
-        seen: tokens that each attends to, on average.
+        attended: tokens that each attends to, on average.
     """
-    return tokens * (2 * stack.passed + 4 * stack.layers * stack.heads * seen)
+    return tokens * (2 * stack.passed + 4 * stack.layers * stack.heads * attended)
 
 
 def text_forward(shape: Shape, tokens: float) -> float:

@@ -7,9 +7,9 @@ becomes 255, where Pillow's own conversion would clip it at 255; colours of 16 b
 stated white (32-bit integers, floating point) are refused. Colour profiles are not applied. Where the same bytes would give
 other pixels, ``SCORER_VERSION`` and ``ORDER_VERSION`` are raised.
 
-A limit of pixels (``model.max_pixels``) is kept here, before any processor, and not by the processors' own settings: these
+A limit of pixels (``model.max_pixels``) is applied here, before any processor, not by the processors' own settings: these
 differ from family to family in name and meaning (pixels, a longest edge, tiles, frames counted in), many families have none,
-and what is scaled here is seen alike by training, scoring, the check of limits and the estimate of memory. LLaMA-Factory's
+and what is scaled here is the same for training, scoring, the check of limits and the estimate of memory. LLaMA-Factory's
 ``image_max_pixels`` and ms-swift's ``max_pixels`` do the same. Processors then round to their patches, so that the pixels which
 a model sees may be some percent more. The few that enlarge every picture to tiles
 are set as they are loaded (:mod:`tvt.model.loading`).
@@ -134,7 +134,7 @@ def size_fault(width: int, height: int) -> str | None:
 
 
 def _opened(content: bytes) -> Image:
-    """The picture with its header read and found usable."""
+    """The picture with its header read and checked."""
     import warnings
 
     from PIL import Image, UnidentifiedImageError
@@ -185,7 +185,7 @@ def _mode_fault(image: Image, content: bytes) -> str | None:
 
 
 def _tiff_fault(image: Any) -> str | None:
-    """Pillow reads 12 bits as they are, and does not turn a scale around that has 0 for white."""
+    """Why a TIFF's values are misread, or ``None``: Pillow reads 12 bits as they are, and inverts no scale with 0 for white."""
     (bits, *_), photometric = image.tag_v2.get(_BITS, (1,)), image.tag_v2.get(_PHOTOMETRIC)
     if bits == 16 and photometric != _WHITE_IS_ZERO:
         return None

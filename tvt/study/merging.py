@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from tvt.core.scores import Run, set_name, tally
 from tvt.errors import InputError
-from tvt.evaluate.scorer import Outcome
+from tvt.evaluate.scorer import RawAnswer
 from tvt.evaluate.store import IDENTITY, AnswerStore, Row, outcome_of
 from tvt.io import atomic, digest, resource_errors
 from tvt.io.adapter_file import CONFIG, RECORD, WEIGHTS, verify_adapter
@@ -317,7 +317,7 @@ def _of_adapter(store: Store, cells: Cells, adapter: str) -> Cells:
     return {where: cell for where, cell in cells.items() if identities[cell.answers].get("adapter") == adapter}
 
 
-def _answer(outcome: Outcome) -> str | int | None:
+def _answer(outcome: RawAnswer) -> str | int | None:
     """What an outcome says, whatever its last digits."""
     return outcome.raw if outcome.scores is None else outcome.scores.index(max(outcome.scores))
 

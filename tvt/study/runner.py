@@ -18,7 +18,7 @@ from tvt.data.task_questions import as_file, read
 from tvt.errors import InputError, NotFiniteScoreError, ProcessDiedError, ProcessFailedError, TrainingError
 from tvt.evaluate.evaluator import Evaluator
 from tvt.evaluate.results import CellResult
-from tvt.evaluate.sharing import Together
+from tvt.evaluate.sharing import ScoringProcesses
 from tvt.io import resource_errors
 from tvt.io.adapter_file import verify_adapter
 from tvt.io.atomic import exclusively
@@ -55,7 +55,7 @@ class Runner:
             recipe.evaluation,
             self.store.answers,
             base=self._base,
-            together=Together(processes=recipe.runtime.num_processes, machines=self.machines or Machines()),
+            together=ScoringProcesses(processes=recipe.runtime.num_processes, machines=self.machines or Machines()),
             note=self.note,
         )
         self._questions: dict[Where, tuple[Question, ...]] = {}

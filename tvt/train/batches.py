@@ -95,8 +95,8 @@ def row_lengths(examples: Examples, processor: Any) -> list[int]:
         texts.append("\n".join((*row.texts, *row.answers)))
     words: list[int] = []
     for start in range(0, len(texts), _TEXTS_AT_ONCE):
-        found = processor.tokenizer(texts[start : start + _TEXTS_AT_ONCE], add_special_tokens=False)
-        words += map(len, found["input_ids"])
+        encoded = processor.tokenizer(texts[start : start + _TEXTS_AT_ONCE], add_special_tokens=False)
+        words += map(len, encoded["input_ids"])
     return [one + other for one, other in zip(pictures, words, strict=True)]
 
 
@@ -104,7 +104,7 @@ def _tokens(image: bytes, processor: Any, max_pixels: int | None, sizes: dict[Si
     try:
         size = shown_size(image, max_pixels)
     except PictureError:
-        return 0  # whoever decodes it says so, with its row
+        return 0  # decoding it reports the error, with its row
     if size not in sizes:
         try:
             sizes[size] = picture_tokens(processor, size)
@@ -135,7 +135,7 @@ class Collator:
 
 
 def unscored_example(*, picture: bool) -> dict[str, Any]:
-    """A row that only keeps the processes in step."""
+    """A row that only keeps the processes synchronous."""
     from PIL import Image
 
     return {

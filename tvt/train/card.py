@@ -11,7 +11,7 @@ from tvt import __version__
 from tvt.core.recipe import Recipe
 from tvt.io.card import front_matter, hub_dataset, hub_name, table
 from tvt.io.recipe_file import MINIATURE, told_model
-from tvt.train.record import Job, TrainingRecord
+from tvt.train.record import TrainingJob, TrainingRecord
 
 CARD = "README.md"
 MIX = "mix.json"
@@ -19,7 +19,7 @@ MIX = "mix.json"
 _REMARK = "license: fill it in; the base model's licence and those of the training data bear on it"
 
 
-def model_card(job: Job, record: TrainingRecord) -> str:
+def model_card(job: TrainingJob, record: TrainingRecord) -> str:
     """README.md of the adapter that ``record`` describes; no path of this machine is in it."""
     base = told_model(job.recipe.model.model_name_or_path)
     hub = hub_name(base) if base != MINIATURE else None
@@ -36,10 +36,10 @@ def model_card(job: Job, record: TrainingRecord) -> str:
 
 
 def _mix(dataset: Path) -> Mapping[str, Any] | None:
-    """What ``tvt mix`` recorded of the dataset; ``None`` where another hand wrote it."""
+    """What ``tvt mix`` recorded of the dataset; ``None`` where another program wrote it."""
     try:
-        told = json.loads((dataset / MIX).read_text(encoding="utf-8"))
-        return told if isinstance(told["sources"], dict) else None
+        record = json.loads((dataset / MIX).read_text(encoding="utf-8"))
+        return record if isinstance(record["sources"], dict) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -51,7 +51,7 @@ def _datasets(mix: Mapping[str, Any] | None) -> list[str]:
     return sorted(filter(None, map(hub_dataset, addresses)))
 
 
-def _lines(job: Job, record: TrainingRecord, base: str, mix: Mapping[str, Any] | None) -> list[str]:
+def _lines(job: TrainingJob, record: TrainingRecord, base: str, mix: Mapping[str, Any] | None) -> list[str]:
     return [
         f"# LoRA adapter of {base}",
         "",
@@ -105,7 +105,7 @@ def _loading(recipe: Recipe, base: str) -> list[str]:
 
 def _mixture(mix: Mapping[str, Any] | None) -> list[str]:
     if not mix:
-        return ["The dataset was not written by `tvt mix`; what it holds is not on record."]
+        return ["The dataset was not written by `tvt mix`; its contents are not on record."]
     rows = [
         (name, f"{of['weight']:.4f}", f"{of['examples']:,}", f"{of['epochs']:.2f}", _origins(of))
         for name, of in mix["sources"].items()
@@ -115,8 +115,8 @@ def _mixture(mix: Mapping[str, Any] | None) -> list[str]:
 
 
 def _origins(of: Mapping[str, Any]) -> str:
-    told = [f"{origin['source']} (licence: {origin['licence']})" for origin in of.get("origins", ())]
-    return "; ".join(told) or "not stated"
+    origins = [f"{origin['source']} (licence: {origin['licence']})" for origin in of.get("origins", ())]
+    return "; ".join(origins) or "not stated"
 
 
 def _training(recipe: Recipe, record: TrainingRecord) -> list[tuple[str, str]]:
@@ -124,7 +124,7 @@ def _training(recipe: Recipe, record: TrainingRecord) -> list[tuple[str, str]]:
     training, lora = recipe.training, recipe.lora
     last = f"{record.losses[-1][1]:.4f} (first {record.losses[0][1]:.4f})" if record.losses else "not logged"
     memory = f"{record.peak_memory_bytes / 2**30:.1f} GiB" if record.peak_memory_bytes else None
-    told = {
+    figures = {
         "steps": f"{record.steps:,} of {training.global_batch_size} examples, {record.epochs:g} epochs",
         "last logged loss": last,
         "learning rate": f"{training.learning_rate:g}, {training.lr_scheduler_type}, warmup {training.warmup_ratio:g}",
@@ -135,14 +135,14 @@ def _training(recipe: Recipe, record: TrainingRecord) -> list[tuple[str, str]]:
         "rate": f"{record.rows_per_second:.1f} examples/s, {record.seconds:.0f} s",
         "peak memory of a device": memory,
     }
-    return [(name, value) for name, value in told.items() if value is not None]
+    return [(name, value) for name, value in figures.items() if value is not None]
 
 
 def _frozen(recipe: Recipe) -> str:
     return " The vision tower was left as it is." if recipe.model.freeze_vision else ""
 
 
-def _provenance(job: Job, record: TrainingRecord, mix: Mapping[str, Any] | None) -> list[str]:
+def _provenance(job: TrainingJob, record: TrainingRecord, mix: Mapping[str, Any] | None) -> list[str]:
     packages = ", ".join(f"{name} {version}" for name, version in record.versions.items())
     base = [f"- Base model's files: digest `{job.base_digest}`"] if job.base_digest else []
     base += [f"- Base model's revision: `{job.recipe.model.revision}`"] if job.recipe.model.revision else []

@@ -16,7 +16,7 @@ from tvt.core.recipe import Recipe
 from tvt.errors import InputError
 from tvt.io import atomic, digest
 from tvt.io.adapter_file import file_entry, file_faults
-from tvt.train.record import CHECKPOINTS, RUN, Job
+from tvt.train.record import CHECKPOINTS, RUN, TrainingJob
 
 RECORD = "checkpoint.json"
 SCHEMA = 1
@@ -24,11 +24,11 @@ _NAME = re.compile(r"checkpoint-(\d+)")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class Resumable:
     """What there is to resume from."""
 
     checkpoint: Path | None
-    """The newest whole one."""
+    """The newest complete one."""
     broken: tuple[str, ...]
     """Why newer ones cannot be used, one line each."""
 
@@ -43,8 +43,8 @@ def layout(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def write_checkpoint_record(folder: Path, job: Job, step: int) -> None:
-    """Seal a checkpoint whose files are all there."""
+def write_checkpoint_record(folder: Path, job: TrainingJob, step: int) -> None:
+    """Write a checkpoint's record, once its files are all there."""
     files = {
         path.relative_to(folder).as_posix(): file_entry(path)
         for path in sorted(folder.rglob("*"))
@@ -54,25 +54,25 @@ def write_checkpoint_record(folder: Path, job: Job, step: int) -> None:
     atomic.write_text(folder / RECORD, json.dumps({**record, "digest": digest.of_value(record)}, indent=1) + "\n")
 
 
-def checkpoint_faults(folder: Path, job: Job) -> list[str]:
+def checkpoint_faults(folder: Path, job: TrainingJob) -> list[str]:
     """Why a checkpoint cannot be resumed from; empty if it can."""
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        told = record.pop("digest")
-        whole = told == digest.of_value(record) and isinstance(record["files"], dict)
+        stored = record.pop("digest")
+        intact = stored == digest.of_value(record) and isinstance(record["files"], dict)
     except OSError:
         return [f"{folder}: was not finished"]
     except (ValueError, KeyError, TypeError, AttributeError):
-        whole = False
-    if not whole:
+        intact = False
+    if not intact:
         return [f"{folder}: its record is damaged"]
     if record["identity"] != job.identity:
         return [f"{folder}: belongs to another run"]
     return file_faults(folder, record["files"])
 
 
-def newest_checkpoint(job: Job) -> Found:
-    """The newest whole checkpoint of this very run.
+def newest_checkpoint(job: TrainingJob) -> Resumable:
+    """The newest complete checkpoint of this very run.
 
     Raises:
         InputError: it was saved by another number of processes or under another DeepSpeed configuration.
@@ -81,42 +81,42 @@ def newest_checkpoint(job: Job) -> Found:
     for folder in _folders(job.output):
         faults = checkpoint_faults(folder, job)
         if not faults:
-            told = json.loads((folder / RECORD).read_text(encoding="utf-8"))["layout"]
+            saved = json.loads((folder / RECORD).read_text(encoding="utf-8"))["layout"]
             differences = [
-                f"{key} {told.get(key)}, not {value}" for key, value in layout(job.recipe).items() if told.get(key) != value
+                f"{key} {saved.get(key)}, not {value}" for key, value in layout(job.recipe).items() if saved.get(key) != value
             ]
             if differences:
                 raise InputError(
                     f"{folder}: was saved with {'; '.join(differences)}: resume with the same, or train into another folder"
                 )
-            return Found(checkpoint=folder, broken=tuple(broken))
+            return Resumable(checkpoint=folder, broken=tuple(broken))
         broken += faults
-    return Found(checkpoint=None, broken=tuple(broken))
+    return Resumable(checkpoint=None, broken=tuple(broken))
 
 
-def remove_broken(job: Job) -> None:
-    """Remove what cannot be resumed from: it would count among those to keep, and a whole one be dropped for it."""
+def remove_broken(job: TrainingJob) -> None:
+    """Remove what cannot be resumed from: it would count among those to keep, and a complete one would be removed instead."""
     for folder in _folders(job.output):
         if checkpoint_faults(folder, job):
             shutil.rmtree(folder)
 
 
 def remove_other_layouts(recipe: Recipe, output: Path) -> bool:
-    """Remove checkpoints if any was saved under another division of the run; says whether there were some."""
-    told = [path for folder in _folders(output) if (path := folder / RECORD).is_file()]
+    """Remove checkpoints if any was saved under another division of the run; returns whether there were some."""
+    records = [path for folder in _folders(output) if (path := folder / RECORD).is_file()]
     try:
-        same = all(json.loads(path.read_text(encoding="utf-8"))["layout"] == layout(recipe) for path in told)
+        same = all(json.loads(path.read_text(encoding="utf-8"))["layout"] == layout(recipe) for path in records)
     except (OSError, ValueError, KeyError, TypeError):
-        return False  # whoever resumes says what is wrong
+        return False  # resuming reports what is wrong
     if not same:
         shutil.rmtree(output / CHECKPOINTS)
     return not same
 
 
 def steps_done(output: Path) -> int:
-    """The step of the newest sealed checkpoint; 0 without one."""
-    found = [folder for folder in _folders(output) if (folder / RECORD).is_file()]
-    return int(found[0].name.rsplit("-", 1)[1]) if found else 0
+    """The step of the newest checkpoint with a record; 0 without one."""
+    recorded = [folder for folder in _folders(output) if (folder / RECORD).is_file()]
+    return int(recorded[0].name.rsplit("-", 1)[1]) if recorded else 0
 
 
 def has_checkpoints(output: Path) -> bool:
@@ -124,14 +124,14 @@ def has_checkpoints(output: Path) -> bool:
     return bool(_folders(output))
 
 
-def remember_run(job: Job) -> None:
-    """Say in the output folder which run it belongs to, before the first step."""
+def remember_run(job: TrainingJob) -> None:
+    """Write into the output folder which run it belongs to, before the first step."""
     atomic.write_text(
         job.output / RUN, json.dumps({"schema": SCHEMA, "identity": job.identity, "parts": job.parts()}, indent=1) + "\n"
     )
 
 
-def check_same_run(job: Job) -> None:
+def check_same_run(job: TrainingJob) -> None:
     """Refuse a folder that holds another run.
 
     Raises:
@@ -141,8 +141,8 @@ def check_same_run(job: Job) -> None:
     if not path.is_file():
         return
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        parts, identity = dict(told["parts"]), told["identity"]
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        parts, identity = dict(stored["parts"]), stored["identity"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: damaged; train into another folder with -o DIR") from error
     if identity != job.identity:
@@ -166,5 +166,5 @@ def _changes(name: str, before: Any, now: Any) -> list[str]:
 def _folders(output: Path) -> list[Path]:
     """Checkpoints, newest first."""
     parent = output / CHECKPOINTS
-    found = [(int(match.group(1)), path) for path in parent.glob("checkpoint-*") if (match := _NAME.fullmatch(path.name))]
-    return [path for _, path in sorted(found, reverse=True)]
+    numbered = [(int(match.group(1)), path) for path in parent.glob("checkpoint-*") if (match := _NAME.fullmatch(path.name))]
+    return [path for _, path in sorted(numbered, reverse=True)]

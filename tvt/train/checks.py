@@ -1,6 +1,4 @@
-"""Whether a recipe's settings and this machine's surroundings let it be trained: by names, files
-(DeepSpeed's among them) and packages alone.
-"""
+"""Checks that a recipe can be trained on this machine: by names, files (DeepSpeed's among them) and packages alone."""
 
 from __future__ import annotations
 
@@ -36,8 +34,8 @@ OPTIMIZER_PACKAGES: dict[str, tuple[str, str]] = {
 UNUSABLE_OPTIMIZERS = {
     "galore": "projects the gradients of whole layers, of which LoRA trains none",
     "apollo": "projects the gradients of whole layers, of which LoRA trains none",
-    "lomo": "changes weights within the backward pass, before anybody can look at the gradients",
-    "adalomo": "changes weights within the backward pass, before anybody can look at the gradients",
+    "lomo": "changes weights within the backward pass, before the gradients can be checked",
+    "adalomo": "changes weights within the backward pass, before the gradients can be checked",
     "schedule_free": "trains other weights than it is to be scored with, and transformers saves those",
 }
 """By the beginning of their names."""
@@ -58,12 +56,12 @@ TRACKERS = {
 }
 """Module that a tracker of transformers needs, and what pip installs it by."""
 _UNPACKED = ("kubeflow",)
-"""It needs no package: Kubeflow says in the environment where it listens."""
+"""It needs no package: Kubeflow gives its address in the environment."""
 _ALONE = ("all", "none")
 
 
 def training_checks(recipe: Recipe) -> Iterator[Check]:
-    """What would end a run of this recipe here after it began, and warnings; see also :func:`machine_checks`."""
+    """Checks of what would end a run of this recipe here after it began, and warnings; see also :func:`machine_checks`."""
     yield from model_checks(recipe.model)
     yield from _optimizer(recipe.training.optim)
     yield from _trackers(recipe.runtime.report_to)
@@ -72,7 +70,7 @@ def training_checks(recipe: Recipe) -> Iterator[Check]:
 
 
 def machine_checks(recipe: Recipe, *, machines: int = 1) -> Iterator[Check]:
-    """What on this very machine would end or stop a run that is started here: a launcher's environment, no compiler, locks.
+    """Checks of what would end or stop a run that is started on this machine: a launcher's environment, no compiler, locks.
 
     Args:
         recipe: of the run.
@@ -85,7 +83,7 @@ def machine_checks(recipe: Recipe, *, machines: int = 1) -> Iterator[Check]:
 
 
 def environment_checks(*, machines: int = 1) -> Iterator[Check]:
-    """Variables by which a launcher says that this process is one of several."""
+    """Checks of the variables by which a launcher states that this process is one of several."""
     fault = launch_fault(os.environ, machines=machines)
     if fault is not None:
         found, _, step = fault.partition("; ")
@@ -93,7 +91,7 @@ def environment_checks(*, machines: int = 1) -> Iterator[Check]:
 
 
 def lock_checks(group: str, status: Status) -> Iterator[Check]:
-    """Left-over locks of extensions, for which every start with DeepSpeed may wait."""
+    """Checks of left-over locks of extensions, for which every start with DeepSpeed may wait."""
     for lock in stale_locks():
         found, _, step = str(lock).partition("; ")
         yield Check(group=group, name="extension lock", status=status, found=found, step=step)
@@ -156,17 +154,17 @@ def _deepspeed(recipe: Recipe, name: str) -> Iterator[Check]:
 def _built(config: Mapping[str, Any], recipe: Recipe, name: str) -> Check:
     """What a configuration that fits makes DeepSpeed do."""
 
-    def told(status: Status, found: str, step: str = "") -> Check:
+    def check(status: Status, found: str, step: str = "") -> Check:
         return Check(group=GROUP, name="DeepSpeed file", status=status, found=f"{name}: {found}", step=step)
 
     zero = config.get("zero_optimization")
     zero = zero if isinstance(zero, Mapping) else {}
     if zero.get("stage") == 3 and recipe.model.load_in_4bit:
-        return told("warn", "ZeRO-3 does not divide a model of 4 bits", "recipes/deepspeed/zero2.json does the same sooner")
+        return check("warn", "ZeRO-3 does not divide a model of 4 bits", "recipes/deepspeed/zero2.json does the same sooner")
     if "optimizer" in config or any(key.startswith("offload") for key in zero):
         step = "see DeepSpeed above for what it builds with; with recipes/deepspeed it builds nothing on GPUs"
-        return told("warn", "its optimizer or offloading builds kernels at the first start", step)
-    return told("ok", f"stage {zero.get('stage', 0)}")
+        return check("warn", "its optimizer or offloading builds kernels at the first start", step)
+    return check("ok", f"stage {zero.get('stage', 0)}")
 
 
 AUTO = "auto"
@@ -185,18 +183,18 @@ def deepspeed_faults(recipe: Recipe) -> list[str]:
     if path is None:
         return []
     try:
-        given = json.loads(Path(path).read_text(encoding="utf-8"))
+        config = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         return [f"{path}: cannot be read as a DeepSpeed configuration ({error}); take one of recipes/deepspeed"]
-    if not isinstance(given, dict):
+    if not isinstance(config, dict):
         return [f"{path}: is no JSON object; take one of recipes/deepspeed"]
     return [
-        f'{path}: {entry} is {json.dumps(value)}, but the recipe {wanted}; write "auto" there, or change one of the two'
-        for entry, value, wanted in _mismatches(given, recipe)
-    ] + [f"{path}: {fault}" for fault in _foreign_parts(given, recipe)]
+        f'{path}: {entry} is {json.dumps(value)}, but the recipe {required}; write "auto" there, or change one of the two'
+        for entry, value, required in _mismatches(config, recipe)
+    ] + [f"{path}: {fault}" for fault in _foreign_parts(config, recipe)]
 
 
-def _mismatches(given: Mapping[str, Any], recipe: Recipe) -> Iterator[tuple[str, Any, str]]:
+def _mismatches(config: Mapping[str, Any], recipe: Recipe) -> Iterator[tuple[str, Any, str]]:
     """Entries that contradict the recipe, with their value and what the recipe says."""
     training, processes = recipe.training, recipe.runtime.num_processes
     expected: dict[str, tuple[Any, str]] = {
@@ -217,15 +215,15 @@ def _mismatches(given: Mapping[str, Any], recipe: Recipe) -> Iterator[tuple[str,
         "optimizer.params.betas": (_BETAS, "betas of AdamW"),
         "optimizer.params.eps": (_EPSILON, "epsilon of AdamW"),
     }
-    for entry, (wanted, name) in expected.items():
-        value = _entry(given, entry)
-        if value not in (None, AUTO) and not _same(value, wanted):
-            yield entry, value, f"has {name} {json.dumps(wanted)}"
+    for entry, (required, name) in expected.items():
+        value = _entry(config, entry)
+        if value not in (None, AUTO) and not _same(value, required):
+            yield entry, value, f"has {name} {json.dumps(required)}"
 
 
-def _foreign_parts(given: Mapping[str, Any], recipe: Recipe) -> Iterator[str]:
+def _foreign_parts(config: Mapping[str, Any], recipe: Recipe) -> Iterator[str]:
     """Blocks that would put another optimizer or schedule in the place of the recipe's."""
-    optimizer = given.get("optimizer")
+    optimizer = config.get("optimizer")
     if optimizer is not None:
         kind = optimizer.get("type") if isinstance(optimizer, Mapping) else optimizer
         if kind != "AdamW" or not recipe.training.optim.startswith("adamw_torch"):
@@ -233,16 +231,16 @@ def _foreign_parts(given: Mapping[str, Any], recipe: Recipe) -> Iterator[str]:
                 f"its optimizer block ({json.dumps(kind)}) would replace the recipe's training.optim "
                 f"{recipe.training.optim}; remove the block"
             )
-    if given.get("scheduler") is not None:
+    if config.get("scheduler") is not None:
         yield (
             "its scheduler block would replace the recipe's training.lr_scheduler_type "
             f"{recipe.training.lr_scheduler_type}; remove the block"
         )
 
 
-def _entry(given: Mapping[str, Any], entry: str) -> Any:
+def _entry(config: Mapping[str, Any], entry: str) -> Any:
     """The value of a dotted entry; ``None`` where it is missing."""
-    value: Any = given
+    value: Any = config
     for name in entry.split("."):
         if not isinstance(value, Mapping):
             return None
@@ -250,7 +248,7 @@ def _entry(given: Mapping[str, Any], entry: str) -> Any:
     return value
 
 
-def _same(value: Any, wanted: Any) -> bool:
-    if isinstance(wanted, float) and isinstance(value, int | float):
-        return abs(value - wanted) <= _TOLERANCE
-    return bool(value == wanted)
+def _same(value: Any, required: Any) -> bool:
+    if isinstance(required, float) and isinstance(value, int | float):
+        return abs(value - required) <= _TOLERANCE
+    return bool(value == required)

@@ -31,7 +31,7 @@ _WHY = "TRL's loss compiles Triton kernels at the first step on a GPU"
 
 
 def compiler_checks(group: str, *, gpus: bool) -> Iterator[Check]:
-    """Whether what Triton compiles with is there; nothing comes of a machine where TRL does without Triton.
+    """Checks that Triton can compile; nothing is yielded for a machine where TRL does without Triton.
 
     Args:
         group: of the checks.
@@ -60,7 +60,7 @@ def compiler_checks(group: str, *, gpus: bool) -> Iterator[Check]:
 
 
 def compiler() -> str | None:
-    """The compiler that Triton would call; ``CC`` counts even where it names nothing, and then there is none."""
+    """The compiler that Triton would call; none where ``CC`` names no program."""
     named = os.environ.get("CC")
     if named is not None:
         return named if shutil.which(named) else None
@@ -82,7 +82,7 @@ def compiled_before() -> bool:
 
 STALE_SECONDS = 60.0
 """From this age on a lock that no process here has open is taken for left over."""
-_LOOK_SECONDS = 10.0
+_CHECK_SECONDS = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,44 +110,44 @@ def extension_folder() -> Path:
 
 
 def stale_locks() -> list[ExtensionLock]:
-    """Locks that nobody here holds and that are older than a minute."""
-    folder, found = extension_folder(), []
+    """Locks that no process here holds and that are older than a minute."""
+    folder, locks = extension_folder(), []
     for pattern in ("*/lock", "*/*/lock"):  # by python and device, unless TORCH_EXTENSIONS_DIR names the folder
         for path in sorted(folder.glob(pattern)):
             with suppress(OSError):
-                found.append(ExtensionLock(path=path, age=time.time() - path.stat().st_mtime))
-    old = [lock for lock in found if lock.age > STALE_SECONDS]
+                locks.append(ExtensionLock(path=path, age=time.time() - path.stat().st_mtime))
+    old = [lock for lock in locks if lock.age > STALE_SECONDS]
     held = _open_files() if old else set()
     return [lock for lock in old if str(lock.path.resolve()) not in held]
 
 
 def _open_files() -> set[str]:
-    """What processes of this machine have open, as far as they may be looked at."""
-    found = set()
+    """The files that processes of this machine have open, as far as they may be read."""
+    names = set()
     for process in Path("/proc").glob("[0-9]*/fd"):
         with suppress(OSError):
             for link in os.scandir(process):
                 with suppress(OSError):
-                    found.add(os.readlink(link.path))
-    return found
+                    names.add(os.readlink(link.path))
+    return names
 
 
 @contextmanager
-def watched(note: Callable[[str], None], seconds: float = _LOOK_SECONDS) -> Iterator[None]:
-    """Say, while processes start and train, that a left-over lock is there: each once.
+def watched(note: Callable[[str], None], seconds: float = _CHECK_SECONDS) -> Iterator[None]:
+    """Report left-over locks while processes start and train, each once.
 
     Args:
-        note: told of each.
-        seconds: between two looks.
+        note: called with each.
+        seconds: between two checks.
     """
     over = Event()
 
     def look() -> None:
-        told: set[Path] = set()
+        reported: set[Path] = set()
         while not over.wait(seconds):
             for lock in stale_locks():
-                if lock.path not in told:
-                    told.add(lock.path)
+                if lock.path not in reported:
+                    reported.add(lock.path)
                     note(str(lock))
 
     thread = Thread(target=look, daemon=True)

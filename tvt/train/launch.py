@@ -1,5 +1,5 @@
 """Start a training run: in this process, or as several through torchrun, on one machine or on several
-that meet at an address.
+that connect at an address.
 """
 
 from __future__ import annotations
@@ -21,7 +21,17 @@ from tvt.train.checkpoints import check_same_run, has_checkpoints, layout, newes
 from tvt.train.checks import machine_checks, training_checks
 from tvt.train.kernels import watched
 from tvt.train.probe import gpus_lacking, visible_gpus
-from tvt.train.record import ADAPTER, LOG, RECORD, Job, Progress, TrainingRecord, base_digest, load_training_record, silent
+from tvt.train.record import (
+    ADAPTER,
+    LOG,
+    RECORD,
+    Progress,
+    TrainingJob,
+    TrainingRecord,
+    base_digest,
+    load_training_record,
+    silent,
+)
 from tvt.train.rows import check_rows, dataset_digest, shown_rows
 
 if TYPE_CHECKING:
@@ -29,7 +39,7 @@ if TYPE_CHECKING:
 import errno
 import socket
 
-Tell = Callable[[Progress], None]
+Report = Callable[[Progress], None]
 Note = Callable[[str], None]
 
 
@@ -41,7 +51,7 @@ def train(
     seed: int,
     resume: bool = False,
     machines: Machines | None = None,
-    progress: Tell = silent,
+    progress: Report = silent,
     note: Note = silent,
     rows_checked: bool = False,
     base: Loaded | None = None,
@@ -53,17 +63,17 @@ def train(
         dataset: folder with ``data/*.parquet``.
         output: folder for ``adapter/``, ``training.json`` (written last) and, meanwhile, checkpoints.
         seed: of the adapter's start and of the order after the first pass.
-        resume: go on from the newest whole checkpoint of this very run, if there is one.
+        resume: go on from the newest complete checkpoint of this very run, if there is one.
         machines: default, this one.
-        progress: told at every logging step. What it raises stops a run that is in this process.
-        note: told in a sentence what is worth knowing.
+        progress: called at every logging step. What it raises stops a run that is in this process.
+        note: called with a sentence that is worth knowing.
         rows_checked: whether the rows were held against the model's limits already, as a study does once for all runs.
-        base: the recipe's base model for the caller's runs and scores. A run in this process trains on it and gives it back
-            as it was; processes load their own, and it is let go.
+        base: the recipe's base model for the caller's runs and scores. A run in this process trains on it and puts it back
+            as it was; processes load their own, and it is released.
 
     Raises:
         InputError: recipe, rows or model cannot be used, or ``output`` holds another run.
-        TrainingError: a guard stopped the run, or a process died. Whole checkpoints stay.
+        TrainingError: a guard stopped the run, or a process died. Complete checkpoints stay.
     """
     machines = machines or Machines()
     _check_request(recipe, machines, note)
@@ -71,7 +81,7 @@ def train(
     summary = check_rows(dataset)
     if (fault := rows_fault(recipe, rows=summary.rows, with_images=summary.with_images)) is not None:
         raise InputError(f"{dataset}: {fault}")
-    job = Job(
+    job = TrainingJob(
         recipe=recipe,
         dataset=dataset.absolute(),
         output=output.absolute(),
@@ -139,7 +149,7 @@ def _lock(output: Path, machines: Machines) -> Iterator[None]:
         yield
 
 
-def _finished(job: Job) -> TrainingRecord | None:
+def _finished(job: TrainingJob) -> TrainingRecord | None:
     if not (job.output / RECORD).is_file():
         return None
     record = load_training_record(job.output)
@@ -153,7 +163,7 @@ def _finished(job: Job) -> TrainingRecord | None:
     return record
 
 
-def _resumed(job: Job, resume: bool, machines: Machines, note: Note) -> Job:
+def _resumed(job: TrainingJob, resume: bool, machines: Machines, note: Note) -> TrainingJob:
     """The job with the checkpoint to go on from."""
     if not has_checkpoints(job.output):
         return job
@@ -161,19 +171,19 @@ def _resumed(job: Job, resume: bool, machines: Machines, note: Note) -> Job:
         raise InputError(
             f"{job.output}: holds an unfinished run; go on with --resume, or train into another folder with -o DIR"
         )
-    found = newest_checkpoint(job)
-    for reason in found.broken:
+    resumable = newest_checkpoint(job)
+    for reason in resumable.broken:
         note(f"not resumed from {reason}")
     if machines.rank == 0:
         remove_broken(job)
-    if found.checkpoint is None:
+    if resumable.checkpoint is None:
         note("no whole checkpoint; starting from the beginning")
     else:
-        note(f"resuming from {found.checkpoint.name}")
-    return Job(**{**vars(job), "resume_from": found.checkpoint})
+        note(f"resuming from {resumable.checkpoint.name}")
+    return TrainingJob(**{**vars(job), "resume_from": resumable.checkpoint})
 
 
-def _run_here(job: Job, progress: Tell, base: Loaded | None) -> TrainingRecord:
+def _run_here(job: TrainingJob, progress: Report, base: Loaded | None) -> TrainingRecord:
     try:
         from tvt.train.run import run
     except ImportError as error:
@@ -185,7 +195,7 @@ def _run_here(job: Job, progress: Tell, base: Loaded | None) -> TrainingRecord:
     return record
 
 
-def _run_processes(job: Job, machines: Machines, progress: Tell) -> None:
+def _run_processes(job: TrainingJob, machines: Machines, progress: Report) -> None:
     """Train in processes of their own; what libraries print goes to a log."""
     work = Work(
         name="training",
@@ -200,14 +210,14 @@ def _run_processes(job: Job, machines: Machines, progress: Tell) -> None:
     do_together(work, machines, lambda _, what: progress(Progress(**what)))
 
 
-def _meeting(job: Job) -> str:
-    """Names what the launches meet for: those of other rows, another recipe or another checkpoint shall not train together."""
+def _meeting(job: TrainingJob) -> str:
+    """Identifies launches that train together: those of other rows, another recipe or another checkpoint must not."""
     checkpoint = job.resume_from.name if job.resume_from else None
     return digest.of_value([job.identity, layout(job.recipe), checkpoint])[:16]
 
 
 def address_faults(host: str, port: int, rank: int) -> list[str]:
-    """What is wrong with an address, as far as this machine can tell.
+    """What is wrong with an address, as far as this machine can check.
 
     Args:
         host: name or number of machine 0.
@@ -215,12 +225,12 @@ def address_faults(host: str, port: int, rank: int) -> list[str]:
         rank: of this machine; machine 0 must be able to listen at the address.
     """
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
         return [f"--main-process-ip {host}: no such host ({error.strerror or error}); name machine 0 as the others reach it"]
     if rank:
         return []
-    refusals = [_refusal(family, address) for family, _, _, _, address in found]
+    refusals = [_refusal(family, address) for family, _, _, _, address in addresses]
     if None in refusals:
         return []
     if errno.EADDRINUSE in refusals:
@@ -237,7 +247,7 @@ def address_faults(host: str, port: int, rank: int) -> list[str]:
 
 
 def _refusal(family: int, address: tuple[object, ...]) -> int | None:
-    """Why nobody can listen at an address of this machine; ``None`` if somebody can."""
+    """Why no process can listen at an address of this machine; ``None`` if one can."""
     with socket.socket(family, socket.SOCK_STREAM) as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a run before may have ended just now
         try:

@@ -51,13 +51,13 @@ def schema_faults(schema: pa.Schema) -> list[str]:
 
 def columns(schema: pa.Schema, *, bytes_too: bool) -> list[str]:
     """The columns of rows; with names of parquet's leaves in place of the images where their bytes may be left out."""
-    found = [name for name in (*ROLES, *NAMES) if name in schema.names]
+    names = [name for name in (*ROLES, *NAMES) if name in schema.names]
     name, inner = "images" if "images" in schema.names else "image", _image_kind(schema)
     if inner is None:
-        return found
+        return names
     if bytes_too or not pa.types.is_struct(inner) or inner.get_field_index("path") < 0:
-        return [*found, name]
-    return [*found, *(f"{name}.{step}path" for step in ("list.element.", "element.", "list.item.", "item.", ""))]
+        return [*names, name]
+    return [*names, *(f"{name}.{step}path" for step in ("list.element.", "element.", "list.item.", "item.", ""))]
 
 
 def images_are_files(schema: pa.Schema) -> bool:
@@ -106,20 +106,20 @@ def row_of(row: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         LayoutError: its content cannot be put so.
     """
-    given = row.get("images") if "images" in row else [row["image"]] if row.get("image") is not None else []
-    images = [_image(image) for image in given or []]
-    told: dict[str, Any] = {"images": images}
+    listed = row.get("images") if "images" in row else [row["image"]] if row.get("image") is not None else []
+    images = [_image(image) for image in listed or []]
+    fields: dict[str, Any] = {"images": images}
     for name, role in ROLES.items():
-        told[name] = _messages(row[name], role, len(images) if name == "prompt" else 0)
-    return told | {name: None if row.get(name) is None else str(row[name]) for name in NAMES}
+        fields[name] = _messages(row[name], role, len(images) if name == "prompt" else 0)
+    return fields | {name: None if row.get(name) is None else str(row[name]) for name in NAMES}
 
 
 def named_files(batch: pa.RecordBatch) -> list[str]:
     """Paths of the images that rows in :data:`SCHEMA` name and do not hold."""
     images = pc.list_flatten(batch.column("images"))
     held, paths = pc.is_valid(pc.struct_field(images, "bytes")), pc.struct_field(images, "path")
-    found: list[str] = paths.filter(pc.and_(pc.invert(held), pc.is_valid(paths))).to_pylist()
-    return found
+    names: list[str] = paths.filter(pc.and_(pc.invert(held), pc.is_valid(paths))).to_pylist()
+    return names
 
 
 def image_path(path: str, folder: Path) -> Path:
@@ -133,22 +133,22 @@ def _image(image: Any) -> dict[str, Any]:
         return {"bytes": None, "path": image}
     if isinstance(image, bytes):
         return {"bytes": image, "path": None}
-    found = image or {}
-    return {"bytes": found.get("bytes"), "path": found.get("path")}
+    fields = image or {}
+    return {"bytes": fields.get("bytes"), "path": fields.get("path")}
 
 
-def _messages(given: Any, role: str, images: int) -> list[dict[str, str | None]]:
-    if isinstance(given, str):
-        return [{"role": role, "content": given}]
-    messages = [(message or {}) for message in given or []]
-    told = [{"role": message.get("role"), "content": _text(message.get("content"))} for message in messages]
+def _messages(value: Any, role: str, images: int) -> list[dict[str, str | None]]:
+    if isinstance(value, str):
+        return [{"role": role, "content": value}]
+    messages = [(message or {}) for message in value or []]
+    texts = [{"role": message.get("role"), "content": _text(message.get("content"))} for message in messages]
     placed = _placeholders(messages)
     if placed not in (None, images):
         raise LayoutError(f"has {placed} places for {images} images in its messages; give each image one")
     users = [index for index, message in enumerate(messages) if message.get("role") == "user"]
     if any(_placeholders([message]) for index, message in enumerate(messages) if index not in users[:1]):
         raise LayoutError("has images outside its first question; tvt puts all images of a row there")
-    return told
+    return texts
 
 
 def _placeholders(messages: list[Any]) -> int | None:

@@ -2,7 +2,7 @@
 
 Workers are started by a fork server, which has neither threads nor a device and has loaded the packages before: a fork of the
 training process itself may take over locks that a thread of it holds, and a fresh Python takes seconds each. A batch is what
-its rows make it, whoever prepares it, and batches come in order.
+its rows make it, in whichever process it is prepared, and batches come in order.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ _LONGEST_QUEUE = 8
 
 def worker_count(recipe: Recipe) -> int:
     """How many workers each process has: what the recipe says, else some where there is a GPU, cores and memory for them."""
-    asked = recipe.runtime.dataloader_num_workers
-    if asked is not None:
-        return asked
+    requested = recipe.runtime.dataloader_num_workers
+    if requested is not None:
+        return requested
     shared = machine.shared_memory()
     if not torch.cuda.is_available() or (shared is not None and shared < SHARED_BYTES):
         return 0

@@ -48,10 +48,10 @@ def lora_config(model: PreTrainedModel, recipe: Recipe) -> LoraConfig:
     )
 
 
-def target_modules(model: PreTrainedModel, wanted: str | tuple[str, ...] | None, *, freeze_vision: bool) -> list[str]:
+def target_modules(model: PreTrainedModel, requested: str | tuple[str, ...] | None, *, freeze_vision: bool) -> list[str]:
     """Names of the linear layers that get an adapter: the language model's only, unless the vision tower is trained too."""
-    whole: Any = model
-    decoder, head = whole.get_decoder(), whole.get_output_embeddings()
+    untyped: Any = model
+    decoder, head = untyped.get_decoder(), untyped.get_output_embeddings()
     inside = {id(module) for module in decoder.modules()} if freeze_vision and decoder is not model else None
     linear = [
         name
@@ -60,20 +60,20 @@ def target_modules(model: PreTrainedModel, wanted: str | tuple[str, ...] | None,
     ]
     if freeze_vision and inside is None:  # a model that names no decoder
         linear = [name for name in linear if not re.search(r"vision|visual|image|projector|connector", name)]
-    found = [name for name in linear if _wanted(name, wanted)]
-    if not found:
+    matches = [name for name in linear if _is_requested(name, requested)]
+    if not matches:
         where = "the language model" if freeze_vision else "the model"
-        known = sorted({name.rsplit(".", 1)[-1] for name in linear})
-        raise InputError(f"lora.lora_target_modules: nothing in {where} fits {wanted!r}; its linear layers: {', '.join(known)}")
-    return found
+        known = ", ".join(sorted({name.rsplit(".", 1)[-1] for name in linear}))
+        raise InputError(f"lora.lora_target_modules: nothing in {where} fits {requested!r}; its linear layers: {known}")
+    return matches
 
 
-def _wanted(name: str, wanted: str | tuple[str, ...] | None) -> bool:
-    if wanted is None:
+def _is_requested(name: str, requested: str | tuple[str, ...] | None) -> bool:
+    if requested is None:
         return True
-    if isinstance(wanted, str):
-        return re.fullmatch(wanted, name) is not None or name.rsplit(".", 1)[-1] == wanted
-    return any(name == item or name.endswith(f".{item}") for item in wanted)
+    if isinstance(requested, str):
+        return re.fullmatch(requested, name) is not None or name.rsplit(".", 1)[-1] == requested
+    return any(name == item or name.endswith(f".{item}") for item in requested)
 
 
 def spare_frozen_parts(model: PreTrainedModel, trained: Collection[str]) -> None:
@@ -81,33 +81,33 @@ def spare_frozen_parts(model: PreTrainedModel, trained: Collection[str]) -> None
 
     Reentrant checkpointing differentiates a layer only if one of its inputs needs a gradient. So PEFT, TRL and transformers
     (written against 5.24) make the outputs of *all* input embeddings need one, a frozen vision tower's too. There it only sends
-    the backward pass through the whole tower, for gradients that nobody reads. In a few towers that *are* trained they find no
-    embeddings, and such towers would not learn.
+    the backward pass through all of the tower, for gradients that are never used. In a few towers that *are* trained they find
+    no embeddings, and such towers would not learn.
 
     Args:
         model: the base model, before PEFT or TRL touch it.
         trained: full names of the modules that get an adapter.
     """
-    whole: Any = model  # untyped calls
+    untyped: Any = model
     embeddings = _embeddings(model, trained)
 
     def enable() -> None:
-        whole.disable_input_require_grads()  # this is called more than once, and each call forgets the hooks of the one before
-        whole._require_grads_hooks = [embedding.register_forward_hook(_need_gradient) for embedding in embeddings]
+        untyped.disable_input_require_grads()  # each call forgets the hooks of the one before
+        untyped._require_grads_hooks = [embedding.register_forward_hook(_need_gradient) for embedding in embeddings]
 
-    whole.enable_input_require_grads = enable
+    untyped.enable_input_require_grads = enable
 
 
 def _embeddings(model: PreTrainedModel, trained: Collection[str]) -> list[nn.Module]:
     """Input embeddings of the model and of the models within it, as far as they hold a trained module; each once."""
-    found: dict[int, nn.Module] = {}
+    embeddings: dict[int, nn.Module] = {}
     for name, part in model.named_modules():
         inside = f"{name}." if name else ""
         if isinstance(part, PreTrainedModel) and any(module.startswith(inside) for module in trained):
             embedding = _embedding(part)
             if isinstance(embedding, nn.Module):
-                found[id(embedding)] = embedding
-    return list(found.values())
+                embeddings[id(embedding)] = embedding
+    return list(embeddings.values())
 
 
 def _embedding(part: PreTrainedModel) -> Any:
@@ -127,16 +127,16 @@ def needs_checkpointing(
     """Decide by the longest rows of the run, put through the processor: they are what one pass may have to hold.
 
     Args:
-        recipe: what it asks for is done.
+        recipe: where it decides, its choice is taken.
         examples: the rows.
         lengths: of the rows, in tokens.
         collator: makes tensors of them.
         config: the model's.
-        divided: whether ZeRO-3 divides the weights; then it is always on, since all processes must do alike.
+        divided: whether ZeRO-3 divides the weights; then it is always on, since all processes must do the same.
     """
-    asked = recipe.training.gradient_checkpointing
-    if asked is not None or divided:
-        return bool(asked or (asked is None and divided))
+    requested = recipe.training.gradient_checkpointing
+    if requested is not None or divided:
+        return bool(requested or (requested is None and divided))
     if not torch.cuda.is_available():
         return False
     free, _ = torch.cuda.mem_get_info()

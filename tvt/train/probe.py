@@ -23,7 +23,7 @@ MARK = "\x1etvt-probe "
 
 
 def look(name: str) -> dict[str, Any]:
-    """What is known of ``torch`` or ``deepspeed`` once it is loaded; ``error`` alone where it cannot be.
+    """Facts about ``torch`` or ``deepspeed`` once it is loaded; ``error`` alone where it cannot be loaded.
 
     Of torch: ``cuda`` (the version it was built for, or ``None``), ``available``, and of each device its ``name``, ``memory``
     (bytes) and ``bfloat16`` (whether the hardware has it).
@@ -40,10 +40,10 @@ def _torch() -> dict[str, Any]:
     available = torch.cuda.is_available()
     devices = []
     for number in range(torch.cuda.device_count() if available else 0):
-        told = torch.cuda.get_device_properties(number)
+        properties = torch.cuda.get_device_properties(number)
         with torch.cuda.device(number):
             bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
-        devices.append({"name": told.name, "memory": told.total_memory, "bfloat16": bfloat16})
+        devices.append({"name": properties.name, "memory": properties.total_memory, "bfloat16": bfloat16})
     return {"cuda": torch.version.cuda, "available": available, "devices": devices}
 
 
@@ -63,7 +63,7 @@ SECONDS = 120.0
 
 
 class Probe:
-    """Loads ``torch`` or ``deepspeed`` beside this process; :meth:`answer` waits for what it found.
+    """Loads ``torch`` or ``deepspeed`` beside this process; :meth:`answer` waits for its result.
 
     Args:
         name: the package.
@@ -74,10 +74,10 @@ class Probe:
         self._name, self._seconds = name, seconds
         self._process: subprocess.Popen[str] | None = None
         self._output: IO[str] | None = None
-        self._told: dict[str, Any] | None = None
+        self._answer: dict[str, Any] | None = None
 
     def __enter__(self) -> Probe:
-        if _there(self._name):
+        if _is_installed(self._name):
             self._output = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
             environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
@@ -98,12 +98,12 @@ class Probe:
             self._output.close()
 
     def answer(self) -> dict[str, Any] | None:
-        """What the probe found (see :func:`tvt.train.probe.look`); ``None`` where the package is not installed."""
+        """The probe's result (see :func:`tvt.train.probe.look`); ``None`` where the package is not installed."""
         if self._process is None or self._output is None:
             return None
-        if self._told is None:
-            self._told = self._wait(self._process, self._output)
-        return self._told
+        if self._answer is None:
+            self._answer = self._wait(self._process, self._output)
+        return self._answer
 
     def _wait(self, process: subprocess.Popen[str], output: IO[str]) -> dict[str, Any]:
         try:
@@ -113,12 +113,12 @@ class Probe:
         output.seek(0)
         for line in output:
             if line.startswith(MARK):
-                told: dict[str, Any] = json.loads(line.removeprefix(MARK))
-                return told
+                answer: dict[str, Any] = json.loads(line.removeprefix(MARK))
+                return answer
         return {"error": f"loading it ended the process (exit code {code})"}
 
 
-def _there(name: str) -> bool:
+def _is_installed(name: str) -> bool:
     try:
         return find_spec(name) is not None
     except (ImportError, ValueError):
@@ -156,7 +156,7 @@ def _named(value: str) -> tuple[str, ...]:
 
 @cache
 def _count_by_torch() -> int:
-    """How many GPUs torch sees; loading it takes seconds, so a build for CPUs is told by its files."""
+    """How many GPUs torch sees; loading it takes seconds, so a build for CPUs is recognised by its files."""
     if not _built_for_gpus():
         return 0
     with Probe("torch") as probe:
@@ -166,17 +166,17 @@ def _count_by_torch() -> int:
 
 def _built_for_gpus() -> bool:
     """Whether the installed torch was built for CUDA or ROCm, as its ``version.py`` says."""
-    found = find_spec("torch")
-    if found is None or found.origin is None:
+    spec = find_spec("torch")
+    if spec is None or spec.origin is None:
         return False
     try:
-        text = (Path(found.origin).parent / "version.py").read_text(encoding="utf-8")
+        text = (Path(spec.origin).parent / "version.py").read_text(encoding="utf-8")
     except OSError:
         return False
     return re.search(r"""^(?:cuda|hip)\b[^=\n]*=\s*['"]""", text, re.MULTILINE) is not None
 
 
 def gpus_lacking(processes: int, machines: int, gpus: int) -> str:
-    """What to do when a run has more processes than there are GPUs for."""
+    """The message for a run that has more processes than there are GPUs for."""
     here = f"{processes // machines} processes on this machine" if machines > 1 else f"{processes} processes"
     return f"{here} need as many GPUs, but there are {gpus}; lower runtime.num_processes to {gpus * machines}"

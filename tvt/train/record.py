@@ -27,8 +27,8 @@ adapter.
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
-    """One training run, as every one of its processes is told."""
+class TrainingJob:
+    """One training run, as each of its processes receives it."""
 
     recipe: Recipe
     dataset: Path
@@ -41,10 +41,10 @@ class Job:
 
     def parts(self) -> dict[str, Any]:
         """What decides the adapter, by name."""
-        told = self.recipe.training_identity()
+        decisive = self.recipe.training_identity()
         if self.base_digest is not None:  # what a model is, not where it lies
-            told["model"] = {**told["model"], "model_name_or_path": self.base_digest}
-        return {**told, "dataset": self.dataset_digest, "seed": self.seed, "order": ORDER_VERSION}
+            decisive["model"] = {**decisive["model"], "model_name_or_path": self.base_digest}
+        return {**decisive, "dataset": self.dataset_digest, "seed": self.seed, "order": ORDER_VERSION}
 
     @property
     def identity(self) -> str:
@@ -53,21 +53,21 @@ class Job:
 
     def dump(self) -> str:
         """As JSON, for another process."""
-        told = {**vars(self), "recipe": self.recipe.model_dump(mode="json")}
-        return json.dumps({name: str(value) if isinstance(value, Path) else value for name, value in told.items()})
+        values = {**vars(self), "recipe": self.recipe.model_dump(mode="json")}
+        return json.dumps({name: str(value) if isinstance(value, Path) else value for name, value in values.items()})
 
     @classmethod
-    def load(cls, text: str) -> Job:
+    def load(cls, text: str) -> TrainingJob:
         """The inverse of :meth:`dump`."""
-        told = json.loads(text)
+        values = json.loads(text)
         for name in ("dataset", "output", "resume_from"):
-            told[name] = Path(told[name]) if told[name] else None
-        return cls(**{**told, "recipe": Recipe.model_validate(told["recipe"])})
+            values[name] = Path(values[name]) if values[name] else None
+        return cls(**{**values, "recipe": Recipe.model_validate(values["recipe"])})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """Where a run stands, told at every logging step."""
+    """How far a run has come, at every logging step."""
 
     step: int
     steps: int
@@ -82,7 +82,7 @@ class Progress:
 
 
 def silent(what: object) -> None:
-    """Tell nobody."""
+    """Report nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,14 +129,14 @@ def load_training_record(output: Path) -> TrainingRecord:
     """
     path = output / RECORD
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        told = {field.name: told[field.name] for field in fields(TrainingRecord)}
-        losses = tuple((int(step), float(loss)) for step, loss in told["losses"])
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = {field.name: stored[field.name] for field in fields(TrainingRecord)}
+        losses = tuple((int(step), float(loss)) for step, loss in stored["losses"])
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}; no finished run of tvt train") from error
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: damaged; train anew into another folder") from error
-    return TrainingRecord(**{**told, "adapter": output / ADAPTER, "losses": losses})
+    return TrainingRecord(**{**stored, "adapter": output / ADAPTER, "losses": losses})
 
 
 _WHOLE_BYTES = 64 * 2**20
@@ -146,7 +146,7 @@ _PIECES, _PIECE_BYTES = 256, 64 * 2**10
 def base_digest(model_name_or_path: str) -> str | None:
     """Digest of a folder's weights and configuration; ``None`` for a hub model, which its revision names.
 
-    Of large files, size and evenly spaced pieces are read: training changes all of a file, and the whole would take minutes.
+    Of large files, size and evenly spaced pieces are read: training changes all of a file, and all of it would take minutes.
     """
     folder = Path(model_name_or_path)
     if not folder.is_dir():
@@ -159,9 +159,9 @@ def _of_large_file(path: Path) -> str:
     size = path.stat().st_size
     if size <= _WHOLE_BYTES:
         return digest.of_file(path)
-    found = hashlib.sha256(str(size).encode())
+    hashed = hashlib.sha256(str(size).encode())
     with path.open("rb") as stream:
         for piece in range(_PIECES):
             stream.seek(piece * (size - _PIECE_BYTES) // (_PIECES - 1))
-            found.update(stream.read(_PIECE_BYTES))
-    return found.hexdigest()
+            hashed.update(stream.read(_PIECE_BYTES))
+    return hashed.hexdigest()

@@ -1,4 +1,4 @@
-"""The rows of a mixed dataset: checked before anything is loaded, decoded one batch at a time, named in every complaint."""
+"""The rows of a mixed dataset: checked before anything is loaded, decoded one batch at a time, named in every message."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _HELD_ROWS, _TEXT_ROWS = 64, 4096
 
 @dataclass(frozen=True, kw_only=True)
 class RowsSummary:
-    """What a look through all rows found."""
+    """The result of checking all rows."""
 
     rows: int
     with_images: int
@@ -57,7 +57,7 @@ def _images_beside(file: Path, folder: Path) -> Iterator[Path]:
     if any(image["path"] for row in named for image in layouts.row_of(row)["images"]):
         for batch in _batches(file, bytes_too=True):
             places = (layouts.image_path(path, folder) for path in layouts.named_files(layouts.canonical(batch)))
-            yield from (path for path in places if path.is_file())  # what is missing is told with its row
+            yield from (path for path in places if path.is_file())  # check_rows reports what is missing, with its row
 
 
 def _batches(file: Path, *, bytes_too: bool) -> Iterator[pa.RecordBatch]:
@@ -70,7 +70,7 @@ def _batches(file: Path, *, bytes_too: bool) -> Iterator[pa.RecordBatch]:
 
 
 def check_rows(folder: Path) -> RowsSummary:
-    """Look through all rows without reading their images.
+    """Check all rows without reading their images.
 
     Raises:
         InputError: unreadable, a column missing or in no layout that is read, no rows, or a row without question or answer; ten
@@ -84,13 +84,13 @@ def check_rows(folder: Path) -> RowsSummary:
     for path in data_files(folder):
         try:
             schema = pq.read_schema(path)
-            found = layouts.schema_faults(schema)
-            faults += [f"{path}: {fault}" for fault in found]
-            for batch in () if found else _batches(path, bytes_too=False):
+            schema_faults = layouts.schema_faults(schema)
+            faults += [f"{path}: {fault}" for fault in schema_faults]
+            for batch in () if schema_faults else _batches(path, bytes_too=False):
                 for index, row in enumerate(batch.to_pylist()):
-                    told, images = _checked(row, folder if layouts.images_are_files(schema) else None)
+                    row_faults, images = _checked(row, folder if layouts.images_are_files(schema) else None)
                     with_images += images
-                    faults += [f"{path}: {_name(row, rows + index)}: {fault}" for fault in told]
+                    faults += [f"{path}: {_name(row, rows + index)}: {fault}" for fault in row_faults]
                 rows += batch.num_rows
         except (OSError, pa.ArrowException) as error:
             faults.append(
@@ -114,14 +114,14 @@ def _checked(row: dict[str, Any], beside: Path | None) -> tuple[list[str], bool]
         beside: the dataset's folder, where all images are files.
     """
     try:
-        told = layouts.row_of(row)
+        fields = layouts.row_of(row)
     except layouts.LayoutError as error:
         return [f"{error}; mend or drop the row"], False
-    faults = list(_row_faults(told))
+    faults = list(_row_faults(fields))
     if beside is not None:
-        places = [layouts.image_path(image["path"] or "", beside) for image in told["images"]]
+        places = [layouts.image_path(image["path"] or "", beside) for image in fields["images"]]
         faults += [f"{place}: no such image; mend or drop the row" for place in places if not place.is_file()]
-    return faults, bool(told["images"])
+    return faults, bool(fields["images"])
 
 
 def shown_rows(folder: Path) -> Iterator[ShownRow]:
@@ -129,8 +129,8 @@ def shown_rows(folder: Path) -> Iterator[ShownRow]:
     number = 0
     for path in data_files(folder):
         for batch in _batches(path, bytes_too=True):
-            for told in map(layouts.row_of, batch.to_pylist()):
-                yield _shown(told, folder, f"{path}: {_name(told, number)}")
+            for row in map(layouts.row_of, batch.to_pylist()):
+                yield _shown(row, folder, f"{path}: {_name(row, number)}")
                 number += 1
 
 
@@ -157,7 +157,7 @@ def _content(image: dict[str, Any], folder: Path) -> bytes:
 def load_rows(folder: Path, cache: Path) -> Dataset:
     """The rows for random access, images still encoded; ``cache`` takes an uncompressed copy that is mapped into memory.
 
-    Nothing here is given to ``datasets`` as a pattern: a folder may have any name.
+    Nothing here is passed to ``datasets`` as a pattern: a folder may have any name.
     """
     import datasets
     import pyarrow as pa
@@ -178,7 +178,7 @@ def load_rows(folder: Path, cache: Path) -> Dataset:
 
 
 class Examples:
-    """The rows as torch's DataLoader wants them: a batch of them at a time, decoded, possibly none."""
+    """The rows as torch's DataLoader takes them: a batch of them at a time, decoded, possibly none."""
 
     def __init__(self, rows: Dataset, folder: Path, max_pixels: int | None = None) -> None:
         self._rows, self._folder, self.max_pixels = rows, folder, max_pixels

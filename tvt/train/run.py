@@ -24,7 +24,7 @@ from tvt.train.card import CARD, model_card
 from tvt.train.checkpoints import remember_run
 from tvt.train.loader import start_server, worker_count
 from tvt.train.model import check_dtype, lora_config, needs_checkpointing, spare_frozen_parts
-from tvt.train.record import ADAPTER, CHECKPOINTS, Job, Progress, TrainingRecord, save_training_record, silent
+from tvt.train.record import ADAPTER, CHECKPOINTS, Progress, TrainingJob, TrainingRecord, save_training_record, silent
 from tvt.train.rows import Examples, check_rows, load_rows
 from tvt.train.trainer import CheckpointGuard, GradientGuard, GuardedTrainer, Meter, adapter_shapes
 
@@ -32,13 +32,13 @@ PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "deepspeed")
 _ROWS = ".rows"
 
 
-def run(job: Job, progress: Callable[[Progress], None], base: Loaded | None = None) -> TrainingRecord | None:
+def run(job: TrainingJob, progress: Callable[[Progress], None], base: Loaded | None = None) -> TrainingRecord | None:
     """Train, in this one process of the run; the first process writes and returns the record.
 
     Args:
         job: the run.
-        progress: told at every logging step, in the first process.
-        base: the model to train on, whose lender puts it back; default: one of its own.
+        progress: called at every logging step, in the first process.
+        base: the model to train on, which the caller puts back; default: one of its own.
 
     Raises:
         InputError: model or rows cannot be used.
@@ -90,26 +90,26 @@ def run(job: Job, progress: Callable[[Progress], None], base: Loaded | None = No
     )
     atomic.write_text(adapter.folder / CARD, model_card(job, record))
     save_training_record(record, job.output)
-    for left in (CHECKPOINTS, _ROWS):  # a finished run needs neither
-        shutil.rmtree(job.output / left, ignore_errors=True)
+    for name in (CHECKPOINTS, _ROWS):  # a finished run needs neither
+        shutil.rmtree(job.output / name, ignore_errors=True)
     return record
 
 
 def check_world_size(recipe: Recipe, actual: int) -> None:
-    """Fail unless as many processes train together as were asked for: two that each train alone would both look well.
+    """Fail unless as many processes train together as were requested: two that each train alone would both seem to succeed.
 
     Raises:
         TrainingError: there are more or fewer.
     """
-    asked = recipe.runtime.num_processes
-    if actual != asked:
+    requested = recipe.runtime.num_processes
+    if actual != requested:
         raise TrainingError(
-            f"asked for {asked} processes, but {actual} train together; launch with tvt train --num-processes {asked}"
+            f"requested {requested} processes, but {actual} train together; launch with tvt train --num-processes {requested}"
         )
 
 
-def training_arguments(job: Job, order: Order) -> SFTConfig:
-    """The recipe in TRL's terms. The whole run is one epoch of TRL's: the order knows the passes. A process uses one GPU."""
+def training_arguments(job: TrainingJob, order: Order) -> SFTConfig:
+    """The recipe in TRL's terms. The whole run is one epoch of TRL's: the order contains all passes. A process uses one GPU."""
     recipe, settings = job.recipe, job.recipe.training
     gpu = torch.cuda.is_available()
     arguments = SFTConfig(
@@ -147,22 +147,22 @@ def training_arguments(job: Job, order: Order) -> SFTConfig:
         dataloader_pin_memory=gpu,
         disable_tqdm=True,
     )
-    _settle(arguments)
+    _correct(arguments)
     return arguments
 
 
-def _settle(arguments: SFTConfig) -> None:
-    """Set what transformers and TRL would decide otherwise, or mean to and don't."""
+def _correct(arguments: SFTConfig) -> None:
+    """Set what transformers and TRL would decide differently, or leave unset by mistake."""
     # With several GPUs visible to a process that trains alone, transformers would take all of them by nn.DataParallel.
     if arguments.n_gpu > 1:
         arguments._n_gpu = 1
-    # ZeRO-3 wants reentrant checkpointing. TRL (1.16) sets it under a name that transformers (5.24) reads no more by then.
+    # ZeRO-3 needs reentrant checkpointing. TRL (1.16) sets it under a name that transformers (5.24) reads no more by then.
     plugin = arguments.deepspeed_plugin
     if plugin is not None and plugin.zero_stage == 3:
         arguments.activation_checkpointing_kwargs = arguments.gradient_checkpointing_kwargs = {"use_reentrant": True}
 
 
-def _trainer(job: Job, order: Order, arguments: SFTConfig, base: Loaded | None, *, pictures: bool) -> GuardedTrainer:
+def _trainer(job: TrainingJob, order: Order, arguments: SFTConfig, base: Loaded | None, *, pictures: bool) -> GuardedTrainer:
     recipe = job.recipe
     plugin = arguments.deepspeed_plugin
     if plugin is not None:
@@ -179,9 +179,9 @@ def _trainer(job: Job, order: Order, arguments: SFTConfig, base: Loaded | None, 
     collator = Collator(processor, picture_always=pictures and order.processes > 1)
     divided = plugin is not None and plugin.zero_stage == 3
     lengths = row_lengths(examples, processor)
-    again = needs_checkpointing(recipe, examples, lengths, collator, load_config(recipe.model), divided=divided)
+    checkpointing = needs_checkpointing(recipe, examples, lengths, collator, load_config(recipe.model), divided=divided)
     # transformers (5.24) reads the first name, TRL (1.16) the second.
-    arguments.activation_checkpointing = arguments.gradient_checkpointing = again
+    arguments.activation_checkpointing = arguments.gradient_checkpointing = checkpointing
     model = load_model(recipe.model, sharded=divided) if base is None else base.model
     adapter = lora_config(model, recipe)
     spare_frozen_parts(model, adapter.target_modules)
@@ -215,8 +215,8 @@ def cast_adapter(model: Any) -> None:
             weight.data = weight.data.float()
 
 
-def _save(trainer: GuardedTrainer, job: Job) -> Adapter | None:
-    """Save the adapter, look at it, and only then put it in its place. All processes take part; the first returns it."""
+def _save(trainer: GuardedTrainer, job: TrainingJob) -> Adapter | None:
+    """Save the adapter, check it, and only then move it to its place. All processes take part; the first returns it."""
     fresh, place = job.output / f".{ADAPTER}.unfinished", job.output / ADAPTER
     shapes = adapter_shapes(trainer.model)
     if trainer.is_world_process_zero():
@@ -228,15 +228,15 @@ def _save(trainer: GuardedTrainer, job: Job) -> Adapter | None:
         return None
     model = job.recipe.model
     base: dict[str, Any] = {"model_name_or_path": model.model_name_or_path, "revision": model.revision}
-    if model.max_pixels is not None:  # whoever scores the adapter elsewhere must know
+    if model.max_pixels is not None:  # scoring the adapter elsewhere must use it too
         base["max_pixels"] = model.max_pixels
     try:
         write_record(fresh, shapes, base=base, run=job.identity)
     except InputError as error:
         raise TrainingError("\n".join(error.faults)) from error
-    for left in fresh.iterdir():  # tokenizer, arguments, a model card: the base has them
-        if not left.name.startswith("adapter"):
-            left.unlink() if left.is_file() else shutil.rmtree(left)
+    for file in fresh.iterdir():  # tokenizer, arguments, a model card: the base has them
+        if not file.name.startswith("adapter"):
+            file.unlink() if file.is_file() else shutil.rmtree(file)
     shutil.rmtree(place, ignore_errors=True)
     fresh.replace(place)
     return verify_adapter(place)

@@ -17,7 +17,7 @@ from tvt.io.adapter_file import WEIGHTS, check_weights
 from tvt.train.batches import Collator, Order
 from tvt.train.checkpoints import write_checkpoint_record
 from tvt.train.loader import Prepare, checked, end_workers, loader
-from tvt.train.record import Job, Progress
+from tvt.train.record import Progress, TrainingJob
 from tvt.train.rows import Examples
 
 ADVICE = "lower training.learning_rate or training.max_grad_norm, or train in bfloat16 or float32"
@@ -37,13 +37,13 @@ class Batches(Sampler[list[int]]):
 
 
 class GuardedTrainer(SFTTrainer):  # type: ignore[misc]
-    """Trains on rows in a given order, and stops before a step that is not finite."""
+    """Trains on rows in a fixed order, and stops before a step that is not finite."""
 
     def __init__(self, *, examples: Examples, order: Order, lengths: Sequence[int], collator: Collator, **options: Any) -> None:
         self._examples, self._order, self._lengths = examples, order, lengths
         self._under_way: Iterator[Any] | None = None
         super().__init__(data_collator=collator, **options)
-        # TRL's loss counts the tokens of the whole global batch if it is told their number, which transformers does only for
+        # TRL's loss counts the tokens of the whole global batch if it gets their number, which transformers does only for
         # models that say so. Without, every forward pass would weigh the same, however few answers it has.
         self.model_accepts_loss_kwargs = True
 
@@ -82,8 +82,8 @@ class GuardedTrainer(SFTTrainer):  # type: ignore[misc]
 class GradientGuard(TrainerCallback):
     """Stops before an optimiser step with a gradient that is not finite.
 
-    DeepSpeed steps inside the backward pass, divides gradients and clears them, so there a hook on every weight looks at them
-    as they come, and the engine's step is preceded by the question whether all was well.
+    DeepSpeed steps inside the backward pass, divides gradients and clears them, so there a hook on every weight checks them
+    as they come, and the engine's step runs only if all were finite.
     """
 
     def __init__(self) -> None:
@@ -91,18 +91,18 @@ class GradientGuard(TrainerCallback):
         self._trainer: GuardedTrainer | None = None
 
     def watch(self, trainer: GuardedTrainer) -> None:
-        """Say whose steps to guard."""
+        """Set whose steps to guard."""
         self._trainer = trainer
         trainer.add_callback(self)
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **told: Any) -> None:
+    def on_train_begin(self, args: Any, state: Any, control: Any, **options: Any) -> None:
         """Put the hooks in place, under DeepSpeed."""
         if self._trainer is None or not self._trainer.is_deepspeed_enabled:
             return
         engine, self._bad = self._trainer.model_wrapped, torch.zeros((), dtype=torch.bool, device=args.device)
         for weight in self._trainer.model.parameters():
             if weight.requires_grad:
-                weight.register_hook(self._look)
+                weight.register_hook(self._check)
         step = engine.step
 
         def guarded(*arguments: Any, **options: Any) -> Any:
@@ -112,15 +112,15 @@ class GradientGuard(TrainerCallback):
 
         engine.step = guarded
 
-    def _look(self, gradient: torch.Tensor) -> None:
+    def _check(self, gradient: torch.Tensor) -> None:
         if self._bad is not None:
             self._bad.logical_or_(~torch.isfinite(gradient).all())
 
-    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **told: Any) -> None:
-        """Look at all gradients at once, without DeepSpeed. float16's loss scaling skips such steps itself."""
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **options: Any) -> None:
+        """Check all gradients at once, without DeepSpeed. float16's loss scaling skips such steps itself."""
         if self._bad is not None or args.fp16:
             return
-        gradients = [weight.grad for weight in told["model"].parameters() if weight.grad is not None]
+        gradients = [weight.grad for weight in options["model"].parameters() if weight.grad is not None]
         if gradients and not torch.isfinite(torch.stack(torch._foreach_norm(gradients))).all():
             raise TrainingError(_gradient_fault(state.global_step + 1))
 
@@ -132,10 +132,10 @@ def _gradient_fault(step: int) -> str:
 class CheckpointGuard(TrainerCallback):
     """Checks every checkpoint's adapter against the model in memory, then writes the record that allows to resume."""
 
-    def __init__(self, job: Job, shapes: dict[str, tuple[int, ...]], barrier: Callable[[], None]) -> None:
+    def __init__(self, job: TrainingJob, shapes: dict[str, tuple[int, ...]], barrier: Callable[[], None]) -> None:
         self._job, self._shapes, self._barrier = job, shapes, barrier
 
-    def on_save(self, args: Any, state: Any, control: Any, **told: Any) -> None:
+    def on_save(self, args: Any, state: Any, control: Any, **options: Any) -> None:
         """Called in every process once its part is written."""
         self._barrier()
         if state.is_world_process_zero:
@@ -170,7 +170,7 @@ def adapter_shapes(model: torch.nn.Module) -> dict[str, tuple[int, ...]]:
 
 
 class Meter(TrainerCallback):
-    """Measures the rate and tells the progress."""
+    """Measures the rate and reports the progress."""
 
     def __init__(self, order: Order, progress: Callable[[Progress], None]) -> None:
         self._order, self._progress = order, progress
@@ -178,12 +178,12 @@ class Meter(TrainerCallback):
         self.seconds = 0.0
         self.rows_per_second = 0.0
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **told: Any) -> None:
+    def on_train_begin(self, args: Any, state: Any, control: Any, **options: Any) -> None:
         """Start the clock; a resumed run counts its own steps only."""
         self._started, self._first = time.monotonic(), state.global_step
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **told: Any) -> None:
-        """Tell where the run stands."""
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **options: Any) -> None:
+        """Report how far the run has come."""
         self._measure(state.global_step)
         if logs is None or "loss" not in logs:
             return
@@ -199,7 +199,7 @@ class Meter(TrainerCallback):
             )
         )
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **told: Any) -> None:
+    def on_train_end(self, args: Any, state: Any, control: Any, **options: Any) -> None:
         """Stop the clock."""
         self._measure(state.global_step)
 

@@ -7,25 +7,25 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tvt.io.processes import do, tell
-from tvt.train.record import Job, Progress
+from tvt.train.record import Progress, TrainingJob
 
 
 def main(path: Path) -> None:
-    """Train, and tell the parent of it."""
-    do(lambda: _train(Job.load(path.read_text(encoding="utf-8"))))
+    """Train, and report it to the parent process."""
+    do(lambda: _train(TrainingJob.load(path.read_text(encoding="utf-8"))))
 
 
-def tell_progress(progress: Progress) -> None:
+def report_progress(progress: Progress) -> None:
     """One line of progress to the parent."""
     tell("progress", asdict(progress))
 
 
-def _train(job: Job) -> None:
+def _train(job: TrainingJob) -> None:
     import torch.distributed
 
     from tvt.train.run import run
 
-    run(job, tell_progress)
+    run(job, report_progress)
     if torch.distributed.is_initialized():
         torch.distributed.barrier()
 
