@@ -89,7 +89,7 @@ def scoring(bench: Bench) -> None:
     agree = sum(_letter(one) == _letter(two) for one, two in zip(alone, first, strict=False)) / len(alone)
     bench.expect(f"batches of {BATCH} score as single questions do, within {NEAR}", apart, apart <= NEAR)
     bench.expect("and give the same letters to 95% of questions", agree, agree >= 0.95)
-    bench.expect("inputs are prepared once", scores_with.kept.hits, scores_with.kept.hits == 3 * len(asked) / BATCH)
+    bench.expect("inputs are prepared once", scores_with.stored.hits, scores_with.stored.hits == 3 * len(asked) / BATCH)
     bench.figure(questions_per_second=[round(len(asked) / value, 1) for value in seconds])
 
 

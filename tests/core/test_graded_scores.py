@@ -49,7 +49,7 @@ def cell(*answers: tuple[str, str, tuple[str, ...]]) -> CellResult:
 
 def test_numbers_earn_credits_and_letters_are_right_or_wrong() -> None:
     numbers = cell(("about 3 meters", "4", ()), ("4", "4.0", ()), ("no idea", "4", ()), ("1", "4", ()))
-    assert [item.credit for item in numbers.items] == [0.6, 1.0, 0.0, 0.0]
+    assert [item.score for item in numbers.items] == [0.6, 1.0, 0.0, 0.0]
     assert [item.predicted for item in numbers.items] == ["3", "4", None, "1"]
     assert [item.correct for item in numbers.items] == [False, True, False, False]
     assert (numbers.metric, numbers.correct, numbers.accuracy, numbers.unparsed) == ("mra", 1.6, 0.4, 1)

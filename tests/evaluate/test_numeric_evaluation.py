@@ -92,12 +92,12 @@ def test_numbers_are_generated_and_letters_scored_as_if_alone(base: Path, tmp_pa
             assert outcome.scores is None
             assert outcome.raw == words.score(loaded.model, [question])[0].raw, "one by one"
             number = find_reader("careful").read_number(outcome.raw or "")
-            assert found[question.id].credit == mean_relative_accuracy(number, float(question.answer))
+            assert found[question.id].score == mean_relative_accuracy(number, float(question.answer))
         else:
             assert outcome.raw is None
     letters = {item.id: item.outcome for item in evaluate(base, tmp_path / "letters", LETTERS).items}
     assert {name: found[name].outcome for name in letters} == letters, "bit for bit"
-    assert any(0 < item.credit < 1 for item in found.values()), "else nothing is graded here"
+    assert any(0 < item.score < 1 for item in found.values()), "else nothing is graded here"
 
 
 def test_length_matters_to_numbers_alone(base: Path, tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_items_and_records_tell_credits(base: Path, tmp_path: Path) -> None:
     folder = tmp_path / cell.key
     items = [json.loads(line) for line in (folder / "mixed.items.jsonl").read_text().splitlines()]
     assert [item.get("credit") for item in items[::2]] == [None] * 8, "letters are as they were"
-    assert [item["credit"] for item in items[1::2]] == [item.credit for item in cell.items[1::2]]
+    assert [item["credit"] for item in items[1::2]] == [item.score for item in cell.items[1::2]]
     assert [item["correct"] for item in items] == [item.correct for item in cell.items]
     record = json.loads((folder / "mixed.json").read_text())
     assert (record["correct"], record["total"], record["metric"]) == (cell.correct, 16, "accuracy and mra")
@@ -133,7 +133,7 @@ def test_credits_are_paired_with_the_base_models(base: Path, tmp_path: Path) -> 
     asked = numbers(12)
     plain, tuned = Evaluator(config(base), SETTINGS, tmp_path / "e").evaluate([None, adapter], {"Size": asked})
     score = tuned["Size"].score(run="seed_0", source="Depth", base=plain["Size"])
-    both = sum(a.credit * b.credit for a, b in zip(tuned["Size"].items, plain["Size"].items, strict=True))
+    both = sum(a.score * b.score for a, b in zip(tuned["Size"].items, plain["Size"].items, strict=True))
     assert score.both_correct == pytest.approx(both)
 
 

@@ -214,14 +214,14 @@ def test_of_more_than_there_is_room_for_a_fixed_part_is_kept(loaded: Loaded, roo
     scorer, asked = Scorer(loaded, OPTIONS), ASKED[:14]
     room(math.inf)
     first = turn(scorer, loaded, asked)
-    whole, batches = scorer.kept.bytes, scorer.kept.misses
+    whole, batches = scorer.stored.bytes, scorer.stored.misses
     assert turn(scorer, loaded, asked) == first
-    assert (batches, scorer.kept.hits) == (7, 7), "all of them are found again"
+    assert (batches, scorer.stored.hits) == (7, 7), "all of them are stored"
     room(0.6 * whole)
     scorer = Scorer(loaded, OPTIONS)
     for _ in range(4):
         assert turn(scorer, loaded, asked) == first
-    kept, each = scorer.kept.bytes, scorer.kept.hits / 3
+    kept, each = scorer.stored.bytes, scorer.stored.hits / 3
     assert 3 <= each < 7
     assert kept <= 0.6 * whole
     assert each == pytest.approx(7 * kept / whole, abs=1), "as many hits as there is room for, in every turn"
@@ -231,10 +231,10 @@ def test_what_a_whole_turn_did_not_ask_for_makes_room(loaded: Loaded, room: Call
     scorer = Scorer(loaded, OPTIONS)
     room(math.inf)
     turn(scorer, loaded, ASKED[:6])
-    room(scorer.kept.bytes)
+    room(scorer.stored.bytes)
     for _ in range(3):
         turn(scorer, loaded, ASKED[6:10])
-    assert scorer.kept.hits == 2, "two turns after the others were asked, there is room"
+    assert scorer.stored.hits == 2, "two turns after the others were asked, there is room"
 
 
 def test_what_is_kept_is_bounded_by_the_memory_that_is_free(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,6 @@ from tvt.model.needs import (
     expected_checkpointing,
     pass_needs,
     read_shape,
-    scoring_needs,
     shape_of,
     training_needs,
     usual_shape,
@@ -163,7 +162,7 @@ def test_what_a_pass_takes_grows_with_what_it_holds() -> None:
     again = training_needs(of, model, 4000, 16_000, checkpointing=True)
     tower = training_needs(of, recipe(model={"freeze_vision": False}), 4000, 16_000, checkpointing=False)
     assert twice.activations == pytest.approx(2 * kept.activations)
-    assert kept.activations > 5 * again.activations > scoring_needs(of, model.model, 4000, 16_000).activations
+    assert kept.activations > 5 * again.activations
     assert tower.activations > 2 * kept.activations
     assert tower.adapter > kept.adapter > 0
     whole = recipe(model={"load_in_4bit": False})

@@ -79,7 +79,7 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="tvt")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("--debug", is_flag=True, help="Show what the modules log, and the traceback of an error.")
 def cli(debug: bool) -> None:
     """Measure how finetuning a vision-language model on one task changes it on others, turn that into a data mixture, and
     check whether the promised gain came true.
@@ -89,10 +89,23 @@ def cli(debug: bool) -> None:
     """
 
 
+def _show_log() -> None:
+    """Write what tvt's modules log to stderr."""
+    import logging
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+    log = logging.getLogger("tvt")
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG)
+
+
 def main() -> None:
     """Run the command line; every error becomes one line on stderr and its exit code, or a traceback with ``--debug``."""
     # A closed pipe (`tvt analyze ... | head`) is how a reader says "enough".
     debug = "--debug" in sys.argv[1:]
+    if debug:
+        _show_log()
     try:
         sys.exit(cli.main(args=sys.argv[1:], prog_name="tvt", standalone_mode=False) or 0)
     except click.exceptions.Abort:

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, get_args
 from tvt.core.question import Question, QuestionSet
 from tvt.core.task import resolve_name
 from tvt.data.hub.formats import format_of
-from tvt.data.hub.questions import asked_rows, count_rows, is_here, is_stored, read_rows, rows_identity, stored_questions
+from tvt.data.hub.questions import count_rows, is_here, is_stored, question_rows, read_rows, rows_identity, stored_questions
 from tvt.data.hub.rows import commit_of, local_folder
 from tvt.data.questions.checks import Forbidden, scan
 from tvt.data.questions.files import open_questions, read_questions, whole_files, write_parquet
@@ -341,7 +341,7 @@ def look_at_set(data: QuestionData, name: str, limit: int | None = None) -> Ques
     if stored.path is not None:
         found = _counted(Path(stored.path), name, count)
     else:
-        found = count_set(name, islice(map(Asked._make, asked_rows(stored)), count))
+        found = count_set(name, islice(map(Asked._make, question_rows(stored)), count))
     return replace(found, rows=rows, stated=data.questions)
 
 

@@ -18,10 +18,10 @@ from tvt.model.base import CHANGED, Loaded
 
 @dataclass(frozen=True, kw_only=True)
 class CheckedAdapter:
-    """An adapter whose every tensor was looked at."""
+    """An adapter whose every tensor was checked."""
 
     name: str
-    """As it was named by whoever asks: its folder's path."""
+    """As the request named it: its folder's path."""
     folder: Path
     digest: str
     caution: str | None = None
@@ -34,9 +34,9 @@ class CheckedAdapter:
         own = self.trained.get("max_pixels")
         if not self.trained or own == max_pixels:
             return None
-        told = "without a limit of pixels" if own is None else f"with pictures of at most {own:,} pixels"
+        limit = "without a limit of pixels" if own is None else f"with pictures of at most {own:,} pixels"
         step = "leave --max-pixels out" if own is None else f"add --max-pixels {own}"
-        return f"was trained {told} and is scored otherwise; {step} to score it as it was trained"
+        return f"was trained {limit} and is scored otherwise; {step} to score it as it was trained"
 
 
 def check_adapter(folder: Path) -> CheckedAdapter:
@@ -52,28 +52,28 @@ def check_adapter(folder: Path) -> CheckedAdapter:
         raise InputError(f"{folder}: holds no {CONFIG}, but {inside} does; name that folder")
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        told = {key: value for key, value in config.items() if key not in ("base_model_name_or_path", "revision")}
+        settings = {key: value for key, value in config.items() if key not in ("base_model_name_or_path", "revision")}
     except (OSError, ValueError, AttributeError) as error:
         raise InputError(f"{folder / CONFIG}: missing or damaged; name the folder of a PEFT adapter") from error
     if reason := refusal(config):
         raise InputError(f"{folder}: {reason}")
     if (folder / RECORD).exists():
-        found = verify_adapter(folder).digest
+        content = verify_adapter(folder).digest
     else:
         check_weights(folder / WEIGHTS)
-        if isinstance(told.get("target_modules"), list):
-            told["target_modules"].sort()  # PEFT writes a set, in any order
-        found = digest.of_value({"weights": digest.of_file(folder / WEIGHTS), "config": told})
-    return CheckedAdapter(name=str(folder), folder=folder, digest=found, caution=caution(config), trained=_trained_on(folder))
+        if isinstance(settings.get("target_modules"), list):
+            settings["target_modules"].sort()  # PEFT writes a set, in any order
+        content = digest.of_value({"weights": digest.of_file(folder / WEIGHTS), "config": settings})
+    return CheckedAdapter(name=str(folder), folder=folder, digest=content, caution=caution(config), trained=_trained_on(folder))
 
 
 def _trained_on(folder: Path) -> dict[str, Any]:
     """What the record of an adapter of tvt says of the base model it was trained on; empty for those of others."""
     try:
-        told = json.loads((folder / RECORD).read_text(encoding="utf-8")).get("base")
+        base = json.loads((folder / RECORD).read_text(encoding="utf-8")).get("base")
     except (OSError, ValueError, AttributeError):
         return {}
-    return told if isinstance(told, dict) else {}
+    return base if isinstance(base, dict) else {}
 
 
 _PROMPTS = "puts tokens or keys before the question and no weights into the model; train LoRA or another kind that does"
@@ -88,7 +88,7 @@ REFUSED = {
     "CARTRIDGE": _PROMPTS,
     "ADAPTION_PROMPT": _PROMPTS,
     "XLORA": "mixes adapters that lie in other folders; score each of them, or merge them first",
-    "POLY": "needs to be told a task with each question, which no question says; train LoRA instead",
+    "POLY": "needs a task with each question, which no question states; train LoRA instead",
     "SHADOW": "runs a second model beside the base model; train LoRA instead",
 }
 """Reasons by PEFT's name of the kind (``peft_type``)."""
@@ -140,7 +140,7 @@ def _silent(text: str) -> None:
 
 @contextmanager
 def attached(loaded: Loaded, adapter: CheckedAdapter | None, note: Callable[[str], None] = _silent) -> Iterator[Any]:
-    """Give the model with the adapter on it, as plain PEFT makes it of a fresh base model; ``None`` gives the base model.
+    """Yield the model with the adapter on it, as plain PEFT makes it of a fresh base model; ``None`` yields the base model.
 
     Afterwards the base model is put back, and it is proved that it is what it was. Where it is not, it is loaded again before
     anything else is scored.
@@ -148,7 +148,7 @@ def attached(loaded: Loaded, adapter: CheckedAdapter | None, note: Callable[[str
     Args:
         loaded: the base model.
         adapter: what to put on it.
-        note: told in a sentence if the model has to be loaded again.
+        note: called with a sentence if the model has to be loaded again.
 
     Raises:
         InputError: the adapter does not fit the model, or changed while it was read.
@@ -187,7 +187,7 @@ def _put_on(loaded: Loaded, adapter: CheckedAdapter) -> Any:
 def _cast_plain(model: Any, dtype: str) -> None:
     """Have plain LoRA computed in the model's precision, as training computes it from its float32 weights.
 
-    In 4 bits PEFT leaves it in float32, whatever it is asked: there the base weights' own type is none that it could take.
+    In 4 bits PEFT leaves it in float32, whatever its options: it cannot take the type of the base weights there.
     """
     import torch
     from peft.tuners.lora import LoraLayer
@@ -213,7 +213,7 @@ def _reason(error: Exception) -> str:
 
 
 def _faults(model: Any, adapter: CheckedAdapter) -> list[str]:
-    """Every tensor of the file must be in the model, and the model must want no other: PEFT would only warn.
+    """Every tensor of the file must be in the model, and the model must need no other: PEFT would only warn.
 
     All that the adapter saves is filled with NaN and read once more. So PEFT itself says which name of the file belongs where,
     names of earlier versions of transformers included, and what the file lacks stays NaN.
@@ -221,8 +221,8 @@ def _faults(model: Any, adapter: CheckedAdapter) -> list[str]:
     import peft
 
     def saved() -> dict[str, Any]:
-        found: dict[str, Any] = peft.get_peft_model_state_dict(model, adapter_name=_NAME, save_embedding_layers=False)
-        return found
+        state: dict[str, Any] = peft.get_peft_model_state_dict(model, adapter_name=_NAME, save_embedding_layers=False)
+        return state
 
     before = {name: tensor.clone() for name, tensor in saved().items()}
     for tensor in saved().values():

@@ -22,18 +22,18 @@ from tvt.model.picture import PictureError, shown_size
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What is to be asked of one adapter."""
+    """The questions for one adapter."""
 
     adapter: CheckedAdapter | None
     """``None`` is the base model."""
     store: AnswerStore
-    """Where its answers go; held by whoever has it asked."""
+    """Where its answers go; the caller holds its lock."""
     batches: Sequence[tuple[str, Batch]]
     """Each of one task: its questions and their digests."""
 
     @property
     def questions(self) -> int:
-        """How many are to be asked."""
+        """How many there are."""
         return sum(len(questions) for _, (questions, _) in self.batches)
 
 
@@ -54,7 +54,7 @@ class Asker:
         base: the model, loaded when the first question is asked.
         settings: how to score.
         profile: how questions are put.
-        note: told in a sentence what is worth knowing.
+        note: called with a sentence that is worth knowing.
         flush: when answers are written.
         writer: the number of this process where several write into one store.
     """
@@ -88,26 +88,26 @@ class Asker:
             self._scorer = Scorer(self._base, self._settings, self._profile)
         self._scorer.check(samples)
 
-    def ask(self, part: Request, answered: Callable[[int], None]) -> None:
-        """Ask all of a part and write the answers; what was answered is written also when an error ends it.
+    def ask(self, request: Request, answered: Callable[[int], None]) -> None:
+        """Ask all questions of a request and write the answers; what was answered is written also when an error ends it.
 
         Args:
-            part: the questions.
-            answered: told after each batch how many it had.
+            request: the questions.
+            answered: called after each batch with its number of questions.
 
         Raises:
             InputError: the adapter does not fit, a question does not fit into memory, or scores are not finite.
         """
         self.prepare(())
         assert self._scorer is not None  # noqa: S101 - it was prepared
-        batches = [batch for _, batch in part.batches]
+        batches = [batch for _, batch in request.batches]
         with (
-            _naming(part.adapter),
-            attached(self._base, part.adapter, self._note) as model,
-            self._writing(part.store) as write,
+            _naming(request.adapter),
+            attached(self._base, request.adapter, self._note) as model,
+            self._writing(request.store) as write,
         ):
             for (task, (questions, digests)), outcomes in zip(
-                part.batches, self._scorer.score_all(model, batches), strict=True
+                request.batches, self._scorer.score_all(model, batches), strict=True
             ):
                 write([(d, task, q.id, o) for d, q, o in zip(digests, questions, outcomes, strict=True)])
                 answered(len(outcomes))
@@ -135,7 +135,7 @@ class Asker:
 
 @contextmanager
 def _naming(adapter: CheckedAdapter | None) -> Iterator[None]:
-    """Say of which model scores are that are not finite."""
+    """Name the model in an error about scores that are not finite."""
     try:
         yield
     except NotFiniteScoreError as error:
@@ -205,7 +205,7 @@ def _sizes(questions: Sequence[Question], max_pixels: int | None) -> list[int]:
     return sizes
 
 
-def asked_rows(task: str, questions: Iterable[Question], profile: Profile) -> Iterator[ShownRow]:
+def question_rows(task: str, questions: Iterable[Question], profile: Profile) -> Iterator[ShownRow]:
     """Texts and pictures of each question, named by task and id.
 
     Raises:

@@ -1,7 +1,8 @@
-"""Many adapters on one loaded base model, each asked the questions of many tasks; what is known is not asked again."""
+"""Many adapters on one loaded base model, each asked the questions of many tasks; stored answers are not asked for again."""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +15,7 @@ from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig
 from tvt.errors import InputError
 from tvt.evaluate.adapters import CheckedAdapter, check_adapter
-from tvt.evaluate.asking import Asker, Flush, Request, asked_rows, compose
+from tvt.evaluate.asking import Asker, Flush, Request, compose, question_rows
 from tvt.evaluate.prompts import read_profile
 from tvt.evaluate.readers import find_reader
 from tvt.evaluate.results import CellResult, ItemResult, judge
@@ -25,6 +26,8 @@ from tvt.io.names import quoted_name, same_files
 from tvt.model.base import Loaded
 from tvt.model.families import question_fault
 from tvt.model.limits import load_limits
+
+_LOG = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 """Called with how many questions are done and how many there are, over all adapters and tasks."""
@@ -39,12 +42,12 @@ def _no_note(text: str) -> None:
 
 
 class Evaluator:
-    """Scores adapters of one base model, which is loaded when the first question is really asked.
+    """Scores adapters of one base model, which is loaded when the first question without a stored answer comes.
 
     Args:
         model: the base model.
         settings: how to score.
-        folder: where answers are kept; share it between evaluations, also of other models.
+        folder: where answers are stored; share it between evaluations, also of other models.
         base: the model itself, where others use it too.
         together: the processes that ask; each loads the model for itself, and this one does not.
         reader: name of what reads the letter or number in a generated answer (:mod:`tvt.evaluate.readers`); another one asks
@@ -138,7 +141,7 @@ class Evaluator:
             raise InputError(*faults)
 
     def store(self, adapter: CheckedAdapter | None) -> AnswerStore:
-        """Where the answers of an adapter are kept."""
+        """Where the answers of an adapter are stored."""
         identity = run_identity(
             self.model, self._base_identity(), self.settings, self._profile, adapter.digest if adapter else None
         )
@@ -153,7 +156,7 @@ class Evaluator:
     def _evaluate_together(
         self, adapters: Sequence[CheckedAdapter | None], progress: Callable[[int], None]
     ) -> list[dict[str, CellResult]]:
-        """Some adapters on all tasks; their stores are held, in an order that all processes keep."""
+        """Some adapters on all tasks; their stores are held, in an order that is the same in all processes."""
         stores = [self.store(adapter) for adapter in adapters]
         with ExitStack() as held:
             for _, store in sorted({store.key: store for store in stores}.items()):
@@ -199,6 +202,7 @@ class Evaluator:
         """Ask what is not known yet, here or in processes of their own."""
         total = adapters * sum(len(items) for items, _, _ in self._composed.values())
         done = total - sum(part.questions for part in parts)
+        _LOG.debug("%d of %d answers are stored", done, total)
         progress(done)
         if not parts:
             return
@@ -224,14 +228,14 @@ class Evaluator:
         self._checked.update(*(self._composed[task][1] for task in new))
 
     def _note_first(self, checked: Sequence[CheckedAdapter | None]) -> None:
-        """What must be known before any score: what is special about adapters, and which kept answers are not used."""
+        """What must be known before any score: what is special about adapters, and which stored answers are not used."""
         for adapter in checked:
             cautions = () if adapter is None else (adapter.caution, adapter.size_caution(self.model.max_pixels))
             for text in filter(None, cautions):
                 self._note(f"{adapter.name}: {text}" if adapter is not None else text)
         digests = {None if adapter is None else adapter.digest for adapter in checked}
         count = superseded_answers(self.folder, self._base_identity(), digests, SCORER_VERSION)
-        if count and not self._superseded_noted:  # a study asks run after run: one line will do
+        if count and not self._superseded_noted:  # a study evaluates run after run: one line will do
             self._superseded_noted = True
             self._note(
                 f"{self.folder}: {count:,} answers were given to an earlier version of the scorer and are not used; "
@@ -240,14 +244,14 @@ class Evaluator:
 
     def _missing(self, known: Mapping[str, RawAnswer]) -> list[tuple[str, Batch]]:
         """Batches of what must be asked, each question once, also where two tasks share it."""
-        seen = set(known)
+        covered = set(known)
         todo: list[tuple[str, Batch]] = []
         for task, (items, digests, batches) in self._composed.items():
             for batch in batches:
                 left = []
                 for k in batch:
-                    if digests[k] not in seen:
-                        seen.add(digests[k])
+                    if digests[k] not in covered:
+                        covered.add(digests[k])
                         left.append(k)
                 if left:
                     todo.append((task, ([items[k] for k in left], [digests[k] for k in left])))
@@ -265,7 +269,7 @@ class Evaluator:
         limits = load_limits(self.model)
         for task in tasks:
             try:
-                limits.check(asked_rows(task, self._composed[task][0], self._profile))
+                limits.check(question_rows(task, self._composed[task][0], self._profile))
             except InputError as error:
                 faults += error.faults
         if faults:
@@ -313,7 +317,7 @@ def _check_all(adapters: Sequence[Path | None]) -> list[CheckedAdapter | None]:
 
 
 def _row(item: ItemResult) -> dict[str, Any]:
-    told = {
+    row = {
         "id": item.id,
         "item": item.item,
         **plain(item.outcome),
@@ -321,4 +325,4 @@ def _row(item: ItemResult) -> dict[str, Any]:
         "answer": item.answer,
         "correct": item.correct,
     }
-    return {**told, "credit": item.credit} if item.numeric else told
+    return {**row, "credit": item.score} if item.numeric else row

@@ -25,7 +25,7 @@ from tvt.io.adapter_file import CONFIG, WEIGHTS, LoraFile, check_weights, open_l
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Part:
+class _Summand:
     """One adapter of a merge."""
 
     adapter: CheckedAdapter
@@ -46,7 +46,7 @@ def merge_adapters(base: ModelConfig, adapters: Mapping[Path, float], output: Pa
         output: the new adapter's folder, which must not exist.
 
     Returns:
-        ``output``, once it is whole and checked.
+        ``output``, once it is complete and checked.
 
     Raises:
         InputError: an adapter is damaged or cannot be summed exactly (not plain LoRA, other layers or shapes); all faults.
@@ -59,13 +59,13 @@ def merge_adapters(base: ModelConfig, adapters: Mapping[Path, float], output: Pa
             expected = _copy(parts[0][0], fresh)
         else:
             expected = _write(base, [_read(adapter, weight) for adapter, weight in parts], fresh)
-        told = [{"digest": adapter.digest, "weight": weight} for adapter, weight in parts]
-        write_record(fresh, expected, merged=told)
+        sources = [{"digest": adapter.digest, "weight": weight} for adapter, weight in parts]
+        write_record(fresh, expected, merged=sources)
     return output
 
 
 def _check(adapters: Mapping[Path, float]) -> list[tuple[CheckedAdapter, float]]:
-    """Look at every adapter with a weight; all faults in one go."""
+    """Check every adapter with a weight; all faults in one go."""
     faults = [
         f"{folder}: weight {weight:g}; give a finite weight that is not negative"
         for folder, weight in adapters.items()
@@ -73,19 +73,19 @@ def _check(adapters: Mapping[Path, float]) -> list[tuple[CheckedAdapter, float]]
     ]
     if not faults and not any(adapters.values()):
         faults.append("nothing to merge: no adapter has a positive weight; give at least one")
-    found = []
+    checked = []
     for folder in [folder for folder, weight in adapters.items() if weight > 0]:
         try:
-            found.append((check_adapter(folder), float(adapters[folder])))
+            checked.append((check_adapter(folder), float(adapters[folder])))
         except InputError as error:
             faults += error.faults
     if faults:
         raise InputError(*faults)
-    return found
+    return checked
 
 
 def _together(parts: Sequence[tuple[CheckedAdapter, float]]) -> list[tuple[CheckedAdapter, float]]:
-    """In the order of their digests, equal adapters as one: what is written shall not depend on names or order."""
+    """In the order of their digests, equal adapters as one: what is written must not depend on names or order."""
     first: dict[str, CheckedAdapter] = {}
     weights: dict[str, list[float]] = {}
     for adapter, weight in parts:
@@ -100,16 +100,16 @@ def _copy(adapter: CheckedAdapter, fresh: Path) -> dict[str, tuple[int, ...]]:
     return check_weights(fresh / WEIGHTS)
 
 
-def _read(adapter: CheckedAdapter, weight: float) -> _Part:
+def _read(adapter: CheckedAdapter, weight: float) -> _Summand:
     """An adapter's header, if a sum with it can be exact."""
     check_weights(adapter.folder / WEIGHTS)
     config = read_config(adapter.folder)
     if config.get("fan_in_fan_out"):
         raise InputError(f"{adapter.name}: adapts layers whose weights lie transposed; merge adapters of linear layers only")
-    return _Part(adapter=adapter, weight=weight, lora=open_lora(adapter.folder), task_type=config.get("task_type"))
+    return _Summand(adapter=adapter, weight=weight, lora=open_lora(adapter.folder), task_type=config.get("task_type"))
 
 
-def _write(base: ModelConfig, parts: Sequence[_Part], fresh: Path) -> dict[str, tuple[int, ...]]:
+def _write(base: ModelConfig, parts: Sequence[_Summand], fresh: Path) -> dict[str, tuple[int, ...]]:
     """The merged tensors and their configuration; returns the shapes written."""
     _check_fit(parts)
     with needs_train_extra():
@@ -133,7 +133,7 @@ def _write(base: ModelConfig, parts: Sequence[_Part], fresh: Path) -> dict[str, 
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
-def _check_fit(parts: Sequence[_Part]) -> None:
+def _check_fit(parts: Sequence[_Summand]) -> None:
     """All adapters must adapt the same layers of the same widths."""
     first, faults = parts[0], []
     for part in parts[1:]:
@@ -151,8 +151,8 @@ def _check_fit(parts: Sequence[_Part]) -> None:
         raise InputError(*faults)
 
 
-def _config(base: ModelConfig, parts: Sequence[_Part]) -> dict[str, Any]:
-    """No more than what says what the adapter is: versions of PEFT in it would make the same merge another adapter."""
+def _config(base: ModelConfig, parts: Sequence[_Summand]) -> dict[str, Any]:
+    """Only what defines the adapter: versions of PEFT in it would make the same merge another adapter."""
     ranks = {module: sum(part.lora.rank(module) for part in parts) for module in parts[0].lora.modules}
     rank = max(ranks.values())
     others = {module: own for module, own in ranks.items() if own != rank}

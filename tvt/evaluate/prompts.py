@@ -73,8 +73,8 @@ class Official(Profile):
     """As BLINK's own evaluation asks: the prompt, then the images; for three tasks a disclaimer before the prompt.
 
     Source: zeyofu/BLINK_Benchmark, eval/query_model.py (text first) and eval/test_benchmark.py (which tasks, and the wording),
-    commit 0cca9a3. There the disclaimer is written with a comma behind it, a tuple that cannot be put before a text; what is
-    meant is put here.
+    commit 0cca9a3. There the disclaimer is written with a comma behind it, a tuple that cannot be put before a text; the
+    intended text is put here.
     """
 
     @property

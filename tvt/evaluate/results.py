@@ -27,7 +27,7 @@ _Z = 1.959963984540054
 def wilson_interval(correct: float, total: int) -> tuple[float, float]:
     """Wilson's 95% interval of a share: sensible also for few questions and near 0 and 1.
 
-    For a sum of credits it is wider than need be: a credit in [0, 1] varies at most as much as right or wrong does.
+    For a sum of graded scores it is wider than necessary: a score in [0, 1] varies at most as much as right or wrong does.
     """
     share, spread = correct / total, _Z * _Z / total
     middle = (share + spread / 2) / (1 + spread)
@@ -44,13 +44,13 @@ class ItemResult:
     """Digest of the question as it was asked."""
     outcome: RawAnswer
     predicted: str | None
-    """A letter or a number; ``None`` where none could be read from the answer, which earns nothing."""
+    """A letter or a number; ``None`` where none could be read from the answer, which scores 0."""
     answer: str
     numeric: bool = False
     """Whether it is answered by a number."""
 
     @property
-    def credit(self) -> float:
+    def score(self) -> float:
         """What the answer is worth, in [0, 1]: 0 or 1 for a letter, the mean relative accuracy of a number."""
         if self.numeric:
             return mean_relative_accuracy(None if self.predicted is None else float(self.predicted), float(self.answer))
@@ -58,8 +58,8 @@ class ItemResult:
 
     @property
     def correct(self) -> bool:
-        """Whether it earns the whole credit."""
-        return self.credit == 1
+        """Whether it has the full score."""
+        return self.score == 1
 
     @property
     def tied(self) -> bool:
@@ -69,7 +69,7 @@ class ItemResult:
 
 
 def judge(question: Question, item: str, outcome: RawAnswer, reader: Reader) -> ItemResult:
-    """Say which letter or number an outcome names; a generated answer is read by ``reader``."""
+    """The result of a raw answer: which letter or number it names; a generated answer is read by ``reader``."""
     if question.numeric:
         number = reader.read_number(outcome.raw or "")
         predicted: str | None = None if number is None else repr(number).removesuffix(".0")
@@ -116,12 +116,12 @@ class CellResult:
 
     @property
     def correct(self) -> Tally:
-        """Sum of the credits: how many are right where answers are right or wrong."""
-        return tally(item.credit for item in self.items)
+        """Sum of the scores: how many are right where answers are right or wrong."""
+        return tally(item.score for item in self.items)
 
     @property
     def accuracy(self) -> float:
-        """Mean credit."""
+        """Mean score of the items."""
         return self.correct / self.total
 
     @property
@@ -136,7 +136,7 @@ class CellResult:
 
     @property
     def unparsed(self) -> int:
-        """Questions whose answer names no letter, or no number where one was asked for."""
+        """Questions whose answer names no letter, or no number where one was required."""
         return self.statistics.unread
 
     @property
@@ -163,7 +163,7 @@ class CellResult:
 
     @property
     def letter_mass(self) -> float | None:
-        """Mean probability that the next token is an option letter at all; low: the model wants to say something else."""
+        """Mean probability that the next token is an option letter at all; low: the model would say something else."""
         return self.statistics.letter_mass
 
     @property
@@ -172,7 +172,7 @@ class CellResult:
         return self.statistics.letter if self.statistics.collapsed(WarningSettings()) else None
 
     def both_correct(self, base: CellResult) -> Tally:
-        """Sum of the products of this one's credits and the base model's: how many questions both got right where answers are
+        """Sum of the products of this one's scores and the base model's: how many questions both got right where answers are
         right or wrong. Both must have been asked the same ones.
 
         Raises:
@@ -180,7 +180,7 @@ class CellResult:
         """
         if [(item.id, item.item) for item in self.items] != [(item.id, item.item) for item in base.items]:
             raise ValueError(f"{self.target}: the base model was asked other questions")
-        return tally(mine.credit * theirs.credit for mine, theirs in zip(self.items, base.items, strict=True))
+        return tally(mine.score * theirs.score for mine, theirs in zip(self.items, base.items, strict=True))
 
     def score(self, *, run: str, source: str | None, base: CellResult | None = None) -> Score:
         """This cell as a score of a study.
@@ -203,7 +203,7 @@ class CellResult:
     def summary(self, base: CellResult | None = None) -> dict[str, Any]:
         """Plain values for JSON."""
         low, high = self.interval
-        told: dict[str, Any] = {
+        values: dict[str, Any] = {
             **({} if self.metric == "accuracy" else {"metric": self.metric}),
             "correct": self.correct,
             "total": self.total,
@@ -212,13 +212,13 @@ class CellResult:
             "high": high,
         }
         if base is not None and base is not self:
-            told["both_correct"] = self.both_correct(base)
+            values["both_correct"] = self.both_correct(base)
         if self.reader is not None and self.generated:
-            told["reader"] = self.reader.identity
-        told |= {"unparsed": self.unparsed, "letters": self.letters, "collapsed": self.collapsed}
+            values["reader"] = self.reader.identity
+        values |= {"unparsed": self.unparsed, "letters": self.letters, "collapsed": self.collapsed}
         if self.letter_mass is not None:
-            told |= {"tied": self.tied, "letter_mass": self.letter_mass}
-        return told
+            values |= {"tied": self.tied, "letter_mass": self.letter_mass}
+        return values
 
 
 Members = Mapping[str, str | None]
@@ -251,8 +251,8 @@ class Macro:
 
     def summary(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        told = {"accuracy": self.value, "low": self.low, "high": self.high}
-        return {**told, "tasks": self.tasks, "of": self.of, "counted": self.counted, "questions": self.questions}
+        values = {"accuracy": self.value, "low": self.low, "high": self.high}
+        return {**values, "tasks": self.tasks, "of": self.of, "counted": self.counted, "questions": self.questions}
 
 
 def macro(benchmark: str, cells: Mapping[str, CellResult], members: Members) -> Macro | None:

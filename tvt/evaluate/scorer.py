@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import logging
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,6 +27,8 @@ from tvt.model.chat import Chat, Message, Prompt
 from tvt.model.inputs import Sample, check_agreement, prompt_inputs
 from tvt.model.picture import PictureError, decode
 
+_LOG = logging.getLogger(__name__)
+
 PREPARED_AHEAD = 2
 """Batches that are prepared while another one is in the model, beside those that further threads prepare."""
 
@@ -34,7 +37,7 @@ Batch = tuple[Sequence[Question], Sequence[str]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RawAnswer:
-    """What the model gave for a question, before anybody says whether it is right."""
+    """What the model gave for a question, before it is judged."""
 
     scores: tuple[float, ...] | None = None
     """Log-probability of each option's letter as the next token; their sum may be far below 1. For mode *options*."""
@@ -43,7 +46,7 @@ class RawAnswer:
 
 
 class Scorer:
-    """Scores questions on one loaded base model, with whatever adapter it is given.
+    """Scores questions on one loaded base model, with any adapter on it.
 
     Args:
         loaded: base model and processor.
@@ -65,7 +68,7 @@ class Scorer:
         self._loaded = loaded
         self._keeps_logits = "logits_to_keep" in inspect.signature(loaded.model.forward).parameters
         self._letters: dict[str, list[list[int]]] = {}
-        self.kept = StoredInputs()
+        self.stored = StoredInputs()
         # A tokenizer serves one thread at a time, and this one's the letters that are looked up while batches are prepared.
         self._copies = Copies(lambda: Chat(loaded.processor))
 
@@ -76,7 +79,7 @@ class Scorer:
             model: the base model, or it with an adapter on.
             batches: questions with equally many images, all or none of them answered by a number, and their digests.
         """
-        self.kept.next_turn()
+        self.stored.next_turn()
         threads = preparing_threads(self.device)
         with ThreadPoolExecutor(threads) as pool:
             waiting: deque[Future[Any]] = deque()
@@ -84,6 +87,12 @@ class Scorer:
                 for ahead in batches[place + len(waiting) : place + threads + PREPARED_AHEAD]:
                     waiting.append(pool.submit(self._inputs, *ahead))
                 yield self._answer(model, waiting.popleft().result(), questions)
+        _LOG.debug(
+            "prepared inputs: %d batches were stored, %d were not; %d bytes",
+            self.stored.hits,
+            self.stored.misses,
+            self.stored.bytes,
+        )
 
     def score(self, model: Any, questions: Sequence[Question]) -> list[RawAnswer]:
         """Score questions with equally many images in one pass."""
@@ -102,6 +111,7 @@ class Scorer:
             if len(questions) == 1:
                 line = f"{questions[0].task}, question {questions[0].id}: does not fit into the GPU's memory even alone"
                 raise InputError(f"{line}; use a smaller model, 4 bits or smaller images (model.max_pixels)") from error
+        _LOG.debug("%d questions do not fit into the GPU's memory; they are asked in halves", len(questions))
         torch.cuda.empty_cache()
         half = len(questions) // 2
         return [*self.score(model, questions[:half]), *self.score(model, questions[half:])]
@@ -113,9 +123,9 @@ class Scorer:
         extra = {"logits_to_keep": 1} if self._keeps_logits else {}
         positions = self._positions(inputs)
         logits = model(**inputs, **positions, **extra, use_cache=False).logits[:, -1].float()
-        told = torch.log_softmax(logits, -1)
+        scores = torch.log_softmax(logits, -1)
         outcomes = []
-        for row, question in zip(told, questions, strict=True):
+        for row, question in zip(scores, questions, strict=True):
             variants = self.letter_tokens(question)
             best = torch.stack([row[tokens] for tokens in variants]).max(0).values
             if not torch.isfinite(best).all():  # the largest of NaNs would be the first letter
@@ -177,16 +187,16 @@ class Scorer:
         """
         letters = question.letters
         if letters not in self._letters:  # what stands before an answer is the template's, the same for all questions
-            found = self._chat.letters(self._prompt(self._chat, question), letters)
-            if not found:
+            tokens = self._chat.letters(self._prompt(self._chat, question), letters)
+            if not tokens:
                 names = ", ".join(letters)
                 raise InputError(f"the model's tokenizer has no single tokens for the letters {names}; use --mode generate")
-            self._letters[letters] = found
+            self._letters[letters] = tokens
         return self._letters[letters]
 
     def _inputs(self, questions: Sequence[Question], keys: Sequence[str]) -> Any:
         """Prepared inputs, from an earlier adapter's turn where they are still there."""
-        return self.kept.get(tuple(keys), lambda: self.prepare(questions)) if keys else self.prepare(questions)
+        return self.stored.get(tuple(keys), lambda: self.prepare(questions)) if keys else self.prepare(questions)
 
     def prepare(self, questions: Sequence[Question]) -> Any:
         """Left-padded model inputs on the CPU: what the profile makes of each question, up to where an answer begins.
@@ -251,7 +261,7 @@ def _generating(model: Any, settings: Any) -> Iterator[None]:
 
 
 class _FiniteLogits:
-    """Looks at every step's logits and changes none: a NaN would be generated as some token or other."""
+    """Checks every step's logits and changes none: a NaN would be generated as some token."""
 
     def __init__(self) -> None:
         self.bad: Any = None
@@ -263,8 +273,8 @@ class _FiniteLogits:
         return scores
 
 
-KEPT_SHARE = 0.25
-"""Kept inputs take at most this share of the memory that is free or holds them, so that workers leave each other some."""
+STORED_SHARE = 0.25
+"""Stored inputs take at most this share of the memory that is free or holds them, so that workers leave each other some."""
 THREADS = 4
 """At most so many batches are prepared at once beside a GPU: decoding and scaling pictures leaves Python's lock."""
 
@@ -275,18 +285,18 @@ def preparing_threads(device: Any) -> int:
 
 
 class StoredInputs:
-    """Inputs that were prepared, kept for the next adapter, which is asked the same questions in the same order.
+    """Inputs that were prepared, stored for the next adapter, which is asked the same questions in the same order.
 
-    What came first stays, and what there is no room for is not kept: to drop the oldest for the newest would leave of a round
-    of questions larger than the room just those that are asked last, and none would ever be found again. Only inputs that a
-    whole turn did not ask for make room.
+    What came first stays, and what there is no room for is not stored: to drop the oldest for the newest would leave of a round
+    of questions larger than the room just those that are asked last, and none would ever be used again. Only inputs that a
+    full turn did not use make room.
     """
 
     def __init__(self) -> None:
         self.hits = self.misses = 0
-        """How often inputs were found, and how often not."""
+        """How often inputs were stored already, and how often not."""
         self.bytes = 0
-        """Of the tensors that are kept."""
+        """Of the tensors that are stored."""
         self._inputs: dict[Hashable, tuple[Any, int]] = {}
         self._asked: dict[Hashable, int] = {}
         self._turn = 0
@@ -297,7 +307,7 @@ class StoredInputs:
         self._turn += 1
 
     def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """The inputs of a key, made where they are not kept; the mapping is the caller's own, and its tensors are shared."""
+        """The inputs of a key, made where they are not stored; the mapping is the caller's own, and its tensors are shared."""
         with self._lock:
             if key in self._inputs:
                 self.hits += 1
@@ -306,10 +316,10 @@ class StoredInputs:
             self.misses += 1
         made = make()
         with self._lock:
-            self._keep(key, made)
+            self._store(key, made)
         return made
 
-    def _keep(self, key: Hashable, made: Any) -> None:
+    def _store(self, key: Hashable, made: Any) -> None:
         size = stored_bytes(made)
         if key in self._inputs:
             return
@@ -320,7 +330,7 @@ class StoredInputs:
             self.bytes += size
 
     def _room(self, size: int) -> bool:
-        return self.bytes + size <= KEPT_SHARE * (machine.memory()[0] + self.bytes)
+        return self.bytes + size <= STORED_SHARE * (machine.memory()[0] + self.bytes)
 
     def _drop_unasked(self) -> None:
         for key in [key for key, turn in self._asked.items() if turn < self._turn - 1]:
@@ -350,7 +360,7 @@ class Copies:
 
 
 def stored_bytes(inputs: Any) -> int:
-    """Bytes of memory that the tensors hold: of a part of a larger one, the whole; of what two share, once."""
+    """Bytes of memory that the tensors hold: of a part of a larger one, all of it; of what two share, once."""
     tensors = [value for value in inputs.values() if hasattr(value, "untyped_storage")]
     stores = {store.data_ptr(): store.nbytes() for store in (tensor.untyped_storage() for tensor in tensors)}
     return sum(stores.values())

@@ -50,14 +50,14 @@ def ask_together(  # noqa: PLR0917
     note: Callable[[str], None],
     answered: Callable[[int], None],
 ) -> float:
-    """Have all parts asked; their stores are held by the caller.
+    """Answer all requests in processes; their stores are locked by the caller.
 
     Returns:
         The seconds until the last process had loaded the model.
 
     Raises:
         InputError: see :meth:`tvt.evaluate.asking.Asker.ask`.
-        TrainingError: see :func:`tvt.io.processes.do_together`. Answers so far are kept.
+        TrainingError: see :func:`tvt.io.processes.do_together`. Answers so far are stored.
     """
     place = parts[0].store.folder
     folder = place / FOLDER
@@ -65,7 +65,7 @@ def ask_together(  # noqa: PLR0917
     folder.mkdir()
     started = loaded = time.monotonic()
 
-    def heard(kind: str, what: Any) -> None:
+    def on_event(kind: str, what: Any) -> None:
         nonlocal loaded
         if kind == "answered":
             answered(what)
@@ -86,7 +86,7 @@ def ask_together(  # noqa: PLR0917
             meeting=place.name,
             again="run the same command again: what was answered is kept",
         )
-        do_together(work, together.machines, heard)
+        do_together(work, together.machines, on_event)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     work.log.unlink(missing_ok=True)
@@ -95,7 +95,7 @@ def ask_together(  # noqa: PLR0917
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """What one process asks."""
+    """The requests of one process."""
 
     model: ModelConfig
     settings: EvaluationConfig
@@ -104,7 +104,7 @@ class Share:
     """Those with questions for it."""
 
     def check(self, profile: Profile) -> None:
-        """Refuse a template that is not the one of the parent any more.
+        """Refuse a template that differs from the parent's.
 
         Raises:
             InputError: it changed.
@@ -117,34 +117,34 @@ class Share:
 
 def load_share(path: Path, process: int, processes: int) -> Share:
     """What one of so many processes is to ask: every so many-th batch, so that all get long ones and short ones."""
-    told = json.loads(path.read_text(encoding="utf-8"))
+    job = json.loads(path.read_text(encoding="utf-8"))
     parts = []
     with (path.parent / IMAGES).open("rb") as images:
-        question = cache(lambda number: _question(told["questions"][number], images))  # images of its own share alone
-        for part in told["parts"]:
+        question = cache(lambda number: _question(job["questions"][number], images))  # images of its own share alone
+        for part in job["parts"]:
             batches = []
             for task, numbers in part["batches"][process::processes]:
-                asked = [question(number) for number in numbers]
-                batches.append((task, ([one for one, _ in asked], [digest for _, digest in asked])))
+                pairs = [question(number) for number in numbers]
+                batches.append((task, ([one for one, _ in pairs], [digest for _, digest in pairs])))
             if batches:
                 store = AnswerStore(Path(part["root"]), part["identity"], part["about"])
                 parts.append(Request(adapter=_adapter(part["adapter"]), store=store, batches=batches))
     return Share(
-        model=ModelConfig.model_validate(told["model"]),
-        settings=EvaluationConfig.model_validate(told["settings"]),
-        flush=Flush(**told["flush"]),
+        model=ModelConfig.model_validate(job["model"]),
+        settings=EvaluationConfig.model_validate(job["settings"]),
+        flush=Flush(**job["flush"]),
         parts=tuple(parts),
     )
 
 
-def _question(told: dict[str, Any], images: IO[bytes]) -> tuple[Question, str]:
+def _question(entry: dict[str, Any], images: IO[bytes]) -> tuple[Question, str]:
     """A question and its digest, from the job and the file of images."""
     shown = []
-    for offset, length in told["images"]:
+    for offset, length in entry["images"]:
         images.seek(offset)
         shown.append(images.read(length))
-    texts = {**told["texts"], "options": tuple(told["texts"]["options"])}
-    return Question(**texts, images=tuple(shown)), told["digest"]
+    texts = {**entry["texts"], "options": tuple(entry["texts"]["options"])}
+    return Question(**texts, images=tuple(shown)), entry["digest"]
 
 
 def _dump(parts: Sequence[Request], model: ModelConfig, settings: EvaluationConfig, flush: Flush, images: Path) -> str:
@@ -187,15 +187,15 @@ def _dump(parts: Sequence[Request], model: ModelConfig, settings: EvaluationConf
     )
 
 
-def _adapter(told: dict[str, Any] | None) -> CheckedAdapter | None:
-    return None if told is None else CheckedAdapter(**{**told, "folder": Path(told["folder"])})
+def _adapter(entry: dict[str, Any] | None) -> CheckedAdapter | None:
+    return None if entry is None else CheckedAdapter(**{**entry, "folder": Path(entry["folder"])})
 
 
-_LOOK_SECONDS = 0.5
+_CHECK_SECONDS = 0.5
 
 
 def main(path: Path) -> None:
-    """Ask this process's share, and tell the parent of it."""
+    """Ask this process's share, and report it to the parent."""
     do(lambda: _work(path))
 
 
@@ -241,7 +241,7 @@ def _wait_for_others(processes: int) -> None:
     store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
     store.add("tvt/asked", 1)
     while store.add("tvt/asked", 0) < processes:
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_CHECK_SECONDS)
 
 
 if __name__ == "__main__":

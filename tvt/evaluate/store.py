@@ -37,7 +37,7 @@ class AnswerStore:
     Args:
         root: folder of all evaluations.
         identity: what decides the answers; its digest names the folder.
-        about: more that a person may want to know and that decides nothing, such as paths.
+        about: further facts for people, which decide nothing, such as paths.
     """
 
     def __init__(self, root: Path, identity: Mapping[str, Any], about: Mapping[str, Any]) -> None:
@@ -55,21 +55,21 @@ class AnswerStore:
         """
         path = folder / IDENTITY
         try:
-            told = json.loads(path.read_text(encoding="utf-8"))
-            found = cls(folder.parent, told["identity"], told["about"])
+            values = json.loads(path.read_text(encoding="utf-8"))
+            store = cls(folder.parent, values["identity"], values["about"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}: missing or damaged; these answers cannot be used") from error
-        if found.key != folder.name:
+        if store.key != folder.name:
             raise InputError(f"{path}: does not belong to this folder; these answers cannot be used")
-        return found
+        return store
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder: a second process waits, then finds what the first one wrote."""
+        """Hold the folder: a second process waits, then reads what the first one wrote."""
         with exclusively(self.folder / ".lock"):
             if not (self.folder / IDENTITY).exists():
-                told = {"schema": 1, "identity": self.identity, "about": self.about}
-                atomic.write_text(self.folder / IDENTITY, json.dumps(told, indent=1) + "\n")
+                record = {"schema": 1, "identity": self.identity, "about": self.about}
+                atomic.write_text(self.folder / IDENTITY, json.dumps(record, indent=1) + "\n")
             yield
 
     def load(self) -> dict[str, RawAnswer]:
@@ -107,17 +107,17 @@ class AnswerStore:
         atomic.write_text(self.folder / f"{name}.jsonl", json_lines.dump(answers))
 
     def finish(self, task: str, items: Sequence[Mapping[str, Any]], record: Mapping[str, Any]) -> None:
-        """Write a finished set's items, and then its record, so that a record says that the items are whole."""
+        """Write a finished set's items, and then its record, so that a record states that the items are complete."""
         text = json_lines.dump(map(dict, items))
-        told = {**record, "items_sha256": digest.of_value(text)}
+        stored = {**record, "items_sha256": digest.of_value(text)}
         path = self.record_path(task)
-        if path.exists() and path.read_text(encoding="utf-8") == _pretty(told):
+        if path.exists() and path.read_text(encoding="utf-8") == _pretty(stored):
             return
         atomic.write_text(self.items_path(task), text)
-        atomic.write_text(path, _pretty(told))
+        atomic.write_text(path, _pretty(stored))
 
     def finished(self, task: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        """A finished set's items and its record, as :meth:`finish` was given them.
+        """A finished set's items and its record, as :meth:`finish` received them.
 
         Raises:
             InputError: it is not finished, or was changed since.
@@ -126,11 +126,11 @@ class AnswerStore:
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             text = self.items_path(task).read_text(encoding="utf-8")
-            whole = record.pop("items_sha256") == digest.of_value(text)
+            intact = record.pop("items_sha256") == digest.of_value(text)
             items = json_lines.parse(text)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path}: missing or damaged, or its items are; these answers cannot be used") from error
-        if not whole:
+        if not intact:
             raise InputError(f"{path}: its items changed since it was written; these answers cannot be used")
         return items, record
 
@@ -158,10 +158,10 @@ def superseded_answers(root: Path, base: Mapping[str, Any], adapters: Collection
     earlier: dict[str | None, list[Path]] = {adapter: [] for adapter in adapters}
     for path in sorted(root.glob(f"*/{IDENTITY}")):
         try:
-            told = json.loads(path.read_text(encoding="utf-8"))["identity"]
-            of, scorer, adapter = told["base"], told["scorer"], told["adapter"]
+            values = json.loads(path.read_text(encoding="utf-8"))["identity"]
+            of, scorer, adapter = values["base"], values["scorer"], values["adapter"]
         except (OSError, ValueError, KeyError, TypeError):
-            continue  # whoever needs these answers is told what is wrong with them
+            continue  # an error comes when these answers are needed
         if of == base and adapter in earlier:
             if scorer == version:
                 del earlier[adapter]
@@ -181,9 +181,9 @@ def plain(outcome: RawAnswer) -> dict[str, Any]:
     return {"raw": outcome.raw} if outcome.scores is None else {"scores": list(outcome.scores)}
 
 
-def outcome_of(told: Mapping[str, Any]) -> RawAnswer:
-    """The inverse of :func:`plain`; what else is told is left out."""
-    return RawAnswer(scores=tuple(told["scores"]) if "scores" in told else None, raw=told.get("raw"))
+def outcome_of(values: Mapping[str, Any]) -> RawAnswer:
+    """The inverse of :func:`plain`; other entries are ignored."""
+    return RawAnswer(scores=tuple(values["scores"]) if "scores" in values else None, raw=values.get("raw"))
 
 
 def _pretty(value: Mapping[str, Any]) -> str:
@@ -215,14 +215,14 @@ def item_digest(question: Question, settings: EvaluationConfig, profile: Profile
         profile: how it is put.
         images: digests of the images so far, which are added to: questions may share them.
     """
-    told: dict[str, Any] = {"prompt": profile.shown(question), "letters": question.letters}
+    shown: dict[str, Any] = {"prompt": profile.shown(question), "letters": question.letters}
     for image in question.images:
         if image not in images:
             images[image] = hashlib.sha256(image).hexdigest()
-    told["images"] = [images[image] for image in question.images]
+    shown["images"] = [images[image] for image in question.images]
     if question.numeric and settings.mode == "options":
-        told["max_new_tokens"] = settings.max_new_tokens
-    return digest.of_value(told)
+        shown["max_new_tokens"] = settings.max_new_tokens
+    return digest.of_value(shown)
 
 
 def run_identity(
@@ -252,7 +252,7 @@ def model_identity(model: ModelConfig, memory: Path) -> dict[str, Any]:
         memory: a JSON file that remembers digests of large files by size and time of change.
 
     Raises:
-        InputError: no model, or one that is not whole; see :mod:`tvt.io.model_folder`.
+        InputError: no model, or an incomplete one; see :mod:`tvt.io.model_folder`.
     """
     refuse(model_checks(model))
     folder = Path(model.model_name_or_path)
@@ -274,7 +274,7 @@ def _hub_commit(model: ModelConfig) -> str:
         raise InputError(f"{name}: neither a folder nor a model that can be reached ({line}); check the name") from error
     commit = extract_commit_hash(path, None)
     if not commit:
-        raise InputError(f"{name}: its commit cannot be told; pin --revision or name a folder")
+        raise InputError(f"{name}: its commit is unknown; pin --revision or name a folder")
     return str(commit)
 
 
@@ -284,7 +284,7 @@ def _file_digests(files: list[Path], memory: Path) -> dict[str, str]:
         known: dict[str, Any] = json.loads(memory.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         known = {}
-    found, learnt = {}, False
+    digests, learnt = {}, False
     for path in files:
         state = path.stat()
         place, stamp = str(path.resolve()), [state.st_size, state.st_mtime_ns, state.st_ino]
@@ -293,7 +293,7 @@ def _file_digests(files: list[Path], memory: Path) -> dict[str, str]:
             entry = {"stamp": stamp, "sha256": digest.of_file(path)}
             if state.st_size >= _REMEMBERED_BYTES:
                 known[place], learnt = entry, True
-        found[path.name] = entry["sha256"]
+        digests[path.name] = entry["sha256"]
     if learnt:
         atomic.write_text(memory, json.dumps(known, indent=1) + "\n")
-    return found
+    return digests

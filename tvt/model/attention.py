@@ -10,6 +10,7 @@ within rounding.
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +18,8 @@ from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+_LOG = logging.getLogger(__name__)
 
 WRITTEN_AGAINST = "5.24"
 """The transformers whose code this was written against; other code that says the same works too."""
@@ -42,25 +45,14 @@ def stack_windows(model: Any) -> bool:
     Returns:
         Whether there is such a tower.
     """
-    towers = list(_towers(model, _PLAIN))
+    towers = list(_towers(model))
     if towers:
         from transformers import AttentionInterface
 
         AttentionInterface.register(STACKED, _attend)
     for config in towers:
         config._attn_implementation = STACKED
-    return bool(towers)
-
-
-def unstack_windows(model: Any) -> bool:
-    """Take :func:`stack_windows` back, so that windows are computed one by one.
-
-    Returns:
-        Whether there was anything to take back.
-    """
-    towers = list(_towers(model, STACKED))
-    for config in towers:
-        config._attn_implementation = _PLAIN
+    _LOG.debug("towers whose windows are computed in one call: %d", len(towers))
     return bool(towers)
 
 
@@ -80,15 +72,15 @@ def windows_at_once(model_type: str) -> bool | None:
     return _as_expected(text) if "cu_seqlens" in text else None
 
 
-def _towers(model: Any, implementation: str) -> Iterator[Any]:
-    """Configurations of the towers that cut windows as expected and use an implementation."""
+def _towers(model: Any) -> Iterator[Any]:
+    """Configurations of the towers that cut windows as expected and use ``sdpa``."""
     users: dict[int, list[Any]] = {}
     for module in model.modules():
         users.setdefault(id(getattr(module, "config", None)), []).append(module)
     users.pop(id(None), None)
     for modules in users.values():
         config = modules[0].config
-        if getattr(config, "_attn_implementation", None) != implementation:
+        if getattr(config, "_attn_implementation", None) != _PLAIN:
             continue
         choosing = [
             code for code in {_code(type(module).forward) for module in modules} if any(word in code for word in _CHOICES)

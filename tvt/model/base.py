@@ -10,6 +10,7 @@ has to be loaded again.
 from __future__ import annotations
 
 import gc
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ from typing import Any
 from tvt.core.recipe import ModelConfig
 from tvt.errors import InputError, needs_train_extra
 from tvt.model.loading import load_processor, load_weights
+
+_LOG = logging.getLogger(__name__)
 
 CHANGED = "{name}: changes weights of the base model itself, which is therefore loaded again before the next one"
 
@@ -41,8 +44,6 @@ class Loaded:
     """Called with a sentence if the model has to be loaded again."""
     loads: int = field(default=0, init=False)
     """How often the weights were loaded."""
-    seconds: float = field(default=0.0, init=False)
-    """How long that took."""
     _model: Any = field(default=None, init=False, repr=False)
     _state: BaseState | None = field(default=None, init=False, repr=False)
     _first: list[TensorFact] | None = field(default=None, init=False, repr=False)
@@ -71,7 +72,7 @@ class Loaded:
         if self._model is None:
             started = time.monotonic()
             self._load_weights()
-            self.seconds += time.monotonic() - started
+            _LOG.debug("%s: loaded in %.1f s", self.config.model_name_or_path, time.monotonic() - started)
         if self.processor is None:  # after the model: that there is none is the clearer error
             self.processor = load_processor(self.config)
 

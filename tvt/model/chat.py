@@ -259,5 +259,5 @@ def _rendering_fault(rendered: str, texts: Sequence[str]) -> str | None:
 
 
 def _closing(text: str) -> str | None:
-    """The mark that closes the reasoning which ``text`` leaves open at its very end."""
+    """The mark that closes the reasoning that ``text`` leaves open at its very end."""
     return next((closing for opening, closing in THINKING.items() if text.rstrip().endswith(opening)), None)

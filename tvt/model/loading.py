@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import logging
 import math
 import sys
 from importlib import import_module
@@ -27,6 +28,8 @@ from tvt.model.attention import stack_windows
 from tvt.model.chat import Chat
 from tvt.model.families import family_checks, family_of, model_checks
 from tvt.model.inputs import prompt_inputs
+
+_LOG = logging.getLogger(__name__)
 
 _VIDEO = "video_processor"
 _NAMING_FILES = ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json")
@@ -51,6 +54,7 @@ def load_processor(config: ModelConfig) -> Any:
             kind = _video_class(config)
             if kind is None:
                 raise missing_package(config, "processor", error) from error
+            _LOG.debug("%s: its processor is loaded without its video part: %s", name, error)
             processor = _without_video(config, kind)
     except (OSError, ValueError, RuntimeError, AttributeError, KeyError, TypeError) as error:
         # An image processor or a tokenizer of another family lacks what the processor requires of it.

@@ -11,7 +11,7 @@ layer from the code of transformers, PEFT and TRL, and leaves a margin (:data:`M
   linear layer with an adapter, query, key, value and what the MLP multiplies. With gradient checkpointing the input of each
   layer, and one layer whole;
 * the vision tower: of a frozen one a layer at a time, since nothing of it is stored;
-* no logits: TRL's fused head builds none, and scoring asks for those of the last token.
+* no logits: TRL's fused head builds none.
 
 Computing is counted in operations of matrix products, a multiplication and an addition counted as two; embeddings and the
 output layer, which tvt applies to the few tokens of an answer alone, are left out. The result is an estimate for plans: within
@@ -307,13 +307,6 @@ def expected_checkpointing(recipe: Recipe, shape: Shape, memory: float, pixels: 
     return _stage(recipe) == 3 or (
         pass_needs(recipe, shape, pixels, pictures=pictures, checkpointing=False).total > USABLE * memory
     )
-
-
-def scoring_needs(shape: Shape, model: ModelConfig, tokens: float, patches: float) -> Needs:
-    """What scoring takes; see :func:`training_needs`."""
-    width = WIDTHS[model.dtype]
-    passing = tokens * _passing(shape.text, width) + (patches * _passing(shape.vision, width) if shape.vision else 0)
-    return Needs(weights=weights_bytes(shape, model), adapter=0.0, activations=passing)
 
 
 def weights_bytes(shape: Shape, model: ModelConfig) -> float:

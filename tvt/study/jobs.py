@@ -16,7 +16,7 @@ from tvt.core.scores import Part, Run
 from tvt.data.task_questions import pinned, read
 from tvt.data.tasks import MINIATURE, QuestionData
 from tvt.errors import InputError
-from tvt.evaluate.asking import asked_rows
+from tvt.evaluate.asking import question_rows
 from tvt.evaluate.prompts import read_profile
 from tvt.io.stat_cache import recall, remember
 from tvt.model.limits import LIMITS_VERSION, ModelLimits, ShownRow, load_limits
@@ -138,7 +138,7 @@ def check_job(study: Study, job: Job) -> None:
         checked.add(study.training[task], trained_rows(_read(data, task)))
     for (task, part), data in job.questions.items():
         questions = islice(_read(data, task), limit)
-        checked.add(study.questions[task, part], asked_rows(task, questions, profile))
+        checked.add(study.questions[task, part], question_rows(task, questions, profile))
     if checked.faults:
         raise InputError(*checked.faults)
 

@@ -7,6 +7,7 @@ its rows make it, in whichever process it is prepared, and batches come in order
 
 from __future__ import annotations
 
+import logging
 import math
 import multiprocessing
 import os
@@ -30,6 +31,8 @@ from tvt.errors import TrainingError
 from tvt.io import machine
 from tvt.train.batches import Collator
 from tvt.train.rows import Examples
+
+_LOG = logging.getLogger(__name__)
 
 SHARED_BYTES = 2**30
 """With less memory for processes to share, batches of photographs would end the workers; then there are none by default."""
@@ -106,6 +109,7 @@ def loader(
         pinned: whether batches lie in memory from which a GPU copies fast.
     """
     beside: dict[str, Any] = {}
+    _LOG.debug("%d rows; batches are prepared by %d workers", rows, workers)
     if workers:
         each = math.ceil((ahead + workers) / workers)
         beside = {

@@ -4,6 +4,7 @@ activations are computed a second time where the recipe leaves that open: only i
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -18,6 +19,8 @@ from tvt.errors import InputError, TrainingError
 from tvt.model.needs import USABLE, Shape, read_shape, training_needs
 from tvt.train.batches import Collator
 from tvt.train.rows import Examples
+
+_LOG = logging.getLogger(__name__)
 
 
 def check_dtype(config: ModelConfig) -> None:
@@ -153,7 +156,9 @@ def fits(  # noqa: PLR0917
     longest = sorted(range(len(lengths)), key=lambda index: -lengths[index])[: recipe.training.per_device_train_batch_size]
     batch = collator([examples[index] for index in longest])
     tokens, patches = batch["input_ids"].numel(), patches_of(batch, shape)
-    return training_needs(shape, recipe, tokens, patches, checkpointing=False).total <= USABLE * memory
+    need = training_needs(shape, recipe, tokens, patches, checkpointing=False).total
+    _LOG.debug("longest rows: %d tokens, %d patches; they need %.3g of %.3g bytes", tokens, patches, need, memory)
+    return need <= USABLE * memory
 
 
 def patches_of(batch: dict[str, Any], shape: Shape) -> int:

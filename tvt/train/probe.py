@@ -7,6 +7,7 @@ installation can end its process, hang, or print anything: the process that asks
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import subprocess
@@ -17,6 +18,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
+
+_LOG = logging.getLogger(__name__)
 
 MARK = "\x1etvt-probe "
 """Begins the line that holds the answer."""
@@ -103,6 +106,7 @@ class Probe:
             return None
         if self._answer is None:
             self._answer = self._wait(self._process, self._output)
+            _LOG.debug("%s: %s", self._name, self._answer)
         return self._answer
 
     def _wait(self, process: subprocess.Popen[str], output: IO[str]) -> dict[str, Any]:

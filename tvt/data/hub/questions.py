@@ -121,7 +121,7 @@ def shown(data: QuestionData) -> Iterator[Shown]:
         yield Shown(found.id, found.prompt, found.images)
 
 
-def asked_rows(data: QuestionData) -> Iterator[tuple[str, bytes, str]]:
+def question_rows(data: QuestionData) -> Iterator[tuple[str, bytes, str]]:
     """Yield the id of each row of a dataset that is not stored, the digest of what it asks, and the right answer.
 
     Raises:

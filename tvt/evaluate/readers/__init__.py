@@ -71,7 +71,7 @@ def offered() -> str:
 
 
 def _titled(name: str) -> str:
-    """A reader's name and title; of one of a package outside that is broken, the name: who asks for it is told why."""
+    """A reader's name and title; of one of a package outside that is broken, the name: choosing it raises its error."""
     try:
         return f"{name} ({READERS.find(name).title})"
     except (InputError, AttributeError):
@@ -92,10 +92,10 @@ def read_answer(text: str, options: Sequence[str], reader: str = READERS.default
     Raises:
         InputError: unknown reader, no options, or more than there are letters.
     """
-    found = find_reader(reader)
+    chosen = find_reader(reader)
     if isinstance(options, str) or not 0 < len(options) <= 26:
         raise InputError("options: give the list of the options' texts, 1 to 26 of them")
-    return found.read_letter(text, options)
+    return chosen.read_letter(text, options)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,11 +123,11 @@ class Careful(Reader):
         texts = option_texts(tuple(options))
         for part in parts(text):
             whole = _whole(part)
-            found = texts.whole(part) if whole is None else whole
-            if found is None:
-                found = decide(mark(part, texts), texts)
-            if found is not None:
-                return LETTERS[found] if 0 <= found < len(options) else None
+            option = texts.whole(part) if whole is None else whole
+            if option is None:
+                option = decide(mark(part, texts), texts)
+            if option is not None:
+                return LETTERS[option] if 0 <= option < len(options) else None
         return None
 
     def read_number(self, text: str) -> float | None:
@@ -138,7 +138,7 @@ class Careful(Reader):
 
 
 def _whole(part: str) -> int | None:
-    """The letter that is the whole of a text, but for brackets and punctuation."""
+    """The letter that a text consists of, apart from brackets and punctuation."""
     said = part.strip(" \t\n()[]{}<>.,:;!?-|'\"")
     return LETTERS.index(said.upper()) if len(said) == 1 and said.upper() in LETTERS else None
 

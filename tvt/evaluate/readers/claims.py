@@ -80,8 +80,8 @@ def decide(text: str, texts: OptionTexts) -> int | None:
     if by[Strength.LEADING]:
         first = by[Strength.LEADING][0].option
         return ALL if concluded and concluded[0].option not in (first, ALL) else first
-    found = concluded[0].option if concluded else _weighed(claims, text)
-    return _by_elimination(text, texts) if found is None else found
+    result = concluded[0].option if concluded else _weighed(claims, text)
+    return _by_elimination(text, texts) if result is None else result
 
 
 def _weighed(claims: Sequence[Claim], text: str) -> int | None:
@@ -92,9 +92,9 @@ def _weighed(claims: Sequence[Claim], text: str) -> int | None:
         return ALL if options else None
     for strength in (Strength.BEST, Strength.BETTER, Strength.LIKELY):
         for aside in (False, True):
-            found = {claim.option for claim in claims if claim.strength == strength and claim.aside == aside}
-            single = found - {ALL}  # "both are similar, but the second is more so"
-            if found:
+            strongest = {claim.option for claim in claims if claim.strength == strength and claim.aside == aside}
+            single = strongest - {ALL}  # "both are similar, but the second is more so"
+            if strongest:
                 return single.pop() if len(single) == 1 else ALL
     if len(options) > 1:
         return ALL
@@ -149,8 +149,8 @@ def _by_elimination(text: str, texts: OptionTexts) -> int | None:
     if len(texts) != 2 or len(texts.predicates) != 2 or _REFUSES.search(text):
         return None
     opposite = "|".join(sorted(opposites(texts.predicates[0]) | opposites(texts.predicates[1])))
-    found = re.findall(rf"([{span(LETTER, ENTITY)}]){WORD}{{0,40}}?\b(?:{opposite})\b", text) if opposite else []
-    against = {option_of(character) for character in found}
+    places = re.findall(rf"([{span(LETTER, ENTITY)}]){WORD}{{0,40}}?\b(?:{opposite})\b", text) if opposite else []
+    against = {option_of(character) for character in places}
     return 1 - against.pop() if len(against) == 1 and not re.search(r"\bnot\b|n't\b", text) else None
 
 
@@ -184,7 +184,7 @@ def _claims(sentence: Sentence, every: Sequence[Sentence], texts: OptionTexts) -
 
 
 def _in_doubt(said: str) -> bool:
-    """Whether a sentence says that it cannot be told, and names options only as part of that."""
+    """Whether a sentence says that the answer is unknown, and names options only as part of that."""
     refusal, place = _REFUSES.search(said), re.search(NAMING, said)
     return bool(refusal and place and refusal.start() < place.start() and not _YET.search(said[refusal.end() : place.start()]))
 
@@ -192,9 +192,9 @@ def _in_doubt(said: str) -> bool:
 def _outright(sentence: Sentence, every: Sequence[Sentence]) -> Iterator[Claim]:
     """A sentence that states the answer, is nothing else, or begins the whole text with it."""
     said, first = sentence.text, sentence is every[0]
-    found = stated(said)
-    if found:
-        yield Claim(option(found[1]), Strength.STATED, sentence.start + found[0])
+    outright = stated(said)
+    if outright:
+        yield Claim(option(outright[1]), Strength.STATED, sentence.start + outright[0])
         return
     alone = _ALONE.fullmatch(said)
     if alone and (first or sentence.end or sentence.fresh or kind_of(alone.group(1)) == LETTER):
@@ -356,9 +356,9 @@ _HEDGED = re.compile(
 
 def stated(sentence: str) -> tuple[int, str] | None:
     """The last place that a sentence states to be the answer, with its position."""
-    found = [(match.end(1), match.group(1)) for pattern in _STATED for match in pattern.finditer(sentence)]
-    if not found:
-        found = [(match.end(1), match.group(1)) for match in _HEDGED.finditer(sentence)]
-        if len({option_of(character) for _, character in found}) > 1:
+    matches = [(match.end(1), match.group(1)) for pattern in _STATED for match in pattern.finditer(sentence)]
+    if not matches:
+        matches = [(match.end(1), match.group(1)) for match in _HEDGED.finditer(sentence)]
+        if len({option_of(character) for _, character in matches}) > 1:
             return None
-    return max(found) if found else None
+    return max(matches) if matches else None

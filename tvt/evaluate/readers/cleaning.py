@@ -46,7 +46,7 @@ _CJK = r"\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f\u0900-\u097f\u0600
 _SEAM = re.compile(rf"(?<=[{_CJK}])(?=[A-Za-z0-9])|(?<=[A-Za-z0-9])(?=[{_CJK}])")
 _BLANKS = re.compile(r"\s{3,}")
 _DIALOGUE = re.compile(r"^\s*Q\s*:[^\n]*\n+\s*A\s*:\s*(?=\S)")
-"""A question told again, and "A:" before the answer."""
+"""A question repeated, and "A:" before the answer."""
 _BRACES = re.compile(r"\{\s*([^{}]{0,200}?)\s*\}")
 _VALUE = r"(?P<value>\"(?:[^\"\\]|\\.){0,400}\"|'(?:[^'\\]|\\.){0,400}'|\[[^\[\]]{0,200}\]|[^,{}\[\]\"'\n]{1,200})"
 _ANSWER_KEY = re.compile(
@@ -104,8 +104,8 @@ def _explicit(text: str) -> Iterator[str]:
 
 def _values(text: str, key: re.Pattern[str]) -> list[str]:
     """The last value of a key in JSON, or in a Python dictionary."""
-    found = [match.group("value") for match in key.finditer(text, text.index("{"))] if "{" in text else []
-    return [_decoded(value).strip(" \t[]") for value in found[-1:]]
+    values = [match.group("value") for match in key.finditer(text, text.index("{"))] if "{" in text else []
+    return [_decoded(value).strip(" \t[]") for value in values[-1:]]
 
 
 def _decoded(value: str) -> str:

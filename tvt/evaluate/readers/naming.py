@@ -164,12 +164,12 @@ _CUED = re.compile(
 _BARE = re.compile(r"(?<![\w'’.\-&+#@])(?<![Nn]/)(?P<letter>[A-Z])(?![\w'’&+#@]|-[^\W\d_]|/[a-z]|\.[^\W\d_])")
 
 
-def _letter(match: re.Match[str], text: str, found: str, texts: OptionTexts) -> str:
+def _letter(match: re.Match[str], text: str, named: str, texts: OptionTexts) -> str:
     """The place of a letter behind a noun; a small letter must look like one, and an "A" behind a colon no article."""
     letter, behind = match["letter"], text[match.end() : match.end() + 40]
     shown = match.group()[len(match["noun"]) :]
     if "(" in shown or "[" in shown:
-        return found
+        return named
     if letter == "I":
         return match.group()
     if letter.islower():
@@ -180,7 +180,7 @@ def _letter(match: re.Match[str], text: str, found: str, texts: OptionTexts) -> 
     elif ":" in shown and letter == "A" and _article(text, match.end(), 0, texts):
         return match.group()
     plural = match["noun"].endswith("s") and match["noun"].lower() not in ("is",)
-    return found if not plural or "\n" not in shown else f"{match['noun']}\n{found}"
+    return named if not plural or "\n" not in shown else f"{match['noun']}\n{named}"
 
 
 def _bare(match: re.Match[str], text: str, known: str, texts: OptionTexts) -> str:
@@ -270,10 +270,10 @@ _WHOLE_LIST = "them all"
 
 def _group(match: re.Match[str], count: int) -> str:
     """Options in a row. A list ends where the order of options does: what follows "(A) (B) (C)" in another order is apart."""
-    found = [character for character in match.group() if LETTER <= character < SEVERAL]
-    options = [option_of(character) for character in found]
+    places = [character for character in match.group() if LETTER <= character < SEVERAL]
+    options = [option_of(character) for character in places]
     if len(set(options)) == 1:
-        return found[0]
+        return places[0]
     joined = re.search(r"\b(?:or|nor|and|vs|versus)\b|[/&|]", match.group())
     rising = next((k for k in range(1, len(options)) if options[k] <= options[k - 1]), len(options))
     if len(set(options)) == count > 2 and joined:
@@ -282,4 +282,4 @@ def _group(match: re.Match[str], count: int) -> str:
         return SEVERAL
     rest = set(options[rising:])
     again = rest <= set(options[:rising])  # "A B D C" is a list alone
-    return f"{SEVERAL}. {found[-1]}" if len(rest) == 1 and again else SEVERAL
+    return f"{SEVERAL}. {places[-1]}" if len(rest) == 1 and again else SEVERAL

@@ -50,10 +50,10 @@ def in_figures(text: str) -> str:
         value = _value(re.split(r"[\s-]+", said.lower()))
         return said if value is None else f"{value:g}" if value % 1 else str(int(value))
 
-    found = _RUN.sub(figure, text)
-    found = _DECIMALS.sub(lambda m: m.group(1) + "." + "".join(_digit(word) for word in m.group(2).split()), found)
-    found = re.sub(r"\b(\d+)\s+and\s+(?:a|1)\s+half\b", r"\1.5", found, flags=re.IGNORECASE)
-    return re.sub(r"\bhalf\s+an?\b", "0.5", found, flags=re.IGNORECASE)
+    result = _RUN.sub(figure, text)
+    result = _DECIMALS.sub(lambda m: m.group(1) + "." + "".join(_digit(word) for word in m.group(2).split()), result)
+    result = re.sub(r"\b(\d+)\s+and\s+(?:a|1)\s+half\b", r"\1.5", result, flags=re.IGNORECASE)
+    return re.sub(r"\bhalf\s+an?\b", "0.5", result, flags=re.IGNORECASE)
 
 
 def _counts_nothing(text: str, match: re.Match[str]) -> bool:
@@ -122,7 +122,7 @@ _RANGE = re.compile(
     rf"possibly\s+)?{_NUMBER}(?!\w)(?:[ \t]*[^\W\d]+)?",
     re.IGNORECASE,
 )
-"""Two numbers where one was asked for: "2 or 3", "2-3", "between 2 and 3 meters"."""
+"""Two numbers where one is required: "2 or 3", "2-3", "between 2 and 3 meters"."""
 _EQUATION = re.compile(rf"[\d)]\s*[^\W\d]*\s*=\s*(?:{_ABOUT}\s*)?{_FREE}", re.IGNORECASE)
 _NEGATED = re.compile(
     r"(?:\bnot|n't|rather than|instead of|(?:more|less|fewer|larger|smaller|greater|higher|lower) than|over|under|"
@@ -150,8 +150,8 @@ def quantity(answer: str) -> float | None:
     3.5"), the only one in the answer, in its conclusion, or in its last paragraph. Number words count as figures do. Ranges
     ("2 or 3") and fractions are no answer, and units are not converted.
     """
-    found = [_numbers(part) for part in parts(_TIMES.sub(" × ", answer))]
-    named = [numbers for numbers in found if numbers is not None]
+    read = [_numbers(part) for part in parts(_TIMES.sub(" × ", answer))]
+    named = [numbers for numbers in read if numbers is not None]
     return named[0] if named and math.isfinite(named[0]) else None
 
 
@@ -171,9 +171,9 @@ def _numbers(text: str) -> float | None:
     paragraphs = plain.rpartition("\n\n")[2]
     concluding = [line for line in re.split(r"(?<=[.!?])\s+|\n+", plain) if _CONCLUDES.search(line)]
     for part in (plain, *concluding[-1:], paragraphs):
-        found = _distinct(part)
-        if len(found) == 1:
-            return found.pop()
+        numbers = _distinct(part)
+        if len(numbers) == 1:
+            return numbers.pop()
     if not re.search(r"\d|\|", plain):
         return 0.0 if _NONE_THERE.search(plain) else None
     return math.nan

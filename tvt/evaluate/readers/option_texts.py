@@ -100,8 +100,8 @@ class OptionTexts:
     def whole(self, text: str) -> int | None:
         """The only option whose text is the whole of ``text``."""
         said = words(in_figures(text)) if self.numeric else words(text)
-        found = [k for k, option in enumerate(self.words) if option and said in (option, words(in_figures(self._clean[k])))]
-        return found[0] if len(found) == 1 else None
+        matches = [k for k, option in enumerate(self.words) if option and said in (option, words(in_figures(self._clean[k])))]
+        return matches[0] if len(matches) == 1 else None
 
     def mark(self, text: str, kind: str) -> str:
         """``text`` with a character instead of each option's text, counted from ``kind``."""
@@ -139,8 +139,8 @@ def option_texts(options: tuple[str, ...]) -> OptionTexts:
 
 def words(text: str) -> str:
     """Words alone, in lower case, without an article before them."""
-    found = re.findall(r"[\w']+(?:[.,]\d+)?", text.casefold())
-    return " ".join(found[1:] if len(found) > 1 and found[0] in _ARTICLES else found)
+    matches = re.findall(r"[\w']+(?:[.,]\d+)?", text.casefold())
+    return " ".join(matches[1:] if len(matches) > 1 and matches[0] in _ARTICLES else matches)
 
 
 def _without_letter(text: str, letter: str) -> str:
@@ -149,17 +149,19 @@ def _without_letter(text: str, letter: str) -> str:
 
 def _label(text: str) -> tuple[str, frozenset[str]] | None:
     """The label in a text such as "Point B" or "B is closer", and what is said of it."""
-    found = re.findall(r"(?<![\w'-])([A-Z])(?![\w'-])", text)
-    if len(found) != 1:
+    letters = re.findall(r"(?<![\w'-])([A-Z])(?![\w'-])", text)
+    if len(letters) != 1:
         return None
-    rest = text.replace(found[0], " ", 1) if text[:1] == found[0] else re.sub(rf"(?<![\w'-]){found[0]}(?![\w'-])", " ", text)
+    rest = (
+        text.replace(letters[0], " ", 1) if text[:1] == letters[0] else re.sub(rf"(?<![\w'-]){letters[0]}(?![\w'-])", " ", text)
+    )
     said = rest.casefold().split()
     if text.startswith(("A ", "I ")) and said and said[0] not in ("is", "has", "are", "was", "will", "does"):
         return None
     if len(said) > 4:
         return None
     predicate = frozenset(said[1:]) if said[:1] in (["is"], ["has"], ["are"]) else frozenset[str]()
-    return found[0], predicate
+    return letters[0], predicate
 
 
 def _forms(text: str) -> tuple[str, str]:
@@ -211,9 +213,9 @@ def _as_picture(number: int) -> str:
 
 def _spread(match: re.Match[str]) -> str:
     """What "the first, third and fourth images" means, with the noun at each."""
-    found = re.findall(_ANY_ORDINAL, match.group(), re.IGNORECASE)
+    ordinals = re.findall(_ANY_ORDINAL, match.group(), re.IGNORECASE)
     last = "or" if re.search(r"\bn?or\b", match.group(), re.IGNORECASE) else "and"
-    return f" {last} ".join(f"the {word} image" for word in found)
+    return f" {last} ".join(f"the {word} image" for word in ordinals)
 
 
 def _unnumbered(text: str) -> str:

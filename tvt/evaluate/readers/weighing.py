@@ -32,7 +32,7 @@ class Strength(IntEnum):
     NAMED = 0
     """Just named."""
     LIKELY = 1
-    """Said to be similar, or to have what may be asked for: "shares the style"."""
+    """Said to be similar, or to have what the question may be about: "shares the style"."""
     BETTER = 2
     """Said to be more of something than others."""
     BEST = 3
