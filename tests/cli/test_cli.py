@@ -86,18 +86,12 @@ def test_bad_input_is_one_line_and_debug_shows_the_traceback(tmp_path: Path) -> 
 
 
 def test_debug_shows_what_modules_log() -> None:
-    code = "import logging, sys, tvt.cli.main as m\
-m.cli.main = lambda *a, **k: logging.getLogger('tvt.model.base').debug('loaded in %.1f s', 2)\
-sys.argv = ['tvt', *sys.argv[1:], 'studies']\
-m.main()"
-    for options, shown in (
-        ([], ""),
-        (
-            ["--debug"],
-            "tvt.model.base: loaded in 2.0 s\
-",
-        ),
-    ):
+    code = (
+        "import logging, sys, tvt.cli.main as m\n"
+        "m.cli.main = lambda *a, **k: logging.getLogger('tvt.model.base').debug('loaded in %.1f s', 2)\n"
+        "sys.argv = ['tvt', *sys.argv[1:], 'studies']\nm.main()"
+    )
+    for options, shown in (([], ""), (["--debug"], "tvt.model.base: loaded in 2.0 s\n")):
         command = [sys.executable, "-c", code, *options]
         assert subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=True).stderr == shown
 
