@@ -324,7 +324,7 @@ def test_precision_and_bits(home: Path, monkeypatch: pytest.MonkeyPatch) -> None
     absent = {"bitsandbytes", "flash_attn", "kernels", "wandb"}
     for place in ("tvt.model.families.find_spec", "tvt.train.checks.find_spec"):
         monkeypatch.setattr(place, lambda name: None if name in absent else find_spec(name))
-    monkeypatch.setattr("tvt.study.doctor.recipes.version", lambda name: None if name == "torch" else "9")
+    monkeypatch.setattr("tvt.study.doctor.recipes.installed_version", lambda name: None if name == "torch" else "9")
     assert the(of_recipe(home), "packages").found == "not installed: torch"
     missing = [check for check in of_recipe(home, model=model(load_in_4bit=True)) if check.name == "4 bits"]
     assert {check.status for check in missing} == {"fail", "warn"}, "the package, and a GPU"
