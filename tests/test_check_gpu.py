@@ -16,6 +16,7 @@ pytest.importorskip("bitsandbytes")
 pytest.importorskip("trl")
 
 from commands import ENVIRONMENT, PATIENCE, ROOT
+from process_list import naming
 from warm import WarmPython
 
 LOADED = ["bitsandbytes", *(f"transformers.models.qwen2_5_vl.{kind}_qwen2_5_vl" for kind in ("modeling", "processing"))]
@@ -124,17 +125,4 @@ def test_a_leg_over_its_time_is_ended_with_all_that_it_started(python: Path, tmp
     assert result.returncode == 1
     assert records(result)["study"]["reason"] == "ended after its 4 s"
     assert time.monotonic() - started < PATIENCE / 2
-    assert not running(tmp_path)
-
-
-def running(folder: Path) -> list[str]:
-    """Processes that name a folder."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            text = path.read_bytes().replace(b"\0", b" ").decode()
-        except OSError:
-            continue
-        if str(folder) in text:
-            found.append(text)
-    return found
+    assert not naming(str(tmp_path))

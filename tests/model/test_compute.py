@@ -17,6 +17,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 
 import tiny_families
 import tiny_vlm
+from published_models import CONFIGS, TOWER
 from tvt.core.recipe import ModelConfig
 from tvt.model.chat import Chat
 from tvt.model.inputs import prompt_inputs
@@ -24,28 +25,11 @@ from tvt.model.loading import load_processor, load_weights
 from tvt.model.needs import Shape, forward, read_shape, text_forward, tower_forward, usual_shape
 from tvt.model.picture import decode
 
+_PUBLISHED = CONFIGS["Qwen/Qwen2.5-VL-7B-Instruct"]
 QWEN_7B = {
     "model_type": "qwen2_5_vl",
-    "text_config": {
-        "hidden_size": 3584,
-        "num_hidden_layers": 28,
-        "num_attention_heads": 28,
-        "num_key_value_heads": 4,
-        "intermediate_size": 18944,
-        "vocab_size": 152064,
-    },
-    "vision_config": {
-        "model_type": "qwen2_5_vl",
-        "depth": 32,
-        "hidden_size": 1280,
-        "intermediate_size": 3420,
-        "num_heads": 16,
-        "patch_size": 14,
-        "spatial_merge_size": 2,
-        "window_size": 112,
-        "fullatt_block_indexes": [7, 15, 23, 31],
-        "out_hidden_size": 3584,
-    },
+    "text_config": {name: value for name, value in _PUBLISHED.items() if name not in ("model_type", "vision_config")},
+    "vision_config": {"model_type": "qwen2_5_vl", **TOWER, "out_hidden_size": 3584},
 }
 
 

@@ -10,8 +10,8 @@ import pytest
 pytest.importorskip("deepspeed")
 pytest.importorskip("trl")
 
+import faulty_workers
 import tower_gradients
-import tvt.io.processes as launch
 from commands import ROOT
 from tiny_models import qwen, write_rows
 from tvt.io.adapter_file import WEIGHTS
@@ -24,7 +24,6 @@ WATCHED = textwrap.dedent("""
     from torch.utils.checkpoint import CheckpointFunction
     import tvt.train.run as run
     from tower_gradients import watch
-    from tvt.train.worker import main
 
     class Reached(list):
         def append(self, name):
@@ -46,7 +45,6 @@ WATCHED = textwrap.dedent("""
     run.load_model = load_model
     if "UNSPARED" in os.environ:
         run.spare_frozen_parts = lambda *told: None
-    main(Path(sys.argv[1]))
 """)
 """A worker that writes down what the backward passes reach in the tower, and that checkpoints are reentrant."""
 
@@ -54,17 +52,7 @@ WATCHED = textwrap.dedent("""
 @pytest.fixture
 def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes of a run are such workers."""
-    folder = tmp_path / "path" / "tvt_watched"
-    folder.mkdir(parents=True)
-    (folder / "__init__.py").write_text("")
-    (folder / "worker.py").write_text(WATCHED)
-    original = launch.command
-    monkeypatch.syspath_prepend(tmp_path / "path")
-    monkeypatch.setattr(
-        launch,
-        "command",
-        lambda *told: ["tvt_watched.worker" if part == "tvt.train.worker" else part for part in original(*told)],
-    )
+    faulty_workers.install(monkeypatch, tmp_path / "path", "tvt.train.worker", WATCHED)
 
 
 @pytest.mark.usefixtures("watched")

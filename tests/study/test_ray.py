@@ -17,6 +17,7 @@ import pytest
 
 pytest.importorskip("trl")
 
+import process_list
 import ray_cluster
 import study_world
 from commands import PATIENCE
@@ -182,7 +183,7 @@ def test_an_ended_command_takes_its_own_tasks_along(
         assert list((study / "logs" / "ray").iterdir()) == []
         assert list((study / "logs").glob("worker-*")) == []
     wait_for(lambda: not at_work(study))
-    assert not study_world.members(process.pid)
+    assert not process_list.of_group(process.pid)
     assert ray.wait([other], timeout=0.5)[0] == []
     waiting.unlink()
     assert ray.get(other) == "ended by itself"

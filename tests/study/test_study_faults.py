@@ -13,6 +13,7 @@ import pytest
 
 pytest.importorskip("trl")
 
+import process_list
 import study_world
 from commands import PATIENCE
 from study_folders import run_of, same
@@ -230,7 +231,7 @@ def test_a_killed_command_takes_its_workers_along(first: Path, world: World, tvt
     with subprocess.Popen(command, stderr=subprocess.PIPE, env=QUICK, process_group=0) as process:
         wait_for(lambda: list(study.glob("runs/*/checkpoints")), process)
         process.kill()
-        wait_for(lambda: study_world.members(process.pid) == [process.pid] or not study_world.members(process.pid))
+        wait_for(lambda: process_list.of_group(process.pid) == [process.pid] or not process_list.of_group(process.pid))
     done(tvt("study", "run", world.recipe, "-o", study, "--workers", "2"))
     same(study, first)
 
@@ -244,7 +245,7 @@ def test_an_interrupted_command_ends_its_workers_and_goes_on_later(first: Path, 
     assert process.returncode == 130, stderr
     assert stderr.endswith("tvt: interrupted\n")
     assert "defect" not in stderr
-    wait_for(lambda: not study_world.members(process.pid))
+    wait_for(lambda: not process_list.of_group(process.pid))
     done(tvt("study", "run", world.recipe, "-o", study, "--workers", "2"))
     same(study, first)
 

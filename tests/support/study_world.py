@@ -21,6 +21,7 @@ import yaml
 
 import tiny_vlm
 from commands import ENVIRONMENT, PATIENCE
+from process_list import of_group
 from tvt.core.question import Question
 from tvt.data.questions.files import write_jsonl, write_parquet
 from warm import WarmPython
@@ -188,22 +189,9 @@ def done(result: subprocess.CompletedProcess[str]) -> subprocess.CompletedProces
     return result
 
 
-def members(group: int) -> list[int]:
-    """The processes of a process group."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[2]) == group and fields[0] != "Z":
-            found.append(int(path.parent.name))
-    return sorted(found)
-
-
 def workers(group: int) -> list[int]:
     """The workers of a process group, those that wait for them left out."""
-    return [pid for pid in members(group) if _called(pid) == "vt.study.worker"]
+    return [pid for pid in of_group(group) if _called(pid) == "vt.study.worker"]
 
 
 def _called(pid: int) -> str:

@@ -23,6 +23,7 @@ import torch
 
 import tiny_families
 from commands import ENVIRONMENT, PATIENCE
+from process_list import of_session
 from tiny_models import FAMILIES, write_rows
 from training_runs import StopError, recipe, stop_at
 from tvt.core.recipe import ModelConfig, Recipe
@@ -175,18 +176,6 @@ def running(model: Path, rows: Path, tmp_path: Path) -> Iterator[subprocess.Pope
         assert any("step 1/" in line for line in process.stderr)
         assert len(of_session(process.pid)) >= 4, "itself, the fork server, and two workers"
         yield process
-
-
-def of_session(session: int) -> list[int]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[3]) == session and fields[0] != "Z":
-            found.append(int(path.parent.name))
-    return found
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])

@@ -16,7 +16,7 @@ pytest.importorskip("trl")
 
 from safetensors.torch import load_file
 
-import tvt.io.processes as launch
+import faulty_workers
 from commands import ROOT, SUPPORT
 from study_world import QUICK, Tvt, World, done, write_recipe
 from tiny_models import qwen, write_rows
@@ -45,34 +45,18 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def failing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Have every second process of a run do something of its own before its first step."""
 
-    def install(code: str) -> None:
-        folder = tmp_path / "path" / "tvt_fault"
-        folder.mkdir(parents=True)
-        (folder / "__init__.py").write_text("")
-        head = """
-        import os, signal, sys
-        from pathlib import Path
-        import torch
-        from trl import SFTTrainer
-        original = SFTTrainer.compute_loss
-        def compute_loss(self, *args, **options):
-            if os.environ["RANK"] == "1":
-                CODE
-            return original(self, *args, **options)
-        SFTTrainer.compute_loss = compute_loss
-        from tvt.train.worker import main
-        main(Path(sys.argv[1]))
-        """
-        (folder / "worker.py").write_text(textwrap.dedent(head).replace("CODE", code))
-        original = launch.command
-        monkeypatch.syspath_prepend(tmp_path / "path")
-        monkeypatch.setattr(
-            launch,
-            "command",
-            lambda *asked: ["tvt_fault.worker" if part == "tvt.train.worker" else part for part in original(*asked)],
-        )
-
-    return install
+    head = """
+    import os, signal, sys
+    import torch
+    from trl import SFTTrainer
+    original = SFTTrainer.compute_loss
+    def compute_loss(self, *args, **options):
+        if os.environ["RANK"] == "1":
+            CODE
+        return original(self, *args, **options)
+    SFTTrainer.compute_loss = compute_loss
+    """
+    return lambda code: faulty_workers.install(monkeypatch, tmp_path / "path", "tvt.train.worker", head.replace("CODE", code))
 
 
 def test_an_exception_in_one_of_two_processes_is_named(failing: Any, model: Path, rows: Path, tmp_path: Path) -> None:

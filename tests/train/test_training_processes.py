@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +20,9 @@ pytest.importorskip("trl")
 from safetensors.torch import load_file as load_torch
 from safetensors.torch import save_file as save_torch
 
+import faulty_workers
 from commands import ENVIRONMENT, PATIENCE, ROOT, tvt
+from process_list import naming
 from tiny_models import llava, qwen, write_rows
 from training_runs import StopError, farthest, recipe, stop_at, weights
 from tvt.core.recipe import Recipe
@@ -116,23 +117,7 @@ def test_loss_that_is_not_finite_ends_all_processes(rows: Path, tmp_path: Path) 
 def patched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Has the processes run some lines before tvt's worker, which stand in a module found before it."""
 
-    def patch(lines: str) -> None:
-        import tvt.io.processes as launch
-
-        folder = tmp_path / "path" / "tvt_fault"
-        folder.mkdir(parents=True)
-        (folder / "__init__.py").write_text("")
-        ending = "import sys\nfrom pathlib import Path\nfrom tvt.train.worker import main\nmain(Path(sys.argv[1]))\n"
-        (folder / "worker.py").write_text(textwrap.dedent(lines) + ending)
-        original = launch.command
-        monkeypatch.syspath_prepend(tmp_path / "path")
-        monkeypatch.setattr(
-            launch,
-            "command",
-            lambda *told: ["tvt_fault.worker" if part == "tvt.train.worker" else part for part in original(*told)],
-        )
-
-    return patch
+    return lambda lines: faulty_workers.install(monkeypatch, tmp_path / "path", "tvt.train.worker", lines)
 
 
 def test_zero3_where_the_loss_is_of_the_valid_positions_alone(
@@ -179,21 +164,9 @@ def test_killed_command_leaves_no_processes(model: Path, rows: Path, tmp_path: P
         assert any("step 1/" in line for line in process.stderr)
         os.kill(process.pid, signal.SIGKILL)
     end = time.monotonic() + PATIENCE
-    while (left := workers(tmp_path / "run")) and time.monotonic() < end:
+    while (left := naming(f"{tmp_path}/run/.job")) and time.monotonic() < end:
         time.sleep(0.2)
     assert left == []
-
-
-def workers(run: Path) -> list[str]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            text = path.read_bytes().replace(b"\0", b" ").decode()
-        except OSError:
-            continue
-        if f"{run}/.job" in text:
-            found.append(text)
-    return found
 
 
 def test_messages_of_processes_that_write_at_once_are_told_apart(tmp_path: Path) -> None:

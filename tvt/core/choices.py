@@ -159,7 +159,7 @@ READERS: Registry[Any] = Registry(
     "tvt.readers",
     {
         "careful": "tvt.evaluate.readers:Careful",
-        "official": "tvt.evaluate.readers:Official",
+        "official": "tvt.evaluate.readers:BlinkOfficial",
         "lmms-eval-0.7.2": "tvt.evaluate.readers:LmmsEval072",
         "lmms-eval-0.7.3": "tvt.evaluate.readers:LmmsEval073",
         "vsi-bench": "tvt.evaluate.readers:VsiBench",

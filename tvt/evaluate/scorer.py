@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import Empty, LifoQueue
 from threading import Lock
-from typing import Any
+from typing import Any, assert_never
 
 from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig
@@ -102,8 +102,7 @@ class Scorer:
         """One pass, or two smaller ones where memory does not suffice."""
         with needs_train_extra():
             import torch
-        letters = self.settings.mode == "options" and not questions[0].numeric
-        act = self._options if letters else self._generate
+        act = self._generate if questions[0].numeric else self._act()
         try:
             with torch.inference_mode():
                 return act(model, prepared.to(self.device), questions)
@@ -115,6 +114,16 @@ class Scorer:
         torch.cuda.empty_cache()
         half = len(questions) // 2
         return [*self.score(model, questions[:half]), *self.score(model, questions[half:])]
+
+    def _act(self) -> Callable[[Any, Any, Sequence[Question]], list[RawAnswer]]:
+        """How questions with options are answered."""
+        match self.settings.mode:
+            case "options":
+                return self._options
+            case "generate":
+                return self._generate
+            case unknown:
+                assert_never(unknown)
 
     def _options(self, model: Any, inputs: Any, questions: Sequence[Question]) -> list[RawAnswer]:
         """Log-probabilities of the option letters as the very next token."""

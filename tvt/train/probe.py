@@ -17,22 +17,31 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, Literal, assert_never, cast
 
 _LOG = logging.getLogger(__name__)
+
+Package = Literal["torch", "deepspeed"]
+"""What can be probed."""
 
 MARK = "\x1etvt-probe "
 """Begins the line that holds the answer."""
 
 
-def look(name: str) -> dict[str, Any]:
+def look(name: Package) -> dict[str, Any]:
     """Facts about ``torch`` or ``deepspeed`` once it is loaded; ``error`` alone where it cannot be loaded.
 
     Of torch: ``cuda`` (the version it was built for, or ``None``), ``available``, and of each device its ``name``, ``memory``
     (bytes) and ``bfloat16`` (whether the hardware has it).
     """
     try:
-        return _torch() if name == "torch" else _deepspeed()
+        match name:
+            case "torch":
+                return _torch()
+            case "deepspeed":
+                return _deepspeed()
+            case unknown:
+                assert_never(unknown)
     except (Exception, SystemExit) as error:
         return {"error": f"{type(error).__name__}: {(str(error).strip() or 'no reason given').splitlines()[0]}"}
 
@@ -58,7 +67,7 @@ def _deepspeed() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(f"\n{MARK}{json.dumps(look(sys.argv[1]))}", flush=True)
+    print(f"\n{MARK}{json.dumps(look(cast(Package, sys.argv[1])))}", flush=True)
 
 
 SECONDS = 120.0
@@ -73,7 +82,7 @@ class Probe:
         seconds: after so many it counts as hanging.
     """
 
-    def __init__(self, name: str, seconds: float = SECONDS) -> None:
+    def __init__(self, name: Package, seconds: float = SECONDS) -> None:
         self._name, self._seconds = name, seconds
         self._process: subprocess.Popen[str] | None = None
         self._output: IO[str] | None = None

@@ -257,7 +257,7 @@ _LETTERS = "ABCDE"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Official(Reader):
+class BlinkOfficial(Reader):
     """As BLINK's official code reads an answer before it asks a language model, which is ``None`` here.
 
     The whole answer is a letter or a letter in brackets; or exactly one of ``(A)``, ``(B)``, ... stands as a word of its own in
@@ -274,7 +274,7 @@ class Official(Reader):
     title: str = "BLINK's official code, without its question to GPT-3.5"
 
     def read_letter(self, text: str, options: Sequence[str]) -> str | None:
-        """See :class:`Official`."""
+        """See :class:`BlinkOfficial`."""
         if len(text) == 1 and text in _LETTERS:
             return text
         if len(text) == 3 and text[0] == "(" and text[2] == ")" and text[1] in _LETTERS:
