@@ -21,7 +21,7 @@ from tvt.model.picture import PictureError, shown_size
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class ScoringRequest:
     """The questions for one adapter."""
 
     adapter: CheckedAdapter | None
@@ -88,7 +88,7 @@ class Asker:
             self._scorer = Scorer(self._base, self._settings, self._profile)
         self._scorer.check(samples)
 
-    def ask(self, request: Request, answered: Callable[[int], None]) -> None:
+    def ask(self, request: ScoringRequest, answered: Callable[[int], None]) -> None:
         """Ask all questions of a request and write the answers; what was answered is written also when an error ends it.
 
         Args:

@@ -15,7 +15,7 @@ from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig
 from tvt.errors import InputError
 from tvt.evaluate.adapters import CheckedAdapter, check_adapter
-from tvt.evaluate.asking import Asker, Flush, Request, compose, question_rows
+from tvt.evaluate.asking import Asker, Flush, ScoringRequest, compose, question_rows
 from tvt.evaluate.prompts import read_profile
 from tvt.evaluate.readers import find_reader
 from tvt.evaluate.results import CellResult, ItemResult, judge
@@ -163,7 +163,7 @@ class Evaluator:
                 held.enter_context(store.locked())
             known = {store.key: store.load() for store in stores}
             parts = {
-                store.key: Request(adapter=adapter, store=store, batches=self._missing(known[store.key]))
+                store.key: ScoringRequest(adapter=adapter, store=store, batches=self._missing(known[store.key]))
                 for adapter, store in zip(reversed(adapters), reversed(stores), strict=True)
             }
             self._ask([part for part in parts.values() if part.batches], len(adapters), progress)
@@ -177,7 +177,7 @@ class Evaluator:
             ]
 
     def _cells(
-        self, adapter: CheckedAdapter | None, part: Request | None, store: AnswerStore, known: Mapping[str, RawAnswer]
+        self, adapter: CheckedAdapter | None, part: ScoringRequest | None, store: AnswerStore, known: Mapping[str, RawAnswer]
     ) -> dict[str, CellResult]:
         """An adapter's cells from its answers; ``part`` is what was asked for them just now."""
         asked = Counter(dict.fromkeys(self._composed, 0))
@@ -198,7 +198,7 @@ class Evaluator:
             store.finish(task, [_row(item) for item in judged], {"task": task, **cells[task].summary()})
         return cells
 
-    def _ask(self, parts: Sequence[Request], adapters: int, progress: Callable[[int], None]) -> None:
+    def _ask(self, parts: Sequence[ScoringRequest], adapters: int, progress: Callable[[int], None]) -> None:
         """Ask what is not known yet, here or in processes of their own."""
         total = adapters * sum(len(items) for items, _, _ in self._composed.values())
         done = total - sum(part.questions for part in parts)
@@ -276,7 +276,7 @@ class Evaluator:
             raise InputError(*faults)
 
 
-def _check_answered(part: Request, known: Mapping[str, RawAnswer]) -> None:
+def _check_answered(part: ScoringRequest, known: Mapping[str, RawAnswer]) -> None:
     """Refuse to go on where processes answered, and their answers did not arrive."""
     lost = sum(digest not in known for _, (_, digests) in part.batches for digest in digests)
     if lost:

@@ -22,7 +22,7 @@ from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig
 from tvt.errors import InputError
 from tvt.evaluate.adapters import CheckedAdapter
-from tvt.evaluate.asking import Asker, Flush, Request
+from tvt.evaluate.asking import Asker, Flush, ScoringRequest
 from tvt.evaluate.prompts import Profile, read_profile
 from tvt.evaluate.store import AnswerStore, run_identity
 from tvt.io.processes import Machines, Work, do, do_together, tell
@@ -42,7 +42,7 @@ class ScoringProcesses:
 
 
 def ask_together(  # noqa: PLR0917
-    parts: Sequence[Request],
+    parts: Sequence[ScoringRequest],
     model: ModelConfig,
     settings: EvaluationConfig,
     flush: Flush,
@@ -100,7 +100,7 @@ class Share:
     model: ModelConfig
     settings: EvaluationConfig
     flush: Flush
-    parts: tuple[Request, ...]
+    parts: tuple[ScoringRequest, ...]
     """Those with questions for it."""
 
     def check(self, profile: Profile) -> None:
@@ -128,7 +128,7 @@ def load_share(path: Path, process: int, processes: int) -> Share:
                 batches.append((task, ([one for one, _ in pairs], [digest for _, digest in pairs])))
             if batches:
                 store = AnswerStore(Path(part["root"]), part["identity"], part["about"])
-                parts.append(Request(adapter=_adapter(part["adapter"]), store=store, batches=batches))
+                parts.append(ScoringRequest(adapter=_adapter(part["adapter"]), store=store, batches=batches))
     return Share(
         model=ModelConfig.model_validate(job["model"]),
         settings=EvaluationConfig.model_validate(job["settings"]),
@@ -147,7 +147,7 @@ def _question(entry: dict[str, Any], images: IO[bytes]) -> tuple[Question, str]:
     return Question(**texts, images=tuple(shown)), entry["digest"]
 
 
-def _dump(parts: Sequence[Request], model: ModelConfig, settings: EvaluationConfig, flush: Flush, images: Path) -> str:
+def _dump(parts: Sequence[ScoringRequest], model: ModelConfig, settings: EvaluationConfig, flush: Flush, images: Path) -> str:
     """The job as JSON; its images are written to their file, each once."""
     numbers: dict[tuple[str, str], int] = {}
     questions: list[dict[str, Any]] = []
