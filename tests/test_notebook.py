@@ -66,7 +66,7 @@ def comparison() -> Comparison:
         gains_family=(1, 1),
         differences_family=(0, 0),
         same={},
-        promise=promise,
+        calibration=promise,
         missing=(),
         verdict=("The selected mixture is better.",),
         questions_shared=True,
