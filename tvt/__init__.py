@@ -5,16 +5,25 @@ The names below are the public API; each is imported when first used, so that ``
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tvt.api import Predictions as Predictions
-    from tvt.api import analyze as analyze
-    from tvt.api import load_mixture_runs as load_mixture_runs
-    from tvt.api import load_study as load_study
-    from tvt.api import predict as predict
-    from tvt.api import select as select
+    from tvt.api.datasets import export as export
+    from tvt.api.datasets import mix as mix
+    from tvt.api.datasets import train as train
+    from tvt.api.mixtures import Predictions as Predictions
+    from tvt.api.mixtures import predict as predict
+    from tvt.api.mixtures import select as select
+    from tvt.api.reports import report as report
+    from tvt.api.runs import compare as compare
+    from tvt.api.runs import run_study as run_study
+    from tvt.api.scoring import evaluate as evaluate
+    from tvt.api.studies import analyze as analyze
+    from tvt.api.studies import load_mixture_runs as load_mixture_runs
+    from tvt.api.studies import load_study as load_study
     from tvt.core.matrix import TransferMatrix as TransferMatrix
     from tvt.core.mixture import FailedSelection as FailedSelection
     from tvt.core.mixture import Mixture as Mixture
@@ -34,32 +43,61 @@ _HOMES = {
     "FailedSelection": "tvt.core.mixture",
     "Mixture": "tvt.core.mixture",
     "MixtureRuns": "tvt.core.mixture_runs",
-    "Predictions": "tvt.api",
+    "Predictions": "tvt.api.mixtures",
     "Score": "tvt.core.scores",
     "SelectionSpec": "tvt.core.selection",
     "Task": "tvt.core.task",
     "TransferMatrix": "tvt.core.matrix",
     "TvtError": "tvt.errors",
-    "analyze": "tvt.api",
+    "analyze": "tvt.api.studies",
     "bundled_studies": "tvt.data.studies.load",
+    "compare": "tvt.api.runs",
+    "evaluate": "tvt.api.scoring",
+    "export": "tvt.api.datasets",
     "load_mixture": "tvt.io.mixture_file",
-    "load_mixture_runs": "tvt.api",
-    "load_study": "tvt.api",
+    "load_mixture_runs": "tvt.api.studies",
+    "load_study": "tvt.api.studies",
+    "mix": "tvt.api.datasets",
     "plan_mix": "tvt.data.mixing.plan",
-    "predict": "tvt.api",
+    "predict": "tvt.api.mixtures",
     "read_answer": "tvt.evaluate.readers",
+    "report": "tvt.api.reports",
+    "run_study": "tvt.api.runs",
     "save_mixture": "tvt.io.mixture_file",
-    "select": "tvt.api",
+    "select": "tvt.api.mixtures",
+    "train": "tvt.api.datasets",
     "write_mix": "tvt.data.mixing.dataset",
 }
+_PACKAGES = ("compare", "evaluate", "report", "train")
+"""Functions whose name is a package's too: the package itself is called, ``tvt.train(...)`` beside ``tvt.train.record``."""
 __all__ = sorted([*_HOMES, "__version__"])  # noqa: PLE0605
 __version__ = "0.2.0"
+
+
+class _CallablePackage(ModuleType):
+    """A package of tvt that is a function of the public API as well."""
+
+    def __call__(self, *arguments: object, **options: object) -> object:
+        name = self.__name__.removeprefix("tvt.")
+        return getattr(import_module(_HOMES[name]), name)(*arguments, **options)
+
+
+class _Tvt(ModuleType):
+    """Makes those packages callable as they are imported."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in _PACKAGES and isinstance(value, ModuleType):
+            value.__class__ = _CallablePackage
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Tvt
 
 
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'tvt' has no attribute '{name}'")
-    return getattr(import_module(_HOMES[name]), name)
+    return import_module(f"tvt.{name}") if name in _PACKAGES else getattr(import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -22,7 +22,7 @@ from rich.console import Console
 
 import tiny_vlm
 from commands import tvt
-from tvt.cli.preview import open_previewed, preview_selection
+from tvt.api.mixtures import open_previewed, preview_selection
 from tvt.compare.baselines import candidates, distinct
 from tvt.core.arms import Candidate
 from tvt.core.encode import encode

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from tvt.cli.answer_options import answers_json, show_answers, study_answers, warn_option
-from tvt.cli.options import Ceiling, Metric, Unit, echo_json, json_option, load_matrices, note, study_arguments
+from tvt.cli.options import Ceiling, Metric, Unit, echo_json, json_option, note, study_arguments
+from tvt.cli.progress_bar import progress_bar
 from tvt.cli.status_line import status_line
-
-if TYPE_CHECKING:
-    from tvt.transfer.adapter_similarity import AdapterSimilarity
 
 EPILOG = """\b
 Example:
@@ -65,11 +61,14 @@ def command(
     since the model gave one letter to all questions, say.
     """
     with status_line("reading the studies"):
-        matrices = load_matrices(studies, metric, unit, ceiling)
+        from tvt.api.studies import adapter_similarities, load_studies
+
+        matrices = load_studies(studies, metric=metric, unit=unit, ceiling=ceiling)
         answers = study_answers(studies, warn)
-    alike = compare_adapters(studies) if adapters else None
+    with progress_bar("modules compared") as show:
+        alike = adapter_similarities(studies, show) if adapters else None
     with status_line("looking for cliques, personas and groups"):
-        from tvt.transfer.analysis import analyze
+        from tvt.api.studies import analyze
 
         analysis = analyze(matrices, alpha=alpha, threshold=threshold, with_self=with_self, adapters=alike)
     if plots is not None:
@@ -91,23 +90,3 @@ def command(
 
     print_analysis(analysis, Console(markup=False, highlight=False, emoji=False), errors=errors)
     show_answers(answers, as_json=False)
-
-
-def compare_adapters(studies: Sequence[str]) -> list[AdapterSimilarity]:
-    """How alike every study's adapters are; raises InputError with the faults of all studies."""
-    from tvt.cli.progress_bar import progress_bar
-    from tvt.data.studies.load import find_study
-    from tvt.errors import InputError
-    from tvt.study.adapters import study_adapters
-
-    found: list[AdapterSimilarity] = []
-    faults: list[str] = []
-    for study in studies:
-        try:
-            with progress_bar("modules compared") as show:
-                found.append(study_adapters(find_study(study), show))
-        except InputError as error:
-            faults += error.faults
-    if faults:
-        raise InputError(*dict.fromkeys(faults))
-    return found

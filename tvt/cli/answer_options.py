@@ -60,20 +60,10 @@ def study_answers(studies: Sequence[str], warn: Sequence[str]) -> dict[str, Answ
     Raises:
         InputError: a study's records are damaged, or a threshold is none.
     """
-    from tvt.core.answer_statistics import AnswerReport
-    from tvt.core.recipe import WarningSettings
-    from tvt.data.studies.load import find_study
+    from tvt.api.studies import answer_reports
 
-    found = {}
-    for study in studies:
-        path = find_study(study)
-        report = AnswerReport(thresholds=WarningSettings(), known=False)
-        if path.is_dir():
-            from tvt.study.answers import folder_report
-
-            report = folder_report(path)
-        found[study] = replace(report, thresholds=thresholds_of(report.thresholds, warn))
-    return found
+    reports = answer_reports(studies)
+    return {name: replace(report, thresholds=thresholds_of(report.thresholds, warn)) for name, report in reports.items()}
 
 
 def answer_lines(reports: Mapping[str, AnswerReport]) -> list[Warned]:

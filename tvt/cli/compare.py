@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,18 +9,13 @@ import click
 
 from tvt.cli.answer_options import answers_json, show_answers, warn_option
 from tvt.cli.completion import complete_folders
-from tvt.cli.judged import judge, reported_targets
 from tvt.cli.options import echo_json, json_option, note
 from tvt.cli.status_line import status_line
 from tvt.cli.study import answers_of, do_runs, executor_options
-from tvt.errors import InputError
 
 if TYPE_CHECKING:
     from tvt.compare.comparison import Comparison
     from tvt.core.matrix import TransferMatrix
-    from tvt.study.jobs import Task
-    from tvt.study.session import Session
-    from tvt.study.views import Kept
 
 PATH = click.Path(path_type=Path)
 EPILOG = """\b
@@ -68,20 +61,19 @@ def command(
     the tasks' manifests have some. Differences are paired by question and seed and corrected for their number; predicted gains
     are held against what came out. The runs become evidence for the next tvt select.
     """
-    with status_line("reading the rows of") as tell:
-        from tvt.study.session import reopen
+    with status_line("reading the rows of") as doing:
+        from tvt.api.runs import open_comparison
 
-        session = reopen(study, tell)
-        matrix = _matrix(study)
-    kept = _kept(session, matrix, mixture, name=name, randoms=randoms, seed=seed)
-
-    def run(tasks: list[Task]) -> None:
-        do_runs(session, tasks, executor, workers)
-
-    comparison = _compare(session, matrix, kept, all_targets=all_targets, run=run if do else None)
-    answers = answers_of(session, _tasks(session, kept, comparison.targets), warn)
+        of = open_comparison(study, mixture, name=name, randoms=randoms, seed=seed, all_targets=all_targets, doing=doing)
+    if do:
+        of.keep()
+        do_runs(of.session, of.tasks, executor, workers)
+    comparison, matrix = of.judge(), of.matrix
+    if comparison.missing and not do:
+        note(f"{len(comparison.missing)} runs are missing; add --run to train and score them")
+    answers = answers_of(of.session, of.tasks, warn)
     if as_json:
-        echo_json({**comparison.json_value(), "study": study, "name": kept.name, "answers": answers_json(answers)})
+        echo_json({**comparison.json_value(), "study": study, "name": of.kept.name, "answers": answers_json(answers)})
     else:
         _show(comparison, matrix, accuracy)
     show_answers(answers, as_json=as_json)
@@ -90,60 +82,6 @@ def command(
 
         for path in plot_comparison(comparison, plots, _labels(matrix)):
             note(f"wrote {path}")
-
-
-def _matrix(study: Path) -> TransferMatrix:
-    """The study's matrix without the mixture runs in it: what is judged here must not have shaped the prediction."""
-    from tvt.data.studies.load import load_study
-
-    return replace(load_study(study), evidence=None)
-
-
-def _kept(session: Session, matrix: TransferMatrix, mixture: Path | None, *, name: str | None, randoms: int, seed: int) -> Kept:
-    """The comparison that is meant: of a mixture file, by name, or the only one."""
-    from tvt.compare.baselines import entries
-    from tvt.io.mixture_file import load_mixture
-    from tvt.study.views import Kept, comparison_name, comparison_names, load_comparison
-
-    folder = session.store.folder
-    names = comparison_names(folder)
-    if mixture is None:
-        if name is None and len(names) != 1:
-            told = f"there are {', '.join(names)}; choose one with --name" if names else "name a MIXTURE of tvt select"
-            raise InputError(f"{folder}: which comparison? {told}")
-        return load_comparison(folder, name or names[0])
-    chosen = load_mixture(mixture)
-    called = name or comparison_name(chosen, mixture.stem)
-    if called in names:
-        return load_comparison(folder, called)
-    sizes = {s: m.training.questions for s, m in session.study.sources.items() if m.training and m.training.questions}
-    found = entries(matrix, chosen, budget=session.study.recipe.budget, sizes=sizes, randoms=randoms, seed=seed)
-    return Kept(name=called, mixture=chosen, entries=found)
-
-
-def _compare(
-    session: Session, matrix: TransferMatrix, kept: Kept, *, all_targets: bool, run: Callable[[list[Task]], None] | None
-) -> Comparison:
-    """Do what is missing, if asked to, and compare."""
-    from tvt.study.views import keep_comparison
-
-    study = session.study
-    targets = list(study.targets) if all_targets else reported_targets(session, matrix, kept)
-    if run is not None:
-        keep_comparison(session.store.folder, kept)
-        run(_tasks(session, kept, targets))
-    comparison = judge(session, matrix, kept, targets)
-    if comparison.missing and run is None:
-        note(f"{len(comparison.missing)} runs are missing; add --run to train and score them")
-    return comparison
-
-
-def _tasks(session: Session, kept: Kept, targets: Sequence[str]) -> list[Task]:
-    """The runs of a comparison, on ``targets``."""
-    from tvt.study.views import comparison_runs
-
-    runs = list(comparison_runs(kept.entries, session.study.recipe.seeds).values())
-    return session.comparison_tasks(runs, targets)
 
 
 def _show(comparison: Comparison, matrix: TransferMatrix, accuracy: bool) -> None:

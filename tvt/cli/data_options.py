@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from tvt.errors import InputError, suggest
+from tvt.errors import InputError
 
 if TYPE_CHECKING:
-    from tvt.core.mixture import Mixture
-    from tvt.data.tasks import TaskManifest
+    pass
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -88,54 +87,3 @@ manifests_option = click.option(
     help="Task manifest, a folder of them, or 'miniature' for the drawn tasks that come with tvt. Repeatable.",
 )
 """Decorator: ``--manifests``, passed as ``manifests``."""
-
-
-def rows_of_sources(mixture: Mixture, given: dict[str, str], data_dir: Path, manifests: Sequence[str] = ()) -> dict[str, Path]:
-    """Where the rows of each source with examples are: as given, else what is in the folder, else what its manifest says.
-
-    Rows that a manifest has drawn on the spot are written into ``data_dir`` once.
-
-    Raises:
-        InputError: sources without rows, or names that are no sources; every fault, one line each.
-    """
-    from tvt.data.tasks import find_manifests
-    from tvt.io.names import file_name, same_files
-
-    known = find_manifests(manifests) if manifests else {}
-    faults = [
-        f"--data {name}: no such source in the mixture{suggest(name, list(mixture.counts))}; see its counts"
-        for name in given
-        if name not in mixture.counts
-    ]
-    paths: dict[str, Path] = {}
-    sources = [source for source, count in mixture.counts.items() if count > 0]
-    faults += same_files((source for source in sources if source not in given), file_name)
-    for source in sources:
-        stem = file_name(source)
-        places = [Path(given[source])] if source in given else [data_dir / f"{stem}{end}" for end in (".jsonl", ".parquet", "")]
-        found = next((place for place in places if place.exists()), None)
-        if found is not None:
-            paths[source] = found
-        elif source in given:
-            faults.append(
-                f"--data {source}: {given[source]}: no such file or folder; a dataset on the hub is named in a manifest"
-            )
-        elif source in known:
-            paths[source] = _from_manifest(known[source], data_dir, faults)
-        else:
-            faults.append(
-                f"{source}: no {stem}.jsonl, {stem}.parquet or {stem}/ in {data_dir}; name its rows with --data {source}=PATH"
-            )
-    if faults:
-        raise InputError(*faults)
-    return paths
-
-
-def _from_manifest(manifest: TaskManifest, data_dir: Path, faults: list[str]) -> Path:
-    from tvt.data.task_questions import as_file, locate
-
-    try:
-        return as_file(locate(manifest, "training"), manifest.name, data_dir)
-    except InputError as error:
-        faults += error.faults
-        return data_dir

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from tvt.cli.options import Ceiling, Metric, Unit, load_matrices, note
+from tvt.cli.options import Ceiling, Metric, Unit, note
 from tvt.core.choices import RESPONSES
-from tvt.errors import InputError
 
 if TYPE_CHECKING:
     from tvt.evidence.predict import Evidence
@@ -64,23 +63,8 @@ def load_evidence(
     Raises:
         InputError: neither is given, or any fault of the files.
     """
-    if not studies and runs_file is None:
-        raise InputError("no STUDY given; name one (tvt studies lists the bundled ones) or give --runs runs.csv")
-    runs = None
-    if runs_file is not None:
-        from tvt.data.studies.mixtures import load_mixture_runs
+    from tvt.api.studies import load_mixture_runs, load_studies, pool_evidence
 
-        runs = load_mixture_runs(runs_file, lower_is_better=lower_is_better)
-        for text in runs.notes:
-            note(text)
-    if not studies and runs is not None:
-        return runs
-    from tvt.core.matrix import pool
-    from tvt.evidence.predict import with_runs
-
-    if lower_is_better:
-        raise InputError("--lower-is-better is for a table of losses alone; beside a STUDY, scores are gains")
-    matrix = pool(load_matrices(studies, metric, unit, ceiling))
-    if len(studies) > 1:
-        note(f"{len(studies)} studies pooled as {len(matrix.runs)} runs; the spread between studies counts as seed noise")
-    return with_runs(matrix, runs)
+    matrices = load_studies(studies, metric=metric, unit=unit, ceiling=ceiling)
+    runs = None if runs_file is None else load_mixture_runs(runs_file, lower_is_better=lower_is_better)
+    return pool_evidence(matrices, runs, note)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from tvt.cli.data_options import data_options, pixels_option, source_paths
+from tvt.cli.options import note
 from tvt.core.choices import EXPORTS
 from tvt.errors import InputError
 
@@ -38,41 +39,18 @@ def command(
 
     LLaMA-Factory needs two files, so a folder: -o DIR. Paths are written as given, relative to where the trainer is run.
     """
-    from tvt.exports.plan import Export, make_plan
-    from tvt.io.mixture_file import load_mixture
+    from tvt.api.datasets import export, write_export
 
-    trainer: Export = EXPORTS.find(to)
-    plan = make_plan(
-        load_mixture(mixture),
-        model=model,
-        data=source_paths(data),
-        data_dir=data_dir,
-        need_model=trainer.needs_model,
-        max_pixels=max_pixels,
+    notes: list[str] = []
+    files = export(
+        mixture, to, None, source_paths(data), data_dir=data_dir, model=model, max_pixels=max_pixels, note=notes.append
     )
-    _write(trainer.render(plan), output)
-    if trainer.clips:
-        for note in plan.notes:
-            click.echo(f"note: {note}", err=True)
-
-
-def _write(files: dict[str, str], target: str | None) -> None:
-    """To stdout, a file, or a folder where there are several or a folder was named."""
-    from tvt.io import atomic
-
-    if target is None:
-        if len(files) > 1:
-            raise InputError(f"this trainer needs {' and '.join(files)}; name a folder for them with -o DIR")
+    if output is not None:
+        for path in write_export(files, output):
+            click.echo(f"wrote {path}", err=True)
+    elif len(files) > 1:
+        raise InputError(f"this trainer needs {' and '.join(files)}; name a folder for them with -o DIR")
+    else:
         click.echo(next(iter(files.values())), nl=False)
-        return
-    output = Path(target)
-    folder = len(files) > 1 or output.is_dir() or target.endswith("/")
-    if folder and output.exists() and not output.is_dir():
-        raise InputError(f"{output}: is a file, but this trainer needs {' and '.join(files)}; name a folder with -o DIR")
-    for name, text in files.items():
-        path = output / name if folder else output
-        try:
-            atomic.write_text(path, text)
-        except OSError as error:
-            raise InputError(f"{path}: {error.strerror or error}; name another place with -o") from error
-        click.echo(f"wrote {path}", err=True)
+    for text in notes:
+        note(text)

@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tvt.cli.data_options import data_options, manifests_option, rows_of_sources, source_paths
+from tvt.cli.data_options import data_options, manifests_option, source_paths
 from tvt.cli.options import echo_json, json_option, note
 from tvt.cli.progress_bar import progress_bars
 from tvt.errors import InputError
 
 if TYPE_CHECKING:
-    from tvt.core.mixture import Mixture
     from tvt.data.mixing.plan import MixPlan
-    from tvt.types import Progress
 
 EPILOG = """\b
 Examples:
@@ -87,16 +85,15 @@ def command(
     """
     if output is None and preview is None:
         raise InputError("where to? name a folder with -o DIR, or look at the rows with --preview")
-    from tvt.io.mixture_file import load_mixture
+    from tvt.api import datasets
 
-    chosen = load_mixture(mixture)
-    paths = rows_of_sources(chosen, source_paths(data), data_dir, manifests)
+    options |= {"data_dir": data_dir, "manifests": manifests, "exclude": options.pop("exclude_eval")}
+    paths = source_paths(data)
     with progress_bars() as progress:
-        plan = _plan(chosen, paths, check=preview is None, progress=progress, **options)
-        if preview is None and output is not None:
-            from tvt.data.mixing.dataset import write_mix
-
-            mixed = write_mix(plan, output, progress, messages=messages)
+        if preview is not None:
+            plan = datasets.plan_rows(mixture, paths, check=False, progress=progress, **options)
+        else:
+            mixed = datasets.mix(mixture, output or Path(), paths, messages=messages, progress=progress, **options)
     if preview is not None:
         _show_preview(plan, preview, as_json)
         return
@@ -105,35 +102,10 @@ def command(
     if as_json:
         echo_json({**mixed.record, "folder": str(output), "written": mixed.written})
     else:
-        _print(sources_table(mixed.record["sources"], mixed.record["rows"], plan.seed))
+        _print(sources_table(mixed.record["sources"], mixed.record["rows"], options["seed"]))
     for text in epoch_notes(mixed.record["sources"]):
         note(text)
     click.echo(f"wrote {output}" if mixed.written else f"{output}: this very mix is already there; nothing written", err=True)
-
-
-def _plan(
-    mixture: Mixture,
-    paths: dict[str, Path],
-    *,
-    seed: int,
-    exclude_eval: tuple[Path, ...],
-    overlap: Any,
-    drop_shared: bool,
-    check: bool,
-    progress: Progress,
-) -> MixPlan:
-    from tvt.data.mixing.plan import plan_mix
-
-    return plan_mix(
-        mixture,
-        paths,
-        seed=seed,
-        evaluation=exclude_eval,
-        overlap=overlap,
-        drop_shared=drop_shared,
-        check=check,
-        progress=progress,
-    )
 
 
 def _show_preview(plan: MixPlan, count: int, as_json: bool) -> None:

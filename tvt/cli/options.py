@@ -6,16 +6,15 @@ Nothing heavy is imported here: the help of a command needs neither numpy nor th
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
 from tvt.cli.completion import complete_studies
-from tvt.errors import InputError
 
 if TYPE_CHECKING:
-    from tvt.core.matrix import TransferMatrix
+    pass
 
 F = TypeVar("F", bound=Callable[..., Any])
 Metric = Literal["pgf", "gain"]
@@ -86,28 +85,6 @@ class SectionedCommand(click.Command):
             if rows:
                 with formatter.section(title):
                     formatter.write_dl(rows)
-
-
-def load_matrices(
-    studies: Sequence[str], metric: Metric = "pgf", unit: Unit | None = None, ceiling: Ceiling = "task"
-) -> list[TransferMatrix]:
-    """Load every study named: a bundled name, a study folder or a CSV.
-
-    Raises:
-        InputError: the faults of all studies, one line each.
-    """
-    from tvt.data.studies.load import load_study
-
-    matrices: list[TransferMatrix] = []
-    faults: list[str] = []
-    for study in studies:
-        try:
-            matrices.append(load_study(study, metric=metric, unit=unit, ceiling=ceiling))
-        except InputError as error:
-            faults += error.faults
-    if faults:
-        raise InputError(*dict.fromkeys(faults))
-    return matrices
 
 
 def echo_json(obj: object) -> None:

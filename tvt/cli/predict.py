@@ -62,7 +62,7 @@ def command(
         )
         answers = study_answers(studies, warn)
     with status_line("predicting"):
-        from tvt.api import predict
+        from tvt.api.mixtures import predict
 
         predicted = predict(evidence, mixtures, spec=spec)
     for text in predicted.notes:

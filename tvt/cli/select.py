@@ -10,16 +10,19 @@ import click
 from tvt.cli.answer_options import answers_json, show_answers, study_answers, warn_option
 from tvt.cli.evidence_options import evidence_options, load_evidence
 from tvt.cli.options import Ceiling, Metric, SectionedCommand, Unit, echo_json, json_option, note, study_arguments
+from tvt.cli.progress_bar import progress_bar
 from tvt.cli.spec_options import REQUEST_SECTIONS, requested, selection_options
 from tvt.cli.status_line import status_line
 from tvt.errors import InfeasibleError, InputError, SolverError
 
 if TYPE_CHECKING:
     from tvt.core.mixture import Mixture
+    from tvt.core.preview import Preview
     from tvt.core.selection import SelectionSpec
     from tvt.evidence.predict import Evidence
     from tvt.report.selection_tables import SelectionResult
     from tvt.selection.engine import Prepared
+    from tvt.study.session import Session
 
 EPILOG = """\b
 Examples:
@@ -67,10 +70,7 @@ def command(
     spec = requested(options)
     if options["plots"] and not options["frontier_kind"]:
         raise InputError("--plots draws the frontier; add --frontier risk or --frontier harm")
-    if options["preview"]:
-        from tvt.cli.preview import open_previewed
-
-        options["preview"] = open_previewed(studies)
+    session = _open_previewed(studies) if options["preview"] else None
     if studies and runs_file and (options["kappa"] or options["response"] == "linear"):
         note("--runs beside a STUDY fits kappa, and there is nothing to fit with --kappa or --response linear")
     with status_line("reading the evidence"):
@@ -81,75 +81,61 @@ def command(
     budget = getattr(evidence, "budget", None)
     if options["budget"] is None and budget is not None:
         spec = spec.model_copy(update={"budget": budget})
-    _run(evidence, spec, options)
+    _run(evidence, spec, options, session)
 
 
-def _run(evidence: Evidence, spec: SelectionSpec, options: dict[str, Any]) -> None:
-    """Select, save, and tell the answer in the form asked for."""
+def _open_previewed(studies: tuple[str, ...]) -> Session:
+    from tvt.api.mixtures import open_previewed
+
+    with status_line("reading the rows of") as doing:
+        return open_previewed(studies, doing)
+
+
+def _run(evidence: Evidence, spec: SelectionSpec, options: dict[str, Any], session: Session | None) -> None:
+    """Select, save, and print the answer in the form asked for."""
+    from tvt.api.mixtures import preview_selection, select_in_detail
     from tvt.core.mixture import FailedSelection
 
-    with status_line("choosing the mixture"):
-        from tvt.selection.engine import finish, prepare
+    def preview(prepared: Prepared, mixture: Mixture) -> Preview:
+        assert session is not None  # noqa: S101
+        with progress_bar("merged adapters") as progress:
+            return preview_selection(session, prepared, mixture, progress)
 
-        prepared = prepare(evidence, spec)
-        answer = finish(prepared)
-    if isinstance(answer, FailedSelection):
+    with status_line("") as doing:
+        result = select_in_detail(
+            evidence,
+            spec,
+            stability=options["stability"],
+            frontier=options["frontier_kind"],
+            preview=preview if session else None,
+            doing=doing,
+        )
+    if isinstance(result, FailedSelection):
         if options["as_json"]:
-            echo_json({**answer.json_value(), "answers": answers_json(options["answers"])})
+            echo_json({**result.json_value(), "answers": answers_json(options["answers"])})
         show_answers(options["answers"], as_json=options["as_json"])
-        error = InfeasibleError if answer.status == "infeasible" else SolverError
-        soft = any(name.startswith("protection") for name in answer.conflicts)
-        raise error(f"{answer.reason}{'; or make protection soft (without --hard)' if soft else ''}")
-    told = _told(prepared, answer, options)
+        error = InfeasibleError if result.status == "infeasible" else SolverError
+        soft = any(name.startswith("protection") for name in result.conflicts)
+        raise error(f"{result.reason}{'; or make protection soft (without --hard)' if soft else ''}")
     if options["output"]:
         from tvt.io.mixture_file import save_mixture
 
-        save_mixture(answer, options["output"])
+        save_mixture(result.mixture, options["output"])
     if options["as_json"]:
-        echo_json({**told.json_value(), "answers": answers_json(options["answers"])})
-        for text in answer.notes:
+        echo_json({**result.json_value(), "answers": answers_json(options["answers"])})
+        for text in result.mixture.notes:
             note(text)
     else:
-        _show(told, options)
+        _show(result, options)
     show_answers(options["answers"], as_json=options["as_json"])
     if options["plots"]:
         from tvt.report.mixture_plots import plot_frontier
 
-        for path in plot_frontier(told.frontier, told.frontier_kind, options["plots"], told.short):
+        for path in plot_frontier(result.frontier, result.frontier_kind, options["plots"], result.short):
             note(f"wrote {path}")
 
 
-def _told(prepared: Prepared, answer: Mixture, options: dict[str, Any]) -> SelectionResult:
-    """The answer with the further looks that were asked for."""
-    from tvt.cli.preview import preview_selection
-    from tvt.report.selection_tables import SelectionResult
-    from tvt.selection.frontier import frontier
-    from tvt.selection.stability import kappa_sensitivity, stability
-
-    evidence, spec, wanted = prepared.evidence, prepared.spec, options["stability"]
-    kind = options["frontier_kind"]
-    with status_line("how stable is it:") as tell:
-        tell("leaving each run out")
-        stable = stability(evidence, spec, prepared.report.form if prepared.report else None) if wanted else None
-        tell("moving kappa")
-        moved = kappa_sensitivity(evidence, spec, prepared.curvature) if wanted and answer.verdict == "train" else {}
-    with status_line(f"tracing gain against {kind}"):
-        traced = frontier(evidence, prepared.settled, kind) if kind else ()
-    return SelectionResult(
-        mixture=answer,
-        spec=spec,
-        fit=prepared.report,
-        stability=stable,
-        sensitivity=moved,
-        curvature=prepared.curvature,
-        frontier=traced,
-        frontier_kind=kind or "harm",
-        preview=preview_selection(options["preview"], prepared, answer) if options["preview"] else None,
-        short=getattr(evidence, "short", str),
-    )
-
-
-def _show(told: SelectionResult, options: dict[str, Any]) -> None:
+def _show(result: SelectionResult, options: dict[str, Any]) -> None:
     """Tables, or sentences, in the terminal."""
     from rich.console import Console
 
@@ -159,17 +145,17 @@ def _show(told: SelectionResult, options: dict[str, Any]) -> None:
     if options["in_sentences"]:
         from tvt.selection.explain import explain
 
-        for line in explain(told.mixture, told.stability, told.sensitivity, told.curvature):
+        for line in explain(result.mixture, result.stability, result.sensitivity, result.curvature):
             console.print(line, markup=False, highlight=False)
     else:
-        for part in selection_report(told):
+        for part in selection_report(result):
             console.print(part)
-    if told.frontier:
-        console.print(frontier_table(told))
-    if told.preview:
+    if result.frontier:
+        console.print(frontier_table(result))
+    if result.preview:
         from tvt.report.selection_tables import preview_report
 
-        for part in preview_report(told.preview, told.short):
+        for part in preview_report(result.preview, result.short):
             console.print(part)
     if options["output"]:
         console.print(f"Wrote {options['output']}", markup=False, highlight=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,7 +26,7 @@ from tvt.cli.study_show import (
     ways_json,
 )
 from tvt.core.choices import EXECUTORS
-from tvt.errors import InputError, MissingPackageError, TrainingError
+from tvt.errors import InputError
 
 if TYPE_CHECKING:
     from tvt.core.answer_statistics import AnswerReport
@@ -192,40 +191,19 @@ def do_runs(
     retry: bool = False,
     chooser: AdaptiveStudy | None = None,
 ) -> None:
-    """Do what is missing of ``tasks``, or what ``chooser`` chooses, and show it on stderr.
-
-    Raises:
-        MissingPackageError: there is something to do, and the train extra or what the recipe needs is not installed.
-        InputError: the recipe's settings, its base model or the environment would end every run.
-        TrainingError: every run failed.
-    """
+    """Do what is missing of ``tasks``, or what ``chooser`` chooses and show it on stderr."""
     from rich.console import Console
 
-    from tvt.errors import refuse
+    from tvt.api import runs
     from tvt.report.study_progress import StudyProgress
-    from tvt.study.executors import choose_executor, engine_of
-    from tvt.train.checks import machine_checks, training_checks
 
-    start = choose_executor(session.study.recipe, executor, workers)
     tasks = tasks if chooser is None else chooser.tasks
-    before = session.status(tasks)
-    todo = [t for t in tasks if before[t.run_id] != "done" and (retry or before[t.run_id] != "failed")]
-    missing = [name for name in ("torch", "transformers", "trl", "peft") if find_spec(name) is None]
-    if todo and missing:  # before anything is written
-        raise MissingPackageError(f"training and scoring need {', '.join(missing)}; pip install 'tvt[train]'")
-    if todo:
-        recipe = session.study.recipe
-        here = engine_of(recipe, executor).here
-        refuse([*training_checks(recipe), *(machine_checks(recipe) if here else ())], note)
-    with StudyProgress(len(todo) if chooser is None else chooser.planned, Console(stderr=True)) as progress:
+    planned = len(runs.to_do(session, tasks, retry=retry)) if chooser is None else chooser.planned
+    with StudyProgress(planned, Console(stderr=True)) as progress:
         if chooser is not None:
             chooser.report = progress
-        session.do(tasks, start, _with_answers(progress, session, tasks), retry=retry, more=chooser)
-    failed = [task for task in tasks if session.store.status(task.run_id, task.keys) == "failed"]
-    trained = [task for task in tasks if not task.run.is_base]
-    if trained and len(failed) == len(trained):
-        which = f"all {len(failed)} runs failed, the first because" if len(failed) > 1 else "the only run failed"
-        raise TrainingError(f"{which}: {session.store.failure(failed[0].run_id)}")
+        show = _with_answers(progress, session, tasks)
+        runs.do_runs(session, tasks, executor=executor, workers=workers, retry=retry, chooser=chooser, show=show, note=note)
 
 
 def _with_answers(show: Callable[[StudyEvent], None], session: Session, tasks: Sequence[Task]) -> Callable[[StudyEvent], None]:

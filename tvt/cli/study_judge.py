@@ -9,7 +9,7 @@ import click
 from tvt.cli.answer_options import answers_json, show_answers, study_answers, warn_option
 from tvt.cli.completion import complete_studies
 from tvt.cli.evidence_options import response_options
-from tvt.cli.options import Ceiling, Metric, SectionedCommand, Unit, echo_json, json_option, load_matrices, reading_options
+from tvt.cli.options import Ceiling, Metric, SectionedCommand, Unit, echo_json, json_option, reading_options
 from tvt.cli.spec_options import REQUEST_SECTIONS, requested, selection_options
 from tvt.cli.status_line import status_line
 from tvt.errors import InputError
@@ -67,7 +67,9 @@ def command(
     spec = requested(options)
     with status_line("reading the studies"):
         named = [study, *([against] if against else [])]
-        matrices = load_matrices(named, metric, unit, ceiling)
+        from tvt.api.studies import load_studies
+
+        matrices = load_studies(named, metric=metric, unit=unit, ceiling=ceiling)
         answers = study_answers(named, warn)
     full = matrices[0]
     if options["budget"] is None and full.budget is not None:

@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING
 import click
 
 from tvt.cli.completion import complete_recipes
-from tvt.cli.data_options import data_options, rows_of_sources, source_paths
+from tvt.cli.data_options import data_options, source_paths
 from tvt.cli.options import echo_json, json_option, note
 from tvt.cli.progress_bar import progress_bars
 from tvt.cli.status_line import status_line
-from tvt.errors import InputError
 
 if TYPE_CHECKING:
-    from tvt.core.recipe import Recipe
     from tvt.train.record import Progress
 
 EPILOG = """\b
@@ -114,52 +112,33 @@ def command(
     }
     given = [f"runtime.{name}={json.dumps(value)}" for name, value in runtime.items() if value is not None]
     recipe = load_recipe(recipe_path, [*overrides, *given])
-    try:
-        from tvt.train import Machines, train
-    except ImportError as error:
-        raise InputError(f"training needs more packages ({error}): pip install 'tvt[train]'") from error
-    count = recipe.runtime.num_machines
-    if mixture.is_file() and count > 1:
-        raise InputError(
-            f"{mixture}: several machines train on one mixed folder; write it first with tvt mix {mixture} -o mixed"
-        )
-    machines = Machines(
-        count=count,
-        rank=_rank(count) if machine_rank is None else machine_rank,
-        main_ip=recipe.runtime.main_process_ip,
-        main_port=recipe.runtime.main_process_port,
-        wait=rendezvous_timeout,
-    )
-    dataset = _mixed(mixture, recipe, output, seed, source_paths(data), data_dir) if mixture.is_file() else mixture
-    with _quiet(), status_line("loading the model and its rows") as tell:
+    from tvt.api.datasets import train
+
+    with _quiet(), progress_bars() as count, status_line("loading the model and its rows") as doing:
 
         def show(progress: Progress) -> None:
-            tell("")
+            doing("")
             click.echo(str(progress), err=True)
 
-        record = train(recipe, dataset, output, seed=seed, resume=resume, machines=machines, progress=show, note=note)
+        record = train(
+            mixture,
+            recipe,
+            output,
+            source_paths(data),
+            data_dir=data_dir,
+            seed=seed,
+            resume=resume,
+            machine_rank=machine_rank,
+            rendezvous_timeout=rendezvous_timeout,
+            count=count,
+            progress=show,
+            note=note,
+        )
     if as_json:
         echo_json({**record.json_value(), "output": output})
         return
     last = f", last loss {record.losses[-1][1]:.4f}" if record.losses else ""
     click.echo(f"{record.adapter}: {record.rows:,} rows in {record.steps} steps, {record.rows_per_second:.1f} rows/s{last}")
-
-
-def _rank(machines: int) -> int:
-    """Which of several machines this is: Slurm numbers the nodes of a job."""
-    return int(os.environ.get("SLURM_NODEID", "0")) if machines > 1 and "SLURM_JOB_ID" in os.environ else 0
-
-
-def _mixed(path: Path, recipe: Recipe, output: Path, seed: int, given: dict[str, str], data_dir: Path) -> Path:  # noqa: PLR0917
-    """The mixture as a dataset inside the output folder."""
-    from tvt.data.mixing.dataset import write_mix
-    from tvt.data.mixing.plan import plan_mix
-    from tvt.io.mixture_file import load_mixture
-
-    chosen = load_mixture(path)
-    paths = rows_of_sources(chosen, given, data_dir, recipe.manifests)
-    with progress_bars() as progress:
-        return write_mix(plan_mix(chosen, paths, seed=seed, progress=progress), output / "mixed", progress).folder
 
 
 @contextmanager

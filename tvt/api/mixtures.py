@@ -1,34 +1,36 @@
-"""What scripts and notebooks call: selection, prediction and analysis of studies given by name, folder, table or value."""
+"""Mixtures of a study's sources: which one to train on, how far to trust it, and what given ones would do."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import ValidationError
 
+from tvt.api.studies import Study, evidence_of, load_mixture_runs
 from tvt.core.frozen import Frozen
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import FailedSelection, Mixture, Prediction
 from tvt.core.mixture_runs import MixtureRuns
-from tvt.core.notebook import MATRIX, Frame, counted, is_frame, predictions_frame, predictions_html, predictions_of
+from tvt.core.notebook import Frame, counted, is_frame, predictions_frame, predictions_html, predictions_of
 from tvt.core.selection import SelectionSpec
-from tvt.core.task import Ceiling
-from tvt.data.studies.load import Metric, load_csv_study
-from tvt.data.studies.score_rows import Unit
-from tvt.errors import InputError
+from tvt.errors import InputError, MissingPackageError
 from tvt.evidence.fit import FitReport
 from tvt.evidence.kappa import Curvature
 from tvt.evidence.predict import Evidence, curvature
-from tvt.transfer.analysis import Analysis
 from tvt.types import Floats
 
-Study = str | Path | TransferMatrix | MixtureRuns | Frame
-"""A bundled name, a study folder, a CSV (of a study or of past mixture runs), a pandas table of either, or the value."""
+if TYPE_CHECKING:
+    from tvt.core.preview import Preview
+    from tvt.report.selection_tables import SelectionResult
+    from tvt.selection.engine import Prepared
+    from tvt.study.session import Session
 
+Frontier = Literal["risk", "harm"]
 Mixtures = Mixture | Mapping[str, float] | Floats | Frame | str | Path
 """One mixture or several: see :func:`predict`."""
 
@@ -100,55 +102,6 @@ def _score(p: Prediction) -> dict[str, Any]:
     return {"value": p.value, "low": p.value - half, "high": p.value + half, "estimated": p.estimated}
 
 
-def load_study(
-    reference: str | Path | Frame, *, metric: Metric = "pgf", unit: Unit | None = None, ceiling: Ceiling = "task"
-) -> TransferMatrix:
-    """A study by name, folder or file (see :func:`tvt.data.studies.load.load_study`), or a pandas table with a CSV's columns.
-
-    A table of ``to_frame()`` gives the same values back.
-
-    Raises:
-        InputError: nothing is found, or it is faulty, every fault on a line of its own.
-    """
-    if not is_frame(reference):
-        from tvt.data.studies.load import load_study as load
-
-        return load(reference, metric=metric, unit=unit, ceiling=ceiling)
-    if set(MATRIX) <= set(reference.columns):
-        return TransferMatrix.from_frame(reference, name="DataFrame", metric=metric)
-    return load_csv_study(reference, metric=metric, unit=unit)
-
-
-def load_mixture_runs(table: str | Path | Frame, *, lower_is_better: bool = False) -> MixtureRuns:
-    """A table of past mixture runs, a CSV or a pandas table: see :func:`tvt.data.studies.mixtures.load_mixture_runs`.
-
-    Raises:
-        InputError: any fault of the table, all at once.
-    """
-    from tvt.data.studies.mixtures import load_mixture_runs as load
-
-    return load(table if is_frame(table) else Path(table), lower_is_better=lower_is_better)
-
-
-def evidence_of(study: Study) -> Evidence:
-    """The matrix, or the mixture runs, that ``study`` means. A table with columns ``w:SOURCE`` holds mixture runs.
-
-    Raises:
-        InputError: nothing is found, or it is faulty.
-    """
-    if isinstance(study, TransferMatrix | MixtureRuns):
-        return study
-    if is_frame(study):
-        columns = list(map(str, study.columns))
-    elif Path(study).suffix.lower() == ".csv" and Path(study).is_file():
-        from tvt.data.csv_table import read_table
-
-        columns = list(read_table(Path(study)).header)
-    else:
-        columns = []
-    return load_mixture_runs(study) if any(name.startswith("w:") for name in columns) else load_study(study)
-
-
 def select(
     study: Study, spec: SelectionSpec | None = None, *, runs: MixtureRuns | Frame | str | Path | None = None, **wanted: Any
 ) -> Mixture | FailedSelection:
@@ -169,6 +122,103 @@ def select(
     evidence = evidence_of(study)
     beside = runs if runs is None or isinstance(runs, MixtureRuns) else load_mixture_runs(runs)
     return choose(evidence, _request(evidence, spec, wanted), runs=beside)
+
+
+def select_in_detail(
+    evidence: Evidence,
+    spec: SelectionSpec,
+    *,
+    stability: bool = True,
+    frontier: Frontier | None = None,
+    preview: Callable[[Prepared, Mixture], Preview] | None = None,
+    doing: Callable[[str], None] = lambda _: None,
+) -> SelectionResult | FailedSelection:
+    """The mixture of :func:`select` with what there is to know about it.
+
+    Args:
+        evidence: a study, or a table of mixture runs.
+        spec: what is asked for.
+        stability: whether each run is left out in turn, and kappa moved.
+        frontier: also trace gain against risk, or against the worst harm.
+        preview: scores merged adapters for mixtures, such as :func:`preview_selection` for a session of :func:`open_previewed`.
+        doing: called with what is done at the moment.
+
+    Raises:
+        InputError: unknown names or impossible options, all at once.
+    """
+    from tvt.report.selection_tables import SelectionResult
+    from tvt.selection import frontier as frontiers
+    from tvt.selection.engine import finish, prepare
+    from tvt.selection.stability import kappa_sensitivity
+    from tvt.selection.stability import stability as leave_out
+
+    doing("choosing the mixture")
+    prepared = prepare(evidence, spec)
+    mixture = finish(prepared)
+    if isinstance(mixture, FailedSelection):
+        return mixture
+    doing("how stable is it: leaving each run out")
+    stable = leave_out(evidence, spec, prepared.report.form if prepared.report else None) if stability else None
+    doing("how stable is it: moving kappa")
+    moved = kappa_sensitivity(evidence, spec, prepared.curvature) if stability and mixture.verdict == "train" else {}
+    doing(f"tracing gain against {frontier}")
+    traced = frontiers.frontier(evidence, prepared.settled, frontier) if frontier else ()
+    doing("")
+    return SelectionResult(
+        mixture=mixture,
+        spec=spec,
+        fit=prepared.report,
+        stability=stable,
+        sensitivity=moved,
+        curvature=prepared.curvature,
+        frontier=traced,
+        frontier_kind=frontier or "harm",
+        preview=preview(prepared, mixture) if preview else None,
+        short=getattr(evidence, "short", str),
+    )
+
+
+def open_previewed(studies: Sequence[str], progress: Callable[[str], None] = lambda _: None) -> Session:
+    """The one study whose adapters can be merged.
+
+    Raises:
+        InputError: several studies or none, or one that holds no runs of tvt study.
+    """
+    from tvt.study.session import reopen
+    from tvt.study.store import RECIPE
+
+    if len(studies) != 1:
+        raise InputError(f"--preview merges the adapters of one study of tvt study run; name one STUDY, not {len(studies)}")
+    folder = Path(studies[0])
+    folder = folder if folder.is_dir() else folder.parent  # its study.yaml may be named as well
+    if not (folder / RECIPE).is_file():
+        raise InputError(
+            f"{studies[0]}: holds scores only; --preview merges adapters, so name the folder of a study by tvt study run"
+        )
+    if find_spec("peft") is None:  # said now rather than after the selection
+        raise MissingPackageError("--preview scores adapters, and peft is not installed; pip install 'tvt[train]'")
+    return reopen(folder, progress)
+
+
+def preview_selection(
+    session: Session, prepared: Prepared, answer: Mixture, progress: Callable[[int, int], None] = lambda _, __: None
+) -> Preview:
+    """What merged adapters score for the selected mixture among others.
+
+    Raises:
+        InputError: see :func:`tvt.study.preview.preview`.
+    """
+    from tvt.compare.baselines import candidates, distinct
+    from tvt.study.preview import preview, trained_candidates
+
+    matrix, study = prepared.evidence, session.study
+    if not isinstance(matrix, TransferMatrix):
+        raise InputError("--preview needs a STUDY; a table of mixture runs has no adapters")
+    sizes = {s: m.training.questions for s, m in study.sources.items() if m.training and m.training.questions}
+    found = candidates(matrix, answer, prepared, study.recipe.budget, sizes)
+    found = distinct((*found, *trained_candidates(study, session.store)))
+    first = found[0].label if found and found[0].label == "selected" else None
+    return preview(session, found, prepared, progress=progress, selected=first)
 
 
 def _request(evidence: Evidence, spec: SelectionSpec | None, wanted: Mapping[str, Any]) -> SelectionSpec:
@@ -245,19 +295,3 @@ def _weights(
     if sources is None or rows.shape[1:] != (len(sources),):
         raise InputError("predict: an array of mixtures needs sources, the names of its columns; or give weights by source")
     return tuple(f"mixture_{k + 1}" for k in range(len(rows))), rows, tuple(sources)
-
-
-def analyze(studies: Study | Sequence[Study], **options: Any) -> Analysis:
-    """Analyse one or more studies: see :func:`tvt.transfer.analysis.analyze`, whose options these are.
-
-    Raises:
-        InputError: no study, a table of mixture runs, or an option out of range.
-    """
-    from tvt.transfer.analysis import analyze as look
-
-    several = studies if isinstance(studies, Sequence) and not isinstance(studies, str) else (studies,)
-    matrices = [evidence_of(study) for study in several]
-    found = [matrix for matrix in matrices if isinstance(matrix, TransferMatrix)]
-    if len(found) < len(matrices):
-        raise InputError("analyze: a table of mixture runs holds no transfers between tasks; give a study")
-    return look(found, **options)

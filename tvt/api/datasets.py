@@ -1,0 +1,276 @@
+"""What a mixture becomes: a mixed dataset, an adapter trained on it, or another trainer's configuration."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from tvt.core.choices import EXPORTS
+from tvt.core.mixture import Mixture
+from tvt.data.mixing.dataset import Mixed
+from tvt.errors import InputError, suggest
+from tvt.io.mixture_file import load_mixture
+
+if TYPE_CHECKING:
+    from tvt.core.recipe import Recipe
+    from tvt.data.mixing.plan import MixPlan
+    from tvt.data.tasks import TaskManifest
+    from tvt.train.record import Progress, TrainingRecord
+
+Count = Callable[[str, int, int], None]
+"""Called with what is counted, how much of it is done and how much there is (0: not known)."""
+
+
+def _uncounted(what: str, done: int, total: int) -> None:
+    """Shows nothing."""
+
+
+def as_mixture(mixture: Mixture | str | Path) -> Mixture:
+    """The mixture, read where its file is given."""
+    return mixture if isinstance(mixture, Mixture) else load_mixture(Path(mixture))
+
+
+def plan_rows(
+    mixture: Mixture | str | Path,
+    data: Mapping[str, str | Path] = {},
+    *,
+    data_dir: str | Path = "data",
+    manifests: Sequence[str] = (),
+    seed: int = 0,
+    exclude: Sequence[str | Path] = (),
+    overlap: Literal["question", "image"] = "question",
+    drop_shared: bool = False,
+    check: bool = True,
+    progress: Count = _uncounted,
+) -> MixPlan:
+    """Which rows a mixed dataset has, in the order of training: see :func:`mix`. ``check`` looks at every row."""
+    from tvt.data.mixing.plan import plan_mix
+
+    chosen = as_mixture(mixture)
+    return plan_mix(
+        chosen,
+        rows_of_sources(chosen, data, data_dir, manifests),
+        seed=seed,
+        evaluation=[Path(path) for path in exclude],
+        overlap=overlap,
+        drop_shared=drop_shared,
+        check=check,
+        progress=progress,
+    )
+
+
+def mix(
+    mixture: Mixture | str | Path,
+    output: str | Path,
+    data: Mapping[str, str | Path] = {},
+    *,
+    messages: bool = False,
+    progress: Count = _uncounted,
+    **options: Any,
+) -> Mixed:
+    """Write a mixture as one dataset with exact counts, rows in the order of training: see ``tvt mix``.
+
+    Args:
+        mixture: the mixture or its file.
+        output: the folder to write.
+        data: rows of sources: a ``.jsonl`` or ``.parquet`` file of questions, or a folder of them.
+        messages: also write ``messages.jsonl`` for trainers without parquet.
+        progress: called with what is counted, how much of it is done and how much there is.
+        options: of :func:`plan_rows`: ``data_dir`` in which other sources' rows are looked for, ``manifests`` that say where
+            they are, ``seed``, ``exclude`` (questions that must not be trained on), ``overlap``, ``drop_shared``.
+
+    Raises:
+        InputError: sources without rows, faulty rows, or rows that must not be trained on; every fault.
+    """
+    from tvt.data.mixing.dataset import write_mix
+
+    return write_mix(plan_rows(mixture, data, progress=progress, **options), Path(output), progress, messages=messages)
+
+
+def train(
+    mixture: Mixture | str | Path,
+    recipe: Recipe | str | Path,
+    output: str | Path,
+    data: Mapping[str, str | Path] = {},
+    *,
+    data_dir: str | Path = "data",
+    seed: int = 0,
+    resume: bool = False,
+    machine_rank: int | None = None,
+    rendezvous_timeout: float = 600,
+    count: Count = _uncounted,
+    progress: Callable[[Progress], None] = lambda _: None,
+    note: Callable[[str], None] = lambda _: None,
+) -> TrainingRecord:
+    """Train a LoRA adapter: see ``tvt train``. The same call again finds the run done.
+
+    Args:
+        mixture: a folder that :func:`mix` wrote; or a mixture or its file, which is mixed into ``output`` first.
+        recipe: the recipe or its file.
+        output: folder of the adapter and its record.
+        data: rows of sources, as for :func:`mix`.
+        data_dir: folder in which other sources' rows are looked for.
+        seed: of the adapter's start and of later passes.
+        resume: go on from the newest whole checkpoint of this very run.
+        machine_rank: which of several machines this is; by default the node's number in a Slurm job, else 0.
+        rendezvous_timeout: how many seconds to wait for the other machines.
+        count: called while rows are mixed.
+        progress: called with each step that is logged.
+        note: called with each note.
+
+    Raises:
+        InputError: a faulty recipe or mixture, or a needed package is missing.
+        TrainingError: training was stopped by a guard.
+    """
+    from tvt.io.recipe_file import load_recipe
+
+    settings = load_recipe(Path(recipe)) if isinstance(recipe, str | Path) else recipe
+    try:
+        from tvt.train import Machines
+        from tvt.train.launch import train as launch
+    except ImportError as error:
+        raise InputError(f"training needs more packages ({error}): pip install 'tvt[train]'") from error
+    runtime, folder = settings.runtime, Path(output)
+    if isinstance(mixture, Mixture) or Path(mixture).is_file():
+        if runtime.num_machines > 1:
+            raise InputError(
+                f"{mixture}: several machines train on one mixed folder; write it first with tvt mix {mixture} -o mixed"
+            )
+        options: dict[str, Any] = {"data_dir": data_dir, "manifests": settings.manifests, "seed": seed}
+        mixture = mix(mixture, folder / "mixed", data, progress=count, **options).folder
+    machines = Machines(
+        count=runtime.num_machines,
+        rank=_slurm_rank(runtime.num_machines) if machine_rank is None else machine_rank,
+        main_ip=runtime.main_process_ip,
+        main_port=runtime.main_process_port,
+        wait=rendezvous_timeout,
+    )
+    return launch(settings, Path(mixture), folder, seed=seed, resume=resume, machines=machines, progress=progress, note=note)
+
+
+def _slurm_rank(machines: int) -> int:
+    """Which of several machines this is: Slurm numbers the nodes of a job."""
+    return int(os.environ.get("SLURM_NODEID", "0")) if machines > 1 and "SLURM_JOB_ID" in os.environ else 0
+
+
+def export(
+    mixture: Mixture | str | Path,
+    trainer: str,
+    output: str | Path | None = None,
+    data: Mapping[str, str] = {},
+    *,
+    data_dir: str | Path = "data",
+    model: str | None = None,
+    max_pixels: int | None = None,
+    note: Callable[[str], None] = lambda _: None,
+) -> dict[str, str]:
+    """A mixture as another trainer's configuration, with its exact count of examples per source: see ``tvt export``.
+
+    Args:
+        mixture: the mixture or its file.
+        trainer: its name, one of :data:`tvt.core.choices.EXPORTS`, such as ``trl``.
+        output: the file to write, or a folder where the trainer needs several; by default none is written.
+        data: where the trainer finds a source's rows: a file, folder or hub dataset.
+        data_dir: folder of the other sources' rows.
+        model: the base model; by default the mixture's, where it says.
+        max_pixels: larger pictures are scaled down to these.
+        note: called with what the trainer does otherwise than tvt.
+
+    Returns:
+        The texts by file name.
+
+    Raises:
+        InputError: a source without rows, or no model where the trainer needs one.
+    """
+    from tvt.exports.plan import make_plan
+
+    kind = EXPORTS.find(trainer)
+    plan = make_plan(
+        as_mixture(mixture),
+        model=model,
+        data=dict(data),
+        data_dir=Path(data_dir),
+        need_model=kind.needs_model,
+        max_pixels=max_pixels,
+    )
+    files: dict[str, str] = kind.render(plan)
+    if output is not None:
+        write_export(files, str(output))
+    for text in plan.notes if kind.clips else ():
+        note(text)
+    return files
+
+
+def write_export(files: Mapping[str, str], target: str) -> list[Path]:
+    """Into a file, or into a folder where there are several files or a folder is named (``DIR/``)."""
+    from tvt.io import atomic
+
+    output = Path(target)
+    folder = len(files) > 1 or output.is_dir() or target.endswith("/")
+    if folder and output.exists() and not output.is_dir():
+        raise InputError(f"{output}: is a file, but this trainer needs {' and '.join(files)}; name a folder with -o DIR")
+    paths = []
+    for name, text in files.items():
+        path = output / name if folder else output
+        try:
+            atomic.write_text(path, text)
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror or error}; name another place with -o") from error
+        paths.append(path)
+    return paths
+
+
+def rows_of_sources(
+    mixture: Mixture, data: Mapping[str, str | Path], data_dir: str | Path = "data", manifests: Sequence[str] = ()
+) -> dict[str, Path]:
+    """Where the rows of each source with examples are: as given, else what is in the folder, else what its manifest says.
+
+    Rows that a manifest has drawn on the spot are written into ``data_dir`` once.
+
+    Raises:
+        InputError: sources without rows, or names that are no sources; every fault, one line each.
+    """
+    from tvt.data.tasks import find_manifests
+    from tvt.io.names import file_name, same_files
+
+    data_dir = Path(data_dir)
+    known = find_manifests(manifests) if manifests else {}
+    faults = [
+        f"--data {name}: no such source in the mixture{suggest(name, list(mixture.counts))}; see its counts"
+        for name in data
+        if name not in mixture.counts
+    ]
+    paths: dict[str, Path] = {}
+    sources = [source for source, count in mixture.counts.items() if count > 0]
+    faults += same_files((source for source in sources if source not in data), file_name)
+    for source in sources:
+        stem = file_name(source)
+        places = [Path(data[source])] if source in data else [data_dir / f"{stem}{end}" for end in (".jsonl", ".parquet", "")]
+        found = next((place for place in places if place.exists()), None)
+        if found is not None:
+            paths[source] = found
+        elif source in data:
+            faults.append(
+                f"--data {source}: {data[source]}: no such file or folder; a dataset on the hub is named in a manifest"
+            )
+        elif source in known:
+            paths[source] = _from_manifest(known[source], data_dir, faults)
+        else:
+            faults.append(
+                f"{source}: no {stem}.jsonl, {stem}.parquet or {stem}/ in {data_dir}; name its rows with --data {source}=PATH"
+            )
+    if faults:
+        raise InputError(*faults)
+    return paths
+
+
+def _from_manifest(manifest: TaskManifest, data_dir: Path, faults: list[str]) -> Path:
+    from tvt.data.task_questions import as_file, locate
+
+    try:
+        return as_file(locate(manifest, "training"), manifest.name, data_dir)
+    except InputError as error:
+        faults += error.faults
+        return data_dir

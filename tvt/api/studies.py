@@ -1,0 +1,167 @@
+"""Studies by name, folder, table or value: loading them, pooling them as evidence, and analysing them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tvt.core.matrix import TransferMatrix, pool
+from tvt.core.mixture_runs import MixtureRuns
+from tvt.core.notebook import MATRIX, Frame, is_frame
+from tvt.core.task import Ceiling
+from tvt.data.studies.load import Metric, load_csv_study
+from tvt.data.studies.score_rows import Unit
+from tvt.errors import InputError
+from tvt.evidence.predict import Evidence
+from tvt.transfer.analysis import Analysis
+
+if TYPE_CHECKING:
+    from tvt.core.answer_statistics import AnswerReport
+    from tvt.transfer.adapter_similarity import AdapterSimilarity
+
+Study = str | Path | TransferMatrix | MixtureRuns | Frame
+"""A bundled name, a study folder, a CSV (of a study or of past mixture runs), a pandas table of either, or the value."""
+
+
+def load_study(
+    reference: str | Path | Frame, *, metric: Metric = "pgf", unit: Unit | None = None, ceiling: Ceiling = "task"
+) -> TransferMatrix:
+    """A study by name, folder or file (see :func:`tvt.data.studies.load.load_study`), or a pandas table with a CSV's columns.
+
+    A table of ``to_frame()`` gives the same values back.
+
+    Raises:
+        InputError: nothing is found, or it is faulty, every fault on a line of its own.
+    """
+    if not is_frame(reference):
+        from tvt.data.studies.load import load_study as load
+
+        return load(reference, metric=metric, unit=unit, ceiling=ceiling)
+    if set(MATRIX) <= set(reference.columns):
+        return TransferMatrix.from_frame(reference, name="DataFrame", metric=metric)
+    return load_csv_study(reference, metric=metric, unit=unit)
+
+
+def load_studies(
+    references: Sequence[str | Path], *, metric: Metric = "pgf", unit: Unit | None = None, ceiling: Ceiling = "task"
+) -> list[TransferMatrix]:
+    """Every study named: a bundled name, a study folder or a CSV.
+
+    Raises:
+        InputError: the faults of all studies, one line each.
+    """
+    return collect(lambda reference: load_study(reference, metric=metric, unit=unit, ceiling=ceiling), references)
+
+
+def collect(make: Callable[[Any], Any], references: Sequence[Any]) -> list[Any]:
+    """What ``make`` gives for each; the faults of all are raised together."""
+    values, faults = [], list[str]()
+    for reference in references:
+        try:
+            values.append(make(reference))
+        except InputError as error:
+            faults += error.faults
+    if faults:
+        raise InputError(*dict.fromkeys(faults))
+    return values
+
+
+def load_mixture_runs(table: str | Path | Frame, *, lower_is_better: bool = False) -> MixtureRuns:
+    """A table of past mixture runs, a CSV or a pandas table: see :func:`tvt.data.studies.mixtures.load_mixture_runs`.
+
+    Raises:
+        InputError: any fault of the table, all at once.
+    """
+    from tvt.data.studies.mixtures import load_mixture_runs as load
+
+    return load(table if is_frame(table) else Path(table), lower_is_better=lower_is_better)
+
+
+def evidence_of(study: Study) -> Evidence:
+    """The matrix, or the mixture runs, that ``study`` means. A table with columns ``w:SOURCE`` holds mixture runs.
+
+    Raises:
+        InputError: nothing is found, or it is faulty.
+    """
+    if isinstance(study, TransferMatrix | MixtureRuns):
+        return study
+    if is_frame(study):
+        columns = list(map(str, study.columns))
+    elif Path(study).suffix.lower() == ".csv" and Path(study).is_file():
+        from tvt.data.csv_table import read_table
+
+        columns = list(read_table(Path(study)).header)
+    else:
+        columns = []
+    return load_mixture_runs(study) if any(name.startswith("w:") for name in columns) else load_study(study)
+
+
+def pool_evidence(
+    studies: Sequence[TransferMatrix], runs: MixtureRuns | None = None, note: Callable[[str], None] = lambda _: None
+) -> Evidence:
+    """Studies pooled as runs of one, with mixture runs among their evidence; or the mixture runs alone.
+
+    Raises:
+        InputError: neither is given, or they do not fit together.
+    """
+    from tvt.evidence.predict import with_runs
+
+    for text in runs.notes if runs else ():
+        note(text)
+    if not studies:
+        if runs is None:
+            raise InputError("no STUDY given; name one (tvt studies lists the bundled ones) or give --runs runs.csv")
+        return runs
+    if runs is not None and runs.lower_is_better:
+        raise InputError("--lower-is-better is for a table of losses alone; beside a STUDY, scores are gains")
+    matrix = pool(studies)
+    if len(studies) > 1:
+        note(f"{len(studies)} studies pooled as {len(matrix.runs)} runs; the spread between studies counts as seed noise")
+    return with_runs(matrix, runs)
+
+
+def analyze(studies: Study | Sequence[Study], **options: Any) -> Analysis:
+    """Analyse one or more studies: see :func:`tvt.transfer.analysis.analyze`, whose options these are.
+
+    Raises:
+        InputError: no study, a table of mixture runs, or an option out of range.
+    """
+    from tvt.transfer.analysis import analyze as look
+
+    several = studies if isinstance(studies, Sequence) and not isinstance(studies, str) else (studies,)
+    matrices = [evidence_of(study) for study in several]
+    found = [matrix for matrix in matrices if isinstance(matrix, TransferMatrix)]
+    if len(found) < len(matrices):
+        raise InputError("analyze: a table of mixture runs holds no transfers between tasks; give a study")
+    return look(found, **options)
+
+
+def adapter_similarities(
+    studies: Sequence[str | Path], progress: Callable[[int, int], None] = lambda _, __: None
+) -> list[AdapterSimilarity]:
+    """How alike the adapters of each study's sources are.
+
+    Raises:
+        InputError: a study that holds no adapters; the faults of all studies.
+    """
+    from tvt.data.studies.load import find_study
+    from tvt.study.adapters import study_adapters
+
+    return collect(lambda study: study_adapters(find_study(study), progress), studies)
+
+
+def answer_reports(studies: Sequence[str]) -> dict[str, AnswerReport]:
+    """What is known of the answers behind each study's scores; of bundled studies and tables, nothing.
+
+    Raises:
+        InputError: a study's records are damaged.
+    """
+    from tvt.core.answer_statistics import AnswerReport
+    from tvt.core.recipe import WarningSettings
+    from tvt.data.studies.load import find_study
+    from tvt.study.answers import folder_report
+
+    unknown = AnswerReport(thresholds=WarningSettings(), known=False)
+    paths = {study: find_study(study) for study in studies}
+    return {study: folder_report(path) if path.is_dir() else unknown for study, path in paths.items()}
