@@ -23,7 +23,7 @@ from tvt.core.scores import Score
 from tvt.core.task import Task
 from tvt.data.questions.files import write_parquet
 from tvt.data.studies.folder import ANSWERS_FILE, StudyManifest, write_answer_file, write_study
-from tvt.data.task_questions import as_asked, count_set, look_at_set
+from tvt.data.task_questions import count_set, look_at_set, question_digests
 from tvt.data.tasks import QuestionData, find_manifests
 from tvt.errors import InputError
 from tvt.io.mixture_file import save_mixture
@@ -259,7 +259,7 @@ def test_the_same_question_under_two_ids_is_counted_once_for_each_time_too_many(
         replace(question("e", "Which is nearer?"), options=("q", "p")),
         question("f", "Which is farther?"),
     ]
-    found = count_set("Depth", as_asked(asked))
+    found = count_set("Depth", question_digests(asked))
     assert found == QuestionSet(name="Depth", rows=6, repeated=2, example=("b", "a"), contradicting=1)
 
 

@@ -22,7 +22,7 @@ from tvt.data.builders import build as machinery
 from tvt.data.builders.build import BuildRequest, build, encode
 from tvt.data.builders.choose import Amounts, Chooser, Images, ShortageError, Stock, positions, possible
 from tvt.data.builders.contract import Unit, source_of
-from tvt.data.lookalikes import Gallery, look_at
+from tvt.data.lookalikes import Gallery, hash_image
 from tvt.data.questions.files import read_questions
 from tvt.data.tasks import SourceFile, TrainingSource
 from tvt.errors import InputError
@@ -163,7 +163,7 @@ def test_excluded_images_are_not_shown(tmp_path: Path) -> None:
     pytest.importorskip("imagehash")
     gallery = Gallery()
     for k in range(1, 10):
-        gallery.add(look_at(picture(f"i{k}", (192, 128))), f"row {k}")  # the same picture, larger
+        gallery.add(hash_image(picture(f"i{k}", (192, 128))), f"row {k}")  # the same picture, larger
     raw = write_index(tmp_path / "raw", lines(10))
     build(request(raw, 1, excluded=gallery), tmp_path / "out")
     assert [told(row)["unit"] for row in rows_of(tmp_path / "out" / "Jigsaw.parquet")] == ["u0"]

@@ -26,14 +26,14 @@ from tvt.data.lookalikes import (
     Match,
     evaluation_parts,
     gallery_of,
-    look_at,
-    look_at_bytes,
+    hash_bytes,
+    hash_image,
     near_pairs,
     near_pairs_within,
     popcount,
 )
 from tvt.data.questions.files import write_jsonl, write_parquet
-from tvt.data.task_data import placed
+from tvt.data.task_data import resolve_data_paths
 from tvt.data.tasks import QuestionData, TaskManifest, find_manifests
 from tvt.errors import InputError
 
@@ -101,8 +101,8 @@ def test_near_pairs_are_those_of_brute_force(left: np.ndarray, right: np.ndarray
 def test_a_gallery_finds_the_nearest(known: np.ndarray, asked_for: int) -> None:
     gallery = Gallery()
     for number, value in enumerate(known.tolist()):
-        gallery.add(perceptual.Look(bytes([number]), value), str(number))
-    found = gallery.find(perceptual.Look(b"new", asked_for), 20)
+        gallery.add(perceptual.ImageHash(bytes([number]), value), str(number))
+    found = gallery.find(perceptual.ImageHash(b"new", asked_for), 20)
     apart = [(value ^ asked_for).bit_count() for value in known.tolist()]
     if min(apart, default=64) <= 20:
         assert found is not None
@@ -113,7 +113,7 @@ def test_a_gallery_finds_the_nearest(known: np.ndarray, asked_for: int) -> None:
 
 def test_a_hash_is_that_of_imagehash() -> None:
     image = picture("x", (320, 240))
-    found = look_at(image).hash
+    found = hash_image(image).hash
     assert found == int(str(imagehash.phash(image)), 16)
 
 
@@ -124,18 +124,18 @@ def test_scaling_recompression_and_marks_leave_a_picture_near_and_others_are_far
     with Image.open(io.BytesIO(coded(image, "JPEG", quality=40))) as recompressed:
         variants = [image.resize((320, 240)), marked, recompressed.convert("RGB")]
     gallery = Gallery()
-    gallery.add(look_at(image), "x")
+    gallery.add(hash_image(image), "x")
     for variant in variants:
-        assert gallery.find(look_at(variant)) is not None
-    assert not any(gallery.find(look_at(picture(f"other {k}"))) for k in range(200))
-    assert gallery.find(look_at(image)) == Match("x", 0, same=True)
+        assert gallery.find(hash_image(variant)) is not None
+    assert not any(gallery.find(hash_image(picture(f"other {k}"))) for k in range(200))
+    assert gallery.find(hash_image(image)) == Match("x", 0, same=True)
 
 
 def test_flat_images_are_the_same_only_when_equal() -> None:
     gallery = Gallery()
-    gallery.add(look_at(Image.new("RGB", (64, 64), (10, 10, 10))), "black")
-    assert gallery.find(look_at(Image.new("RGB", (64, 64), (12, 12, 12)))) is None
-    assert gallery.find(look_at(Image.new("RGB", (64, 64), (10, 10, 10)))) == Match("black", 0, same=True)
+    gallery.add(hash_image(Image.new("RGB", (64, 64), (10, 10, 10))), "black")
+    assert gallery.find(hash_image(Image.new("RGB", (64, 64), (12, 12, 12)))) is None
+    assert gallery.find(hash_image(Image.new("RGB", (64, 64), (10, 10, 10)))) == Match("black", 0, same=True)
 
 
 # --- files
@@ -245,7 +245,7 @@ def test_images_of_a_dataset_are_looked_at_once_and_a_benchmark_stands_for_all_i
     pytest.importorskip("datasets")
     monkeypatch.setenv("TVT_CACHE", str(tmp_path / "cache"))
     copy = blink_copy.write_copy(tmp_path / "BLINK")
-    every = placed(find_manifests([]), datasets={blink_copy.NAME: str(copy)})
+    every = resolve_data_paths(find_manifests([]), datasets={blink_copy.NAME: str(copy)})
     known = {name: every[name] for name in ("Jigsaw", "Counting")}
     first = gallery_of(["blink"], known)
     assert len(first) == 2 * 3 * (3 + 1)  # val and test, three rows each, of three images and of one
@@ -253,7 +253,7 @@ def test_images_of_a_dataset_are_looked_at_once_and_a_benchmark_stands_for_all_i
     again = gallery_of(["BLINK"], known)
     assert (again.digest, len(again)) == (first.digest, len(first))
     picture_of_test = blink_copy.rows("Jigsaw", "test", 1)[0]["image_1"]["bytes"]
-    found = again.find(look_at_bytes(picture_of_test))
+    found = again.find(hash_bytes(picture_of_test))
     assert found == Match("BLINK-Benchmark/BLINK, Jigsaw, test test_Jigsaw_1", 0, same=True)
 
 
@@ -326,7 +326,7 @@ def test_a_task_stands_for_what_it_is_scored_on(tmp_path: Path) -> None:
     manifest = TaskManifest(name="Mine", evaluation=QuestionData(path=str(tmp_path / "val.parquet")))
     gallery = gallery_of(["mine"], {"Mine": manifest})
     assert len(gallery) == 2
-    assert gallery.find(look_at(picture("p1"))) is not None
+    assert gallery.find(hash_image(picture("p1"))) is not None
     with pytest.raises(InputError, match="names no questions"):
         gallery_of(["mine"], {"Mine": manifest.model_copy(update={"evaluation": None})})
 

@@ -21,7 +21,7 @@ pytest.importorskip("datasets")
 
 _READ = """
 import json, sys
-from tvt.data.hub.questions import shown
+from tvt.data.hub.questions import shown_questions
 from tvt.data.task_questions import identify, pinned, read
 from tvt.data.tasks import QuestionData
 from tvt.errors import InputError
@@ -34,7 +34,7 @@ for line in json.loads(sys.argv[1]):
     except InputError as error:
         told = {"faults": error.faults}
     if data.split == "test":
-        told["shown"] = [item.id for item in shown(data)]
+        told["shown"] = [item.id for item in shown_questions(data)]
     print(json.dumps(told))
 """
 

@@ -21,11 +21,11 @@ from tvt.core.choices import FORMATS
 from tvt.core.question import Question
 from tvt.core.recipe import Recipe
 from tvt.data.hub.formats import BlinkRows, HubRow
-from tvt.data.hub.questions import shown, stored_questions
+from tvt.data.hub.questions import shown_questions, stored_questions
 from tvt.data.hub.rows import content_of
 from tvt.data.questions.batches import UncheckedQuestion
 from tvt.data.questions.files import read_questions, write_jsonl, write_parquet
-from tvt.data.task_data import placed
+from tvt.data.task_data import resolve_data_paths
 from tvt.data.task_questions import as_file, count, identify, locate, pinned, read
 from tvt.data.tasks import QuestionData, TaskManifest, load_manifest, load_manifests
 from tvt.errors import InputError, MissingPackageError
@@ -138,7 +138,7 @@ def test_hidden_answers_cannot_be_scored_but_can_be_looked_at(blink: Path) -> No
     (line,) = faults(part(blink, split="test"))
     assert line == f"{NAME}, Jigsaw, test: its answers are hidden (row 0), so nothing can be scored; take another split"
     rows = blink_copy.rows("Jigsaw", "test", 3)
-    assert [(item.id, item.prompt, item.images) for item in shown(part(blink, split="test"))] == [
+    assert [(item.id, item.prompt, item.images) for item in shown_questions(part(blink, split="test"))] == [
         (row["idx"], row["prompt"], tuple(row[f"image_{n}"]["bytes"] for n in (1, 2, 3))) for row in rows
     ]
 
@@ -309,13 +309,13 @@ def test_unchecked_questions_have_the_fields_of_questions() -> None:
     assert UncheckedQuestion(id="1", task="t", prompt="p", options=("a",), answer="A", question="q").checked().question == "q"
 
 
-# Where they are placed
+# Where they are found
 
 
 def test_the_bundled_manifests_find_a_local_copy(blink: Path) -> None:
     manifests = {m.name: m for m in load_manifests() if m.evaluation is not None and m.evaluation.dataset == NAME}
     assert len(manifests) >= 13
-    for name, manifest in placed(manifests, datasets={NAME: str(blink)}).items():
+    for name, manifest in resolve_data_paths(manifests, datasets={NAME: str(blink)}).items():
         assert locate(manifest, "evaluation").folder == str(blink), name
 
 
@@ -347,7 +347,7 @@ def test_training_rows_from_a_folder(tmp_path: Path) -> None:
     write_parquet(rows, tmp_path / "three" / "data" / "x.parquet")
     own = QuestionData(path="own.jsonl")
     manifests = {n: TaskManifest(name=n, training=own if n == "own" else None) for n in ("one", "two", "three", "four", "own")}
-    found = placed(manifests, data_dir=str(tmp_path))
+    found = resolve_data_paths(manifests, data_dir=str(tmp_path))
     paths = {name: m.training.path if m.training else None for name, m in found.items()}
     expected = {"one": "one.parquet", "two": "two.jsonl", "three": "three"}
     assert paths == {**{n: str(tmp_path / f) for n, f in expected.items()}, "four": None, "own": "own.jsonl"}
@@ -356,7 +356,7 @@ def test_training_rows_from_a_folder(tmp_path: Path) -> None:
 def test_copies_that_nobody_speaks_of_are_all_told(tmp_path: Path) -> None:
     manifests = {"a": TaskManifest(name="a", evaluation=QuestionData(dataset=NAME, config="Jigsaw"))}
     with pytest.raises(InputError) as caught:
-        placed(manifests, datasets={"BLINK-Benchmark/Blink": str(tmp_path), NAME: "gone", "x/y": "z"})
+        resolve_data_paths(manifests, datasets={"BLINK-Benchmark/Blink": str(tmp_path), NAME: "gone", "x/y": "z"})
     assert caught.value.faults == (
         f"datasets: BLINK-Benchmark/Blink: no manifest names it (did you mean '{NAME}'?); check the name",
         "datasets: x/y: no manifest names it; check the name",

@@ -19,7 +19,7 @@ import vsi_copy
 from tvt.data.hub import videos as frames_module
 from tvt.data.hub.questions import is_stored
 from tvt.data.hub.videos import forget_frames, frame_indices
-from tvt.data.task_data import placed
+from tvt.data.task_data import resolve_data_paths
 from tvt.data.task_questions import absent, check_metric, choose, count, identify, locate, read
 from tvt.data.tasks import QuestionData, TaskManifest, find_manifests
 from tvt.errors import InputError
@@ -51,7 +51,7 @@ def faults(data: QuestionData) -> list[str]:
 
 
 def manifests(copy: Path) -> dict[str, TaskManifest]:
-    return placed(find_manifests(["vsi-bench"], bundled=False), datasets={NAME: str(copy)})
+    return resolve_data_paths(find_manifests(["vsi-bench"], bundled=False), datasets={NAME: str(copy)})
 
 
 def test_a_number_is_asked_as_the_benchmark_asks(copy: Path) -> None:

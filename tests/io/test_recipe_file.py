@@ -13,7 +13,7 @@ from recipe_fields import parts
 from tvt.core.recipe import LATER, RESULTS, RUNTIME, Recipe, identity
 from tvt.errors import InputError
 from tvt.io import digest
-from tvt.io.recipe_file import load_recipe, model_path, override_recipe, told_model
+from tvt.io.recipe_file import load_recipe, model_path, override_recipe, public_model_name
 
 EXAMPLE = ROOT / "recipes" / "example.yaml"
 
@@ -160,9 +160,9 @@ def test_folders_near_the_caller_keep_their_meaning(tmp_path: Path, monkeypatch:
 
 
 def test_a_model_is_told_without_the_folders_of_a_machine(tmp_path: Path) -> None:
-    assert told_model(model_path("tvt/miniature")) == "tvt/miniature"
-    assert told_model(str(tmp_path / "my-model")) == "my-model"
-    assert told_model("Qwen/Qwen2.5-VL-3B-Instruct") == "Qwen/Qwen2.5-VL-3B-Instruct"
+    assert public_model_name(model_path("tvt/miniature")) == "tvt/miniature"
+    assert public_model_name(str(tmp_path / "my-model")) == "my-model"
+    assert public_model_name("Qwen/Qwen2.5-VL-3B-Instruct") == "Qwen/Qwen2.5-VL-3B-Instruct"
 
 
 def test_removed_fields_of_earlier_recipes_are_passed_over(tmp_path: Path) -> None:

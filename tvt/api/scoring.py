@@ -138,7 +138,7 @@ def evaluate(
     Raises:
         InputError: faulty questions, an adapter of another model, or a needed package is missing.
     """
-    from tvt.data.task_questions import as_asked, count_set
+    from tvt.data.task_questions import count_set, question_digests
     from tvt.data.tasks import benchmarks, find_manifests
     from tvt.evaluate.evaluator import Evaluator
     from tvt.evaluate.readers import find_reader
@@ -160,7 +160,9 @@ def evaluate(
         settings=how,
         reader=reads.name,
         reader_identity=reads.identity,
-        sets=tuple(count_set(task, as_asked(list(of)), **given.stated.get(task, {})) for task, of in given.by_task.items()),
+        sets=tuple(
+            count_set(task, question_digests(list(of)), **given.stated.get(task, {})) for task, of in given.by_task.items()
+        ),
         benchmarks=benchmarks(find_manifests(tuple(manifests)).values(), given.by_task),
     )
 
@@ -226,11 +228,11 @@ def questions_of_tasks(
     Raises:
         InputError: unknown tasks or faulty rows; every fault.
     """
-    from tvt.data.task_data import placed
+    from tvt.data.task_data import resolve_data_paths
     from tvt.data.task_questions import choose
     from tvt.data.tasks import find_manifests
 
-    known = placed(find_manifests(tuple(manifests)), datasets=dict(datasets))
+    known = resolve_data_paths(find_manifests(tuple(manifests)), datasets=dict(datasets))
     own = find_manifests(tuple(manifests), bundled=False)
     names = list(own or known) if tasks == "all" else _named(tasks, known.values())
     return _read(choose(names, known, "--tasks"), limit, report=report, progress=progress)

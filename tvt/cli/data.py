@@ -211,11 +211,11 @@ def _limits(model: str | None, revision: str | None, max_pixels: int | None) -> 
 
 def _known(manifests: tuple[str, ...], datasets: tuple[str, ...]) -> dict[str, TaskManifest]:
     """All manifests, with local copies of datasets put in."""
-    from tvt.data.task_data import placed
+    from tvt.data.task_data import resolve_data_paths
     from tvt.data.tasks import find_manifests
 
     copies = named_paths("--dataset", "NAME=DIR", datasets, "BLINK-Benchmark/BLINK=blink")
-    return placed(find_manifests(manifests), datasets=copies)
+    return resolve_data_paths(find_manifests(manifests), datasets=copies)
 
 
 def _request(

@@ -25,7 +25,7 @@ import numpy as np
 
 from tvt.core.question import LETTERS, is_number
 from tvt.data.csv_table import Faults
-from tvt.data.lookalikes import NEAR, Gallery, Look, look_at_bytes, near_pairs_within
+from tvt.data.lookalikes import NEAR, Gallery, ImageHash, hash_bytes, near_pairs_within
 from tvt.data.questions.batches import image_fault, image_size
 from tvt.data.questions.checks import scan
 from tvt.data.questions.files import QuestionSource, open_questions
@@ -42,7 +42,7 @@ LEAST_EXPECTED = 5
 
 
 @dataclass(frozen=True, order=True)
-class Finding:
+class DataFinding:
     """One thing that was found."""
 
     kind: str
@@ -61,15 +61,15 @@ class DatasetReport:
     rows: int
     answers: Mapping[str, int]
     """How often each letter is right."""
-    findings: tuple[Finding, ...]
+    findings: tuple[DataFinding, ...]
 
     @property
-    def faults(self) -> tuple[Finding, ...]:
+    def faults(self) -> tuple[DataFinding, ...]:
         """What should be mended."""
         return tuple(finding for finding in self.findings if finding.fault)
 
     @property
-    def warnings(self) -> tuple[Finding, ...]:
+    def warnings(self) -> tuple[DataFinding, ...]:
         """What is worth knowing."""
         return tuple(finding for finding in self.findings if not finding.fault)
 
@@ -97,18 +97,18 @@ def check_dataset(path: Path, standards: Standards, progress: Progress = silent)
         MissingPackageError: the data extra is not installed.
     """
     source = open_questions(path)
-    findings: list[Finding] = []
+    findings: list[DataFinding] = []
     try:
         scan(source)
     except InputError as error:
-        findings += [Finding("unreadable", fault) for fault in error.faults]
+        findings += [DataFinding("unreadable", fault) for fault in error.faults]
     rows = _Rows(source, standards)
     try:
         for row in _read(source):
             rows.add(row)
             progress(f"checking {path.name}", row.number + 1, source.rows)
     except InputError as error:  # what cannot be read any further was found by the scan too
-        findings += [Finding("unreadable", fault) for fault in error.faults]
+        findings += [DataFinding("unreadable", fault) for fault in error.faults]
     findings += rows.findings()
     return DatasetReport(path, source.rows, dict(sorted(rows.letters.items())), tuple(dict.fromkeys(findings)))
 
@@ -126,8 +126,8 @@ class _Row:
 
 
 def _read(source: QuestionSource) -> Iterator[_Row]:
-    told_by_scan = [Faults(part.path) for part in source.parts]
-    for numbers, batch in source.batches(faults=told_by_scan):
+    reported_by_scan = [Faults(part.path) for part in source.parts]
+    for numbers, batch in source.batches(faults=reported_by_scan):
         for number, row in zip(numbers.tolist(), batch.to_pylist(), strict=True):
             images = [image["bytes"] for image in row["images"] or () if image and image["bytes"]]
             options = list(row["options"] or ())
@@ -149,7 +149,7 @@ class _Rows:
     def __init__(self, source: QuestionSource, standards: Standards) -> None:
         self._source, self._standards = source, standards
         self.letters: Counter[str] = Counter()
-        self._found: list[Finding] = []
+        self._found: list[DataFinding] = []
         self._by_options: defaultdict[tuple[str, int], Counter[str]] = defaultdict(Counter)
         self._shortcuts: defaultdict[str, Shortcuts] = defaultdict(Shortcuts)
         self._questions: dict[bytes, int] = {}
@@ -159,7 +159,7 @@ class _Rows:
         self._silent = 0
 
     def add(self, row: _Row) -> None:
-        """Look at one row."""
+        """Check one row."""
         if row.options:
             self.letters[row.answer] += 1
             self._by_options[row.task, len(row.options)][row.answer] += 1
@@ -171,29 +171,29 @@ class _Rows:
             )
         if self._standards.limits is not None:
             self._hold_against(self._standards.limits, row)
-        looks = [look for data in row.images if (look := _look(data)) is not None]
+        looks = [look for data in row.images if (look := _hash(data)) is not None]
         if len(looks) == len(row.images):  # what cannot be seen is not the same
             self._add_question(row, looks)
         for look in looks:
             self._add_image(row.number, look)
         self._add_provenance(row)
 
-    def findings(self) -> list[Finding]:
+    def findings(self) -> list[DataFinding]:
         """All that was found, in the order of kinds."""
         found = [*self._found, *self._lean(), *self._guessable(), *self._near()]
         if self._source.rows < self._standards.at_least:
             few = f"{self._source.rows} rows, fewer than {self._standards.at_least}; build more"
-            found.append(Finding("too few rows", f"{self._source.path}: {few}"))
+            found.append(DataFinding("too few rows", f"{self._source.path}: {few}"))
         if self._silent:
-            told = f"{self._source.path}: {self._silent} rows do not say where they come from (no provenance)"
-            found.append(Finding("no provenance", told, fault=False))
+            message = f"{self._source.path}: {self._silent} rows do not say where they come from (no provenance)"
+            found.append(DataFinding("no provenance", message, fault=False))
         return found
 
     def _note(self, kind: str, row: int, what: str, *, fault: bool = True) -> None:
-        self._found.append(Finding(kind, f"{self._source.where(row)}: {what}", fault))
+        self._found.append(DataFinding(kind, f"{self._source.where(row)}: {what}", fault))
 
     def _hold_against(self, limits: ModelLimits, row: _Row) -> None:
-        """Note what a model cannot take of a row; broken pictures are the scan's to tell."""
+        """Note what a model cannot take of a row; the scan reports broken pictures."""
         images = tuple(data for data in row.images if image_fault(data) is None)
         shown = ShownRow(
             name=self._source.where(row.number), texts=(row.prompt, row.question or ""), answers=(row.answer,), images=images
@@ -201,16 +201,16 @@ class _Rows:
         for fault in limits.faults(shown):
             self._note("model limit", row.number, fault)
 
-    def _add_question(self, row: _Row, looks: list[Look]) -> None:
+    def _add_question(self, row: _Row, looks: list[ImageHash]) -> None:
         whole = b"".join(look.exact for look in looks) + b"\0" + " ".join(row.prompt.split()).encode()
         first = self._questions.setdefault(hashlib.blake2b(whole, digest_size=16).digest(), row.number)
         if first != row.number:
             self._note("question asked twice", row.number, f"asks what {self._place(first)} asks; drop one")
 
-    def _add_image(self, row: int, look: Look) -> None:
+    def _add_image(self, row: int, look: ImageHash) -> None:
         seen = self._standards.against.find(look, self._standards.near)
         if seen is not None:
-            self._note("evaluation image", row, f"{seen.told}; drop the row, or build with --exclude")
+            self._note("evaluation image", row, f"{seen.text}; drop the row, or build with --exclude")
         first = self._shown.setdefault(look.exact, row)
         if first != row:
             self._note("image shown twice", row, f"shows an image that {self._place(first)} shows", fault=False)
@@ -222,13 +222,13 @@ class _Rows:
         if row.provenance is None:
             self._silent += 1
             return
-        told = _json(row.provenance)
-        if told is None:
+        provenance = _json(row.provenance)
+        if provenance is None:
             self._note("provenance", row.number, "provenance is no JSON object; write it as one")
-        elif not told.get("licence"):
+        elif not provenance.get("licence"):
             self._note("licence", row.number, "its provenance states no licence; add 'licence', or 'not stated'")
 
-    def _lean(self) -> Iterator[Finding]:
+    def _lean(self) -> Iterator[DataFinding]:
         """Tasks whose right answers lean to a letter, by Pearson's chi-square test against equal shares."""
         from scipy.stats import chisquare
 
@@ -238,20 +238,20 @@ class _Rows:
                 continue
             p = float(chisquare(counts).pvalue)
             if p < ALPHA:
-                told = ", ".join(f"{letter} {count}" for letter, count in zip(LETTERS, counts, strict=False))
-                yield Finding(
+                shares = ", ".join(f"{letter} {count}" for letter, count in zip(LETTERS, counts, strict=False))
+                yield DataFinding(
                     "unbalanced answers",
-                    f"{self._source.path}: {task}: right answers are {told} (p = {p:.1g} for equal shares); balance them",
+                    f"{self._source.path}: {task}: right answers are {shares} (p = {p:.1g} for equal shares); balance them",
                 )
 
-    def _guessable(self) -> Iterator[Finding]:
-        """Tasks whose right options can be told without looking at what they show."""
+    def _guessable(self) -> Iterator[DataFinding]:
+        """Tasks whose right options can be guessed without looking at what they show."""
         for task, shortcuts in sorted(self._shortcuts.items()):
             for found in shortcuts.found():
-                told = f"{found.told} is right in {found.right} of {found.rows} rows, by chance in {found.chance:.0%}"
-                yield Finding("shortcut", f"{self._source.path}: {task}: {told}", fault=False)
+                message = f"{found.option} is right in {found.right} of {found.rows} rows, by chance in {found.chance:.0%}"
+                yield DataFinding("shortcut", f"{self._source.path}: {task}: {message}", fault=False)
 
-    def _near(self) -> Iterator[Finding]:
+    def _near(self) -> Iterator[DataFinding]:
         """Rows whose images look alike; of two rows one finding."""
         pairs: dict[tuple[int, int], int] = {}
         for first, second, apart in near_pairs_within(np.array(self._hashes, np.uint64), self._standards.near):
@@ -260,7 +260,7 @@ class _Rows:
                 pairs[rows] = min(apart, pairs.get(rows, apart))
         for (first, second), apart in sorted(pairs.items()):
             what = f"an image looks like one of {self._place(first)} ({apart} of 64 bits differ)"
-            yield Finding("image nearly shown twice", f"{self._source.where(second)}: {what}", fault=False)
+            yield DataFinding("image nearly shown twice", f"{self._source.where(second)}: {what}", fault=False)
 
     def _place(self, row: int) -> str:
         """A row in the words of a message about another of the same file."""
@@ -268,10 +268,10 @@ class _Rows:
         return f"line {where}" if where.isdecimal() else where
 
 
-def _look(data: bytes) -> Look | None:
+def _hash(data: bytes) -> ImageHash | None:
     try:
-        return look_at_bytes(data)
-    except ValueError:  # the scan has told of it
+        return hash_bytes(data)
+    except ValueError:  # the scan has reported it
         return None
 
 
@@ -288,7 +288,7 @@ SHORTCUT_ALPHA = 1e-4
 
 
 @dataclass
-class _Tally:
+class _OptionCount:
     rows: int = 0
     right: int = 0
     expected: float = 0.0
@@ -298,7 +298,7 @@ class _Tally:
 class Shortcut:
     """A way to guess."""
 
-    told: str
+    option: str
     """Which option is right so often."""
     rows: int
     """Rows that have one such option."""
@@ -312,7 +312,7 @@ class Shortcut:
 class Shortcuts:
     """Counts how often each extreme option is right."""
 
-    _tallies: dict[tuple[str, str], _Tally] = field(default_factory=lambda: defaultdict(_Tally))
+    _counts: dict[tuple[str, str], _OptionCount] = field(default_factory=lambda: defaultdict(_OptionCount))
 
     def add(self, options: Sequence[str], answer: str, images: Sequence[bytes]) -> None:
         """Count a row in."""
@@ -322,25 +322,25 @@ class Shortcuts:
         for name, values in _features(options, images):
             for which, extreme in (("most", max(values)), ("least", min(values))):
                 if values.count(extreme) == 1:
-                    tally = self._tallies[name, which]
-                    tally.rows += 1
-                    tally.right += values.index(extreme) == right
-                    tally.expected += 1 / len(options)
+                    count = self._counts[name, which]
+                    count.rows += 1
+                    count.right += values.index(extreme) == right
+                    count.expected += 1 / len(options)
 
     def found(self) -> Iterator[Shortcut]:
         """Yield the features that give the answer away, the surest first."""
         from scipy.stats import binomtest
 
         shortcuts = []
-        for (name, which), tally in self._tallies.items():
-            chance = tally.expected / tally.rows
-            p = float(binomtest(tally.right, tally.rows, chance, alternative="greater").pvalue)
+        for (name, which), count in self._counts.items():
+            chance = count.expected / count.rows
+            p = float(binomtest(count.right, count.rows, chance, alternative="greater").pvalue)
             if p < SHORTCUT_ALPHA:
-                shortcuts.append(Shortcut(_TOLD[name, which], tally.rows, tally.right, chance, p))
-        yield from sorted(shortcuts, key=lambda shortcut: (shortcut.p, shortcut.told))
+                shortcuts.append(Shortcut(_TEXTS[name, which], count.rows, count.right, chance, p))
+        yield from sorted(shortcuts, key=lambda shortcut: (shortcut.p, shortcut.option))
 
 
-_TOLD = {
+_TEXTS = {
     ("text", "most"): "the option with the longest text",
     ("text", "least"): "the option with the shortest text",
     ("number", "most"): "the largest number",

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from tvt.core.task import resolve_name
-from tvt.data.hub.questions import shown
+from tvt.data.hub.questions import shown_questions
 from tvt.data.hub.rows import content_of, label
 from tvt.data.questions.files import open_questions
 from tvt.data.task_data import parts_of
@@ -39,7 +39,7 @@ _BLOCK = 2048
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ImageHash:
     """What is remembered of an image."""
 
     exact: bytes
@@ -59,12 +59,12 @@ class Match:
     """Whether its pixels are equal."""
 
     @property
-    def told(self) -> str:
+    def text(self) -> str:
         """What another image does, seen from it."""
         return f"shows {self.name}" if self.same else f"looks like {self.name} ({self.bits} of 64 bits differ)"
 
 
-def look_at(image: Image.Image) -> Look:
+def hash_image(image: Image.Image) -> ImageHash:
     """Digest and hash of a decoded image.
 
     Raises:
@@ -76,18 +76,18 @@ def look_at(image: Image.Image) -> Look:
     exact = hashlib.blake2b(image.tobytes(), digest_size=16, key=repr(image.size).encode()).digest()
     grey = image.convert("L")
     if float(np.std(np.asarray(grey.resize((32, 32), Image.Resampling.BOX)))) < FLAT:
-        return Look(exact, None)
+        return ImageHash(exact, None)
     bits = imagehash.phash(grey).hash.ravel()
-    return Look(exact, int.from_bytes(np.packbits(bits).tobytes(), "big"))
+    return ImageHash(exact, int.from_bytes(np.packbits(bits).tobytes(), "big"))
 
 
-def look_at_bytes(data: bytes) -> Look:
-    """Digest and hash of an encoded image; see :func:`look_at`.
+def hash_bytes(data: bytes) -> ImageHash:
+    """Digest and hash of an encoded image; see :func:`hash_image`.
 
     Raises:
         PictureError: no image that can be decoded.
     """
-    return look_at(decode(data))
+    return hash_image(decode(data))
 
 
 def popcount(values: Hashes) -> npt.NDArray[np.uint8]:
@@ -128,7 +128,7 @@ class Gallery:
     def __len__(self) -> int:
         return len(self._exact)
 
-    def add(self, look: Look, name: str) -> None:
+    def add(self, look: ImageHash, name: str) -> None:
         """Remember an image."""
         if look.exact in self._exact:
             return
@@ -137,7 +137,7 @@ class Gallery:
             self._hashes.append(look.hash)
             self._names.append(name)
 
-    def find(self, look: Look, near: int = NEAR) -> Match | None:
+    def find(self, look: ImageHash, near: int = NEAR) -> Match | None:
         """The image that is the same, or the one that looks most alike with at most ``near`` bits apart."""
         same = self._exact.get(look.exact)
         if same is not None:
@@ -171,7 +171,7 @@ def gallery_of(references: Sequence[str], manifests: Mapping[str, TaskManifest],
         references: names of benchmarks, which stand for all their tasks; names of tasks, which stand for all that the task is
             scored on; files or folders of questions. A name goes before a path; write ``./NAME`` for the path.
         manifests: by task name.
-        progress: told how many images were looked at.
+        progress: called with how many images were looked at.
 
     Raises:
         InputError: a reference that is none of these, or a set that cannot be read; every fault, one line each.
@@ -180,7 +180,7 @@ def gallery_of(references: Sequence[str], manifests: Mapping[str, TaskManifest],
     gallery, faults, seen = Gallery(), list[str](), 0
     for reference in references:
         try:
-            for name, look in _looks(reference, manifests):
+            for name, look in _hashes(reference, manifests):
                 gallery.add(look, name)
                 seen += 1
                 progress(f"looking at {reference}", seen, 0)
@@ -201,11 +201,11 @@ def evaluation_parts(manifest: TaskManifest) -> list[QuestionData]:
     ]
 
 
-def _looks(reference: str, manifests: Mapping[str, TaskManifest]) -> Iterator[tuple[str, Look]]:
+def _hashes(reference: str, manifests: Mapping[str, TaskManifest]) -> Iterator[tuple[str, ImageHash]]:
     """(where it is, how it looks) of the images of a reference."""
     meant = _meant(reference, manifests)
     if isinstance(meant, Path):
-        yield from _looked_at(_of_file(meant))
+        yield from _hashed(_of_file(meant))
         return
     for manifest in meant:
         parts = evaluation_parts(manifest)
@@ -237,30 +237,30 @@ def _of_file(path: Path) -> Iterator[tuple[str, bytes]]:
                     yield source.where(row), image["bytes"]
 
 
-def _of_part(data: QuestionData, task: str) -> Iterator[tuple[str, Look]]:
+def _of_part(data: QuestionData, task: str) -> Iterator[tuple[str, ImageHash]]:
     if data.path is not None:
-        yield from _looked_at(_of_file(Path(data.path)))
+        yield from _hashed(_of_file(Path(data.path)))
     elif data.dataset == MINIATURE:
-        yield from _looked_at((f"{task} {question.id}", image) for question in read(data, task) for image in question.images)
+        yield from _hashed((f"{task} {question.id}", image) for question in read(data, task) for image in question.images)
     else:
         yield from _remembered(data)
 
 
-def _remembered(data: QuestionData) -> list[tuple[str, Look]]:
+def _remembered(data: QuestionData) -> list[tuple[str, ImageHash]]:
     """Of a dataset: thousands of large images are looked at once, and then remembered in tvt's cache."""
-    told = data.model_dump(include={"dataset", "config", "split", "format", "where", "frames"})
-    place = cache_folder() / "looks" / f"{digest.of_value({**told, **content_of(data), 'version': _VERSION})[:32]}.json"
+    request = data.model_dump(include={"dataset", "config", "split", "format", "where", "frames"})
+    place = cache_folder() / "looks" / f"{digest.of_value({**request, **content_of(data), 'version': _VERSION})[:32]}.json"
     if place.is_file():
-        return [(name, Look(bytes.fromhex(exact), bits)) for name, exact, bits in json.loads(place.read_text())]
-    images = ((f"{label(data)} {row.id}", image) for row in shown(data) for image in row.images)
-    found = list(_looked_at(images))
+        return [(name, ImageHash(bytes.fromhex(exact), bits)) for name, exact, bits in json.loads(place.read_text())]
+    images = ((f"{label(data)} {row.id}", image) for row in shown_questions(data) for image in row.images)
+    found = list(_hashed(images))
     atomic.write_text(place, json.dumps([[name, look.exact.hex(), look.hash] for name, look in found]))
     return found
 
 
-def _looked_at(images: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, Look]]:
+def _hashed(images: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, ImageHash]]:
     for name, data in images:
         try:
-            yield name, look_at_bytes(data)
+            yield name, hash_bytes(data)
         except ValueError as error:
             raise InputError(f"{name}: {error}; get the file anew") from error

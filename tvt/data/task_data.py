@@ -16,10 +16,10 @@ from tvt.io.names import file_name
 PARTS = ("training", "evaluation", "report")
 
 
-def placed(
+def resolve_data_paths(
     manifests: Mapping[str, TaskManifest], *, datasets: Mapping[str, str] | None = None, data_dir: str | None = None
 ) -> dict[str, TaskManifest]:
-    """The manifests with what they speak of found where the user keeps it.
+    """The manifests with local paths for what they name.
 
     Args:
         manifests: by task name.
@@ -30,15 +30,15 @@ def placed(
         InputError: datasets that no manifest names, one line each.
     """
     copies = datasets or {}
-    spoken = {data.dataset for manifest in manifests.values() for data in parts_of(manifest).values() if data.dataset}
+    named = {data.dataset for manifest in manifests.values() for data in parts_of(manifest).values() if data.dataset}
     faults = [
-        f"datasets: {name}: no manifest names it{suggest(name, sorted(spoken - {MINIATURE}))}; check the name"
+        f"datasets: {name}: no manifest names it{suggest(name, sorted(named - {MINIATURE}))}; check the name"
         for name in copies
-        if name not in spoken
+        if name not in named
     ]
     if faults:
         raise InputError(*faults)
-    return {name: _placed(manifest, copies, data_dir) for name, manifest in manifests.items()}
+    return {name: _resolved(manifest, copies, data_dir) for name, manifest in manifests.items()}
 
 
 def parts_of(manifest: TaskManifest) -> dict[str, QuestionData]:
@@ -46,7 +46,7 @@ def parts_of(manifest: TaskManifest) -> dict[str, QuestionData]:
     return {part: data for part in PARTS if (data := getattr(manifest, part)) is not None}
 
 
-def _placed(manifest: TaskManifest, copies: Mapping[str, str], data_dir: str | None) -> TaskManifest:
+def _resolved(manifest: TaskManifest, copies: Mapping[str, str], data_dir: str | None) -> TaskManifest:
     changed: dict[str, Any] = {
         part: data.model_copy(update={"folder": copies[data.dataset]})
         for part, data in parts_of(manifest).items()
@@ -68,7 +68,7 @@ class RowsHere:
     where: str | None
     """File or dataset; ``None`` where there are none."""
     rows: int | None
-    """How many, where that can be told without fetching anything."""
+    """How many, where that is known without fetching anything."""
     layouts: tuple[str, ...]
     """Raw data from which they can be built."""
 
@@ -80,7 +80,7 @@ def rows_here(manifest: TaskManifest, data_dir: Path) -> RowsHere:
         InputError: a file that is no file of questions.
     """
     folder = str(data_dir) if data_dir.is_dir() else None
-    training = placed({manifest.name: manifest}, data_dir=folder)[manifest.name].training
+    training = resolve_data_paths({manifest.name: manifest}, data_dir=folder)[manifest.name].training
     layouts = layouts_of(manifest.name) if manifest.builder is not None else ()
     return RowsHere(where=_where(training), rows=_count(training), layouts=layouts)
 

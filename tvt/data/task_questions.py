@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, get_args
 from tvt.core.question import Question, QuestionSet
 from tvt.core.task import resolve_name
 from tvt.data.hub.formats import format_of
-from tvt.data.hub.questions import count_rows, is_here, is_stored, question_rows, read_rows, rows_identity, stored_questions
+from tvt.data.hub.questions import count_rows, is_here, is_stored, read_rows, row_digests, rows_identity, stored_questions
 from tvt.data.hub.rows import commit_of, local_folder
 from tvt.data.questions.checks import Forbidden, scan
 from tvt.data.questions.files import open_questions, read_questions, whole_files, write_parquet
@@ -120,8 +120,8 @@ def check_metric(manifest: TaskManifest, questions: Iterable[Question]) -> None:
     first = next(iter(questions), None)
     if first is not None and first.numeric != (manifest.metric == "mra"):
         how, metric = ("by a number", "mra") if first.numeric else ("by an option", "accuracy")
-        told = f"{manifest.name}: 'metric: {manifest.metric}', but question {first.id} is answered {how}"
-        raise InputError(f"{told}; write 'metric: {metric}' in its manifest, or mend the questions")
+        fault = f"{manifest.name}: 'metric: {manifest.metric}', but question {first.id} is answered {how}"
+        raise InputError(f"{fault}; write 'metric: {metric}' in its manifest, or mend the questions")
 
 
 def read(data: QuestionData, task: str) -> Iterator[Question]:
@@ -143,7 +143,7 @@ def read(data: QuestionData, task: str) -> Iterator[Question]:
 
 
 def as_stored(data: QuestionData) -> QuestionData:
-    """The same questions as a file, where they are one or are kept as one: those of a dataset are written into the cache once.
+    """The same questions as a file, where they are one or can be: those of a dataset are written into the cache once.
 
     Raises:
         InputError: the dataset cannot be had, or faulty; every fault, one line each.
@@ -176,15 +176,15 @@ def identify(data: QuestionData, task: str, forbidden: Forbidden | None = None) 
     Raises:
         InputError: not there, faulty, or shared with ``forbidden``; every fault, one line each.
     """
-    told: dict[str, Any]
+    identity: dict[str, Any]
     data = as_stored(data)
     if data.path is not None:
-        told = {"content": _content(Path(data.path), task, forbidden or Forbidden()), "questions": data.questions}
+        identity = {"content": _content(Path(data.path), task, forbidden or Forbidden()), "questions": data.questions}
     elif data.dataset == MINIATURE:
-        told = {"miniature": _MINIATURE_VERSION, "task": data.config, "split": _split(data), "questions": data.questions}
+        identity = {"miniature": _MINIATURE_VERSION, "task": data.config, "split": _split(data), "questions": data.questions}
     else:
-        told = {"content": rows_identity(data), "questions": data.questions}
-    return digest.of_value(told)
+        identity = {"content": rows_identity(data), "questions": data.questions}
+    return digest.of_value(identity)
 
 
 def _content(path: Path, task: str, forbidden: Forbidden) -> str:
@@ -214,7 +214,7 @@ def _rests_on(path: Path, forbidden: Forbidden) -> dict[str, Any] | None:
         if None in every:
             return None
         return {"content": _CHECK_VERSION, "files": [states(files) for files in every if files is not None]}
-    except (InputError, OSError):  # told when the file is read
+    except (InputError, OSError):  # reported when the file is read
         return None
 
 
@@ -272,7 +272,7 @@ _VERSION = 1
 """Raised whenever the same files would be counted otherwise."""
 
 
-class Asked(NamedTuple):
+class QuestionDigest(NamedTuple):
     """A question, as far as it must be known to find it again."""
 
     id: str
@@ -281,16 +281,16 @@ class Asked(NamedTuple):
     answer: str
 
 
-def as_asked(questions: Iterable[Question]) -> Iterator[Asked]:
+def question_digests(questions: Iterable[Question]) -> Iterator[QuestionDigest]:
     """Questions by what they show: prompt (whatever its white space), options and images."""
     for question in questions:
         found = hashlib.blake2b(" ".join(question.prompt.split()).encode(), digest_size=16)
         for part in (*(option.encode() for option in question.options), *question.images):
             found.update(hashlib.blake2b(part, digest_size=16).digest())
-        yield Asked(question.id, found.digest(), question.answer)
+        yield QuestionDigest(question.id, found.digest(), question.answer)
 
 
-def count_set(name: str, every: Iterable[Asked], *, rows: int | None = None, stated: int | None = None) -> QuestionSet:
+def count_set(name: str, every: Iterable[QuestionDigest], *, rows: int | None = None, stated: int | None = None) -> QuestionSet:
     """Count questions, and those among them that show what an earlier one shows.
 
     Args:
@@ -299,7 +299,7 @@ def count_set(name: str, every: Iterable[Asked], *, rows: int | None = None, sta
         rows: how many there are, where not all are asked; default: as many as are asked.
         stated: how many the manifest states.
     """
-    first: dict[bytes, Asked] = {}
+    first: dict[bytes, QuestionDigest] = {}
     count = repeated = contradicting = 0
     example: tuple[str, str] | None = None
     for question in every:
@@ -322,7 +322,7 @@ def count_set(name: str, every: Iterable[Asked], *, rows: int | None = None, sta
 def look_at_set(data: QuestionData, name: str, limit: int | None = None) -> QuestionSet:
     """Count the questions of a task where they lie. What is known of parquet files that have not changed is not read again.
 
-    Questions that are drawn are as many as asked for, and no two are the same. Those of datasets that are not kept as a file,
+    Questions that are drawn are as many as asked for, and no two are the same. Those of datasets that are not stored as a file,
     such as questions about videos, are known by their rows.
 
     Args:
@@ -341,7 +341,7 @@ def look_at_set(data: QuestionData, name: str, limit: int | None = None) -> Ques
     if stored.path is not None:
         found = _counted(Path(stored.path), name, count)
     else:
-        found = count_set(name, islice(map(Asked._make, question_rows(stored)), count))
+        found = count_set(name, islice(map(QuestionDigest._make, row_digests(stored)), count))
     return replace(found, rows=rows, stated=data.questions)
 
 
@@ -351,7 +351,7 @@ def _counted(path: Path, name: str, count: int) -> QuestionSet:
     about = None if files is None else {"repeated questions": _VERSION, "files": states(files), "asked": count}
     if about is not None and (known := recall(about)) is not None:
         return replace(QuestionSet.load(json.loads(known)), name=name)
-    found = count_set(name, as_asked(islice(read_questions(path), count)))
+    found = count_set(name, question_digests(islice(read_questions(path), count)))
     if about is not None:
         remember(about, json.dumps(asdict(found)))
     return found

@@ -66,7 +66,7 @@ class SourceFile(FrozenModel):
     path: str
     """Relative to the source's folder; ``*`` stands for any name."""
     sha256: str | None = None
-    """Its digest, where somebody who has the file told it; a build with another one is refused."""
+    """Its digest, where somebody who has the file gave it; a build with another one is refused."""
 
 
 class TrainingSource(FrozenModel):
@@ -118,7 +118,7 @@ class TaskManifest(FrozenModel):
     builder: str | None = None
     """What makes its training rows from raw data: ``tvt data build``."""
     builder_version: int | None = None
-    """Version of the builder that the task's figures speak of."""
+    """Version of the builder that the task's figures are for."""
     sources: tuple[TrainingSource, ...] = ()
     """Raw data that the builder reads: one of them is enough."""
     classification_source: str | None = None
@@ -128,11 +128,11 @@ class TaskManifest(FrozenModel):
     evaluation: QuestionData | None = None
     """The questions it is scored on, and on which mixtures are selected."""
     report: QuestionData | None = None
-    """Questions kept back for comparing mixtures after they were selected; without them ``evaluation`` serves for both."""
+    """Questions held back for comparing mixtures after they were selected; without them ``evaluation`` serves for both."""
 
     @property
     def shown(self) -> int:
-        """Images, or frames of a video, that a question shows, for estimates of cost; 1 where that is not told."""
+        """Images, or frames of a video, that a question shows, for estimates of cost; 1 where that is not stated."""
         frames = self.evaluation.frames if self.evaluation is not None else None
         return self.images or frames or 1
 
@@ -160,10 +160,10 @@ def load_manifest(path: Path) -> TaskManifest:
 
 def _near(data: QuestionData, folder: Path) -> QuestionData:
     """The data with its paths starting at a folder, the manifest's; ``dataset`` may be one too."""
-    told = {name: str(folder / value) for name in ("path", "folder") if (value := getattr(data, name)) is not None}
+    paths = {name: str(folder / value) for name in ("path", "folder") if (value := getattr(data, name)) is not None}
     if data.dataset is not None and data.folder is None and (folder / data.dataset).is_dir():
-        told["dataset"] = str(folder / data.dataset)
-    return data.model_copy(update=told)
+        paths["dataset"] = str(folder / data.dataset)
+    return data.model_copy(update=paths)
 
 
 @cache
@@ -201,7 +201,7 @@ def read_folder(folder: Path) -> tuple[TaskManifest, ...]:
 
 
 def find_manifests(references: Sequence[str], *, bundled: bool = True) -> dict[str, TaskManifest]:
-    """All manifests that a recipe may speak of, by task name: the bundled ones, then those of ``references``, which go before.
+    """All manifests that a recipe may name, by task name: the bundled ones, then those of ``references``, which go before.
 
     Args:
         references: manifest files, folders of them, or a bundled folder's name (``miniature``).

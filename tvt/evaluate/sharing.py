@@ -25,7 +25,7 @@ from tvt.evaluate.adapters import CheckedAdapter
 from tvt.evaluate.asking import Asker, Flush, ScoringRequest
 from tvt.evaluate.prompts import Profile, read_profile
 from tvt.evaluate.store import AnswerStore, run_identity
-from tvt.io.processes import Machines, Work, do, do_together, tell
+from tvt.io.processes import Machines, SharedWork, report, run_part, run_together
 from tvt.model.base import Loaded
 
 FOLDER, IMAGES, LOG = ".asking.unfinished", "images", "scoring.log"
@@ -57,7 +57,7 @@ def ask_together(  # noqa: PLR0917
 
     Raises:
         InputError: see :meth:`tvt.evaluate.asking.Asker.ask`.
-        TrainingError: see :func:`tvt.io.processes.do_together`. Answers so far are stored.
+        TrainingError: see :func:`tvt.io.processes.run_together`. Answers so far are stored.
     """
     place = parts[0].store.folder
     folder = place / FOLDER
@@ -76,17 +76,17 @@ def ask_together(  # noqa: PLR0917
 
     try:
         job = _dump(parts, model, settings, flush, folder / IMAGES)
-        work = Work(
+        work = SharedWork(
             name="scoring",
             module="tvt.evaluate.sharing",
             job=job,
             job_file=folder / "job.json",
             log=place / LOG,
             processes=together.processes,
-            meeting=place.name,
+            rendezvous=place.name,
             again="run the same command again: what was answered is kept",
         )
-        do_together(work, together.machines, on_event)
+        run_together(work, together.machines, on_event)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     work.log.unlink(missing_ok=True)
@@ -196,7 +196,7 @@ _CHECK_SECONDS = 0.5
 
 def main(path: Path) -> None:
     """Ask this process's share, and report it to the parent."""
-    do(lambda: _work(path))
+    run_part(lambda: _work(path))
 
 
 def _work(path: Path) -> None:
@@ -221,7 +221,7 @@ def _use_own_device() -> None:
 
 def _ask(share: Share, rank: int) -> None:
     def note(text: str) -> None:
-        tell("note", text)
+        report("note", text)
 
     profile = read_profile(share.settings.prompt)
     share.check(profile)
@@ -229,9 +229,9 @@ def _ask(share: Share, rank: int) -> None:
     asker = Asker(base, share.settings, profile, note, flush=share.flush, writer=rank)
     first = {task: questions[0] for part in share.parts for task, (questions, _) in part.batches}
     asker.prepare(first.values())
-    tell("loaded", None)
+    report("loaded", None)
     for part in share.parts:
-        asker.ask(part, lambda count: tell("answered", count))
+        asker.ask(part, lambda count: report("answered", count))
 
 
 def _wait_for_others(processes: int) -> None:

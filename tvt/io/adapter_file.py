@@ -113,7 +113,7 @@ def verify_adapter(folder: Path) -> Adapter:
     """
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        files, tensors, told = dict(record["files"]), record["tensors"], str(record["digest"])
+        files, tensors, stated = dict(record["files"]), record["tensors"], str(record["digest"])
         expected = {name: tuple(int(size) for size in shape) for name, shape in tensors.items()}
     except OSError as error:
         raise InputError(f"{folder / RECORD}: {error.strerror or error}; this is no finished adapter of tvt train") from error
@@ -127,9 +127,9 @@ def verify_adapter(folder: Path) -> Adapter:
         raise InputError(*faults)
     shapes = check_weights(folder / WEIGHTS, expected)
     config = read_config(folder)
-    if _identity(files, config) != told:
+    if _identity(files, config) != stated:
         raise InputError(f"{folder / RECORD}: its digest does not belong to these files; train the adapter anew")
-    return Adapter(folder=folder, digest=told, tensors=shapes, base=str(config.get("base_model_name_or_path")))
+    return Adapter(folder=folder, digest=stated, tensors=shapes, base=str(config.get("base_model_name_or_path")))
 
 
 def file_entry(path: Path) -> dict[str, Any]:
@@ -157,8 +157,8 @@ def file_faults(folder: Path, files: Mapping[str, Any]) -> list[str]:
 
 def _identity(files: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     """Digest of weights and configuration, but not of the place where the base model happens to lie."""
-    told = {key: value for key, value in config.items() if key not in ("base_model_name_or_path", "revision")}
-    return digest.of_value({"weights": files[WEIGHTS]["sha256"], "config": told})
+    settings = {key: value for key, value in config.items() if key not in ("base_model_name_or_path", "revision")}
+    return digest.of_value({"weights": files[WEIGHTS]["sha256"], "config": settings})
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -53,9 +53,9 @@ def hub_dataset(address: str) -> str | None:
 
 
 def front_matter(header: Mapping[str, Any], remarks: Iterable[str] = ()) -> str:
-    """The header, with remarks for whoever fills it in."""
-    told = {key: value for key, value in header.items() if value not in (None, [], "")}
-    return "".join(["---\n", strict_yaml.dump(told), *(f"# {line}\n" for line in remarks), "---\n"])
+    """The header, with remarks for the person who fills it in."""
+    stated = {key: value for key, value in header.items() if value not in (None, [], "")}
+    return "".join(["---\n", strict_yaml.dump(stated), *(f"# {line}\n" for line in remarks), "---\n"])
 
 
 def cell(text: object) -> str:

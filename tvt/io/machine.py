@@ -26,9 +26,9 @@ def cores() -> int:
 
 
 def runs_at_once() -> int:
-    """How many runs share this machine: what started this process says so where it starts several."""
-    told = os.environ.get(RUNS_AT_ONCE, "")
-    return int(told) if told.isdecimal() and int(told) > 0 else 1
+    """How many runs share this machine: the process that starts several sets the variable."""
+    text = os.environ.get(RUNS_AT_ONCE, "")
+    return int(text) if text.isdecimal() and int(text) > 0 else 1
 
 
 def memory() -> tuple[float, float]:

@@ -32,11 +32,11 @@ def dump_mixture(mixture: Mixture) -> str:
     """The text of a mixture file."""
     from tvt import __version__
 
-    told = _plain(mixture.model_dump())
-    for predicted in told["predicted"].values():
+    data = _plain(mixture.model_dump())
+    for predicted in data["predicted"].values():
         if not predicted["estimated"]:  # the rule
             del predicted["estimated"]
-    return _HEADER.format(version=__version__) + strict_yaml.dump(told)
+    return _HEADER.format(version=__version__) + strict_yaml.dump(data)
 
 
 def load_mixture(path: Path) -> Mixture:

@@ -80,28 +80,28 @@ def _text_faults(folder: Path) -> Iterator[str]:
 
 def _config_faults(path: Path) -> Iterator[str]:
     try:
-        told = _read(path)
+        config = _read(path)
     except InputError as error:
         yield from error.faults
         return
     for name in _PARTS:
-        if name in told and not isinstance(told[name], dict | None):
-            yield f"{path}: {name} is {json.dumps(told[name])[:40]}, which is no object; {_STEP}"
+        if name in config and not isinstance(config[name], dict | None):
+            yield f"{path}: {name} is {json.dumps(config[name])[:40]}, which is no object; {_STEP}"
 
 
 def _processor_faults(folder: Path) -> Iterator[str]:
-    """What no processor of transformers does without: a chat template, and an image processor's settings."""
-    told: dict[str, dict[str, Any]] = {}
+    """What every processor of transformers needs: a chat template, and an image processor's settings."""
+    settings: dict[str, dict[str, Any]] = {}
     for name in PROCESSOR:
         if (folder / name).is_file():
             try:
-                told[name] = _read(folder / name)
+                settings[name] = _read(folder / name)
             except InputError as error:
                 yield from error.faults
                 return
-    if not (folder / _IMAGES).is_file() and "image_processor" not in told.get("processor_config.json", {}):
+    if not (folder / _IMAGES).is_file() and "image_processor" not in settings.get("processor_config.json", {}):
         yield f"{folder}: no image processor (no {_IMAGES}, and none in processor_config.json); copy the files of its processor"
-    stored = any("chat_template" in entries for entries in told.values())
+    stored = any("chat_template" in entries for entries in settings.values())
     if not stored and not any(folder.glob("chat_template*")) and not (folder / "additional_chat_templates").is_dir():
         yield f"{folder}: its processor has no chat template; name an instruction-tuned model"
 
@@ -158,12 +158,12 @@ def _shards(index: Path) -> dict[str, set[str]]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as JSON; {_STEP}") from error
-    if not isinstance(told, dict):
+    if not isinstance(content, dict):
         raise InputError(f"{path}: is no JSON object; {_STEP}")
-    return told
+    return content
 
 
 def hub_cache() -> Path:

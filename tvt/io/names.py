@@ -57,5 +57,5 @@ def same_files(names: Iterable[str], named: Callable[[str], str]) -> list[str]:
 def _short(text: str, whole: str, longest: int) -> str:
     if len(text.encode()) <= longest:
         return text
-    kept = text.encode()[: longest - 17].decode(errors="ignore")
-    return f"{re.sub('%[0-9A-F]?$', '', kept)}~{digest.of_value(whole)[:16]}"
+    start = text.encode()[: longest - 17].decode(errors="ignore")
+    return f"{re.sub('%[0-9A-F]?$', '', start)}~{digest.of_value(whole)[:16]}"

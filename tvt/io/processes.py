@@ -1,6 +1,6 @@
 """Several processes at one piece of work, each with a device: started through torchrun, on one machine or on several.
 
-A process reports progress and failures in lines of JSON behind a mark, so that its parent can tell them from what libraries
+A process reports progress and failures in lines of JSON behind a mark, so that its parent can separate them from what libraries
 print. What launchers leave in the environment is taken out of it: torch, accelerate and transformers would follow it, and a
 recipe decides instead.
 """
@@ -36,8 +36,8 @@ from tvt.io import atomic
 WAIT_SECONDS = 600.0
 """How long a launch waits for the others. Machines of one job start within seconds; by hand, it takes longer."""
 
-Tell = Callable[[str, Any], None]
-"""Told the kind of a message of any process, and what it says."""
+OnMessage = Callable[[str, Any], None]
+"""Called with the kind of a message of any process, and its content."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +55,8 @@ class Machines:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Work:
-    """What processes shall do together."""
+class SharedWork:
+    """What processes do together."""
 
     name: str
     """As messages have it, e.g. *training*."""
@@ -69,13 +69,13 @@ class Work:
     """Gets what libraries print."""
     processes: int
     """Over all machines."""
-    meeting: str
+    rendezvous: str
     """Names what the launches of several machines meet for."""
     again: str
     """What to do after a kill."""
 
 
-def do_together(work: Work, machines: Machines, tell: Tell) -> None:
+def run_together(work: SharedWork, machines: Machines, on_message: OnMessage) -> None:
     """Start the processes of this machine, or of all, and follow them to their end.
 
     Raises:
@@ -88,7 +88,7 @@ def do_together(work: Work, machines: Machines, tell: Tell) -> None:
     with without_launcher():
         process = _start(work, machines)
     try:
-        heard = _follow(process, work.log, tell)
+        reports = _follow(process, work.log, on_message)
         code = process.wait()
     except BaseException:
         process.send_signal(signal.SIGTERM)
@@ -100,10 +100,10 @@ def do_together(work: Work, machines: Machines, tell: Tell) -> None:
         raise
     finally:
         work.job_file.unlink(missing_ok=True)
-    _raise_reported(work, heard.errors)
-    if code and machines.count > 1 and not machines.launcher and not heard.started:
+    _raise_reported(work, reports.errors)
+    if code and machines.count > 1 and not machines.launcher and not reports.started:
         raise InputError(_alone(machines, work.log))
-    if code and not heard.started:
+    if code and not reports.started:
         line = _last_line(work.log)
         raise ProcessFailedError(f"the {work.name} processes could not be started: {line}; {work.log} says more", line)
     if code:
@@ -114,25 +114,25 @@ def do_together(work: Work, machines: Machines, tell: Tell) -> None:
         )
 
 
-def command(work: Work, machines: Machines) -> list[str]:
+def command(work: SharedWork, machines: Machines) -> list[str]:
     """The torchrun command that starts this machine's processes."""
     here = work.processes // machines.count
     if machines.count == 1:
         place = ["--standalone"]
     elif machines.launcher:  # they meet, and then know who is who
-        meeting = f"{machines.main_ip}:{machines.main_port}"
-        place = ["--nnodes", str(machines.count), "--rdzv-backend", "c10d", "--rdzv-endpoint", meeting, "--rdzv-id", meeting]
+        endpoint = f"{machines.main_ip}:{machines.main_port}"
+        place = ["--nnodes", str(machines.count), "--rdzv-backend", "c10d", "--rdzv-endpoint", endpoint, "--rdzv-id", endpoint]
     else:
         place = ["--nnodes", str(machines.count), "--node_rank", str(machines.rank)]
         place += ["--master_addr", str(machines.main_ip), "--master_port", str(machines.main_port)]
-        place += ["--rdzv_id", work.meeting, "--rdzv_conf", f"timeout={math.ceil(machines.wait)}"]
+        place += ["--rdzv_id", work.rendezvous, "--rdzv_conf", f"timeout={math.ceil(machines.wait)}"]
     return [
         *(*machines.launcher, sys.executable, "-m", "torch.distributed.run", *place, "--nproc_per_node", str(here)),
         *("--module", work.module, str(work.job_file)),
     ]
 
 
-def _start(work: Work, machines: Machines) -> subprocess.Popen[str]:
+def _start(work: SharedWork, machines: Machines) -> subprocess.Popen[str]:
     return subprocess.Popen(  # noqa: S603 - our own interpreter and module
         command(work, machines),
         stdin=subprocess.DEVNULL,
@@ -150,7 +150,7 @@ def _start(work: Work, machines: Machines) -> subprocess.Popen[str]:
     )
 
 
-def _raise_reported(work: Work, errors: list[tuple[str, str]]) -> None:
+def _raise_reported(work: SharedWork, errors: list[tuple[str, str]]) -> None:
     """Raise what the processes reported; those that only lost another one know no reason."""
     for kind, text in errors:
         if kind in ERRORS:
@@ -175,8 +175,8 @@ def _alone(machines: Machines, log: Path) -> str:
 
 
 @dataclass
-class _Heard:
-    """What the processes told."""
+class _Reports:
+    """What the processes reported."""
 
     errors: list[tuple[str, str]] = field(default_factory=list)
     """Kind and text, in order."""
@@ -184,25 +184,25 @@ class _Heard:
     """Whether any process began, which it does when all machines have met."""
 
 
-def _follow(process: subprocess.Popen[str], log: Path, tell: Tell) -> _Heard:
+def _follow(process: subprocess.Popen[str], log: Path, on_message: OnMessage) -> _Reports:
     """Read until the processes are done."""
-    heard = _Heard()
+    reports = _Reports()
     assert process.stdout is not None  # noqa: S101 - it was asked for
     with log.open("a", encoding="utf-8") as stream:
         for line in process.stdout:
-            printed, *told = line.split(MARK)
-            if printed or not told:
+            printed, *messages = line.split(MARK)
+            if printed or not messages:
                 stream.write(printed)
                 stream.flush()
-            for message in told:  # two, if two processes wrote at once
+            for message in messages:  # two, if two processes wrote at once
                 kind, what = json.JSONDecoder().raw_decode(message)[0]
                 if kind == "started":
-                    heard.started = True
+                    reports.started = True
                 elif kind == "error":
-                    heard.errors.append((what[0], what[1]))
+                    reports.errors.append((what[0], what[1]))
                 else:
-                    tell(kind, what)
-    return heard
+                    on_message(kind, what)
+    return reports
 
 
 def die_with_parent() -> None:
@@ -229,24 +229,24 @@ ERRORS: dict[str, Callable[[str], TvtError]] = {
 """What a parent raises where a process reports an error of the kind."""
 
 
-def tell(kind: str, what: object) -> None:
+def report(kind: str, what: object) -> None:
     """One line to the parent, in one write: the processes share the pipe."""
     sys.stderr.flush()
     os.write(sys.stderr.fileno(), f"{MARK}{json.dumps([kind, what])}\n".encode())
 
 
-def do(work: Callable[[], object]) -> NoReturn:
+def run_part(work: Callable[[], object]) -> NoReturn:
     """Do this process's part, and leave at once when it fails: the other processes may be waiting for this one."""
-    tell("started", None)
+    report("started", None)
     try:
         work()
     except TvtError as error:
-        tell("error", [_kind(error), str(error)])
+        report("error", [_kind(error), str(error)])
         os._exit(error.exit_code)
     except Exception as error:
         traceback.print_exc()
         line = first_line(error)
-        tell("error", [LOST if _PEER_GONE.search(line) else EXCEPTION, line])
+        report("error", [LOST if _PEER_GONE.search(line) else EXCEPTION, line])
         os._exit(1)
     # Everything is written, and threads of gloo and DeepSpeed may abort an orderly end.
     sys.stdout.flush()
@@ -286,20 +286,20 @@ def launched(environment: Mapping[str, str], *, machines: int = 1) -> str | None
         machines: how many start the command; each is then one of so many, but alone on its machine.
     """
     sizes, ranks = (_LOCAL_SIZES, _LOCAL_RANKS) if machines > 1 else (_SIZES + _LOCAL_SIZES, _RANKS + _LOCAL_RANKS)
-    told = [name for name in sizes if _number(environment, name) > 1]
-    told += [name for name in ranks if _number(environment, name) > 0]
-    return ", ".join(f"{name}={environment[name]}" for name in told) or None
+    variables = [name for name in sizes if _number(environment, name) > 1]
+    variables += [name for name in ranks if _number(environment, name) > 0]
+    return ", ".join(f"{name}={environment[name]}" for name in variables) or None
 
 
 def launch_fault(environment: Mapping[str, str], *, machines: int = 1) -> str | None:
     """One line for a command that a launcher started several times, or that would believe so; ``None`` if all is well."""
-    told = launched(environment, machines=machines)
-    if told is None:
+    variables = launched(environment, machines=machines)
+    if variables is None:
         return None
-    names = " ".join(part.partition("=")[0] for part in told.split(", "))
+    names = " ".join(part.partition("=")[0] for part in variables.split(", "))
     once = "once on each machine" if machines > 1 else "once"
     return (
-        f"{told}: set by torchrun, accelerate, mpirun or srun for one of several processes; start tvt itself, {once}: "
+        f"{variables}: set by torchrun, accelerate, mpirun or srun for one of several processes; start tvt itself, {once}: "
         f"it starts its processes by --num-processes or runtime.num_processes. If nothing launched it, unset {names}"
     )
 

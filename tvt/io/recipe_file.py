@@ -22,7 +22,7 @@ MINIATURE = "tvt/miniature"
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe and apply ``overrides`` such as ``training.learning_rate=1e-4``; the value is YAML.
 
-    Paths in it start from the recipe's folder, or else from where tvt was called; see :func:`placed`.
+    Paths in it start from the recipe's folder, or else from where tvt was called; see :func:`resolve_recipe_paths`.
 
     Raises:
         InputError: unreadable, not strict YAML, an override without ``=``, or not a recipe; every fault, one line each.
@@ -40,26 +40,26 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise InputError(*faults, *input_error(error, Recipe, origin).faults) from error
     if faults:
         raise InputError(*faults)
-    return placed(recipe, path.parent)
+    return resolve_recipe_paths(recipe, path.parent)
 
 
-def placed(recipe: Recipe, near: Path) -> Recipe:
+def resolve_recipe_paths(recipe: Recipe, near: Path) -> Recipe:
     """The recipe with what lies near a folder named by absolute paths, so that it means the same from anywhere.
 
     The model ``tvt/miniature`` is the one that comes with tvt.
     """
-    told = recipe.model_dump(mode="json")
+    values = recipe.model_dump(mode="json")
     model = recipe.model.model_name_or_path
-    told["model"]["model_name_or_path"] = _near(near, model_path(model))
-    told["manifests"] = [_near(near, item) for item in recipe.manifests]
-    told["datasets"] = {name: _near(near, folder) for name, folder in recipe.datasets.items()}
+    values["model"]["model_name_or_path"] = _near(near, model_path(model))
+    values["manifests"] = [_near(near, item) for item in recipe.manifests]
+    values["datasets"] = {name: _near(near, folder) for name, folder in recipe.datasets.items()}
     if recipe.data_dir is not None:
-        told["data_dir"] = _near(near, recipe.data_dir)
+        values["data_dir"] = _near(near, recipe.data_dir)
     if recipe.evaluation.prompt not in PROMPTS.names:
-        told["evaluation"]["prompt"] = _near(near, recipe.evaluation.prompt)
+        values["evaluation"]["prompt"] = _near(near, recipe.evaluation.prompt)
     if recipe.runtime.deepspeed is not None:
-        told["runtime"]["deepspeed"] = _near(near, recipe.runtime.deepspeed)
-    return Recipe.model_validate(told)
+        values["runtime"]["deepspeed"] = _near(near, recipe.runtime.deepspeed)
+    return Recipe.model_validate(values)
 
 
 def model_path(name: str) -> str:
@@ -67,8 +67,8 @@ def model_path(name: str) -> str:
     return str(Path(tvt.__file__).resolve().parent / "data" / "miniature" / "base") if name == MINIATURE else name
 
 
-def told_model(name: str) -> str:
-    """A model as it can be told to others: a hub name, or the last part of a folder; the inverse of :func:`model_path`."""
+def public_model_name(name: str) -> str:
+    """A model's name for others: a hub name, or the last part of a folder; the inverse of :func:`model_path`."""
     if name == model_path(MINIATURE):
         return MINIATURE
     return Path(name).name if Path(name).is_absolute() or Path(name).is_dir() else name

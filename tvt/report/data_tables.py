@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tvt.core.question import LETTERS, Question
-from tvt.data.dataset_check import DatasetReport, Finding
+from tvt.data.dataset_check import DataFinding, DatasetReport
 from tvt.data.questions.batches import image_size
 from tvt.data.task_data import RowsHere
 from tvt.data.tasks import QuestionData, TaskManifest, TrainingSource
@@ -74,17 +74,17 @@ def check_record(report: DatasetReport) -> dict[str, Any]:
     }
 
 
-def _records(findings: Sequence[Finding]) -> list[dict[str, str]]:
+def _records(findings: Sequence[DataFinding]) -> list[dict[str, str]]:
     return [{"kind": finding.kind, "message": finding.message} for finding in findings]
 
 
-def _shortened(report: DatasetReport) -> Iterator[Finding]:
+def _shortened(report: DatasetReport) -> Iterator[DataFinding]:
     ordered = sorted(report.findings, key=lambda finding: (not finding.fault, finding.kind))
     for (fault, kind), group in groupby(ordered, key=lambda finding: (finding.fault, finding.kind)):
         findings = list(group)
         yield from findings[:MOST_SHOWN]
         if len(findings) > MOST_SHOWN:
-            yield Finding(kind, f"and {len(findings) - MOST_SHOWN:,} more; --json lists all", fault)
+            yield DataFinding(kind, f"and {len(findings) - MOST_SHOWN:,} more; --json lists all", fault)
 
 
 MANY_EPOCHS = 4

@@ -14,7 +14,7 @@ from tvt.core.recipe import Recipe
 from tvt.core.scores import Part, Run, set_name
 from tvt.data.mixing.plan import LAYOUT
 from tvt.data.questions.checks import Forbidden
-from tvt.data.task_data import placed
+from tvt.data.task_data import resolve_data_paths
 from tvt.data.task_questions import Absent, absent, as_stored, check_metric, choose, count, identify, locate, look_at_set, read
 from tvt.data.task_questions import Part as QuestionPart
 from tvt.data.tasks import QuestionData, TaskManifest, find_manifests
@@ -104,7 +104,7 @@ def load_study_plan(recipe: Recipe, progress: Callable[[str], object] = str, *, 
         InputError: unknown tasks, missing files, bad rows, training rows that are also scored: every fault, one line each.
     """
     faults: list[str] = []
-    manifests = placed(find_manifests(recipe.manifests), datasets=recipe.datasets, data_dir=recipe.data_dir)
+    manifests = resolve_data_paths(find_manifests(recipe.manifests), datasets=recipe.datasets, data_dir=recipe.data_dir)
     sources = _gather(lambda: choose(recipe.sources, manifests, "sources"), faults)
     targets = _gather(lambda: choose(recipe.targets, manifests, "targets"), faults)
     prompt = _gather(lambda: read_profile(recipe.evaluation.prompt).identity, faults)

@@ -14,7 +14,7 @@ from tvt.errors import InputError, MissingPackageError, TrainingError, refuse
 from tvt.io import atomic, digest, resource_errors
 from tvt.io.adapter_file import verify_adapter
 from tvt.io.atomic import attempted
-from tvt.io.processes import Machines, Work, do_together, without_launcher
+from tvt.io.processes import Machines, SharedWork, run_together, without_launcher
 from tvt.model.families import rows_fault
 from tvt.model.limits import load_limits
 from tvt.train.checkpoints import check_same_run, has_checkpoints, layout, newest_checkpoint, remove_broken
@@ -197,17 +197,17 @@ def _run_here(job: TrainingJob, progress: Report, base: Loaded | None) -> Traini
 
 def _run_processes(job: TrainingJob, machines: Machines, progress: Report) -> None:
     """Train in processes of their own; what libraries print goes to a log."""
-    work = Work(
+    work = SharedWork(
         name="training",
         module="tvt.train.worker",
         job=job.dump(),
         job_file=job.output / f".job-{machines.rank}.json",
         log=job.output / (LOG if machines.rank == 0 else f"train-{machines.rank}.log"),
         processes=job.recipe.runtime.num_processes,
-        meeting=_meeting(job),
+        rendezvous=_meeting(job),
         again="go on with --resume",
     )
-    do_together(work, machines, lambda _, what: progress(Progress(**what)))
+    run_together(work, machines, lambda _, what: progress(Progress(**what)))
 
 
 def _meeting(job: TrainingJob) -> str:

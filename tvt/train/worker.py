@@ -6,18 +6,18 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from tvt.io.processes import do, tell
+from tvt.io.processes import report, run_part
 from tvt.train.record import Progress, TrainingJob
 
 
 def main(path: Path) -> None:
     """Train, and report it to the parent process."""
-    do(lambda: _train(TrainingJob.load(path.read_text(encoding="utf-8"))))
+    run_part(lambda: _train(TrainingJob.load(path.read_text(encoding="utf-8"))))
 
 
 def report_progress(progress: Progress) -> None:
     """One line of progress to the parent."""
-    tell("progress", asdict(progress))
+    report("progress", asdict(progress))
 
 
 def _train(job: TrainingJob) -> None:

@@ -34,7 +34,7 @@ from tvt.data.builders.choose import (
     shortage_error,
 )
 from tvt.data.builders.contract import Builder, Draft, UnfitError, Unit, check_source, prompt_of
-from tvt.data.lookalikes import NEAR, Gallery, look_at
+from tvt.data.lookalikes import NEAR, Gallery, hash_image
 from tvt.data.questions.files import write_parquet
 from tvt.data.tasks import TrainingSource
 from tvt.errors import InputError
@@ -44,7 +44,7 @@ from tvt.io.names import file_name
 from tvt.types import Progress, silent
 
 ENCODING = "JPEG, quality 95, no chroma subsampling"
-"""Of every image of every row: how an image is stored must not tell whether it belongs to the right answer."""
+"""Of every image of every row: how an image is stored must not show whether it belongs to the right answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +145,7 @@ class _Drawing:
             self.unfit[unit.key] = str(error)
             return False
         _check_draft(request.builder, unit, draft, position)
-        if len(request.excluded) and any(request.excluded.find(look_at(image)) for image in draft.images):
+        if len(request.excluded) and any(request.excluded.find(hash_image(image)) for image in draft.images):
             self.unfit[unit.key] = "looks like an excluded image"
             return False
         self._draft = draft
@@ -186,14 +186,14 @@ def row_id(layout: str, key: str) -> str:
 
 
 def encode(image: Image.Image) -> bytes:
-    """An image as it is stored; see :data:`ENCODING`. Nothing but pixels is kept."""
+    """An image as it is stored; see :data:`ENCODING`. Nothing but pixels is stored."""
     stream = io.BytesIO()
     Image.frombytes("RGB", image.size, image.convert("RGB").tobytes()).save(stream, "JPEG", quality=95, subsampling=0)
     return stream.getvalue()
 
 
 def _check_draft(builder: Builder, unit: Unit, draft: Draft, position: int) -> None:
-    """A builder that breaks its promise is a defect, told at once."""
+    """A builder that breaks its contract is a defect, reported at once."""
     if draft.answer != position or len(draft.options) != builder.options or not draft.images:
         raise ValueError(f"builder {builder.layout}: {unit.key}: not the answer, the options or the images that were asked for")
 

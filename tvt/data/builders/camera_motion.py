@@ -163,7 +163,7 @@ class Shot:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Agreement:
+class MotionAgreement:
     """How well a motion explains the second image."""
 
     likeness: float
@@ -192,7 +192,7 @@ def align(first: Shot, second: Shot, guess: Values) -> Values:
     return motion
 
 
-def agreement(first: Shot, second: Shot, motion: Values) -> Agreement:
+def agreement(first: Shot, second: Shot, motion: Values) -> MotionAgreement:
     """How well a motion explains what the second image shows of the first.
 
     Raises:
@@ -207,7 +207,7 @@ def agreement(first: Shot, second: Shot, motion: Values) -> Agreement:
     if near.sum() < _FEWEST:
         raise LostError("too little is seen in both images")
     likeness = float(np.corrcoef(grey[near], seen[near])[0, 1])
-    return Agreement(likeness=likeness, share=float(near.sum() / measured.sum()))
+    return MotionAgreement(likeness=likeness, share=float(near.sum() / measured.sum()))
 
 
 def plane_normal(points: Values, off: float, rng: np.random.Generator) -> Values:

@@ -25,7 +25,7 @@ MOST_REUSE = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Amounts:
-    """How many rows are wanted, and how freely images may be shown again."""
+    """How many rows are requested, and how freely images may be shown again."""
 
     rows: int
     validation: int = 0
@@ -185,7 +185,7 @@ def possible(stock: Stock, amounts: Amounts, unfit: frozenset[str] = frozenset()
 def shortage_error(stock: Stock, amounts: Amounts, unfit: frozenset[str] = frozenset()) -> InputError:
     """Say how many rows are possible, and which ``--reuse`` would give what was asked for."""
     most = possible(stock, amounts, unfit)
-    asked = f"{amounts.rows:,} rows" + f" and {amounts.validation:,} for validation" * bool(amounts.validation)
+    requested = f"{amounts.rows:,} rows" + f" and {amounts.validation:,} for validation" * bool(amounts.validation)
     have = "at most " * (not unfit) + f"{most.rows:,}" + f" and {most.validation:,}" * bool(amounts.validation)
     left_out = f" ({len(unfit):,} of them unfit)" if unfit else ""
     steps = [f"ask for -n {most.rows}" + f" --validation {most.validation}" * bool(amounts.validation)] if most.rows else []
@@ -197,7 +197,7 @@ def shortage_error(stock: Stock, amounts: Amounts, unfit: frozenset[str] = froze
     balance = f"; their answers are fixed, {fixed}, and all are used equally often" if counts else ""
     rows = "row" if amounts.reuse == 1 else "rows"
     return InputError(
-        f"{stock.task}: {asked} were asked for, but the source's {len(stock.units):,} units{left_out} give {have} with no "
+        f"{stock.task}: {requested} were asked for, but the source's {len(stock.units):,} units{left_out} give {have} with no "
         f"image in more than {amounts.reuse} {rows}{balance}; {', or '.join(steps) or 'give more of the source'}"
     )
 
@@ -206,8 +206,8 @@ def _reuse_for(stock: Stock, amounts: Amounts, unfit: frozenset[str]) -> int | N
     """The least reuse up to ``MOST_REUSE`` that gives all rows asked for, found by bisection."""
 
     def suffices(reuse: int) -> bool:
-        wanted = Amounts(rows=amounts.rows, validation=amounts.validation, reuse=reuse)
-        return possible(stock, wanted, unfit) == wanted
+        target = Amounts(rows=amounts.rows, validation=amounts.validation, reuse=reuse)
+        return possible(stock, target, unfit) == target
 
     low, high = amounts.reuse, MOST_REUSE  # low does not suffice
     if high <= low or not suffices(high):

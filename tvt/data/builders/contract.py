@@ -111,7 +111,7 @@ def source_of(manifest: TaskManifest | None, layout: str) -> TrainingSource:
 
 
 def check_source(builder: Builder, folder: Path, source: TrainingSource, progress: Progress = silent) -> dict[str, str]:
-    """Look for everything that a builder expects, and compare digests where the manifest tells them.
+    """Look for everything that a builder expects, and compare digests where the manifest has them.
 
     Returns:
         sha256 of the index files (what is no image), by path relative to the folder.
@@ -157,7 +157,7 @@ def _where_from(source: TrainingSource, builder: Builder) -> str:
 
 
 def _compare(digests: dict[str, str], folder: Path, source: TrainingSource) -> None:
-    """Digests that the manifest tells must be those found."""
+    """The digests of the manifest must be those of the files."""
     faults = [
         f"{folder / path}: sha256 {found[:12]}…, but the manifest has {file.sha256[:12]}…; get revision {source.revision}"
         for file in source.files

@@ -248,12 +248,12 @@ class TallyQA:
             InputError: the index is damaged, or none of its images is there.
         """
         path = source / TALLYQA_INDEX
-        asked: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+        by_question: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
         for record in _records(path):
-            asked[f"{record['image']}/{' '.join(record['question'].split())}"].append(record)
+            by_question[f"{record['image']}/{' '.join(record['question'].split())}"].append(record)
         units = [
             _tallyqa_unit(key, records[0])
-            for key, records in asked.items()
+            for key, records in by_question.items()
             if unanimous([record["answer"] for record in records]) and records[0]["answer"] <= MOST
         ]
         return only_present(source, units, path)

@@ -1,6 +1,6 @@
 """Forensic detection from photographs and images generated after them: which of four images is the photograph?
 
-BLINK's own images are not published apart from it, so whoever wants training rows generates images after photographs (after
+BLINK's own images are not published apart from it, so training rows need images that are generated after photographs (after
 captions of COCO, say) and lays them out so; the layout is ours:
 
 * ``real/``: the photographs, e.g. ``real/000000000139.jpg``;
@@ -159,8 +159,8 @@ def _grey(image: Image.Image) -> bool:
 
 
 def _unit(real: str, fakes: Sequence[Fake]) -> Unit:
-    told = tuple({"image": fake.path, "generator": fake.generator, "licence": fake.licence} for fake in fakes)
-    return Unit(key=real, images=(real, *(fake.path for fake in fakes)), data={"fakes": told})
+    listed = tuple({"image": fake.path, "generator": fake.generator, "licence": fake.licence} for fake in fakes)
+    return Unit(key=real, images=(real, *(fake.path for fake in fakes)), data={"fakes": listed})
 
 
 def _chosen(fakes: Sequence[Fake]) -> list[Fake]:
@@ -191,7 +191,7 @@ def _alike(source: Path) -> dict[str, list[Fake]]:
 
 
 def _listed(source: Path, path: Path) -> dict[str, list[Fake]]:
-    """Generated images by photograph, as ``pairs.csv`` tells."""
+    """Generated images by photograph, as ``pairs.csv`` lists them."""
     table = read_table(path)
     faults = Faults(path)
     at = {name: table.at(name) for name in _COLUMNS}

@@ -60,7 +60,7 @@ _COLUMNS = ("id", "split", "votes", "left_vote", "right_vote", "ref_path", "left
 
 
 class Nights:
-    """Triplets of the ``train`` split; the other splits stay untouched, for whoever measures on them."""
+    """Triplets of the ``train`` split; the other splits stay untouched, for those who measure on them."""
 
     task = "Visual_Similarity"
     layout = "nights"
@@ -154,7 +154,7 @@ LONGEST = 1024
 ART_MIN_SIDE = 128
 """Smaller images show no brush."""
 SHARE = 3
-"""Of so many paintings of a style one is kept for being the wrong one."""
+"""Of so many paintings of a style one is reserved for being the wrong one."""
 
 ART_QUESTION = "Which image shares the same style as the reference image?"
 ART_TASK = (
@@ -184,7 +184,7 @@ _SCALINGS = 100
 
 @dataclass(frozen=True)
 class Painting:
-    """A file, as its name tells."""
+    """A file, as its name says."""
 
     path: str
     """Relative to the source."""
@@ -253,7 +253,7 @@ class WikiArt(_Paintings):
 
 
 class ArtBench(_Paintings):
-    """ArtBench-10's training paintings; those for testing stay untouched, for whoever measures on them."""
+    """ArtBench-10's training paintings; those for testing stay untouched, for those who measure on them."""
 
     layout = "artbench"
     root = "train"

@@ -94,11 +94,11 @@ class Spair:
 
         Raises:
             UnfitError: an image is too small, or its keypoints are too close to each other or to the edge.
-            InputError: the annotation or an image is missing or damaged, or they speak of different images.
+            InputError: the annotation or an image is missing or damaged, or they name different images.
         """
         split, name = unit.data["split"], unit.data["name"]
         path = inside(source, f"PairAnnotation/{split}/{name}.json")
-        pair = _Pair.read(path, unit.images)
+        pair = _SpairPair.read(path, unit.images)
         views = (load_view(source, unit.images[0]), load_view(source, unit.images[1]))
         for view, size in zip(views, pair.sizes, strict=True):
             _check_size(path, view, size)
@@ -126,7 +126,7 @@ def _listed(source: Path, split: str) -> Iterator[Unit]:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Pair:
+class _SpairPair:
     """What a pair's annotation says."""
 
     category: str
@@ -135,7 +135,7 @@ class _Pair:
     sizes: tuple[tuple[int, int], tuple[int, int]]
 
     @classmethod
-    def read(cls, path: Path, images: tuple[str, ...]) -> _Pair:
+    def read(cls, path: Path, images: tuple[str, ...]) -> _SpairPair:
         """Read and check an annotation.
 
         Raises:
@@ -176,7 +176,7 @@ def _check_size(path: Path, view: View, size: tuple[int, int]) -> None:
     shown = (round(size[0] * view.scale), round(size[1] * view.scale))
     if shown != view.image.size:
         width, height = (round(side / view.scale) for side in view.image.size)
-        raise InputError(f"{path}: speaks of {size[0]} x {size[1]} pixels, but {view.name} has {width} x {height}; {_AGAIN}")
+        raise InputError(f"{path}: says {size[0]} x {size[1]} pixels, but {view.name} has {width} x {height}; {_AGAIN}")
 
 
 LABELS = "labels.csv"

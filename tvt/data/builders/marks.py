@@ -310,8 +310,8 @@ def point_draft(
     """
     first, second = views
     right, *wrong = candidates
-    placed = [*wrong[:answer], right, *wrong[answer:]]
-    marks = [Mark(x=x, y=y, label=letter) for letter, (x, y) in zip(LETTERS, placed, strict=True)]
+    options = [*wrong[:answer], right, *wrong[answer:]]
+    marks = [Mark(x=x, y=y, label=letter) for letter, (x, y) in zip(LETTERS, options, strict=True)]
     listed = "\n".join(f"({letter}) {option}" for letter, option in zip(LETTERS, OPTIONS, strict=True))
     return Draft(
         images=(
@@ -333,8 +333,8 @@ def point_draft(
             "target": {
                 "image": second.name,
                 "scale": second.scale,
-                "raw": {letter: _pair(second.raw(point)) for letter, point in zip(LETTERS, placed, strict=True)},
-                "drawn": {letter: _pair(point) for letter, point in zip(LETTERS, placed, strict=True)},
+                "raw": {letter: _pair(second.raw(point)) for letter, point in zip(LETTERS, options, strict=True)},
+                "drawn": {letter: _pair(point) for letter, point in zip(LETTERS, options, strict=True)},
             },
             "ring_radius": [first.radius, second.radius],
         },

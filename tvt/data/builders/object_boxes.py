@@ -45,7 +45,7 @@ from tvt.errors import InputError
 MAX_INDEX_BYTES = 4 * 2**30
 """``lvis_v1_train.json`` has more than 1 GiB."""
 MAX_FAULTS = 20
-"""How many faults of an index are told; the others are counted."""
+"""How many faults of an index are reported; the others are counted."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

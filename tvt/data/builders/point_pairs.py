@@ -182,12 +182,12 @@ def _judgements(path: Path) -> list[_Judgement]:
     if len({judgement.comparison for judgement in sure}) < len(sure):
         raise InputError(f"{path}: two comparisons share an id; {_AGAIN}")
     taken: Counter[int] = Counter()
-    kept = []
+    sound = []
     for judgement in sorted(sure, key=lambda judgement: _hash(judgement.comparison)):
         taken[judgement.answer] += 1
         if taken[judgement.answer] <= MOST:
-            kept.append(judgement)
-    return kept
+            sound.append(judgement)
+    return sound
 
 
 def _judgement(item: Mapping[str, Any], points: Mapping[int, Mapping[str, Any]], licence: str) -> _Judgement | None:
@@ -213,7 +213,7 @@ def _judgement(item: Mapping[str, Any], points: Mapping[int, Mapping[str, Any]],
 
 
 def _agreed(responses: Sequence[Mapping[str, Any]] | None, darker: str) -> bool:
-    """Whether nearly all who were asked say so; so it is where no answers are kept."""
+    """Whether nearly all who were asked say so; so it is where no answers are stored."""
     if not responses:
         return True
     alike = sum(response["darker"] == darker for response in responses)
@@ -303,7 +303,7 @@ class Diw:
         image = read_image(inside(source, unit.images[0]))
         if min(image.size) < DIW_MIN_SIDE:
             raise UnfitError("the image is too small")
-        across, down = (have / told for have, told in zip(image.size, pair.size, strict=True))
+        across, down = (have / stated for have, stated in zip(image.size, pair.size, strict=True))
         if abs(across / down - 1) > STRETCH:
             raise UnfitError("the image is not of the shape that the index says")
         radius = ring_radius(image.size)

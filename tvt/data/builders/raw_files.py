@@ -158,10 +158,12 @@ def image_files(folder: Path) -> list[str]:
         names: Sequence[str] = os.listdir(folder)
     except OSError as error:
         raise InputError(f"{folder}: {error.strerror or error}; this folder of images is needed") from error
-    return sorted(name for name in names if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".") and _told(name))
+    return sorted(
+        name for name in names if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".") and _is_text(name)
+    )
 
 
-def _told(name: str) -> bool:
+def _is_text(name: str) -> bool:
     """Whether a file's name can be written down: others come from archives that were unpacked with the wrong encoding."""
     return not any("\ud800" <= mark <= "\udfff" for mark in name)
 

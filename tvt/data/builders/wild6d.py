@@ -176,14 +176,14 @@ def _motion(source: Path, unit: Unit, frames: list[int], rng: np.random.Generato
     if converted.is_file() and unit.data["names"][0] not in ROUND:
         annotations = _field(converted, read_json(converted), "annotations")
         return _posed(frames, from_object_poses(converted, annotations), name)
-    watched = watch(source, unit.key, metadata, frames, turn=rng.uniform(TURN[0] + 3, TURN[1] - 10), rng=rng)
-    if not _fair(watched.orbit, 0)[-1]:
+    followed = follow(source, unit.key, metadata, frames, turn=rng.uniform(TURN[0] + 3, TURN[1] - 10), rng=rng)
+    if not _fair(followed.orbit, 0)[-1]:
         raise UnfitError(_UNSTEADY)
     return _Motion(
-        frames=watched.frames,
-        orbit=watched.orbit,
+        frames=followed.frames,
+        orbit=followed.orbit,
         origin=f"{unit.key}/images/*-depth.png",
-        ends=(0, len(watched.frames) - 1),
+        ends=(0, len(followed.frames) - 1),
     )
 
 
@@ -304,7 +304,7 @@ _FEWEST_STEPS = 50
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Watched:
+class FollowedOrbit:
     """Part of a video."""
 
     frames: list[int]
@@ -312,7 +312,7 @@ class Watched:
     """One place a frame."""
 
 
-def watch(source: Path, key: str, metadata: Any, frames: list[int], *, turn: float, rng: np.random.Generator) -> Watched:
+def follow(source: Path, key: str, metadata: Any, frames: list[int], *, turn: float, rng: np.random.Generator) -> FollowedOrbit:
     """Follow the camera of a sequence until it has turned by ``turn`` degrees, from a frame that ``rng`` picks.
 
     Args:
@@ -342,7 +342,7 @@ def watch(source: Path, key: str, metadata: Any, frames: list[int], *, turn: flo
             path = orbit(np.array(places), centre, up)
             if abs(path.turn[-1] - path.turn[0]) >= turn:
                 _check(start, shot, motion)
-                return Watched(frames=sampled[: len(places)], orbit=path)
+                return FollowedOrbit(frames=sampled[: len(places)], orbit=path)
     except LostError as error:
         raise UnfitError("the camera cannot be followed from image to image") from error
     raise UnfitError("the camera does not turn clearly and steadily around the object")

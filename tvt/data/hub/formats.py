@@ -2,7 +2,7 @@
 
 **BLINK**: As the dataset card of ``BLINK-Benchmark/BLINK`` describes them and the benchmark's code reads them
 (zeyofu/BLINK_Benchmark, README.md and eval/test_benchmark.py, commit 0cca9a3): one configuration a task, splits ``val`` and
-``test``, answers such as ``(A)``, those of ``test`` kept back for the leaderboard.
+``test``, answers such as ``(A)``, those of ``test`` held back for the leaderboard.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class RowFormat(ABC):
         return None
 
     def hidden(self, row: HubRow) -> bool:
-        """Whether the row's answer is kept secret."""
+        """Whether the row's answer is secret."""
         return False
 
     def shown(self, row: HubRow) -> dict[str, Any]:

@@ -35,7 +35,7 @@ _UNKNOWN_ROWS = 2**40
 """Rows of a part of a dataset before it was read."""
 
 
-class Shown(NamedTuple):
+class ShownQuestion(NamedTuple):
     """What a question shows; also of those whose answers are hidden."""
 
     id: str
@@ -44,7 +44,7 @@ class Shown(NamedTuple):
 
 
 def is_stored(data: QuestionData) -> bool:
-    """Whether the questions of a dataset are kept as a file."""
+    """Whether the questions of a dataset are stored as a file."""
     return format_of(data).materialise
 
 
@@ -106,7 +106,7 @@ def read_rows(data: QuestionData, task: str) -> Iterator[Question]:
     faults.check()
 
 
-def shown(data: QuestionData) -> Iterator[Shown]:
+def shown_questions(data: QuestionData) -> Iterator[ShownQuestion]:
     """Yield what the questions show, hidden answers or not: for finding duplicates.
 
     Raises:
@@ -118,10 +118,10 @@ def shown(data: QuestionData) -> Iterator[Shown]:
             found = form.question(row, data)
         except ValueError as error:
             raise InputError(f"{label(data)}: row {number}: {error}") from error
-        yield Shown(found.id, found.prompt, found.images)
+        yield ShownQuestion(found.id, found.prompt, found.images)
 
 
-def question_rows(data: QuestionData) -> Iterator[tuple[str, bytes, str]]:
+def row_digests(data: QuestionData) -> Iterator[tuple[str, bytes, str]]:
     """Yield the id of each row of a dataset that is not stored, the digest of what it asks, and the right answer.
 
     Raises:
@@ -144,8 +144,8 @@ def rows_identity(data: QuestionData) -> str:
     form, faults, found = format_of(data), Faults(Path(label(data))), hashlib.sha256()
     for number, row in _numbered(data, form):
         try:
-            told = {"row": _plain(dict(row)), "content": form.content(row, data)}
-            found.update(digest.of_value(told).encode())
+            content = {"row": _plain(dict(row)), "content": form.content(row, data)}
+            found.update(digest.of_value(content).encode())
         except ValueError as error:
             faults.add(None, f"row {number}: {error}")
     faults.check()
@@ -157,7 +157,7 @@ def count_rows(data: QuestionData) -> int:
     return sum(1 for _ in _numbered(data, format_of(data)))
 
 
-class _Part:
+class _DatasetPart:
     """The rows of a dataset as the part of a :class:`QuestionSource`; every batch that was read is also handed on."""
 
     rows = _UNKNOWN_ROWS
@@ -208,7 +208,7 @@ def _store(data: QuestionData, path: Path) -> None:
     """Check all rows and write them, wholly or not at all."""
     with new_file(path) as temporary:
         with pq.ParquetWriter(temporary, SCHEMA, compression="zstd", use_dictionary=["task"]) as writer:
-            part = _Part(data, writer.write_batch)
+            part = _DatasetPart(data, writer.write_batch)
             found = scan(QuestionSource(part.path, [part]))
         if not found.rows:
             raise InputError(f"{label(data)}: no rows; check 'split:' and 'where:'")
@@ -245,8 +245,8 @@ def _numbered(data: QuestionData, form: RowFormat) -> Iterator[tuple[int, HubRow
 
 def _request(data: QuestionData) -> dict[str, Any]:
     """What was asked for, as plain values for a digest."""
-    told = data.model_dump(mode="json", include={"dataset", "config", "split", "format", "where"})
-    return {**told, "version": [_VERSION, format_of(data).version]}
+    request = data.model_dump(mode="json", include={"dataset", "config", "split", "format", "where"})
+    return {**request, "version": [_VERSION, format_of(data).version]}
 
 
 def _seen(data: QuestionData) -> dict[str, Any] | None:

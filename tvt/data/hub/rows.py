@@ -36,9 +36,9 @@ def local_folder(data: QuestionData) -> Path | None:
 
 def label(data: QuestionData) -> str:
     """What a part of a dataset is called in messages."""
-    told = ", ".join(filter(None, (data.dataset, data.config, data.split)))
-    wanted = " and ".join(f"{column} = {value}" for column, value in sorted(data.where.items()))
-    return f"{told} where {wanted}" if wanted else told
+    name = ", ".join(filter(None, (data.dataset, data.config, data.split)))
+    filters = " and ".join(f"{column} = {value}" for column, value in sorted(data.where.items()))
+    return f"{name} where {filters}" if filters else name
 
 
 def commit_of(data: QuestionData) -> str:
@@ -49,7 +49,7 @@ def commit_of(data: QuestionData) -> str:
     """
     if data.revision is not None and is_commit(data.revision):
         return data.revision
-    return _asked_commit(data)
+    return _latest_commit(data)
 
 
 def is_commit(revision: str | None) -> bool:
@@ -66,7 +66,7 @@ def content_of(data: QuestionData) -> dict[str, Any]:
     folder = _existing(data)
     if folder is None:
         return {"commit": commit_of(data)}
-    with _datasets() as datasets, _told(data):
+    with _datasets() as datasets, _readable_errors(data):
         files = datasets.load_dataset_builder(_place(folder), data.config).config.data_files
     if data.split not in files:
         raise _no_split(data, list(files))
@@ -104,10 +104,10 @@ class HubRows:
 
     def __iter__(self) -> Iterator[HubRow]:
         """The rows that ``where`` asks for."""
-        wanted = self.data.where.items()
-        with _told(self.data):
+        filters = self.data.where.items()
+        with _readable_errors(self.data):
             for row in self._dataset:
-                if all(str(row[column]) == value for column, value in wanted):
+                if all(str(row[column]) == value for column, value in filters):
                     yield row
 
 
@@ -118,7 +118,7 @@ def open_rows(data: QuestionData) -> HubRows:
         InputError: not there, or no such configuration or split.
     """
     folder = _existing(data)
-    with _datasets() as datasets, _told(data):
+    with _datasets() as datasets, _readable_errors(data):
         found = datasets.load_dataset(
             _place(folder) if folder else str(data.dataset),
             data.config,
@@ -143,7 +143,7 @@ def _existing(data: QuestionData) -> Path | None:
 
 @cache
 def _place(folder: Path) -> str:
-    """A local copy as ``datasets`` is told of it: by links to its files where the folder's name would be a pattern for it."""
+    """A local copy as ``datasets`` is given it: by links to its files where the folder's name would be a pattern for it."""
     folder = folder.absolute()
     if not _PATTERN.search(str(folder)):
         return str(folder)
@@ -173,8 +173,8 @@ def _commit_on_hub(name: str, revision: str | None) -> str:
     return str(HfApi().dataset_info(name, revision=revision).sha)
 
 
-def _asked_commit(data: QuestionData) -> str:
-    with _datasets(), _told(data):
+def _latest_commit(data: QuestionData) -> str:
+    with _datasets(), _readable_errors(data):
         return _commit_on_hub(str(data.dataset), data.revision)
 
 
@@ -186,7 +186,7 @@ def _datasets() -> Iterator[Any]:
 
 
 @contextmanager
-def _told(data: QuestionData) -> Iterator[None]:
+def _readable_errors(data: QuestionData) -> Iterator[None]:
     """Tell what ``datasets`` and the hub's client raise, which is whatever the libraries below them do, in one line."""
     try:
         yield
@@ -204,19 +204,19 @@ def _fault(data: QuestionData, error: Exception) -> InputError:
     reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
     if isinstance(error, ValueError) and (found := _no_config(data)) is not None:
         return found
-    told = f"{label(data)}: cannot be read ({reason}); get the files anew"
+    message = f"{label(data)}: cannot be read ({reason}); get the files anew"
     if folder is not None and isinstance(error, FileNotFoundError):
-        told = f"{folder}: no files that datasets can read; is it the dataset's folder, README.md too?"
+        message = f"{folder}: no files that datasets can read; is it the dataset's folder, README.md too?"
     elif isinstance(error, RevisionNotFoundError) or isinstance(error.__cause__, RevisionNotFoundError):
-        told = f"{data.dataset}: no revision '{data.revision}' on the hub; pin an existing commit"
+        message = f"{data.dataset}: no revision '{data.revision}' on the hub; pin an existing commit"
     elif folder is None and isinstance(error, RepositoryNotFoundError | DatasetNotFoundError):
-        told = f"{data.dataset}: no such dataset on the hub, or a closed one; check the name, or log in with hf auth login"
+        message = f"{data.dataset}: no such dataset on the hub, or a closed one; check the name, or log in with hf auth login"
     elif folder is None and not isinstance(error, ValueError):
-        told = (
+        message = (
             f"{data.dataset}: the hub cannot be reached ({reason}); go online once with a pinned 'revision:', or name a local "
             f"copy (recipe: 'datasets:', tvt evaluate: --dataset {data.dataset}=DIR)"
         )
-    return InputError(told)
+    return InputError(message)
 
 
 def _no_config(data: QuestionData) -> InputError | None:
@@ -232,7 +232,7 @@ def _no_config(data: QuestionData) -> InputError | None:
             what = f"no configuration '{data.config}'{near}" if data.config else "no 'config:', and it has several"
             return InputError(f"{data.dataset}: {what}; there are {', '.join(configs)}")
         splits = datasets.get_dataset_split_names(place, data.config, revision=revision)
-    except Exception:  # the first error is the one to tell
+    except Exception:  # the first error is the one to report
         return None
     return _no_split(data, splits) if data.split not in splits else None
 

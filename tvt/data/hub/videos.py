@@ -65,34 +65,34 @@ class Frames:
     """How many frames the video has."""
 
 
-def frame_indices(total: int, wanted: int) -> tuple[int, ...]:
-    """Which of ``total`` frames are shown: ``wanted`` of them evenly spaced, or all where there are fewer."""
-    return tuple(np.linspace(0, total - 1, min(wanted, total), dtype=int).tolist())
+def frame_indices(total: int, count: int) -> tuple[int, ...]:
+    """Which of ``total`` frames are shown: ``count`` of them evenly spaced, or all where there are fewer."""
+    return tuple(np.linspace(0, total - 1, min(count, total), dtype=int).tolist())
 
 
-def video_frames(path: Path, wanted: int) -> Frames:
-    """Frames of a video: from memory, from the cache on disk, or decoded and kept there.
+def video_frames(path: Path, count: int) -> Frames:
+    """Frames of a video: from memory, from the cache on disk, or decoded and stored there.
 
     Args:
         path: a file that FFmpeg can read.
-        wanted: how many; a shorter video gives all that it has, which is said once.
+        count: how many; a shorter video gives all that it has, with one warning.
 
     Raises:
         InputError: missing, cut off or damaged, or the cache cannot be written.
     """
     stamp = _stamp(path)
-    if (known := _MEMORY.get((stamp, wanted))) is not None:
+    if (known := _MEMORY.get((stamp, count))) is not None:
         return known
-    told = {"video": video_digest(path), "wanted": wanted, "version": FRAMES_VERSION, "quality": QUALITY}
-    key = digest.of_value(told)[:32]
+    request = {"video": video_digest(path), "wanted": count, "version": FRAMES_VERSION, "quality": QUALITY}
+    key = digest.of_value(request)[:32]
     root = cache_folder() / "frames"
     with _writing(root), exclusively(root / f".lock-{key[0]}"):
-        found = _stored(root / key) or _store(path, wanted, root / key)
-    if len(found.images) < wanted:
+        found = _stored(root / key) or _store(path, count, root / key)
+    if len(found.images) < count:
         logging.getLogger(__name__).warning(
-            "%s: has %d frames, fewer than the %d asked for; all are shown", path, found.total, wanted
+            "%s: has %d frames, fewer than the %d asked for; all are shown", path, found.total, count
         )
-    _MEMORY.put((stamp, wanted), found)
+    _MEMORY.put((stamp, count), found)
     return found
 
 
@@ -119,7 +119,7 @@ def _writing(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(
-            f"{folder}: {error.strerror or error}; frames are kept there, so make room, or set TVT_CACHE to another folder"
+            f"{folder}: {error.strerror or error}; frames are stored there, so make room, or set TVT_CACHE to another folder"
         ) from error
 
 
@@ -170,29 +170,29 @@ def forget_frames() -> None:
 def _stored(folder: Path) -> Frames | None:
     """The frames in the cache, if they are whole."""
     try:
-        told: dict[str, Any] = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
-        images = tuple((folder / _name(index)).read_bytes() for index in told["indices"])
-        whole = [hashlib.sha256(image).hexdigest() for image in images] == told["sha256"]
+        record: dict[str, Any] = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+        images = tuple((folder / _name(index)).read_bytes() for index in record["indices"])
+        whole = [hashlib.sha256(image).hexdigest() for image in images] == record["sha256"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return Frames(images=images, indices=tuple(told["indices"]), total=told["total"]) if whole else None
+    return Frames(images=images, indices=tuple(record["indices"]), total=record["total"]) if whole else None
 
 
-def _store(path: Path, wanted: int, folder: Path) -> Frames:
+def _store(path: Path, count: int, folder: Path) -> Frames:
     """Decode a video, and write its frames: wholly or not at all."""
-    frames = decode_frames(path, wanted)
+    frames = decode_frames(path, count)
     shutil.rmtree(folder, ignore_errors=True)  # what is there is damaged
     with atomic.new_folder(folder) as temporary:
         for index, image in zip(frames.indices, frames.images, strict=True):
             (temporary / _name(index)).write_bytes(image)
-        told = {
+        record = {
             "schema": 1,
             "video": path.name,
             "total": frames.total,
             "indices": frames.indices,
             "sha256": [hashlib.sha256(image).hexdigest() for image in frames.images],
         }
-        (temporary / _RECORD).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        (temporary / _RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return frames
 
 
@@ -200,8 +200,8 @@ def _name(index: int) -> str:
     return f"{index:07d}.jpg"
 
 
-def decode_frames(path: Path, wanted: int) -> Frames:
-    """Decode a video front to back, since seeking is exact in few formats; nothing is kept.
+def decode_frames(path: Path, count: int) -> Frames:
+    """Decode a video front to back, since seeking is exact in few formats; nothing is stored.
 
     Raises:
         InputError: cut off, damaged, or no video.
@@ -209,19 +209,19 @@ def decode_frames(path: Path, wanted: int) -> Frames:
     with needs_data_extra():
         import av
     try:
-        told, packets = _counts(path)
-        images, total = _decode(path, frame_indices(packets, wanted)) if packets else ({}, 0)
+        stated, packets = _counts(path)
+        images, total = _decode(path, frame_indices(packets, count)) if packets else ({}, 0)
         if total and total != packets:  # not every packet is a frame that is shown
-            images, total = _decode(path, frame_indices(total, wanted))
+            images, total = _decode(path, frame_indices(total, count))
     except av.FFmpegError as error:
         raise InputError(f"{path}: cannot be decoded ({error.strerror or error}); get the file anew") from error
     if not total:
         raise InputError(f"{path}: holds no frame of a video; get the file anew")
-    if total < _WHOLE * told:
+    if total < _WHOLE * stated:
         raise InputError(
-            f"{path}: holds {total:,} of the {told:,} frames that it promises, so it was cut off; get the file anew"
+            f"{path}: holds {total:,} of the {stated:,} frames that it announces, so it was cut off; get the file anew"
         )
-    indices = frame_indices(total, wanted)
+    indices = frame_indices(total, count)
     return Frames(images=tuple(images[index] for index in indices), indices=indices, total=total)
 
 
@@ -240,12 +240,12 @@ def _decode(path: Path, indices: Sequence[int]) -> tuple[dict[int, bytes], int]:
     """The frames at ``indices`` as JPEG, and how many frames there are."""
     import av
 
-    wanted, images, total = set(indices), {}, 0
+    needed, images, total = set(indices), {}, 0
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         for frame in container.decode(stream):
-            if total in wanted:
+            if total in needed:
                 images[total] = _jpeg(frame)
             total += 1
     return images, total
@@ -289,8 +289,8 @@ class VsiRows(RowFormat):
         path = video_path(row, data)
         shown = video_frames(path, data.frames)
         listed = texts_of(row, "options")
-        asked = text_of(row, "question")
-        parts = [OPENING, asked, *(["Options:", *listed, ASK_LETTER] if listed else [ASK_NUMBER])]
+        question = text_of(row, "question")
+        parts = [OPENING, question, *(["Options:", *listed, ASK_LETTER] if listed else [ASK_NUMBER])]
         provenance = {"video": f"{path.parent.name}/{path.name}", "frames": shown.indices, "of": shown.total}
         return UncheckedQuestion(
             id=text_of(row, "id"),
@@ -299,7 +299,7 @@ class VsiRows(RowFormat):
             options=tuple(_option(text, letter) for text, letter in zip(listed, LETTERS, strict=False)),
             answer=text_of(row, "ground_truth").strip(),
             images=shown.images,
-            question=asked,
+            question=question,
             provenance=json.dumps(provenance),
         )
 

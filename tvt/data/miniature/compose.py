@@ -142,8 +142,8 @@ def spatial_relation(rng: Rng, answer: int) -> Scene:
     return lone_disc(rng, answer, float(x), float(rng.uniform(6, SIZE - 6)))
 
 
-def standing(rng: Rng, shape: Shape, x: float, distance: float, horizon: float) -> Thing:
-    """A shape on the ground, seen in perspective; its true height is its own, so size alone does not tell distance."""
+def on_ground(rng: Rng, shape: Shape, x: float, distance: float, horizon: float) -> Thing:
+    """A shape on the ground, seen in perspective; its true height is its own, so size alone does not show distance."""
     foot = horizon + (SIZE - 2 - horizon) / distance
     size = rng.uniform(6, 11) / distance**0.7
     return Thing(
@@ -163,7 +163,7 @@ def nearer(rng: Rng, answer: int, shape: Shape) -> Scene:
     far = near * float(rng.uniform(1.06, 1.6))
     xs = (rng.uniform(12, 24), rng.uniform(40, 52))
     stand = zip(xs, in_order(answer, near, far), strict=True)
-    things = [standing(rng, shape, float(x), distance, horizon) for x, distance in stand]
+    things = [on_ground(rng, shape, float(x), distance, horizon) for x, distance in stand]
     return Scene(answer=answer, things=tuple(things), horizon=horizon, grain=grain(rng))
 
 

@@ -1,4 +1,4 @@
-"""The dataset card of a mixed dataset: its header is for ``datasets`` and the hub's search, the rest tells people what it is.
+"""The dataset card of a mixed dataset: its header is for ``datasets`` and the hub's search, the rest says what it is.
 
 It holds no date and no path: the same mix gives the same text, as long as tvt and the rows' provenance are the same.
 """
@@ -32,10 +32,12 @@ def card(record: Mapping[str, Any], mixture: Mixture) -> str:
 
 
 def _licences(record: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """Identifiers for the header where all rows say theirs, and what to say to whoever has to fill it in otherwise."""
-    told = {origin["licence"]: licence_id(origin["licence"]) for of in record["sources"].values() for origin in of["origins"]}
-    if told and None not in told.values():
-        return sorted({name for name in told.values() if name}), []
+    """Identifiers for the header where all rows say theirs, and what to say to the person who has to fill it in otherwise."""
+    licences = {
+        origin["licence"]: licence_id(origin["licence"]) for of in record["sources"].values() for origin in of["origins"]
+    }
+    if licences and None not in licences.values():
+        return sorted({name for name in licences.values() if name}), []
     return [], ["license: fill it in; the rows' sources say what is listed below"]
 
 
@@ -105,8 +107,8 @@ def _origins(record: Mapping[str, Any]) -> list[str]:
         for origin in of["origins"]
         if (origin["source"], origin["licence"]) == (NOT_STATED, NOT_STATED)
     )
-    told = ["", f"{silent:,} further rows do not say."] if silent else []
-    return [*table(("source", "made from", "licence, as stated there", "rows to draw from"), rows, figures=1), *told]
+    more = ["", f"{silent:,} further rows do not say."] if silent else []
+    return [*table(("source", "made from", "licence, as stated there", "rows to draw from"), rows, figures=1), *more]
 
 
 def _linked(origin: Mapping[str, Any]) -> str:

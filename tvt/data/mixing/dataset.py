@@ -87,7 +87,7 @@ def write_mix(plan: MixPlan, folder: Path, progress: Progress = silent, *, messa
     Args:
         plan: what to write.
         folder: where to; it must be free, or hold this very dataset.
-        progress: told how far it is.
+        progress: called with how far it is.
         messages: also write ``messages.jsonl``.
 
     Raises:

@@ -34,7 +34,7 @@ class MixSource:
     weight: float
     examples: int
     questions: QuestionSource
-    kept: Rows | None
+    allowed: Rows | None
     """Rows that may be used, ascending; ``None`` for all of them."""
     content: Scan | None
     """``None`` where the rows were not checked, for a preview."""
@@ -42,7 +42,7 @@ class MixSource:
     @property
     def available(self) -> int:
         """How many rows may be used."""
-        return self.questions.rows if self.kept is None else len(self.kept)
+        return self.questions.rows if self.allowed is None else len(self.allowed)
 
     @property
     def left_out(self) -> int:
@@ -56,7 +56,7 @@ class MixSource:
 
     def rows(self, drawn: Rows) -> Rows:
         """Rows of the file for rows drawn among those that may be used."""
-        return drawn if self.kept is None else self.kept[drawn]
+        return drawn if self.allowed is None else self.allowed[drawn]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +111,7 @@ def plan_mix(
         overlap: what must not be shared with them.
         drop_shared: leave shared rows out instead of refusing them.
         check: read and check all rows; without it (and without ``evaluation``) only the rows shown are read.
-        progress: told how far the reading is.
+        progress: called with how far the reading is.
 
     Raises:
         InputError: nothing to train, sources missing or faulty, rows shared with an evaluation set; all faults at once.
@@ -124,7 +124,7 @@ def plan_mix(
     opened = _open(counts, paths)
     forbidden = _forbidden(evaluation, overlap)
     scans = _scan(opened, forbidden, progress) if check or forbidden else {}
-    kept = {name: _kept(found) for name, found in scans.items()}
+    allowed = {name: _allowed(found) for name, found in scans.items()}
     if not drop_shared:
         _refuse_shared(opened, scans)
     sources = tuple(
@@ -133,7 +133,7 @@ def plan_mix(
             weight=mixture.weights.get(name, 0.0),
             examples=count,
             questions=opened[name],
-            kept=kept.get(name),
+            allowed=allowed.get(name),
             content=scans.get(name),
         )
         for name, count in counts.items()
@@ -207,7 +207,7 @@ def _advance(progress: Progress, before: int, total: int, rows: int) -> None:
     progress("checking rows", before + rows, total)
 
 
-def _kept(found: Scan) -> Rows | None:
+def _allowed(found: Scan) -> Rows | None:
     if not found.shared:
         return None
     return np.setdiff1d(np.arange(found.rows, dtype=np.int64), [item.row for item in found.shared])
@@ -224,7 +224,7 @@ def _refuse_shared(opened: Mapping[str, QuestionSource], scans: Mapping[str, Sca
 
 
 def source_record(source: MixSource) -> dict[str, Any]:
-    """What is told of a source: weight, examples, rows available and how often they are used."""
+    """What the record says of a source: weight, examples, rows available and how often they are used."""
     return {
         "weight": source.weight,
         "examples": source.examples,
@@ -271,12 +271,12 @@ def draw_rows(counts: Mapping[str, int], available: Mapping[str, int], seed: int
     """Draw the row manifest.
 
     Args:
-        counts: examples wanted of each source.
+        counts: examples requested of each source.
         available: rows that each source has.
         seed: of all randomness.
 
     Raises:
-        ValueError: examples wanted of a source without rows, or a negative count.
+        ValueError: examples requested of a source without rows, or a negative count.
     """
     sources = tuple(sorted(source for source, count in counts.items() if count))
     for name in sources:

@@ -33,7 +33,7 @@ IMAGES_FEATURE = {"feature": {"_type": "Image"}, "_type": "Sequence"}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UncheckedQuestion:
-    """A question as a row tells it, its answer not held against its options yet; the fields of :class:`Question`."""
+    """A question as a row has it, before its answer is compared with its options; the fields of :class:`Question`."""
 
     id: str
     task: str
@@ -54,7 +54,7 @@ class UncheckedQuestion:
 
 
 def with_features(schema: pa.Schema, features: dict[str, Any]) -> pa.Schema:
-    """A schema that tells ``datasets`` which features its columns are."""
+    """A schema that says which features of ``datasets`` its columns are."""
     return schema.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
 
 

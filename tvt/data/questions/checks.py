@@ -101,7 +101,7 @@ class Forbidden:
     """Files of questions that must not be trained on, read when somebody needs to know what is in them.
 
     Args:
-        paths: the files; those that cannot be read are left out, for their faults are told by who scores on them.
+        paths: the files; those that cannot be read are left out, for scoring on them reports their faults.
     """
 
     def __init__(self, paths: Sequence[Path] = ()) -> None:
@@ -275,7 +275,7 @@ class Origin:
     rows: int
 
     def plain(self) -> dict[str, Any]:
-        """As plain values, with the source's address where a bundled manifest tells it."""
+        """As plain values, with the source's address where a bundled manifest has it."""
         return {**asdict(self), "url": _addresses().get(self.source)}
 
 
@@ -295,9 +295,9 @@ class Origins:
 
     _counts: Counter[tuple[str, str]] = field(default_factory=Counter)
 
-    def add(self, told: pa.Array) -> None:
+    def add(self, texts: pa.Array) -> None:
         """Count the rows of a column of ``provenance``."""
-        parts = [pc.struct_field(pc.extract_regex(told, _pattern(key)), key) for key in _KEYS]
+        parts = [pc.struct_field(pc.extract_regex(texts, _pattern(key)), key) for key in _KEYS]
         pairs = pc.binary_join_element_wise(*(pc.fill_null(part, "") for part in parts), "\x1f")
         for entry in pc.value_counts(pairs).to_pylist():
             source, licence = (_text(part) for part in entry["values"].split("\x1f", 1))

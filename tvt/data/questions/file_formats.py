@@ -140,7 +140,7 @@ class JsonlQuestions:
         return None
 
     def _inside(self, name: str) -> bool:
-        """Whether an image's path stays in the file's folder, links followed. Folders are asked of once: that is slow."""
+        """Whether an image's path stays in the file's folder, links followed. Folders are looked up once: that is slow."""
         if name.startswith("/") or "\0" in name:
             return False
         parent, _, leaf = name.rpartition("/")
@@ -258,30 +258,30 @@ class ParquetQuestions:
             with self._open() as file:
                 for group in range(len(self._starts) - 1):
                     first, end = self._starts[group], self._starts[group + 1]
-                    wanted = None if rows is None else rows[np.searchsorted(rows, first) : np.searchsorted(rows, end)]
-                    if wanted is None or len(wanted):
-                        yield from self._group(file, group, wanted)
+                    chosen = None if rows is None else rows[np.searchsorted(rows, first) : np.searchsorted(rows, end)]
+                    if chosen is None or len(chosen):
+                        yield from self._group(file, group, chosen)
         except _DAMAGE as error:
             message = f"{self.path}: damaged ({_first_line(error)}); write the file anew"
             raise InputError(*(faults.lines if faults is not None else ()), message) from error
 
-    def _group(self, file: pq.ParquetFile, group: int, wanted: Rows | None) -> Iterator[tuple[Rows, pa.RecordBatch]]:
-        """The batches of one row group; reading ends with the last row wanted."""
+    def _group(self, file: pq.ParquetFile, group: int, chosen: Rows | None) -> Iterator[tuple[Rows, pa.RecordBatch]]:
+        """The batches of one row group; reading ends with the last row chosen."""
         start = int(self._starts[group])
         names = [name for name in SCHEMA.names if name in self._schema.names]
         for batch in file.iter_batches(self._batch_rows, row_groups=[group], columns=names):
             numbers = np.arange(start, start + batch.num_rows, dtype=np.int64)
             start += batch.num_rows
-            if wanted is not None:
-                numbers, batch = _pick(numbers, batch, wanted)  # noqa: PLW2901
+            if chosen is not None:
+                numbers, batch = _pick(numbers, batch, chosen)  # noqa: PLW2901
             if len(numbers):
                 yield numbers, _canonical(batch)
-            if wanted is not None and start > wanted[-1]:
+            if chosen is not None and start > chosen[-1]:
                 return
 
 
-def _pick(numbers: Rows, batch: pa.RecordBatch, wanted: Rows) -> tuple[Rows, pa.RecordBatch]:
-    picked = wanted[np.searchsorted(wanted, numbers[0]) : np.searchsorted(wanted, numbers[-1], side="right")]
+def _pick(numbers: Rows, batch: pa.RecordBatch, rows: Rows) -> tuple[Rows, pa.RecordBatch]:
+    picked = rows[np.searchsorted(rows, numbers[0]) : np.searchsorted(rows, numbers[-1], side="right")]
     return (picked, batch) if len(picked) == len(numbers) else (picked, batch.take(pa.array(picked - numbers[0])))
 
 

@@ -30,7 +30,7 @@ GROUP_BYTES = 16 * 2**20
 KINDS = (".jsonl", ".parquet")
 
 
-class Part(Protocol):
+class QuestionPart(Protocol):
     """What questions are read from: a file, as a rule."""
 
     path: Path
@@ -57,7 +57,7 @@ class QuestionSource:
         parts: its files.
     """
 
-    def __init__(self, path: Path, parts: Sequence[Part]) -> None:
+    def __init__(self, path: Path, parts: Sequence[QuestionPart]) -> None:
         self.path = path
         self.parts = tuple(parts)
         self._starts = np.cumsum([0, *(part.rows for part in self.parts)])
@@ -130,7 +130,7 @@ def whole_files(path: Path) -> list[Path] | None:
     return None if any(isinstance(part, JsonlQuestions) for part in parts) else [part.path for part in parts]
 
 
-def _open(path: Path) -> Part:
+def _open(path: Path) -> QuestionPart:
     if not path.exists():
         raise InputError(f"{path}: no such file; check the path")
     if not path.is_file():

@@ -1,5 +1,5 @@
 """tvt's own study format: a folder with ``study.yaml`` (what the study is) and ``scores.csv`` (what was counted), and
-``mixtures.csv`` where runs on mixtures or doses were counted too. Counts of right answers may be sums of credits.
+``mixtures.csv`` where runs on mixtures or doses were counted too. Counts of right answers may be sums of scores.
 
 ``answers.json`` says how the answers behind ``scores.csv`` are spread, and what is odd about the questions. It is a file of its
 own, so that ``scores.csv`` stays what every version reads. Studies that tvt did not measure have none.
@@ -271,12 +271,12 @@ def _paths(folder: Path, manifest: StudyManifest) -> list[Path]:
 def _check_names(table: Table, columns: Mapping[str, int], tasks: tuple[Task, ...], faults: Faults) -> None:
     """Every source and target must be a task of the study."""
     names = [task.name for task in tasks]
-    told: set[str] = set()
+    reported: set[str] = set()
     for row in table.rows:
         source, target = row.cells[columns["source"]], row.cells[columns["target"]]
         for name in (target, *([] if source.lower() in BASE_NAMES else [source])):
-            if name and name not in names and name not in told:
-                told.add(name)
+            if name and name not in names and name not in reported:
+                reported.add(name)
                 faults.add(row.line, f"unknown task '{name}'{suggest(name, names)}; mend it or list it in {STUDY_FILE}")
 
 
@@ -299,14 +299,14 @@ def read_answer_file(folder: Path) -> AnswerReport | None:
     """
     path = folder / ANSWERS_FILE
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read; delete it, and tvt study run writes it anew") from error
-    if not isinstance(told, dict) or told.get("schema") != SCHEMA:
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         raise InputError(f"{path}: written by another version of tvt; delete it, and tvt study run writes it anew")
     try:
-        return AnswerReport.load(told)
+        return AnswerReport.load(data)
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: damaged; delete it, and tvt study run writes it anew") from error

@@ -53,7 +53,7 @@ def load_study(
     path = find_study(reference)
     if not path.is_dir():
         if ceiling != "task":
-            raise InputError(f"{path}: a CSV does not tell its tasks' ceilings; use a study folder for --ceiling {ceiling}")
+            raise InputError(f"{path}: a CSV does not have its tasks' ceilings; use a study folder for --ceiling {ceiling}")
         return load_csv_study(path, metric=metric, unit=unit)
     if not (path / STUDY_FILE).is_file():
         raise InputError(f"{path}: a directory without {STUDY_FILE}; name a study folder or a CSV file")
@@ -127,7 +127,7 @@ _LAYOUTS = "pgf; accuracy; or correct and total"
 def load_csv_study(path: Path | Frame, *, metric: Metric = "pgf", unit: Unit | None = None) -> TransferMatrix:
     """Read a transfer study from a CSV file.
 
-    Three layouts are told apart by the header: long PGF (``source|ft_task, target|task, pgf|perfection_gap_factor``, optional
+    The header says which of three layouts it is: long PGF (``source|ft_task, target|task, pgf|perfection_gap_factor``, optional
     ``run|seed``), long accuracies (``accuracy`` or ``correct, total``, with base rows whose source is ``base``, ``none`` or
     empty), and wide (first column the source, every other header a target; with a row ``base`` the values are accuracies).
     Empty cells and NA are missing and stay missing.

@@ -257,17 +257,17 @@ def load_mixtures(path: Path | Frame, sources: Sequence[str]) -> tuple[tuple[str
     table = read_table(path)
     faults = Faults(table.path)
     id_column = _id_column(table, sources)
-    placed = _source_columns(table, sources, id_column, faults)
-    if not placed:
+    columns = _source_columns(table, sources, id_column, faults)
+    if not columns:
         faults.add(1, "no column of weights; name columns w:<source> or <source>")
     if not table.rows:
         faults.add(None, "no mixtures below the header; add one row a mixture")
     faults.check()
     ids = _read_ids(table, id_column, "mixture", faults)
-    rows = read_rows(table, RunRow, {"weights": _by_header(table, placed)}, faults)
+    rows = read_rows(table, RunRow, {"weights": _by_header(table, columns)}, faults)
     faults.check()
     weights, _ = _normalised(rows)
-    return ids, aligned(weights, None, (list(placed), sources), missing=0.0)
+    return ids, aligned(weights, None, (list(columns), sources), missing=0.0)
 
 
 def _by_header(table: Table, columns: Mapping[str, int]) -> dict[str, int]:
@@ -277,7 +277,7 @@ def _by_header(table: Table, columns: Mapping[str, int]) -> dict[str, int]:
 
 def _source_columns(table: Table, sources: Sequence[str], id_column: int | None, faults: Faults) -> dict[str, int]:
     """Source -> position, in the order of the file."""
-    placed: dict[str, int] = {}
+    columns: dict[str, int] = {}
     for position, header in enumerate(table.header):
         if position == id_column or header.startswith(_SCORE) or not header:
             continue
@@ -288,10 +288,10 @@ def _source_columns(table: Table, sources: Sequence[str], id_column: int | None,
             hint = suggest(name, sources) or f"; known: {', '.join(sources[:20])}"
             faults.add(1, f"unknown source '{name}'{hint}; rename or remove the column")
             continue
-        if source in placed:
-            faults.add(1, f"'{table.header[placed[source]]}' and '{header}' both are weights of {source}; keep one")
-        placed.setdefault(source, position)
-    return placed
+        if source in columns:
+            faults.add(1, f"'{table.header[columns[source]]}' and '{header}' both are weights of {source}; keep one")
+        columns.setdefault(source, position)
+    return columns
 
 
 def _prefixed(table: Table, prefix: str, form: str, faults: Faults) -> dict[str, int]:

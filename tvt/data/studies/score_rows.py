@@ -275,7 +275,7 @@ def pgf_unit(cells: Cells, unit: Unit | None, faults: Faults) -> Unit:
 
 
 def _infer_pgf(cells: Cells, faults: Faults) -> Unit | None:
-    """The unit that the values themselves tell, or ``None`` with a fault noted."""
+    """The unit that the values themselves show, or ``None`` with a fault noted."""
     above = [cell for cell in cells if cell[1] > 1 + _ROUNDING]
     small = [cell for cell in cells if 0 < abs(cell[1]) <= 1]
     lowest = min(cells, key=lambda cell: cell[1])

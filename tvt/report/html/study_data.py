@@ -16,7 +16,7 @@ from tvt.core.scores import Score
 from tvt.core.selection import SelectionSpec
 from tvt.data.studies.folder import StudyFolder
 from tvt.evidence.predict import estimated_cells
-from tvt.io.recipe_file import told_model
+from tvt.io.recipe_file import public_model_name
 from tvt.report.analysis_tables import headline
 from tvt.report.evaluation_tables import Warned
 from tvt.report.heatmap import colour_limit
@@ -64,7 +64,7 @@ def study_data(study: StudyAnalysis, source: StudySource) -> dict[str, Any]:
     matrix = study.matrix
     return {
         "name": study.name,
-        "model": None if matrix.model is None else told_model(matrix.model),
+        "model": None if matrix.model is None else public_model_name(matrix.model),
         "parameters": matrix.parameters,
         "metric": matrix.metric,
         "runs": list(matrix.runs),
@@ -247,7 +247,7 @@ def _recipe(recipe: Recipe) -> dict[str, str]:
     told: dict[str, Any] = recipe.model_dump(
         mode="json", exclude={"manifests", "datasets", "data_dir", "runtime", "sources", "targets"}
     )
-    told["model"]["model_name_or_path"] = told_model(recipe.model.model_name_or_path)
+    told["model"]["model_name_or_path"] = public_model_name(recipe.model.model_name_or_path)
     flat: dict[str, str] = {}
     for name, value in told.items():
         if isinstance(value, dict):
