@@ -249,7 +249,7 @@ def test_images_of_a_dataset_are_looked_at_once_and_a_benchmark_stands_for_all_i
     known = {name: every[name] for name in ("Jigsaw", "Counting")}
     first = gallery_of(["blink"], known)
     assert len(first) == 2 * 3 * (3 + 1)  # val and test, three rows each, of three images and of one
-    monkeypatch.setattr("tvt.data.lookalikes.shown", lambda _: pytest.fail("looked at again"))
+    monkeypatch.setattr("tvt.data.lookalikes.shown_questions", lambda _: pytest.fail("looked at again"))
     again = gallery_of(["BLINK"], known)
     assert (again.digest, len(again)) == (first.digest, len(first))
     picture_of_test = blink_copy.rows("Jigsaw", "test", 1)[0]["image_1"]["bytes"]
@@ -264,10 +264,10 @@ def guessed(rows: Sequence[tuple[tuple[str, ...], str, tuple[bytes, ...]]]) -> l
     shortcuts = Shortcuts()
     for options, answer, images in rows:
         shortcuts.add(options, answer, images)
-    return [shortcut.told for shortcut in shortcuts.found()]
+    return [shortcut.option for shortcut in shortcuts.found()]
 
 
-def test_options_that_give_themselves_away_are_told() -> None:
+def test_options_that_give_themselves_away_are_reported() -> None:
     longest = [(("no", "certainly")[:: 1 - 2 * (k % 2)], "BA"[k % 2], ()) for k in range(20)]
     assert guessed(longest) == ["the option with the longest text"]
     numbers = [(tuple("3456"), "D", ())] * 20
