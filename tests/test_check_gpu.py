@@ -19,6 +19,8 @@ from commands import ENVIRONMENT, PATIENCE, ROOT
 from process_list import naming
 from warm import WarmPython
 
+pytestmark = pytest.mark.slow
+
 LOADED = ["bitsandbytes", *(f"transformers.models.qwen2_5_vl.{kind}_qwen2_5_vl" for kind in ("modeling", "processing"))]
 NEEDS_GPU = {"fp16", "fp16-4bit", "oom-score", "oom-train"}
 ELSEWHERE = {"zero3"}

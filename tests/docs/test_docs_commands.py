@@ -14,6 +14,8 @@ from documents import STAND_INS, Page, as_printed, furnish, run_line
 from study_world import QUICK
 from warm import WarmPython
 
+pytestmark = pytest.mark.slow
+
 README = Page(ROOT / "README.md")
 FIRST = ("selecting", "data", "studies")
 """Pages whose commands others build on, in this order behind README."""

@@ -12,6 +12,8 @@ import pytest
 
 from commands import ROOT
 
+pytestmark = pytest.mark.slow
+
 torch = pytest.importorskip("torch")
 pytest.importorskip("peft")
 

@@ -28,6 +28,8 @@ from tvt.evaluate.results import CellResult, ItemResult, macro, wilson_interval
 from tvt.evaluate.scorer import RawAnswer
 from tvt.report.evaluation_tables import accuracy_table
 
+pytestmark = pytest.mark.slow
+
 
 def cell(task: str, correct: int, total: int) -> CellResult:
     items = tuple(

@@ -14,6 +14,8 @@ from tvt.core.matrix import TransferMatrix
 from tvt.data.studies.load import load_study
 from tvt.evidence.completion import complete, estimate_cells, fit_two_way
 
+pytestmark = pytest.mark.slow
+
 PUBLISHED = {
     "qwen2.5-vl-32b": (0.92, 0.90, 0.82),
     "qwen2.5-vl-3b": (0.62, 0.58, 0.50),

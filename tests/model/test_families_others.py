@@ -12,6 +12,8 @@ import tiny_others
 from family_capabilities import Measured, made_in, on_the_page, row
 from tvt.model.families import Family
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("family", made_in(tiny_others), ids=lambda family: family.name)
 def test_the_page_says_what_a_family_can_do(family: Family, tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from family_capabilities import on_the_page
 from study_world import Tvt, World, write_recipe
 from tvt.model.families import FAMILIES
 
+pytestmark = pytest.mark.slow
+
 NEEDING = [family.name for family in FAMILIES if family.needs]
 QUICK = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 

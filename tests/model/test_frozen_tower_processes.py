@@ -17,6 +17,8 @@ from tiny_models import qwen, write_rows
 from tvt.io.adapter_file import WEIGHTS
 from tvt.train import TrainingRecord, train
 
+pytestmark = pytest.mark.slow
+
 WATCHED = textwrap.dedent("""
     import os
     import sys

@@ -17,6 +17,8 @@ from tvt.report.html.page import page_data, render
 from tvt.report.html.study_data import StudySource
 from tvt.transfer.analysis import analyze
 
+pytestmark = pytest.mark.slow
+
 TASKS = ("Alpha", "Beta", "Gamma", "Delta")
 
 

@@ -14,6 +14,8 @@ from browser import Browser, browser
 from report_pages import HOSTILE, folder, matrix_page, page
 from tvt.core.matrix import TransferMatrix
 
+pytestmark = pytest.mark.slow
+
 THIRTEEN = tuple(f"Semantic_Correspondence_{k}" for k in range(13))
 FIFTY = tuple(f"Task_number_{k}" for k in range(50))
 

@@ -21,6 +21,8 @@ import tiny_models
 from blink_copy import NAME, SHAPES, TASKS
 from study_world import Tvt, adapters, chunks, done, leftovers
 
+pytestmark = pytest.mark.slow
+
 BUDGET, QUESTIONS = 4, 4
 
 

@@ -33,6 +33,8 @@ pytest.importorskip("ray")
 
 import ray
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:

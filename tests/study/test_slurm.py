@@ -36,6 +36,8 @@ from tvt.study.store import Queued, mark
 from tvt.train.checkpoints import steps_done
 from tvt.train.record import load_training_record
 
+pytestmark = pytest.mark.slow
+
 LATER = {"begin": "now+1hour"}
 """Jobs that wait until they are let go."""
 

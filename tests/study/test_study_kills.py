@@ -19,6 +19,8 @@ pytest.importorskip("trl")
 import study_world
 from study_world import Tvt, World, done, specs, workers
 
+pytestmark = pytest.mark.slow
+
 SEED = 20260101
 KILLS_PER_STUDY = 10
 PHASES = ("mixing", "training", "scoring", "writing")

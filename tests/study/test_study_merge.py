@@ -26,6 +26,8 @@ from tvt.evaluate.store import AnswerStore
 from tvt.study.merging import Merged, merge
 from tvt.study.store import Store
 
+pytestmark = pytest.mark.slow
+
 Edit = Callable[[Path, Path], object]
 
 

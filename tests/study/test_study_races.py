@@ -16,6 +16,8 @@ from racer import FAILING, KEYS, PROCESSES, QUESTIONS, RUNS
 from study_world import QUICK
 from tvt.study.store import Store
 
+pytestmark = pytest.mark.slow
+
 ROUNDS, SEED = 200, 20261126
 
 

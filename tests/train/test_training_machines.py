@@ -32,6 +32,8 @@ from tvt.io.adapter_file import verify_adapter
 from tvt.train import Machines, TrainingRecord, load_training_record, train
 from tvt.train.launch import address_faults
 
+pytestmark = pytest.mark.slow
+
 TRAINING = {"global_batch_size": 8, "per_device_train_batch_size": 2, "num_train_epochs": 2, "save_steps": 2}
 ZERO2 = str(ROOT / "recipes" / "deepspeed" / "zero2.json")
 

@@ -30,6 +30,8 @@ from tvt.errors import TrainingError
 from tvt.io.adapter_file import verify_adapter
 from tvt.train import TrainingRecord, load_training_record, train
 
+pytestmark = pytest.mark.slow
+
 # Rows of like length go together, so that some batches have no picture. The last step has one row, and the second process none.
 ROWS = [1, 0, 2, 0, 1, 0, 1, 0, 3, 0, 1, 0, 1, 0, 0, 0, 0, 0, 1]
 
