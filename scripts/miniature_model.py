@@ -154,10 +154,10 @@ def patch_labels(scene: Scene) -> NDArray[np.float32]:
         down = np.clip(np.minimum(edges + PATCH, tile.bottom) - np.maximum(edges, tile.top), 0, None)
         across = np.clip(np.minimum(edges + PATCH, tile.right) - np.maximum(edges, tile.left), 0, None)
         found[..., len(SHAPES) + 3 + TEXTURES.index(tile.texture)] += np.outer(down, across) / PATCH**2
-    for thing in scene.things:
-        row, column = int(thing.y / PATCH), int(thing.x / PATCH)
-        found[row, column, SHAPES.index(thing.shape)] += 1
-        place = (thing.x / PATCH - column - 0.5, thing.y / PATCH - row - 0.5, thing.size / PATCH)
+    for figure in scene.figures:
+        row, column = int(figure.y / PATCH), int(figure.x / PATCH)
+        found[row, column, SHAPES.index(figure.shape)] += 1
+        place = (figure.x / PATCH - column - 0.5, figure.y / PATCH - row - 0.5, figure.size / PATCH)
         found[row, column, len(SHAPES) : len(SHAPES) + 3] = place
     return found.reshape(side * side, -1)
 

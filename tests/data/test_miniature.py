@@ -21,7 +21,7 @@ from PIL import Image
 
 from tvt.core.question import LETTERS, Question
 from tvt.data.miniature import MINIATURE_TASKS, Split, generate, question, scene_of
-from tvt.data.miniature.scene import FOG, SIZE, Scene, Thing, render
+from tvt.data.miniature.scene import FOG, SIZE, Figure, Scene, render
 from tvt.errors import InputError
 
 NAMES = [task.name for task in MINIATURE_TASKS]
@@ -36,12 +36,12 @@ def digest(item: Question) -> str:
 # ---- the right answer, worked out anew from what the scene shows
 
 
-def discs(scene: Scene) -> list[Thing]:
-    return [thing for thing in scene.things if thing.shape == "disc"]
+def discs(scene: Scene) -> list[Figure]:
+    return [figure for figure in scene.figures if figure.shape == "disc"]
 
 
 def fuller_half(scene: Scene) -> int:
-    right = sum(thing.x > SIZE / 2 for thing in discs(scene))
+    right = sum(figure.x > SIZE / 2 for figure in discs(scene))
     left = len(discs(scene)) - right
     assert left != right
     return int(right > left)
@@ -58,16 +58,16 @@ def half(scene: Scene) -> int:
 
 
 def nearest(scene: Scene) -> int:
-    assert all(a.x < b.x for a, b in pairwise(scene.things)), "options go from left to right"
-    by_distance = int(np.argmin([thing.distance for thing in scene.things]))
+    assert all(a.x < b.x for a, b in pairwise(scene.figures)), "options go from left to right"
+    by_distance = int(np.argmin([figure.distance for figure in scene.figures]))
     # On flat ground what is nearer touches the ground lower in the picture, whatever its size.
-    assert by_distance == int(np.argmax([thing.foot for thing in scene.things]))
+    assert by_distance == int(np.argmax([figure.foot for figure in scene.figures]))
     return by_distance
 
 
 def darker_patch(scene: Scene) -> int:
-    assert scene.things[0].x < scene.things[1].x
-    return int(np.argmin([thing.colour[0] for thing in scene.things]))
+    assert scene.figures[0].x < scene.figures[1].x
+    return int(np.argmin([figure.colour[0] for figure in scene.figures]))
 
 
 def darkest_tile(scene: Scene) -> int:
@@ -88,17 +88,17 @@ def alike(*looks: str) -> Callable[[Scene], int]:
 
 
 def like_above(scene: Scene) -> int:
-    (above,) = (thing for thing in scene.things if thing.y < SIZE / 2)
-    below = sorted((thing for thing in scene.things if thing.y > SIZE / 2), key=lambda thing: thing.x)
-    assert [int(thing.x > SIZE / 2) for thing in below] == [0, 1]
-    assert {thing.shape for thing in scene.things} == {above.shape}, "only its colour tells"
-    (place,) = (k for k, thing in enumerate(below) if thing.colour == above.colour)
+    (above,) = (figure for figure in scene.figures if figure.y < SIZE / 2)
+    below = sorted((figure for figure in scene.figures if figure.y > SIZE / 2), key=lambda figure: figure.x)
+    assert [int(figure.x > SIZE / 2) for figure in below] == [0, 1]
+    assert {figure.shape for figure in scene.figures} == {above.shape}, "only its colour tells"
+    (place,) = (k for k, figure in enumerate(below) if figure.colour == above.colour)
     return place
 
 
 def turned(scene: Scene) -> int:
-    first = [thing for thing in scene.things if thing.y < SIZE / 2]
-    second = [thing for thing in scene.things if thing.y > SIZE / 2]
+    first = [figure for figure in scene.figures if figure.y < SIZE / 2]
+    second = [figure for figure in scene.figures if figure.y > SIZE / 2]
     moves = {round(b.x - a.x, 6) for a in first for b in second if (a.colour, a.shape) == (b.colour, b.shape)}
     (move,) = moves
     return int(move < 0)  # to the right, when what is seen moves to the left
@@ -148,14 +148,14 @@ def test_shapes_are_drawn_where_the_scene_says(name: str) -> None:
         scene = scene_of(name, index, seed=1, split="train")
         pixels = without_fog(scene)
         right, down = scene.slope
-        for thing in scene.things:
-            assert thing.size < thing.x < SIZE - thing.size or thing.shape == "post"
-            assert thing.size - 0.5 <= thing.y <= SIZE - thing.size + 0.5
-            y, x = int(thing.y), int(thing.x)
+        for figure in scene.figures:
+            assert figure.size < figure.x < SIZE - figure.size or figure.shape == "post"
+            assert figure.size - 0.5 <= figure.y <= SIZE - figure.size + 0.5
+            y, x = int(figure.y), int(figure.x)
             light = 1 + right * ((x + 0.5) / SIZE - 0.5) + down * ((y + 0.5) / SIZE - 0.5)
             shown = pixels[y - 1 : y + 2, x : x + 1].mean(axis=(0, 1))
-            expected = np.clip(np.array(thing.colour) * light, 0, 1)
-            assert np.abs(shown - expected).max() < 0.12, f"{name} {index} {thing}"
+            expected = np.clip(np.array(figure.colour) * light, 0, 1)
+            assert np.abs(shown - expected).max() < 0.12, f"{name} {index} {figure}"
 
 
 def test_the_edited_tile_looks_darker() -> None:
@@ -224,7 +224,7 @@ def test_scenes_stay_the_same_over_versions() -> None:
     for name in NAMES:
         for index in range(5):
             scene = scene_of(name, index, seed=0, split="train")
-            shapes = [(thing.shape, f"{thing.x:.3f} {thing.y:.3f} {thing.size:.3f}") for thing in scene.things]
+            shapes = [(figure.shape, f"{figure.x:.3f} {figure.y:.3f} {figure.size:.3f}") for figure in scene.figures]
             tiles = [(tile.texture, tile.left, tile.top, f"{tile.hue:.3f} {tile.lightness:.3f}") for tile in scene.tiles]
             told.update(repr((name, scene.answer, scene.grain, f"{scene.fog:.3f}", shapes, tiles)).encode())
     assert told.hexdigest()[:16] == "7fba08435947f29b"

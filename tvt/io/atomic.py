@@ -76,7 +76,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     """Give a temporary sibling folder, which becomes ``path`` when the block ends without an error.
 
     ``path`` must not exist, or be an empty folder. What killed processes left behind for the same ``path`` is removed first: a
-    living one holds a lock on its folder.
+    process at work holds a lock on its folder.
     """
     path = path.absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -140,7 +140,7 @@ def _remove_abandoned(path: Path) -> None:
     for left in path.parent.iterdir():
         if not (left.name.startswith(f".{path.name}.") and left.name.endswith(_SUFFIX) and left.is_dir()):
             continue
-        with suppress(OSError):  # another process may be at it, or may just have removed it
+        with suppress(OSError):  # another process may be removing it
             lock = os.open(left, os.O_RDONLY)
             try:
                 if take(lock, left):

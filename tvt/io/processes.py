@@ -1,8 +1,8 @@
 """Several processes at one piece of work, each with a device: started through torchrun, on one machine or on several.
 
 A process reports progress and failures in lines of JSON behind a mark, so that its parent can separate them from what libraries
-print. What launchers leave in the environment is taken out of it: torch, accelerate and transformers would follow it, and a
-recipe decides instead.
+print. Variables that launchers left in the environment are taken out of it: torch, accelerate and transformers would follow
+them, while the recipe decides.
 """
 
 from __future__ import annotations
@@ -230,13 +230,13 @@ ERRORS: dict[str, Callable[[str], TvtError]] = {
 
 
 def report(kind: str, what: object) -> None:
-    """One line to the parent, in one write: the processes share the pipe."""
+    """Send one line to the parent, in one write: the processes share the pipe."""
     sys.stderr.flush()
     os.write(sys.stderr.fileno(), f"{MARK}{json.dumps([kind, what])}\n".encode())
 
 
 def run_part(work: Callable[[], object]) -> NoReturn:
-    """Do this process's part, and leave at once when it fails: the other processes may be waiting for this one."""
+    """Do this process's part, and exit at once when it fails: the other processes may be waiting for this one."""
     report("started", None)
     try:
         work()

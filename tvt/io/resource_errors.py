@@ -1,4 +1,4 @@
-"""A full disk and too little memory as one line that says what to do: they would stop every run of a study."""
+"""A full disk and too little memory as one line that says what to do, since they stop every run of a study."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def reported(folder: Path, name: str, recipe: Recipe | None = None) -> Iterator[
     """Turn a full disk and a lack of memory into an error for a person, however deep in a library they occurred.
 
     Args:
-        folder: the folder that is written, whose disk is meant.
-        name: what is done meanwhile, for the message.
-        recipe: by which, so that a lack of memory is met with what it leaves open.
+        folder: the folder that is written; its disk is checked.
+        name: the work, for the message.
+        recipe: the recipe of the work; the message names the settings that can still save memory.
 
     Raises:
-        InputError: with what to do; everything else passes through.
+        InputError: with what to do; other errors pass through.
     """
     try:
         yield
@@ -49,7 +49,7 @@ def reported(folder: Path, name: str, recipe: Recipe | None = None) -> Iterator[
 
 
 def _less_memory(recipe: Recipe | None) -> str:
-    """What is wrong and what to set, the dearest last."""
+    """What is wrong and what to set, the most expensive last."""
     steps = [
         "out of memory; lower training.per_device_train_batch_size (the global batch, hence the result, stays) or "
         "evaluation.batch_size"
@@ -62,7 +62,7 @@ def _less_memory(recipe: Recipe | None) -> str:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what it came from."""
+    """An error and its causes."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__

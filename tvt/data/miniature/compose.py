@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from tvt.data.miniature.scene import SIZE, Colour, Scene, Shape, Texture, Thing, Tile
+from tvt.data.miniature.scene import SIZE, Colour, Figure, Scene, Shape, Texture, Tile
 
 Rng = np.random.Generator
 Side = TypeVar("Side")
@@ -48,12 +48,12 @@ def shape_at(
     *,
     low: float = 3.5,
     high: float = 5.0,
-) -> Thing:
+) -> Figure:
     """A shape of random size and a colour of its kind."""
     # Discs are warm and the rest cold, so that a tiny model that sees colours sooner than outlines can tell them apart.
     hue = rng.uniform(0, 0.17) if shape == "disc" else rng.uniform(0.21, 0.86)
     paint = colorsys.hsv_to_rgb(hue, rng.uniform(0.6, 0.9), 0.9)
-    return Thing(
+    return Figure(
         shape=shape,
         x=place[0],
         y=place[1],
@@ -82,10 +82,10 @@ def counting(rng: Rng, answer: int) -> Scene:
     """``answer`` + 1 discs among other shapes."""
     discs, others = answer + 1, int(rng.integers(1, 5))
     shapes = discs_and_others(rng, discs, others)
-    things = [shape_at(rng, shape, place) for shape, place in zip(shapes, scatter(rng, len(shapes)), strict=True)]
+    figures = [shape_at(rng, shape, place) for shape, place in zip(shapes, scatter(rng, len(shapes)), strict=True)]
     return Scene(
         answer=answer,
-        things=tuple(things),
+        figures=tuple(figures),
         background=float(rng.uniform(0.1, 0.3)),
         grain=grain(rng),
     )
@@ -96,17 +96,17 @@ def count_comparison(rng: Rng, answer: int) -> Scene:
     more = int(rng.integers(2, 5))
     fewer = more - 1 - int(rng.random() < 0.3)
     discs = [fewer, more] if answer else [more, fewer]
-    things: list[Thing] = []
+    figures: list[Figure] = []
     for side, count in enumerate(discs):
         # Half a picture is narrow: x and y are drawn apart.
         ys = (np.arange(5) + 0.5) * SIZE / 5 + rng.uniform(-1, 1, 5)
         shapes = discs_and_others(rng, count, int(rng.integers(0, 5 - count + 1)))
         for shape, y in zip(shapes, rng.permutation(ys), strict=False):
             x = rng.uniform(7, HALF - 7) + side * HALF
-            things.append(shape_at(rng, shape, (float(x), float(y))))
+            figures.append(shape_at(rng, shape, (float(x), float(y))))
     return Scene(
         answer=answer,
-        things=tuple(things),
+        figures=tuple(figures),
         background=float(rng.uniform(0.1, 0.3)),
         grain=grain(rng),
     )
@@ -116,13 +116,13 @@ def lone_disc(rng: Rng, answer: int, x: float, y: float) -> Scene:
     """One disc at a place among other shapes."""
     count = int(rng.integers(3, 7))
     places = [place for place in scatter(rng, count + 3) if np.hypot(place[0] - x, place[1] - y) >= 12][:count]
-    things = [
+    figures = [
         shape_at(rng, "disc", (x, y)),
         *(shape_at(rng, distractor(rng), place) for place in places),
     ]
     return Scene(
         answer=answer,
-        things=tuple(things),
+        figures=tuple(figures),
         background=float(rng.uniform(0.1, 0.3)),
         grain=grain(rng),
     )
@@ -142,11 +142,11 @@ def spatial_relation(rng: Rng, answer: int) -> Scene:
     return lone_disc(rng, answer, float(x), float(rng.uniform(6, SIZE - 6)))
 
 
-def on_ground(rng: Rng, shape: Shape, x: float, distance: float, horizon: float) -> Thing:
+def on_ground(rng: Rng, shape: Shape, x: float, distance: float, horizon: float) -> Figure:
     """A shape on the ground, seen in perspective; its true height is its own, so size alone does not show distance."""
     foot = horizon + (SIZE - 2 - horizon) / distance
     size = rng.uniform(6, 11) / distance**0.7
-    return Thing(
+    return Figure(
         shape=shape,
         x=x,
         y=foot - size,
@@ -163,8 +163,8 @@ def nearer(rng: Rng, answer: int, shape: Shape) -> Scene:
     far = near * float(rng.uniform(1.06, 1.6))
     xs = (rng.uniform(12, 24), rng.uniform(40, 52))
     stand = zip(xs, in_order(answer, near, far), strict=True)
-    things = [on_ground(rng, shape, float(x), distance, horizon) for x, distance in stand]
-    return Scene(answer=answer, things=tuple(things), horizon=horizon, grain=grain(rng))
+    figures = [on_ground(rng, shape, float(x), distance, horizon) for x, distance in stand]
+    return Scene(answer=answer, figures=tuple(figures), horizon=horizon, grain=grain(rng))
 
 
 def relative_depth(rng: Rng, answer: int) -> Scene:
@@ -183,8 +183,8 @@ def relative_reflectance(rng: Rng, answer: int) -> Scene:
     light = dark * rng.uniform(1.03, 1.22)
     shades = [dark, light] if answer == 0 else [light, dark]
     ys = rng.uniform(20, 44, 2)
-    things = [
-        Thing(
+    figures = [
+        Figure(
             shape="square",
             x=16 + 32 * side,
             y=float(ys[side]),
@@ -196,7 +196,7 @@ def relative_reflectance(rng: Rng, answer: int) -> Scene:
     slope = (float(rng.uniform(-0.25, 0.25)), float(rng.uniform(-0.25, 0.25)))
     return Scene(
         answer=answer,
-        things=tuple(things),
+        figures=tuple(figures),
         background=float(rng.uniform(0.4, 0.6)),
         slope=slope,
         grain=grain(rng),
@@ -304,7 +304,7 @@ def correspondence(rng: Rng, answer: int) -> Scene:
     hue = float(rng.uniform())
     paint, other = (colorsys.hsv_to_rgb(h, 0.8, 0.9) for h in (hue, other_hue(rng, hue)))
     shape = distractor(rng)
-    above = Thing(
+    above = Figure(
         shape=shape,
         x=float(rng.uniform(24, 40)),
         y=float(rng.uniform(12, 18)),
@@ -312,7 +312,7 @@ def correspondence(rng: Rng, answer: int) -> Scene:
         colour=paint,
     )
     below = [
-        Thing(
+        Figure(
             shape=shape,
             x=x + float(rng.uniform(-4, 4)),
             y=float(rng.uniform(44, 52)),
@@ -323,7 +323,7 @@ def correspondence(rng: Rng, answer: int) -> Scene:
     ]
     return Scene(
         answer=answer,
-        things=(above, *below),
+        figures=(above, *below),
         background=float(rng.uniform(0.1, 0.3)),
         grain=grain(rng),
     )
@@ -338,24 +338,24 @@ def multi_view(rng: Rng, answer: int) -> Scene:
     xs = np.sort(rng.uniform(18, 46, 2))
     while any(b - a < 13 for a, b in pairwise(xs)):
         xs = np.sort(rng.uniform(18, 46, 2))
-    things: list[Thing] = []
+    figures: list[Figure] = []
     for x in xs:
         seen = shape_at(
             rng,
             "disc" if rng.random() < 0.5 else "square",
             (float(x), float(rng.uniform(10, 22))),
         )
-        again = Thing(
+        again = Figure(
             shape=seen.shape,
             x=float(seen.x + shift),
             y=seen.y + HALF,
             size=seen.size,
             colour=seen.colour,
         )
-        things += [seen, again]
+        figures += [seen, again]
     return Scene(
         answer=answer,
-        things=tuple(things),
+        figures=tuple(figures),
         background=float(rng.uniform(0.1, 0.3)),
         grain=grain(rng),
     )

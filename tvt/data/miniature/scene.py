@@ -24,7 +24,7 @@ Texture = Literal["plain", "horizontal", "vertical", "rising", "falling", "dots"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Thing:
+class Figure:
     """One shape; ``x`` and ``y`` are its centre, ``size`` half its height, in pixels from the top left corner."""
 
     shape: Shape
@@ -66,7 +66,7 @@ class Scene:
 
     answer: int
     """Position of the right option, 0 for the first."""
-    things: tuple[Thing, ...] = ()
+    figures: tuple[Figure, ...] = ()
     tiles: tuple[Tile, ...] = ()
     background: float = 0.5
     """Grey of what is behind everything."""
@@ -107,8 +107,8 @@ def render(scene: Scene) -> NDArray[np.uint8]:
         _draw_ground(canvas, scene.horizon)
     for tile in scene.tiles:
         _draw_tile(canvas, tile)
-    for thing in scene.things:
-        _draw_thing(canvas, thing)
+    for figure in scene.figures:
+        _draw_figure(canvas, figure)
     right, down = scene.slope
     canvas *= (1 + right * (_X / SIZE - 0.5) + down * (_Y / SIZE - 0.5))[..., None]
     grain = np.random.default_rng(scene.grain).standard_normal((SIZE, SIZE), dtype=np.float32)
@@ -135,15 +135,15 @@ def _draw_ground(canvas: Array, horizon: float) -> None:
     canvas[~sky] = ground[~sky]
 
 
-def _draw_thing(canvas: Array, thing: Thing) -> None:
-    reach = 1.5 * thing.size + 2
+def _draw_figure(canvas: Array, figure: Figure) -> None:
+    reach = 1.5 * figure.size + 2
     # Only the pixels near it: most of a picture is far from any one shape.
-    rows = slice(max(0, int(thing.y - reach)), max(0, int(thing.y + reach) + 1))
-    columns = slice(max(0, int(thing.x - reach)), max(0, int(thing.x + reach) + 1))
-    inside = _INSIDE[thing.shape](_X[rows, columns] - thing.x, _Y[rows, columns] - thing.y, thing.size)
+    rows = slice(max(0, int(figure.y - reach)), max(0, int(figure.y + reach) + 1))
+    columns = slice(max(0, int(figure.x - reach)), max(0, int(figure.x + reach) + 1))
+    inside = _INSIDE[figure.shape](_X[rows, columns] - figure.x, _Y[rows, columns] - figure.y, figure.size)
     cover = np.clip(inside + 0.5, 0, 1)[..., None]
     part = canvas[rows, columns]
-    part += cover * (np.array(thing.colour, dtype=np.float32) - part)
+    part += cover * (np.array(figure.colour, dtype=np.float32) - part)
 
 
 def _draw_tile(canvas: Array, tile: Tile) -> None:
