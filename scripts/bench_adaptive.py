@@ -20,7 +20,7 @@ import numpy as np
 from tvt.core.matrix import TransferMatrix
 from tvt.core.selection import SelectionSpec
 from tvt.data.studies.load import load_study
-from tvt.selection.adaptive import Choice, Standing, Stop, Tolerance, next_run
+from tvt.selection.adaptive import NextRun, Progress, Stop, Tolerance, next_run
 from tvt.selection.audit import objective_value, tidy
 from tvt.selection.engine import Prepared, prepare
 from tvt.types import Floats
@@ -48,7 +48,7 @@ class Course:
     stopped: int | None
 
 
-Pick = Callable[[TransferMatrix, Deal, Standing], Choice | Stop | None]
+Pick = Callable[[TransferMatrix, Deal, Progress], NextRun | Stop | None]
 
 
 def deal(full: TransferMatrix, seed: int) -> Deal:
@@ -78,26 +78,26 @@ def chosen(prepared: Prepared) -> Floats:
     return tidy(solution.weights, prepared.request)
 
 
-def adaptive(now: TransferMatrix, of: Deal, standing: Standing) -> Choice | Stop | None:
+def adaptive(now: TransferMatrix, of: Deal, progress: Progress) -> NextRun | Stop | None:
     """The policy."""
-    return next_run(now, of.spec, standing)
+    return next_run(now, of.spec, progress)
 
 
-def at_random(_: TransferMatrix, of: Deal, standing: Standing) -> Choice | Stop | None:
+def at_random(_: TransferMatrix, of: Deal, progress: Progress) -> NextRun | Stop | None:
     """Any run that is left."""
-    return drawn([s for s, left in standing.left.items() for _ in left], of, standing)
+    return drawn([s for s, left in progress.left.items() for _ in left], of, progress)
 
 
-def evenly(_: TransferMatrix, of: Deal, standing: Standing) -> Choice | Stop | None:
+def evenly(_: TransferMatrix, of: Deal, progress: Progress) -> NextRun | Stop | None:
     """A run of any source with the fewest."""
-    most = max(map(len, standing.left.values()))
-    return drawn([s for s, left in standing.left.items() if len(left) == most], of, standing)
+    most = max(map(len, progress.left.values()))
+    return drawn([s for s, left in progress.left.items() if len(left) == most], of, progress)
 
 
-def drawn(sources: Sequence[str], of: Deal, standing: Standing) -> Choice:
+def drawn(sources: Sequence[str], of: Deal, progress: Progress) -> NextRun:
     """A run of one of the sources."""
     source = str(np.random.default_rng([of.seed, len(sources)]).choice(sources))
-    return Choice(source=source, seed=standing.left[source][0], why="")
+    return NextRun(source=source, seed=progress.left[source][0], why="")
 
 
 PICKS: dict[str, Pick] = {"adaptive": adaptive, "at random": at_random, "equal seeds": evenly}
@@ -117,12 +117,12 @@ def replayed(full: TransferMatrix, of: Deal, pick: Pick, total: int) -> Course:
         if spent >= total:
             return Course(regret=regret, stopped=stopped)
         left = {s: order[len(runs) :] for s, order, runs in zip(full.sources, of.order, done, strict=True)}
-        standing = Standing(left=left, going={})
-        choice = pick(now, of, standing) if stopped is None else Stop(why="it has stopped")
+        progress = Progress(left=left, going={})
+        choice = pick(now, of, progress) if stopped is None else Stop(why="it has stopped")
         if isinstance(choice, Stop):
             stopped = stopped or spent
-            choice = next_run(now, of.spec, standing, RESTLESS)
-        if not isinstance(choice, Choice):  # every run that can matter is done
+            choice = next_run(now, of.spec, progress, RESTLESS)
+        if not isinstance(choice, NextRun):  # every run that can matter is done
             return Course(regret={**regret, **dict.fromkeys(range(spent, total + 1), regret[spent])}, stopped=stopped)
         done[full.sources.index(choice.source)].append(choice.seed)
 

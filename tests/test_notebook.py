@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import tvt
-from tvt.compare.comparison import Calibration, Comparison, Contrast, Estimate
+from tvt.compare.comparison import Calibration, Comparison, Contrast, Difference
 from tvt.core.arms import Arm
 from tvt.errors import InputError, MissingPackageError
 from tvt.selection.engine import select as select_with_spec
@@ -29,8 +29,8 @@ def mixture_runs() -> pd.DataFrame:
 
 
 def comparison() -> Comparison:
-    def found(value: float) -> Estimate:
-        return Estimate(
+    def found(value: float) -> Difference:
+        return Difference(
             value=value, error=0.01, df=5.0, low=value - 0.02, high=value + 0.02, p=0.01, seeds=2, questions=9, seed_noise=True
         )
 

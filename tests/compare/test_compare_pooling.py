@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from compare_worlds import logistic_entries, world
 from tvt.compare.answers import Answered, layout, pooled, seed_noise
-from tvt.compare.comparison import Estimate
+from tvt.compare.comparison import Difference
 from tvt.compare.engine import compare, contrast
 from tvt.compare.statistics import Block, Served, estimate
 from tvt.core.arms import Arm, Measured
@@ -207,7 +207,7 @@ def test_each_distinct_trained_mixture_counts_once_in_any_order() -> None:
     assert over.difference.variance == pytest.approx(noise.difference.variance / 0.6**2)
 
 
-def own_errors(of: Answered, entry: str, against: str | None, seeds: list[int]) -> Estimate:
+def own_errors(of: Answered, entry: str, against: str | None, seeds: list[int]) -> Difference:
     return estimate([Block(cells=of.cells(entry, "t", seeds) - of.cells(against, "t", seeds))])
 
 

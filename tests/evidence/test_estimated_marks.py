@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from tvt.compare.calibration import calibration
-from tvt.compare.comparison import Contrast, Estimate
+from tvt.compare.comparison import Contrast, Difference
 from tvt.core.arms import Arm, Candidate
 from tvt.core.encode import encode
 from tvt.core.matrix import TransferMatrix
@@ -124,7 +124,7 @@ def test_the_frontier_marks_what_was_asked_for_and_the_worst(holes: TransferMatr
 
 def test_a_promise_that_rests_on_an_estimate_is_marked(holes: TransferMatrix) -> None:
     entry = Arm(label="selected", kind="selected", weights={"Art_Style": 1.0}, counts={"Art_Style": 10})
-    estimate = Estimate(value=0.1, error=0.05, low=0.0, high=0.2, p=0.05, df=9.0, seeds=2, questions=100, seed_noise=True)
+    estimate = Difference(value=0.1, error=0.05, low=0.0, high=0.2, p=0.05, df=9.0, seeds=2, questions=100, seed_noise=True)
     gains = [
         Contrast(entry="selected", against=None, target=t, pgf=estimate, accuracy=estimate, verdict="better", tested="pgf")
         for t in ("Relative_Depth", "Jigsaw")

@@ -15,10 +15,10 @@ from tvt.core.mixture import Mixture
 from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.selection import DEFAULT_KAPPA, SelectionSpec
 from tvt.errors import InputError
-from tvt.evidence.kappa import HIGHEST, LOWEST, Curvature, fit_kappa
-from tvt.evidence.predict import curvature, predict
-from tvt.evidence.response import Log, transfer_response
-from tvt.evidence.signed_parts import signed_parts
+from tvt.evidence.evidence import Evidence
+from tvt.evidence.kappa import fit_kappa, signed_parts
+from tvt.evidence.predict import predict
+from tvt.evidence.response import HIGHEST, LOWEST, Curvature, Log, transfer_response
 from tvt.selection.engine import prepare, select
 from tvt.selection.explain import explain
 from tvt.selection.stability import kappa_sensitivity, stability
@@ -136,12 +136,12 @@ def test_what_is_given_wins_and_says_nothing_of_fitting() -> None:
     matrix = study(0, 40.0)
     prepared = prepare(matrix, SelectionSpec(kappa=5.0))
     assert prepared.curvature == Curvature(value=5.0, origin="given")
-    assert prepared.whole.label == "log, kappa 5"
+    assert prepared.full.label == "log, kappa 5"
     assert not any("kappa" in note for note in prepared.notes)
     mixture = select(matrix, SelectionSpec(kappa=5.0))
     assert isinstance(mixture, Mixture)
     assert "fitted on" not in " ".join(explain(mixture, None, kappa_sensitivity(matrix, SelectionSpec(kappa=5.0))))
-    assert curvature(matrix, SelectionSpec(response="linear")) is None
+    assert Evidence.of(matrix).curvature(SelectionSpec(response="linear")) is None
 
 
 def test_a_study_without_evidence_keeps_the_default_without_a_word() -> None:
@@ -180,7 +180,7 @@ def test_stability_does_not_peek_at_the_evidence_of_the_run_left_out(monkeypatch
         seen.append((matrix.runs, set(runs.runs)))
         return Curvature(value=7.0, origin="assumed")
 
-    monkeypatch.setattr("tvt.evidence.predict.fit_kappa", spy)
+    monkeypatch.setattr("tvt.evidence.evidence.fit_kappa", spy)
     assert stability(matrix, SelectionSpec()) is not None
     assert seen[0] == (("r0", "r1", "r2"), {"r0", "r1", "r2"})  # the judge's
     assert [set(runs) for runs, _ in seen[1:]] == [used for _, used in seen[1:]]

@@ -16,7 +16,7 @@ from tvt.core.matrix import TransferMatrix
 from tvt.core.selection import SelectionSpec
 from tvt.data.studies.load import load_study
 from tvt.errors import InputError
-from tvt.selection.adaptive import Choice, Outlook, Standing, Stop, Tolerance, next_run, run_variance
+from tvt.selection.adaptive import NextRun, Outlook, Progress, Stop, Tolerance, next_run, run_variance
 
 NAN = float("nan")
 Z90 = 1.6449
@@ -31,29 +31,29 @@ def column(rows: dict[str, list[float]], runs: int = 4) -> TransferMatrix:
     return TransferMatrix.from_values(cube, sources=list(rows), targets=["t"], runs=[f"seed_{k}" for k in range(runs)])
 
 
-def standing(matrix: TransferMatrix, **going: int) -> Standing:
+def progress(matrix: TransferMatrix, **going: int) -> Progress:
     """All seeds are left that the matrix has not and that are not at work."""
     begun = {s: int(n) + going.get(s, 0) for s, n in zip(matrix.sources, matrix.run_count.max(axis=1), strict=True)}
-    return Standing(left={s: range(n, len(matrix.runs)) for s, n in begun.items()}, going=going)
+    return Progress(left={s: range(n, len(matrix.runs)) for s, n in begun.items()}, going=going)
 
 
 def test_every_source_has_a_first_run_before_anything_else() -> None:
     left = {"a": [0, 1], "b": [0, 1], "c": [1]}
-    first = next_run(None, ONE, Standing(left=left, going={}))
-    assert first == Choice(source="a", seed=0, why="a, seed 0: its first run")
-    second = next_run(None, ONE, Standing(left={**left, "a": [1]}, going={"a": 1}))
-    assert isinstance(second, Choice)
+    first = next_run(None, ONE, Progress(left=left, going={}))
+    assert first == NextRun(source="a", seed=0, why="a, seed 0: its first run")
+    second = next_run(None, ONE, Progress(left={**left, "a": [1]}, going={"a": 1}))
+    assert isinstance(second, NextRun)
     assert (second.source, second.seed) == ("b", 0)
-    assert next_run(None, ONE, Standing(left={"a": [1], "b": [1]}, going={"a": 1, "b": 1})) is None
+    assert next_run(None, ONE, Progress(left={"a": [1], "b": [1]}, going={"a": 1, "b": 1})) is None
     matrix = column({"a": [0.1]})
-    assert next_run(matrix, ONE, Standing(left={"a": [1], "b": [1]}, going={"b": 1})) is None
+    assert next_run(matrix, ONE, Progress(left={"a": [1], "b": [1]}, going={"b": 1})) is None
     with pytest.raises(InputError, match="nothing was measured"):
-        next_run(None, ONE, Standing(left={"a": [], "b": []}, going={}))
+        next_run(None, ONE, Progress(left={"a": [], "b": []}, going={}))
 
 
 def test_a_source_whose_first_run_failed_gets_another() -> None:
-    choice = next_run(column({"a": [0.1]}), ONE, Standing(left={"a": [1], "b": [1]}, going={}))
-    assert isinstance(choice, Choice)
+    choice = next_run(column({"a": [0.1]}), ONE, Progress(left={"a": [1], "b": [1]}, going={}))
+    assert isinstance(choice, NextRun)
     assert (choice.source, choice.seed) == ("b", 1)
 
 
@@ -61,15 +61,15 @@ def test_by_hand() -> None:
     # All weight is on a. b overtakes it at the high end of its interval, which one run less makes wider than a's.
     matrix = column({"a": [0.13, 0.07], "b": [0.09], "far": [-0.9, -0.9]})
     reach = Z90 * float(np.sqrt(run_variance(matrix)[0] * (1 / 1 - 1 / 4)))
-    outlook = Outlook(matrix, ONE, standing(matrix))
+    outlook = Outlook(matrix, ONE, progress(matrix))
     swing = outlook.swing("b")
     assert (swing.end, swing.moved) == ("high", pytest.approx(1.0))
     assert swing.worst == pytest.approx(0.09 + reach - 0.10, abs=1e-4)
     assert swing.regret == pytest.approx(swing.worst / 2)
     narrower = Z90 * float(np.sqrt(run_variance(matrix)[0] * (1 / 2 - 1 / 4)))
     assert outlook.swing("a").worst == pytest.approx(0.09 - (0.10 - narrower), abs=1e-4)
-    choice = next_run(matrix, ONE, standing(matrix))
-    assert choice == Choice(
+    choice = next_run(matrix, ONE, progress(matrix))
+    assert choice == NextRun(
         source="b",
         seed=1,
         why=f"b, seed 1: at the high end of its interval the mixture would move 100% of its weight, worth {swing.worst:.3f}",
@@ -78,21 +78,21 @@ def test_by_hand() -> None:
 
 def test_runs_at_work_count_as_done() -> None:
     matrix = column({"a": [0.13, 0.07], "b": [0.09], "far": [-0.9, -0.9]})
-    choice = next_run(matrix, ONE, standing(matrix, b=2))
-    assert isinstance(choice, Choice)
+    choice = next_run(matrix, ONE, progress(matrix, b=2))
+    assert isinstance(choice, NextRun)
     assert (choice.source, choice.seed) == ("a", 2)
 
 
 def test_it_stops_where_the_answer_is_clear() -> None:
     matrix = column({"good": [0.40, 0.41], "bad": [-0.30, -0.31], "worse": [-0.5]})
-    stop = next_run(matrix, ONE.model_copy(update={"anyway": False}), standing(matrix))
+    stop = next_run(matrix, ONE.model_copy(update={"anyway": False}), progress(matrix))
     assert isinstance(stop, Stop)
     assert stop.why == "the mixture is stable: no source's interval can cost it more than 0.000"
 
 
 def test_it_stops_where_nothing_can_help() -> None:
     matrix = column({"bad": [-0.30, -0.31], "worse": [-0.5, -0.48]})
-    stop = next_run(matrix, ONE.model_copy(update={"anyway": False}), standing(matrix))
+    stop = next_run(matrix, ONE.model_copy(update={"anyway": False}), progress(matrix))
     assert isinstance(stop, Stop)
     assert stop.why.startswith("nothing helps: ")
 
@@ -100,25 +100,25 @@ def test_it_stops_where_nothing_can_help() -> None:
 def test_it_goes_on_while_it_is_open_whether_the_only_mixture_helps() -> None:
     spec = SelectionSpec(targets={"t": 1.0}, exclude=("other",), response="linear")
     open_ = column({"only": [0.03, 0.13], "other": [0.03, 0.13]})
-    choice = next_run(open_, spec, standing(open_))
-    assert isinstance(choice, Choice)
+    choice = next_run(open_, spec, progress(open_))
+    assert isinstance(choice, NextRun)
     assert choice.why == "only, seed 2: the mixture is stable, but not yet credibly of help"
     hopeless = replace(open_, item_errors=np.where(np.isfinite(open_.values), 0.3, NAN))  # few questions: runs do not help
-    stop = next_run(hopeless, spec, standing(hopeless))
+    stop = next_run(hopeless, spec, progress(hopeless))
     assert isinstance(stop, Stop)
     assert stop.why.startswith("nothing helps credibly")
 
 
 def test_without_two_runs_of_anything_it_does_not_stop() -> None:
     matrix = column({"a": [0.2], "b": [0.2], "c": [0.2]})
-    choice = next_run(matrix, ONE, standing(matrix))
-    assert isinstance(choice, Choice)
+    choice = next_run(matrix, ONE, progress(matrix))
+    assert isinstance(choice, NextRun)
     assert "no source has two runs" in choice.why
 
 
 def test_nothing_is_left() -> None:
     matrix = column({"a": [0.1, 0.2], "b": [0.3, 0.1]}, runs=2)
-    stop = next_run(matrix, ONE, standing(matrix))
+    stop = next_run(matrix, ONE, progress(matrix))
     assert isinstance(stop, Stop)
     assert "no run is left" in stop.why
 
@@ -126,14 +126,14 @@ def test_nothing_is_left() -> None:
 def test_a_request_that_cannot_be_met_yet_is_worth_runs_of_the_least_known() -> None:
     matrix = column({"a": [-0.1, -0.2], "b": [-0.3]})
     spec = ONE.model_copy(update={"protect": {"t": 0.0}, "hard": True})
-    choice = next_run(matrix, spec, standing(matrix))
-    assert choice == Choice(source="b", seed=1, why="b, seed 1: no mixture meets the request so far")
+    choice = next_run(matrix, spec, progress(matrix))
+    assert choice == NextRun(source="b", seed=1, why="b, seed 1: no mixture meets the request so far")
 
 
 def test_tolerances() -> None:
     matrix = column({"a": [0.13, 0.07], "b": [0.09], "far": [-0.9, -0.9]})
-    assert isinstance(next_run(matrix, ONE, standing(matrix), Tolerance(regret=0.5)), Stop)
-    assert isinstance(next_run(matrix, ONE, standing(matrix), Tolerance(moved=1.1)), Stop)
+    assert isinstance(next_run(matrix, ONE, progress(matrix), Tolerance(regret=0.5)), Stop)
+    assert isinstance(next_run(matrix, ONE, progress(matrix), Tolerance(moved=1.1)), Stop)
 
 
 @settings(max_examples=15, deadline=None)
@@ -143,11 +143,11 @@ def test_it_proposes_what_is_left_and_the_order_of_names_does_not_matter(data: s
     counts = [data.draw(st.integers(1, 3)) for _ in full.sources]
     now = seen(full, [range(n) for n in counts])
     going = {s: data.draw(st.integers(0, 3 - n)) for s, n in zip(full.sources, counts, strict=True)}
-    at = Standing(left={s: range(n + going[s], 3) for s, n in zip(full.sources, counts, strict=True)}, going=going)
+    at = Progress(left={s: range(n + going[s], 3) for s, n in zip(full.sources, counts, strict=True)}, going=going)
     spec = SelectionSpec(targets={"target_0": 1.0, "target_1": 1.0}, exclude=("source_4",), anyway=True)
     found = next_run(now, spec, at)
-    assert isinstance(found, Choice | Stop)
-    if isinstance(found, Choice):
+    assert isinstance(found, NextRun | Stop)
+    if isinstance(found, NextRun):
         assert found.seed == at.left[found.source][0]
         assert found.source != "source_4"
     back = TransferMatrix.from_values(
@@ -155,7 +155,7 @@ def test_it_proposes_what_is_left_and_the_order_of_names_does_not_matter(data: s
     )  # the same study, sources listed the other way round
     again = next_run(back, spec, at)
     assert type(again) is type(found)
-    if isinstance(found, Choice) and isinstance(again, Choice):
+    if isinstance(found, NextRun) and isinstance(again, NextRun):
         assert again.source == found.source
 
 
@@ -174,21 +174,21 @@ def test_every_kind_of_request(asked: dict[str, object]) -> None:
     full = load_study("qwen2.5-vl-7b")
     now = seen(full, [[0, 1] if i % 3 == 0 else [i % 4] for i in range(13)])
     spec = SelectionSpec.model_validate({**asked, "without_direct": "goals" in asked or "targets" in asked, "anyway": True})
-    choice = next_run(now, spec, standing_of(full, now), Tolerance(regret=0.0, moved=0.0))
-    assert isinstance(choice, Choice)
+    choice = next_run(now, spec, progress_of(full, now), Tolerance(regret=0.0, moved=0.0))
+    assert isinstance(choice, NextRun)
     assert choice.source not in {*asked.get("targets", ()), *asked.get("goals", ())}  # type: ignore[misc, call-overload]
 
 
-def standing_of(full: TransferMatrix, now: TransferMatrix) -> Standing:
+def progress_of(full: TransferMatrix, now: TransferMatrix) -> Progress:
     missing = np.isnan(now.values).all(axis=2)
-    return Standing(left={s: np.flatnonzero(missing[:, i]).tolist() for i, s in enumerate(full.sources)}, going={})
+    return Progress(left={s: np.flatnonzero(missing[:, i]).tolist() for i, s in enumerate(full.sources)}, going={})
 
 
 def test_a_decision_among_thirteen_sources_is_quick() -> None:
     full = load_study("qwen2.5-vl-32b")
     now = seen(full, [[0]] * 13)
     began = time.process_time()
-    next_run(now, SelectionSpec(targets={"Jigsaw": 1.0, "Counting": 1.0}, without_direct=True), standing_of(full, now))
+    next_run(now, SelectionSpec(targets={"Jigsaw": 1.0, "Counting": 1.0}, without_direct=True), progress_of(full, now))
     assert time.process_time() - began < 2
 
 

@@ -11,7 +11,7 @@ from problems import random_matrix
 from tvt.core.matrix import TransferMatrix
 from tvt.core.selection import SelectionSpec
 from tvt.evidence.completion import complete
-from tvt.evidence.predict import bootstrap_means
+from tvt.evidence.evidence import bootstrap_means
 from tvt.selection.stability import stability
 from tvt.stats.noise import pooled_variance
 

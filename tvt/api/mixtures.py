@@ -13,15 +13,14 @@ from pydantic import ValidationError
 
 from tvt.api.studies import Study, evidence_of, load_mixture_runs
 from tvt.core.frozen import Frozen
-from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import FailedSelection, Mixture, Prediction
 from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.notebook import Frame, counted, is_frame, predictions_frame, predictions_html, predictions_of
 from tvt.core.selection import SelectionSpec
 from tvt.errors import InputError, MissingPackageError
+from tvt.evidence.evidence import Evidence, Measurements
 from tvt.evidence.fit import FitReport
-from tvt.evidence.kappa import Curvature
-from tvt.evidence.predict import Evidence, curvature
+from tvt.evidence.response import Curvature
 from tvt.types import Floats
 
 if TYPE_CHECKING:
@@ -125,7 +124,7 @@ def select(
 
 
 def select_in_detail(
-    evidence: Evidence,
+    evidence: Measurements,
     spec: SelectionSpec,
     *,
     stability: bool = True,
@@ -174,7 +173,7 @@ def select_in_detail(
         frontier=traced,
         frontier_kind=frontier or "harm",
         preview=preview(prepared, mixture) if preview else None,
-        short=getattr(evidence, "short", str),
+        short=Evidence.of(evidence).short,
     )
 
 
@@ -211,8 +210,8 @@ def preview_selection(
     from tvt.compare.baselines import candidates, distinct
     from tvt.study.preview import preview, trained_candidates
 
-    matrix, study = prepared.evidence, session.study
-    if not isinstance(matrix, TransferMatrix):
+    matrix, study = prepared.evidence.matrix, session.study
+    if matrix is None:
         raise InputError("--preview needs a STUDY; a table of mixture runs has no adapters")
     sizes = {s: m.training.questions for s, m in study.sources.items() if m.training and m.training.questions}
     found = candidates(matrix, answer, prepared, study.recipe.budget, sizes)
@@ -221,7 +220,7 @@ def preview_selection(
     return preview(session, found, prepared, progress=progress, selected=first)
 
 
-def _request(evidence: Evidence, spec: SelectionSpec | None, wanted: Mapping[str, Any]) -> SelectionSpec:
+def _request(evidence: Measurements, spec: SelectionSpec | None, wanted: Mapping[str, Any]) -> SelectionSpec:
     """The request of a spec and of keywords; a spec that stands alone is taken as it is."""
     if spec is not None and not wanted:
         return spec
@@ -263,11 +262,11 @@ def predict(
     ids, weights, names = _weights(mixtures, sources, evidence)
     request = _request(evidence, spec, wanted)
     gains, fit, notes = look_up(evidence, weights, names, request)
-    return Predictions(ids=ids, gains=gains, fit=fit, notes=notes, curvature=curvature(evidence, request))
+    return Predictions(ids=ids, gains=gains, fit=fit, notes=notes, curvature=Evidence.of(evidence).curvature(request))
 
 
 def _weights(
-    mixtures: Mixtures, sources: Sequence[str] | None, evidence: Evidence
+    mixtures: Mixtures, sources: Sequence[str] | None, evidence: Measurements
 ) -> tuple[tuple[str, ...], Floats, tuple[str, ...]]:
     """Ids, weights (N, S) and the sources of their columns."""
     from tvt.data.studies.mixtures import load_mixtures

@@ -13,7 +13,7 @@ from tvt.core.task import Ceiling
 from tvt.data.studies.load import Metric, load_csv_study
 from tvt.data.studies.score_rows import Unit
 from tvt.errors import InputError
-from tvt.evidence.predict import Evidence
+from tvt.evidence.evidence import Measurements
 from tvt.transfer.analysis import Analysis
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def load_mixture_runs(table: str | Path | Frame, *, lower_is_better: bool = Fals
     return load(table if is_frame(table) else Path(table), lower_is_better=lower_is_better)
 
 
-def evidence_of(study: Study) -> Evidence:
+def evidence_of(study: Study) -> Measurements:
     """The matrix, or the mixture runs, that ``study`` means. A table with columns ``w:SOURCE`` holds mixture runs.
 
     Raises:
@@ -99,13 +99,13 @@ def evidence_of(study: Study) -> Evidence:
 
 def pool_evidence(
     studies: Sequence[TransferMatrix], runs: MixtureRuns | None = None, note: Callable[[str], None] = lambda _: None
-) -> Evidence:
+) -> Measurements:
     """Studies pooled as runs of one, with mixture runs among their evidence; or the mixture runs alone.
 
     Raises:
         InputError: neither is given, or they do not fit together.
     """
-    from tvt.evidence.predict import with_runs
+    from tvt.evidence.evidence import with_runs
 
     for text in runs.notes if runs else ():
         note(text)

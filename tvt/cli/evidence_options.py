@@ -12,7 +12,7 @@ from tvt.cli.options import Ceiling, Metric, Unit, note
 from tvt.core.choices import RESPONSES
 
 if TYPE_CHECKING:
-    from tvt.evidence.predict import Evidence
+    from tvt.evidence.evidence import Measurements
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -57,7 +57,7 @@ def load_evidence(
     ceiling: Ceiling,
     runs_file: Path | None,
     lower_is_better: bool,
-) -> Evidence:
+) -> Measurements:
     """The studies pooled, with the table of mixture runs among their evidence; or the table alone. Notes go to stderr.
 
     Raises:

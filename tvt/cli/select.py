@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tvt.core.mixture import Mixture
     from tvt.core.preview import Preview
     from tvt.core.selection import SelectionSpec
-    from tvt.evidence.predict import Evidence
+    from tvt.evidence.evidence import Measurements
     from tvt.report.selection_tables import SelectionResult
     from tvt.selection.engine import Prepared
     from tvt.study.session import Session
@@ -91,7 +91,7 @@ def _open_previewed(studies: tuple[str, ...]) -> Session:
         return open_previewed(studies, doing)
 
 
-def _run(evidence: Evidence, spec: SelectionSpec, options: dict[str, Any], session: Session | None) -> None:
+def _run(evidence: Measurements, spec: SelectionSpec, options: dict[str, Any], session: Session | None) -> None:
     """Select, save, and print the answer in the form asked for."""
     from tvt.api.mixtures import preview_selection, select_in_detail
     from tvt.core.mixture import FailedSelection

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from scipy import stats
 
-from tvt.compare.comparison import Calibration, Contrast, Estimate, Point
+from tvt.compare.comparison import Calibration, Contrast, Difference, Point
 from tvt.core.arms import Arm
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Prediction
@@ -98,7 +98,7 @@ def _points(
     ]
 
 
-def _point(entry: Arm, target: str, p: Prediction, came: Estimate, z: float) -> Point:
+def _point(entry: Arm, target: str, p: Prediction, came: Difference, z: float) -> Point:
     reach = float(np.hypot((p.high - p.low) / 2, z * came.error))
     return Point(
         label=entry.label,

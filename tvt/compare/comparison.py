@@ -20,7 +20,7 @@ Tested = Literal["pgf", "accuracy"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Estimate:
+class Difference:
     """A mean with its error: a difference of accuracies (fractions) or of PGF.
 
     ``low`` and ``high`` bound the plain 95% interval, ``low_all`` and ``high_all`` the one that holds for all comparisons of
@@ -52,9 +52,9 @@ class Contrast:
     """The other entry's label; ``None``: the base model."""
     target: str | None
     """``None``: the objective's value over the counting targets, their weighted mean as a rule."""
-    accuracy: Estimate | None
+    accuracy: Difference | None
     """Over several targets always their weighted mean."""
-    pgf: Estimate | None
+    pgf: Difference | None
     """``None`` where the target's base accuracy is not below its ceiling."""
     verdict: Verdict
     tested: Tested | None = None
@@ -65,7 +65,7 @@ class Contrast:
     """Why it was not tested, or what its figures leave out."""
 
     @property
-    def estimate(self) -> Estimate | None:
+    def estimate(self) -> Difference | None:
         """The estimate of the measure that was tested."""
         return self.pgf if self.tested == "pgf" else self.accuracy if self.tested == "accuracy" else None
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from tvt.compare.answers import Answered, SeedNoise, seed_noise
 from tvt.compare.calibration import calibration
-from tvt.compare.comparison import Comparison, Contrast, Estimate
+from tvt.compare.comparison import Comparison, Contrast, Difference
 from tvt.compare.statistics import LEVEL, Served, accuracy_block, bent_estimate, estimate, pgf_block
 from tvt.compare.verdict import sentences
 from tvt.core.arms import Arm, Measured
@@ -217,13 +217,13 @@ def contrast(answered: Answered, entry: str, against: str | None, served: Served
 
 def _accuracy(
     answered: Answered, entry: str, against: str | None, weights: Mapping[str, float], seeds: Sequence[int]
-) -> Estimate:
+) -> Difference:
     shares = _shares(weights)
     blocks = [accuracy_block(answered.cells(entry, t, seeds), answered.cells(against, t, seeds), w) for t, w in shares.items()]
     return estimate(blocks, _noise(answered, entry, against, shares))
 
 
-def _pgf(answered: Answered, entry: str, against: str | None, weights: Mapping[str, float], seeds: Sequence[int]) -> Estimate:
+def _pgf(answered: Answered, entry: str, against: str | None, weights: Mapping[str, float], seeds: Sequence[int]) -> Difference:
     shares = _shares(weights)
     gaps = {t: answered.gap(t) or 1.0 for t in shares}
     blocks = [
@@ -293,7 +293,7 @@ def _p(of: Contrast) -> float:
     return 1.0 if of.estimate is None else of.estimate.p
 
 
-def _together(of: Estimate | None, count: int) -> Estimate | None:
+def _together(of: Difference | None, count: int) -> Difference | None:
     if of is None:
         return None
     low, high = StudentT(of.value, of.error, of.df).interval(1 - (1 - LEVEL) / count)

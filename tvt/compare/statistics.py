@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tvt.compare.answers import Answered, seed_noise
-from tvt.compare.comparison import Estimate
+from tvt.compare.comparison import Difference
 from tvt.core.frozen import Frozen
 from tvt.core.objective import DEFAULT, MET, NUMERIC, OBJECTIVES, Objective, Term
 from tvt.core.selection import Wanted
@@ -58,7 +58,7 @@ def pgf_block(a: Floats, b: Floats, base: Floats, gap: float, weight: float = 1.
     return Block(cells=(difference + ratio * (base - base.mean())) / gap, weight=weight, unit=1 / gap)
 
 
-def estimate(blocks: Sequence[Block], noise: SeedVariance | None = None) -> Estimate:
+def estimate(blocks: Sequence[Block], noise: SeedVariance | None = None) -> Difference:
     """Weighted sum of the blocks' means with its error from seeds and questions.
 
     Method of moments for two crossed random effects without replication. For one block with K seeds, Q questions and mean
@@ -91,11 +91,11 @@ def estimate(blocks: Sequence[Block], noise: SeedVariance | None = None) -> Esti
     return _estimate(value, variance, df, seeds=seeds, questions=questions, seed_noise=seeds > 1)
 
 
-def _estimate(value: float, variance: float, df: float, *, seeds: int, questions: int, seed_noise: bool) -> Estimate:
+def _estimate(value: float, variance: float, df: float, *, seeds: int, questions: int, seed_noise: bool) -> Difference:
     """A value with the interval and the p of its variance."""
     of = StudentT(value, float(np.sqrt(variance)), df)
     low, high = of.interval(LEVEL)
-    return Estimate(
+    return Difference(
         value=value, error=of.error, df=df, low=low, high=high, p=of.p, seeds=seeds, questions=questions, seed_noise=seed_noise
     )
 
@@ -179,7 +179,7 @@ class _Side:
     errors: Floats
 
 
-def bent_estimate(answered: Answered, entry: str, against: str | None, served: Served, seeds: Sequence[int]) -> Estimate:
+def bent_estimate(answered: Answered, entry: str, against: str | None, served: Served, seeds: Sequence[int]) -> Difference:
     """The difference of two entries in an objective that is no mean, with its error.
 
     Args:
@@ -228,7 +228,7 @@ def _slopes(term: Term, wanted: Wanted, side: _Side, rng: np.random.Generator) -
     return slopes
 
 
-def _piece(answered: Answered, targets: Sequence[str], sides: Sequence[_Side], slopes: Floats, seeds: int) -> Estimate:
+def _piece(answered: Answered, targets: Sequence[str], sides: Sequence[_Side], slopes: Floats, seeds: int) -> Difference:
     """One linear contrast: the sum over targets of slope times gain of the first side, less that of the second."""
     own, other = np.split(slopes, 2)
     blocks = [
@@ -258,7 +258,7 @@ def _noise(answered: Answered, slopes: Sequence[Mapping[str, float]]) -> SeedVar
     return SeedVariance(variance=variance, degrees=satterthwaite(variance, [(p.variance, p.degrees) for p in alone]))
 
 
-def _together(value: float, found: Sequence[Estimate], shares: Floats) -> Estimate:
+def _together(value: float, found: Sequence[Difference], shares: Floats) -> Difference:
     """The value with the mean of the pieces' variances."""
     variances = np.array([e.error**2 for e in found])
     variance = float(shares @ variances)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tvt.compare.comparison import Contrast, Estimate, Tested, measure_of
+from tvt.compare.comparison import Contrast, Difference, Tested, measure_of
 from tvt.compare.statistics import Served
 from tvt.core.arms import Arm
 
@@ -124,7 +124,7 @@ def _highest(selected: Arm, gains: Sequence[Contrast]) -> str | None:
 def _value(c: Contrast, measure: Tested) -> float | None:
     if c.verdict == "same mixture":
         return 0.0  # the base model's gain over itself
-    e: Estimate | None = c.pgf if measure == "pgf" else c.accuracy
+    e: Difference | None = c.pgf if measure == "pgf" else c.accuracy
     return None if e is None else e.value
 
 

@@ -20,7 +20,7 @@ Kind = Literal["collapse", "letter_mass", "unread"]
 KINDS: tuple[Kind, ...] = ("collapse", "letter_mass", "unread")
 
 
-class Answered(NamedTuple):
+class GivenAnswer(NamedTuple):
     """One answer, as far as the statistics need it."""
 
     predicted: str | None
@@ -69,7 +69,7 @@ class AnswerStatistics:
         return share >= thresholds.letter_share and share - self.letter_right > thresholds.letter_excess
 
 
-def answer_statistics(answers: Iterable[Answered]) -> AnswerStatistics:
+def answer_statistics(answers: Iterable[GivenAnswer]) -> AnswerStatistics:
     """Count answers."""
     every = list(answers)
     choices = [item for item in every if not item.numeric]
@@ -100,7 +100,7 @@ class ScoredCell:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class AnswerFinding:
     """What makes the score of a cell doubtful."""
 
     kind: Kind
@@ -124,7 +124,7 @@ class AnswerReport:
     """Whether somebody recorded anything; not so of figures that tvt did not measure."""
 
     @property
-    def findings(self) -> tuple[Finding, ...]:
+    def findings(self) -> tuple[AnswerFinding, ...]:
         """All of them, by kind, the base model's first."""
         found = [finding for cell in self.cells for finding in _findings(cell, self.thresholds)]
         return tuple(sorted(found, key=lambda finding: (KINDS.index(finding.kind), not finding.base)))
@@ -171,7 +171,7 @@ class AnswerReport:
         return cls(thresholds=WarningSettings.model_validate(told["thresholds"]), cells=tuple(cells), sets=sets)
 
 
-def _findings(cell: ScoredCell, thresholds: WarningSettings) -> list[Finding]:
+def _findings(cell: ScoredCell, thresholds: WarningSettings) -> list[AnswerFinding]:
     of = cell.statistics
     if of is None or of.questions < thresholds.questions:
         return []
@@ -183,6 +183,8 @@ def _findings(cell: ScoredCell, thresholds: WarningSettings) -> list[Finding]:
     if of.unread_share > thresholds.unread:
         found.append(("unread", of.unread_share, thresholds.unread, None))
     return [
-        Finding(kind=kind, run=cell.run, target=cell.target, base=cell.base, value=value, threshold=threshold, letter=letter)
+        AnswerFinding(
+            kind=kind, run=cell.run, target=cell.target, base=cell.base, value=value, threshold=threshold, letter=letter
+        )
         for kind, value, threshold, letter in found
     ]

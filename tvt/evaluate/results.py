@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from tvt.core.answer_statistics import Answered, AnswerStatistics, answer_statistics
+from tvt.core.answer_statistics import AnswerStatistics, GivenAnswer, answer_statistics
 from tvt.core.question import Question
 from tvt.core.recipe import WarningSettings
 from tvt.core.scores import Score, Tally, mean_relative_accuracy, tally
@@ -157,7 +157,7 @@ class CellResult:
     def statistics(self) -> AnswerStatistics:
         """How the answers are spread over the letters, and how many of them could not be read."""
         return answer_statistics(
-            Answered(predicted=item.predicted, answer=item.answer, scores=item.outcome.scores, numeric=item.numeric)
+            GivenAnswer(predicted=item.predicted, answer=item.answer, scores=item.outcome.scores, numeric=item.numeric)
             for item in self.items
         )
 

@@ -12,11 +12,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any, Literal
 
 import numpy as np
 
 from tvt.core.frozen import Frozen
 from tvt.types import Floats
+
+LOWEST, HIGHEST = 1e-2, 1e4
+"""The range that is searched: below it the response is linear, above it the first hundredth of the budget brings half."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +122,56 @@ class Response(Frozen):
             concave=self.concave[:, kept],
             errors=self.errors[kept],
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curvature:
+    """kappa, and how it came about: given by the user, fitted (with its interval), or the default, an assumption."""
+
+    value: float
+    origin: Literal["given", "fitted", "assumed"]
+    low: float | None = None
+    high: float | None = None
+    confidence: float | None = None
+    """Level of ``low`` to ``high``, which end at ``LOWEST`` and ``HIGHEST`` where the data set no bound."""
+    doses: int = 0
+    mixtures: int = 0
+    """How many dose and mixture runs were looked at."""
+    reason: str | None = None
+    """Why the runs there are could not tell kappa."""
+
+    @property
+    def told(self) -> str:
+        """For people: ``kappa 6.2 (90%: 3.1 to 14), fitted on 8 dose and 14 mixture runs``."""
+        if self.origin != "fitted":
+            return f"kappa {self.value:.3g}"
+        return f"kappa {self.value:.3g} ({self.interval}), fitted on {self.runs_told}"
+
+    @property
+    def interval(self) -> str:
+        """``90%: 3.1 to 14``, or one-sided where one end is open."""
+        assert self.low is not None and self.high is not None and self.confidence is not None  # noqa: S101, PT018
+        if self.low <= LOWEST:
+            bounds = f"up to {self.high:.2g}"
+        elif self.high >= HIGHEST:
+            bounds = f"from {self.low:.2g}"
+        else:
+            bounds = f"{self.low:.2g} to {self.high:.2g}"
+        return f"{self.confidence:.0%}: {bounds}"
+
+    @property
+    def runs_told(self) -> str:
+        """``8 dose and 14 mixture runs``."""
+        kinds = [f"{n} {kind}" for n, kind in ((self.doses, "dose"), (self.mixtures, "mixture")) if n]
+        return " and ".join(kinds) + (" run" if self.doses + self.mixtures == 1 else " runs")
+
+    def json_value(self) -> dict[str, Any]:
+        """Plain values; ``low``, ``high`` and ``confidence`` only where fitted, ``fitted_on`` null elsewhere."""
+        told: dict[str, Any] = {"kappa": self.value, "origin": self.origin, "fitted_on": None}
+        if self.origin == "fitted":
+            told |= {"low": self.low, "high": self.high, "confidence": self.confidence}
+            told["fitted_on"] = {"doses": self.doses, "mixtures": self.mixtures}
+        return told
 
 
 class ResponseForm(ABC):

@@ -36,7 +36,7 @@ from tvt.stats.ranks import ZERO
 from tvt.transfer.aggregates import Aggregate
 from tvt.transfer.analysis import Analysis, StudyAnalysis
 from tvt.transfer.cliques import Cliques
-from tvt.transfer.noise import Noise, Standing, sign_unstable
+from tvt.transfer.noise import Noise, Significance, sign_unstable
 from tvt.transfer.personas import KINDS, Personas
 
 MOST_CLIQUES = 12
@@ -145,7 +145,7 @@ def cliques_table(study: StudyAnalysis) -> Group:
     return titled("Largest cliques (every task helps, or harms, every other)", table)
 
 
-def noise_table(of: Noise, standing: Standing | None, matrix: TransferMatrix) -> Group:
+def noise_table(of: Noise, significance: Significance | None, matrix: TransferMatrix) -> Group:
     """How far the matrix can be trusted."""
     table = dense_table(header=False)
     table.add_column("", overflow="fold")
@@ -164,14 +164,14 @@ def noise_table(of: Noise, standing: Standing | None, matrix: TransferMatrix) ->
         ("standard error from questions, median", number(of.item_se_median), ""),
         ("share of error from questions", percent(of.item_share), "at most; rest: between runs"),
         ("missing cells", str(of.missing), f"of {total}"),
-        *_standing_rows(standing),
+        *_significance_rows(significance),
     ]
     for row in rows:
         table.add_row(*row)
     return titled("Noise", table)
 
 
-def _standing_rows(of: Standing | None) -> list[tuple[str, str, str]]:
+def _significance_rows(of: Significance | None) -> list[tuple[str, str, str]]:
     """How many transfers are more than noise."""
     if of is None:
         return []
@@ -233,7 +233,7 @@ def _print_study(study: StudyAnalysis, console: Console, errors: bool) -> None:
         *(table for grouping in study.groups for table in group_tables(grouping, console.width)),
         *([dose_table(study.doses)] if study.doses else []),
         *(adapter_tables(study.adapters, short_labels(matrix), console.width) if study.adapters else []),
-        noise_table(study.noise, study.standing, matrix),
+        noise_table(study.noise, study.significance, matrix),
     ):
         console.print()
         console.print(table)

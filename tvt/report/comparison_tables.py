@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tvt.compare.comparison import Comparison, Contrast, Estimate
+from tvt.compare.comparison import Comparison, Contrast, Difference
 from tvt.core.objective import OBJECTIVES
 from tvt.report.style import plain, resting, resting_legend, shortened
 
@@ -201,7 +201,7 @@ def _gain_cell(comparison: Comparison, entry: str, target: str | None, accuracy:
     c = comparison.gain(entry, target)
     if c.verdict == "same mixture":
         return "base "
-    e: Estimate | None = c.accuracy if accuracy else c.pgf
+    e: Difference | None = c.accuracy if accuracy else c.pgf
     return f"{MISSING} " if e is None else f"{_hundredths(e.value)} ±{100 * e.error:.1f}{'*' if c.verdict in _COLOURS else ' '}"
 
 

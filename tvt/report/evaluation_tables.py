@@ -8,7 +8,7 @@ from typing import NamedTuple
 from rich.table import Table
 from rich.text import Text
 
-from tvt.core.answer_statistics import KINDS, AnswerReport, Finding, ScoredCell
+from tvt.core.answer_statistics import KINDS, AnswerFinding, AnswerReport, ScoredCell
 from tvt.core.question import QuestionSet, question_warnings, some
 from tvt.core.recipe import WarningSettings
 from tvt.evaluate.results import CellResult, Macro, Members, macro
@@ -143,7 +143,7 @@ def answer_warnings(report: AnswerReport, *, hint: bool = True) -> list[Warned]:
     return lines
 
 
-def _of_base(found: Sequence[Finding], thresholds: WarningSettings) -> str:
+def _of_base(found: Sequence[AnswerFinding], thresholds: WarningSettings) -> str:
     """What the base model does, and what it does to all that is measured from it."""
     kind, limit = found[0].kind, _percent(found[0].threshold)
     if kind == "collapse":
@@ -165,7 +165,7 @@ def _of_base(found: Sequence[Finding], thresholds: WarningSettings) -> str:
     )
 
 
-def _of_others(found: Sequence[Finding]) -> str:
+def _of_others(found: Sequence[AnswerFinding]) -> str:
     kind, limit = found[0].kind, _percent(found[0].threshold)
     letter = f"{found[0].letter} " if kind == "collapse" else ""
     told = some(

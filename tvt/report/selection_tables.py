@@ -18,7 +18,7 @@ from tvt.core.objective import OBJECTIVES
 from tvt.core.preview import Agreement, Gain, Preview
 from tvt.core.selection import SelectionSpec
 from tvt.evidence.fit import FitReport
-from tvt.evidence.kappa import Curvature
+from tvt.evidence.response import Curvature
 from tvt.report.style import ESTIMATE, MISSING, TABLE, resting, resting_legend
 from tvt.selection.explain import explain, kappa_sentences
 from tvt.selection.frontier import FrontierPoint, Kind

@@ -19,7 +19,7 @@ from tvt.core.matrix import TransferMatrix
 from tvt.core.objective import MET
 from tvt.core.selection import SelectionSpec
 from tvt.errors import InputError
-from tvt.evidence.predict import lower_bounds, settle
+from tvt.evidence.evidence import Evidence, lower_bounds
 from tvt.selection.audit import objective_value, tidy
 from tvt.selection.engine import BETTER, Prepared, prepare, select
 from tvt.stats.intervals import normal_factor
@@ -43,7 +43,7 @@ class Tolerance:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing(Frozen):
+class Progress(Frozen):
     """How far the study is: each source's seeds that are not begun, in order, and how many are at work."""
 
     left: Mapping[str, Sequence[int]]
@@ -51,7 +51,7 @@ class Standing(Frozen):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class NextRun:
     """The next run, and why it in a sentence."""
 
     source: str
@@ -90,14 +90,14 @@ class Swing:
 
 
 def next_run(
-    matrix: TransferMatrix | None, spec: SelectionSpec, standing: Standing, tolerance: Tolerance | None = None
-) -> Choice | Stop | None:
+    matrix: TransferMatrix | None, spec: SelectionSpec, progress: Progress, tolerance: Tolerance | None = None
+) -> NextRun | Stop | None:
     """The next run to do.
 
     Args:
         matrix: what is measured so far; ``None`` before there is anything.
         spec: what is asked of the mixture. Names are looked up in the matrix.
-        standing: what can still be run, and what is at work.
+        progress: what can still be run, and what is at work.
         tolerance: when the mixture counts as stable.
 
     Returns:
@@ -108,20 +108,20 @@ def next_run(
     """
     tolerance = tolerance or Tolerance()
     counts = _counts(matrix)
-    for source, seeds in standing.left.items():
-        if seeds and not counts.get(source) and not standing.going.get(source):
-            return Choice(source=source, seed=seeds[0], why=f"{source}, seed {seeds[0]}: its first run")
-    if any(not counts.get(source) for source, at_work in standing.going.items() if at_work):
+    for source, seeds in progress.left.items():
+        if seeds and not counts.get(source) and not progress.going.get(source):
+            return NextRun(source=source, seed=seeds[0], why=f"{source}, seed {seeds[0]}: its first run")
+    if any(not counts.get(source) for source, at_work in progress.going.items() if at_work):
         return None
     if matrix is None:
         raise InputError("nothing was measured: no source has a run that succeeded and none is left to try")
-    open_ = [source for source, seeds in standing.left.items() if seeds and counts.get(source)]
+    open_ = [source for source, seeds in progress.left.items() if seeds and counts.get(source)]
     if not open_:
         return Stop(why="no run is left: every seed of every source is done or at work")
-    return _most_worthwhile(Outlook(matrix, spec, standing), open_, tolerance)
+    return _most_worthwhile(Outlook(matrix, spec, progress), open_, tolerance)
 
 
-def _most_worthwhile(outlook: Outlook, sources: Sequence[str], tolerance: Tolerance) -> Choice | Stop:
+def _most_worthwhile(outlook: Outlook, sources: Sequence[str], tolerance: Tolerance) -> NextRun | Stop:
     """The run of one of the sources that may change most, or why none does."""
     if outlook.weights is None:
         source = min(sources, key=lambda s: (outlook.known(s), s))
@@ -147,7 +147,7 @@ def _told(swing: Swing) -> str:
     return f"at the {swing.end} end of its interval {told}"
 
 
-def _settled(outlook: Outlook, swings: Sequence[Swing]) -> Choice | Stop:
+def _settled(outlook: Outlook, swings: Sequence[Swing]) -> NextRun | Stop:
     """The mixture is stable: stop, unless it is open whether it helps at all."""
     if not outlook.trains:
         return Stop(why="nothing helps: no source's interval reaches high enough to lift what is asked for")
@@ -164,8 +164,8 @@ def _settled(outlook: Outlook, swings: Sequence[Swing]) -> Choice | Stop:
 class Outlook:
     """The present mixture, and what it would become if a source's runs came out otherwise."""
 
-    def __init__(self, matrix: TransferMatrix, spec: SelectionSpec, standing: Standing) -> None:
-        self.matrix, self.spec, self.standing = matrix, settle(matrix, spec), standing
+    def __init__(self, matrix: TransferMatrix, spec: SelectionSpec, progress: Progress) -> None:
+        self.matrix, self.spec, self.progress = matrix, Evidence.of(matrix).settled(spec), progress
         self.prepared = prepare(matrix, self.spec)
         self.weights = self._solve(self.prepared)
         self._spread = np.sqrt(run_variance(matrix))
@@ -184,16 +184,16 @@ class Outlook:
     @property
     def blind(self) -> bool:
         """Whether no runs tell what runs differ by, and none at work will."""
-        return not np.isfinite(self.matrix.run_variance).any() and not any(self.standing.going.values())
+        return not np.isfinite(self.matrix.run_variance).any() and not any(self.progress.going.values())
 
-    def choice(self, source: str, why: str) -> Choice:
+    def choice(self, source: str, why: str) -> NextRun:
         """The next run of a source."""
-        seed = self.standing.left[source][0]
-        return Choice(source=source, seed=seed, why=f"{source}, seed {seed}: {why}")
+        seed = self.progress.left[source][0]
+        return NextRun(source=source, seed=seed, why=f"{source}, seed {seed}: {why}")
 
     def known(self, source: str) -> int:
         """Runs of a source that are done or at work."""
-        return _counts(self.matrix)[source] + self.standing.going.get(source, 0)
+        return _counts(self.matrix)[source] + self.progress.going.get(source, 0)
 
     def swing(self, source: str) -> Swing:
         """What both ends of a source's interval do."""
@@ -245,7 +245,7 @@ class Outlook:
     def _moved(self, source: str, sign: float, *, rest: bool = False) -> TransferMatrix:
         """The matrix with a source's row at one end of its interval; with ``rest``, its missing runs are filled in there."""
         i, known = self.matrix.sources.index(source), self.known(source)
-        every = known + len(self.standing.left[source])
+        every = known + len(self.progress.left[source])
         reach = sign * self._z * self._spread * np.sqrt(1 / known - 1 / every)
         values = self.matrix.values.copy()
         values[:, i] += reach

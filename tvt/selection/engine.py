@@ -12,7 +12,6 @@ import numpy as np
 
 from tvt.core.encode import encode
 from tvt.core.labels import aligned, positions
-from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Audit, FailedSelection, Harm, Mixture, Prediction
 from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.objective import MET
@@ -20,19 +19,10 @@ from tvt.core.selection import SelectionSpec
 from tvt.core.task import resolve_name
 from tvt.errors import InputError, TvtError
 from tvt.evidence.completion import Completed
+from tvt.evidence.evidence import Evidence, FullResponse, Measurements, with_kappa
 from tvt.evidence.fit import FitReport, Form
-from tvt.evidence.kappa import Curvature
-from tvt.evidence.predict import (
-    Evidence,
-    beyond_reach,
-    credible_sources,
-    predictions,
-    redrawn,
-    whole_response,
-    with_kappa,
-    with_runs,
-)
-from tvt.evidence.response import Response
+from tvt.evidence.predict import beyond_reach, predictions
+from tvt.evidence.response import Curvature, Response
 from tvt.io.machine import installed_version
 from tvt.selection.audit import TOLERANCE, audit, objective_value, protection_shortfall, pure_value, round_to_counts, tidy
 from tvt.selection.problem import ProblemBuilder
@@ -44,7 +34,9 @@ BETTER = 1e-9
 """By how much a mixture's objective must exceed the base model's to be worth training."""
 
 
-def select(evidence: Evidence, spec: SelectionSpec, *, runs: MixtureRuns | None = None) -> Mixture | FailedSelection:
+def select(
+    evidence: Measurements | Evidence, spec: SelectionSpec, *, runs: MixtureRuns | None = None
+) -> Mixture | FailedSelection:
     """Choose the mixture that serves ``spec`` best.
 
     Args:
@@ -79,29 +71,16 @@ def finish(prepared: Prepared) -> Mixture | FailedSelection:
         raise TvtError(
             f"the solver's answer breaks a constraint by {checked.worst_violation:.2g}; please report it with the command"
         )
-    credible = _credible(prepared)
+    credible = prepared.credible
     if prepared.spec.anyway or _helps(prepared, weights, credible):
-        return _mixture(prepared, solution, weights, checked, credible)
-    return _nothing_helps(prepared, solution, weights, credible)
+        return _mixture(prepared, solution, weights, checked, credible or {})
+    return _nothing_helps(prepared, solution, weights, credible or {})
 
 
-def _credible(prepared: Prepared) -> dict[str, dict[str, float]]:
-    if prepared.completed is None or not isinstance(prepared.evidence, TransferMatrix):
-        return {}
-    request = prepared.request
-    return credible_sources(
-        prepared.evidence,
-        prepared.completed,
-        sources=request.sources,
-        counting=request.counting,
-        confidence=request.spec.confidence,
-    )
-
-
-def _helps(prepared: Prepared, weights: Floats, credible: dict[str, dict[str, float]]) -> bool:
+def _helps(prepared: Prepared, weights: Floats, credible: dict[str, dict[str, float]] | None) -> bool:
     """Whether some source credibly helps and the mixture beats the base model, whose gains are all 0."""
-    if isinstance(prepared.evidence, MixtureRuns):
-        return True  # the table knows no base model
+    if credible is None:
+        return True  # no base model is known
     if not any(credible.values()):
         return False
     request = prepared.request
@@ -126,12 +105,12 @@ def _mixture(
     full = prepared.spread(weights)
     short = protection_shortfall(weights, request, response)
     gains = response.gains(weights)
-    predicted = predictions(prepared.whole, full, spec.confidence, prepared.estimated)
+    predicted = predictions(prepared.full, full, spec.confidence, prepared.estimated)
     return Mixture(
         status="optimal" if solution.status == "optimal" else "optimal_inaccurate",
         objective=value[0] if missed or len(value) == 1 else value[1],
-        weights=dict(zip(prepared.whole.sources, map(float, full), strict=True)),
-        counts=dict.fromkeys(prepared.whole.sources, 0) | dict(zip(request.sources, map(int, counts), strict=True)),
+        weights=dict(zip(prepared.full.sources, map(float, full), strict=True)),
+        counts=dict.fromkeys(prepared.full.sources, 0) | dict(zip(request.sources, map(int, counts), strict=True)),
         budget=spec.budget,
         predicted=predicted,
         prices=dict(sorted(solution.prices.items(), key=lambda item: -item[1])),
@@ -150,7 +129,7 @@ def _mixture(
 
 def _nothing_helps(prepared: Prepared, solution: Solution, weights: Floats, credible: dict[str, dict[str, float]]) -> Mixture:
     """The base model: train on nothing. What would have been best stays on record."""
-    sources, spec = prepared.whole.sources, prepared.spec
+    sources, spec = prepared.full.sources, prepared.spec
     full = dict(zip(sources, map(float, prepared.spread(weights)), strict=True))
     return Mixture(
         verdict="nothing_helps",
@@ -158,7 +137,7 @@ def _nothing_helps(prepared: Prepared, solution: Solution, weights: Floats, cred
         weights=dict.fromkeys(sources, 0.0),
         counts=dict.fromkeys(sources, 0),
         budget=spec.budget,
-        predicted={t: Prediction(gain=0.0, low=0.0, high=0.0) for t in prepared.whole.targets},
+        predicted={t: Prediction(gain=0.0, low=0.0, high=0.0) for t in prepared.full.targets},
         prices={},
         audit=Audit(passed=True, worst_violation=0.0),
         solver=solution.record,
@@ -171,30 +150,14 @@ def _nothing_helps(prepared: Prepared, solution: Solution, weights: Floats, cred
 
 def provenance(prepared: Prepared) -> dict[str, Any]:
     """Where the mixture came from: evidence, request, response, versions. Plain values, the same for the same inputs."""
-    evidence = prepared.evidence
-    if isinstance(evidence, MixtureRuns):
-        of = {"kind": "mixture_runs", "digest": evidence.digest, "runs": len(evidence.ids)}
-    else:
-        of = {
-            "kind": "transfer_matrix",
-            "name": evidence.name,
-            "digest": evidence.digest(),
-            "runs": list(evidence.runs),
-            "metric": evidence.metric,
-            "model": evidence.model,
-        }
     asked = prepared.spec.model_dump(mode="json", exclude_defaults=True)
     packages = ("tvt", "cvxpy", "numpy", "scipy", "clarabel")
-    if prepared.estimated:
-        of["estimated_cells"] = len(prepared.estimated)
-    beside = getattr(evidence, "evidence", None)
-    if beside is not None:
-        of["mixture_runs"] = list(beside.ids)
+    estimated = {"estimated_cells": len(prepared.estimated)} if prepared.estimated else {}
     curvature = {} if prepared.curvature is None else {"curvature": encode(prepared.curvature)}
     return {
-        "evidence": of,
+        "evidence": {**prepared.evidence.provenance(), **estimated},
         "spec": asked,
-        "response": prepared.whole.label,
+        "response": prepared.full.label,
         **curvature,
         "versions": {name: installed_version(name) for name in packages},
     }
@@ -298,7 +261,7 @@ def _listing(names: list[str], most: int = 6) -> str:
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Prepared:
     """One selection ready to solve. ``response`` and ``samples`` are over the request's (allowed) sources;
-    ``whole`` is the response over all sources, for predicting any mixture.
+    ``full`` is the response over all sources, for predicting any mixture.
     """
 
     evidence: Evidence
@@ -306,12 +269,40 @@ class Prepared:
     request: Request
     response: Response
     samples: tuple[Response, ...]
-    whole: Response
-    notes: tuple[str, ...]
-    completed: Completed | None = None
-    report: FitReport | None = None
-    curvature: Curvature | None = None
-    """kappa of the log response and how it came about; None for other responses."""
+    of: FullResponse
+
+    @property
+    def full(self) -> Response:
+        """The response over all sources."""
+        return self.of.response
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to tell of the response."""
+        return self.of.notes
+
+    @property
+    def completed(self) -> Completed | None:
+        """The matrix without holes, of a study."""
+        return self.of.completed
+
+    @property
+    def report(self) -> FitReport | None:
+        """How well a fitted response predicts."""
+        return self.of.report
+
+    @property
+    def curvature(self) -> Curvature | None:
+        """Kappa of the log response and how it came about; None for other responses."""
+        return self.of.curvature
+
+    @property
+    def credible(self) -> dict[str, dict[str, float]] | None:
+        """By counting target, the allowed sources whose gain is credible; ``None`` where no base model is known."""
+        request = self.request
+        return self.evidence.credible(
+            self.of, sources=request.sources, counting=request.counting, confidence=self.spec.confidence
+        )
 
     @property
     def estimated(self) -> tuple[tuple[str, str], ...]:
@@ -331,10 +322,12 @@ class Prepared:
 
     def spread(self, weights: Floats) -> Floats:
         """Weights over the allowed sources (S,) written over all sources."""
-        return aligned(weights, (self.request.sources, self.whole.sources), missing=0.0)
+        return aligned(weights, (self.request.sources, self.full.sources), missing=0.0)
 
 
-def prepare(evidence: Evidence, spec: SelectionSpec, runs: MixtureRuns | None = None, form: Form | None = None) -> Prepared:
+def prepare(
+    evidence: Measurements | Evidence, spec: SelectionSpec, runs: MixtureRuns | None = None, form: Form | None = None
+) -> Prepared:
     """Look names up, build the response and draw samples.
 
     ``runs`` are mixture runs beside a matrix, in its metric: they join its evidence on kappa.
@@ -343,18 +336,17 @@ def prepare(evidence: Evidence, spec: SelectionSpec, runs: MixtureRuns | None = 
     Raises:
         InputError: unknown names, impossible limits, risk without errors; all faults at once.
     """
-    evidence = with_runs(evidence, runs)
-    whole = whole_response(evidence, spec, form)
-    response, completed, report, notes, found = whole
-    tasks = evidence.tasks if isinstance(evidence, TransferMatrix) else ()
-    known = tuple(dict.fromkeys((*evidence.sources, *evidence.targets)))
-    _refuse_dead_targets(evidence, response, spec)
+    known = Evidence.of(evidence).with_runs(runs)
+    full = known.full_response(spec, form)
+    response = full.response
+    names = tuple(dict.fromkeys((*known.sources, *known.targets)))
+    _refuse_dead_targets(known, response, spec)
     request = resolve_request(
         spec,
         sources=response.sources,
         targets=response.targets,
-        resolve=lambda text: resolve_name(text, tasks, known),
-        is_pgf=isinstance(evidence, TransferMatrix) and evidence.metric == "pgf",
+        resolve=lambda text: resolve_name(text, known.tasks, names),
+        is_pgf=known.is_pgf,
         sign=response.sign,
         reference=response.reference,
     )
@@ -362,24 +354,20 @@ def prepare(evidence: Evidence, spec: SelectionSpec, runs: MixtureRuns | None = 
     if careful and not np.isfinite(response.errors).any():
         raise InputError("no standard errors are known, so risk has nothing to go by; give several runs or counts, or --cvar")
     keep = positions(response.sources, request.sources)
-    samples = redrawn(evidence, spec, whole) if spec.cvar is not None else ()
+    samples = known.redrawn(spec, full) if spec.cvar is not None else ()
     return Prepared(
-        evidence=evidence,
+        evidence=known,
         spec=spec,
         request=request,
         response=response.take_sources(keep),
         samples=tuple(s.take_sources(keep) for s in samples),
-        whole=response,
-        notes=notes,
-        completed=completed,
-        report=report,
-        curvature=found,
+        of=full,
     )
 
 
 def _refuse_dead_targets(evidence: Evidence, response: Response, spec: SelectionSpec) -> None:
     """Refuse goals, weights and limits on targets without a single measured cell."""
-    asked = {*spec.goals, *spec.targets, *spec.protect}
-    dead = [t for t in evidence.targets if t not in response.targets and t in asked]
-    if dead and isinstance(evidence, TransferMatrix):
-        raise InputError(*(f"target {t}: {evidence.reason(evidence.sources[0], t)}; it cannot be asked for" for t in dead))
+    named = {*spec.goals, *spec.targets, *spec.protect}
+    dead = [t for t in evidence.targets if t not in response.targets and t in named]
+    if dead:
+        raise InputError(*(f"target {t}: {evidence.unmeasured(t)}; it cannot be asked for" for t in dead))

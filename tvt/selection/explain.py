@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tvt.core.mixture import FailedSelection, Mixture
-from tvt.evidence.kappa import Curvature
+from tvt.evidence.response import Curvature
 from tvt.selection.stability import STRATEGIES, Stability
 
 

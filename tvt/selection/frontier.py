@@ -10,7 +10,8 @@ import numpy as np
 from tvt.core.frozen import Frozen
 from tvt.core.selection import ALL, SelectionSpec
 from tvt.errors import InputError
-from tvt.evidence.predict import Evidence, resting_on
+from tvt.evidence.evidence import Evidence, Measurements
+from tvt.evidence.predict import resting_on
 from tvt.selection.audit import round_to_counts, tidy
 from tvt.selection.engine import Prepared, prepare
 from tvt.types import Floats
@@ -51,7 +52,7 @@ class FrontierPoint(Frozen):
         }
 
 
-def frontier(evidence: Evidence, spec: SelectionSpec, kind: Kind) -> tuple[FrontierPoint, ...]:
+def frontier(evidence: Measurements | Evidence, spec: SelectionSpec, kind: Kind) -> tuple[FrontierPoint, ...]:
     """Solve the request over a range of risk factors, or of hard limits on the worst gain from the free choice's to the best.
 
     Raises:
@@ -69,20 +70,22 @@ def frontier(evidence: Evidence, spec: SelectionSpec, kind: Kind) -> tuple[Front
     return tuple(points)
 
 
-def frontier_specs(evidence: Evidence, spec: SelectionSpec, kind: Kind) -> list[tuple[float, SelectionSpec]]:
+def frontier_specs(evidence: Measurements | Evidence, spec: SelectionSpec, kind: Kind) -> list[tuple[float, SelectionSpec]]:
     """The settings of a frontier, each with the request that makes its mixture.
 
     Raises:
         InputError: the request is infeasible without any protection, or (harm) the evidence has no base model.
     """
     if kind == "harm":
-        return _harm_specs(evidence, spec)
+        return _harm_specs(Evidence.of(evidence), spec)
     plain = spec.model_copy(update={"cvar": None})
     return [(risk, plain.model_copy(update={"risk": risk})) for risk in RISKS]
 
 
 def _harm_specs(evidence: Evidence, spec: SelectionSpec) -> list[tuple[float, SelectionSpec]]:
     """Limits from the worst gain of the unprotected choice up to the best that any mixture reaches."""
+    if evidence.matrix is None:
+        raise InputError("the harm frontier needs a study with a base model; a table of mixture runs has none")
     free = spec.model_copy(update={"protect": {}, "hard": False})
     worst = spec.model_copy(
         update={
@@ -99,14 +102,7 @@ def _harm_specs(evidence: Evidence, spec: SelectionSpec) -> list[tuple[float, Se
         ends.append(float(prepared.response.gains(tidy(solution.weights, prepared.request)).min()))
     low, high = ends
     limits = np.linspace(low, max(high - 1e-6, low), POINTS)
-    return [(float(x), free.model_copy(update={"protect": _limit(evidence, float(x)), "hard": True})) for x in limits]
-
-
-def _limit(evidence: Evidence, gain: float) -> dict[str, float]:
-    """The limit as the request states it: a gain for a study."""
-    if not hasattr(evidence, "metric"):
-        raise InputError("the harm frontier needs a study with a base model; a table of mixture runs has none")
-    return {ALL: gain}
+    return [(float(x), free.model_copy(update={"protect": {ALL: float(x)}, "hard": True})) for x in limits]
 
 
 def _left_out(evidence: Evidence, spec: SelectionSpec) -> tuple[str, ...]:

@@ -5,25 +5,22 @@ not see; and weights at other kappas.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tvt.core.frozen import Frozen
 from tvt.core.labels import aligned, positions
-from tvt.core.matrix import TransferMatrix
-from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.objective import MET, Objective
 from tvt.core.selection import SelectionSpec, Wanted
 from tvt.errors import InputError
-from tvt.evidence.fit import FOLDS, Form
-from tvt.evidence.kappa import Curvature
-from tvt.evidence.predict import Evidence, curvature, settle, whole_response
-from tvt.evidence.response import Response
+from tvt.evidence.evidence import Evidence, Measurements
+from tvt.evidence.fit import Form
+from tvt.evidence.response import Curvature, Response
 from tvt.selection.audit import best_single, limited, proportional, tidy, uniform
 from tvt.selection.engine import Prepared, prepare
-from tvt.types import Bools, Floats
+from tvt.types import Floats
 
 STRATEGIES = ("selected", "uniform", "best single", "proportional to PGF")
 
@@ -72,7 +69,7 @@ class Stability(Frozen):
         }
 
 
-def stability(evidence: Evidence, spec: SelectionSpec, form: Form | None = None) -> Stability | None:
+def stability(evidence: Measurements | Evidence, spec: SelectionSpec, form: Form | None = None) -> Stability | None:
     """Choose without each run (each of five folds of a table of mixture runs) and score on what was left out.
 
     Where sources have different numbers of runs, one run of each source that has several is left out at a time.
@@ -80,18 +77,19 @@ def stability(evidence: Evidence, spec: SelectionSpec, form: Form | None = None)
     ``form`` is the member of the fitted family, chosen once on all mixture runs. None where there are too few runs to leave one
     out. The decision whether to train plays no part here: the best mixture of each fold counts.
     """
-    parts = _folds(evidence, spec)
+    evidence = Evidence.of(evidence)
+    parts = evidence.folds(spec.seed)
     if len(parts) < 2:
         return None
     labels, chosen, figures = [], [], []
     sources = evidence.sources
     # Each fold chooses with the kappa of its own evidence. One run alone can seldom tell kappa, so that of all runs judges.
-    judged = settle(evidence, spec)
-    for label, rest, left_out in parts:
+    judged = evidence.settled(spec)
+    for label, rest, held_out_part in parts:
         labels.append(label)
         try:
             prepared = prepare(rest, spec, form=form)
-            judge, *_ = whole_response(left_out, judged, form=form)
+            judge = held_out_part.full_response(judged, form).response
         except InputError:  # the fold alone lacks what the request names
             prepared = None
         solution = prepared.solve() if prepared is not None else None
@@ -101,8 +99,8 @@ def stability(evidence: Evidence, spec: SelectionSpec, form: Form | None = None)
             continue
         candidates = _candidates(prepared, tidy(solution.weights, prepared.request))
         full = np.stack([prepared.spread(c) for c in candidates])
-        chosen.append(aligned(full[0], (prepared.whole.sources, sources), missing=0.0))
-        figures.append(np.stack([_values(prepared, of, full) for of in (prepared.whole, judge)]))
+        chosen.append(aligned(full[0], (prepared.full.sources, sources), missing=0.0))
+        figures.append(np.stack([_values(prepared, of, full) for of in (prepared.full, judge)]))
     if not np.isfinite(np.stack(chosen)).any():
         return None
     predicted, held_out = _figures(np.stack(figures))
@@ -114,46 +112,8 @@ def stability(evidence: Evidence, spec: SelectionSpec, form: Form | None = None)
         held_out=held_out,
         objective=spec.aim,
         limited=limited(spec),
-        uneven=_is_uneven(evidence),
+        uneven=evidence.uneven,
     )
-
-
-def _folds(evidence: Evidence, spec: SelectionSpec) -> list[tuple[str, Evidence, Evidence]]:
-    """(label, evidence without the fold, the fold)."""
-    if isinstance(evidence, TransferMatrix):
-        if _is_uneven(evidence):
-            return _uneven_folds(evidence)
-        everything = range(len(evidence.runs))
-        return [
-            (run, evidence.only_runs([k for k in everything if k != out]), evidence.only_runs([out]))
-            for out, run in enumerate(evidence.runs)
-        ]
-    groups = np.random.default_rng(spec.seed + 1).permutation(len(evidence.ids)) % FOLDS
-    return [(f"fold {fold + 1}", _rows(evidence, groups != fold), _rows(evidence, groups == fold)) for fold in range(FOLDS)]
-
-
-def _is_uneven(evidence: Evidence) -> bool:
-    return isinstance(evidence, TransferMatrix) and bool(np.ptp(evidence.run_count.max(axis=1)) > 0)
-
-
-def _uneven_folds(matrix: TransferMatrix) -> list[tuple[str, Evidence, Evidence]]:
-    """Folds of a study whose sources have different numbers of runs: the first run of each source, then the second, and so on.
-
-    A source without a run in a fold, or with that one only, is in both parts: its prediction counts as held out.
-    """
-    measured: Bools = np.asarray(np.isfinite(matrix.values).any(axis=2), dtype=bool)
-    number = np.where(measured, np.cumsum(measured, axis=0), 0)
-    folds: list[tuple[str, Evidence, Evidence]] = []
-    for k in range(1, int(number.max()) + 1):
-        out = (number == k) & (measured.sum(axis=0) > 1)
-        seen, unseen = ~out, out | ~out.any(axis=0)
-        rest, left = (replace(matrix, values=np.where(part[..., None], matrix.values, np.nan)) for part in (seen, unseen))
-        folds.append((f"run {k} of each", rest, left))
-    return folds
-
-
-def _rows(runs: MixtureRuns, keep: Any) -> MixtureRuns:
-    return runs.take([int(k) for k in np.flatnonzero(keep)])
 
 
 def _candidates(prepared: Prepared, selected: Floats) -> list[Floats]:
@@ -187,10 +147,10 @@ def _values(prepared: Prepared, judge: Response, weights: Floats) -> Floats:
         return np.full((len(weights), 1 if request.spec.aim.then is None else 2), np.nan)
     targets = [request.targets[j] for j in known]
     columns = positions(judge.targets, targets)
-    full = aligned(weights, None, (prepared.whole.sources, judge.sources), missing=0.0)
+    full = aligned(weights, None, (prepared.full.sources, judge.sources), missing=0.0)
     gains = judge.gains(full)[:, columns]
     if np.isfinite(judge.reference).all():
-        own = aligned(prepared.whole.reference, (prepared.whole.targets, targets))
+        own = aligned(prepared.full.reference, (prepared.full.targets, targets))
         gains = judge.sign * (judge.scores(judge.gains(full))[:, columns] - own)
     shares = request.weights[known]
     values = request.spec.aim.values(gains, Wanted(weights=shares / shares.sum(), goals=request.goals[known]))
@@ -205,14 +165,16 @@ def _mean(values: Floats) -> float | None:
 FACTOR = math.sqrt(10)
 
 
-def kappa_sensitivity(evidence: Evidence, spec: SelectionSpec, found: Curvature | None = None) -> dict[float, dict[str, float]]:
+def kappa_sensitivity(
+    evidence: Measurements | Evidence, spec: SelectionSpec, found: Curvature | None = None
+) -> dict[float, dict[str, float]]:
     """Weights of the used sources at the ends of a fitted kappa's interval, else at a third and at three times kappa (half a
     power of ten each way).
 
     ``found`` is the kappa if it is known already. Empty where kappa plays no part: the linear response, or one fitted on a
     table of mixture runs.
     """
-    found = found or curvature(evidence, spec)
+    found = found or Evidence.of(evidence).curvature(spec)
     if found is None:
         return {}
     ends = (found.value / FACTOR, found.value * FACTOR)

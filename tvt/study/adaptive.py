@@ -13,7 +13,7 @@ from tvt.core.scores import MaskedScore, Score
 from tvt.core.selection import SelectionSpec
 from tvt.core.task import resolve_name
 from tvt.errors import InputError
-from tvt.selection.adaptive import Choice, Standing, Stop, Tolerance, next_run
+from tvt.selection.adaptive import NextRun, Progress, Stop, Tolerance, next_run
 from tvt.selection.engine import select
 from tvt.selection.request import resolve_request
 from tvt.study.estimate import Estimate, estimate
@@ -80,7 +80,7 @@ class AdaptiveStudy:
         if base == "failed" or self._begun(states) >= self._most:
             return []
         choice = self._next(states)
-        if not isinstance(choice, Choice):
+        if not isinstance(choice, NextRun):
             return []
         self.report(Note(text=choice.why))
         return [self._by_run[choice.source, choice.seed]]
@@ -93,7 +93,7 @@ class AdaptiveStudy:
             why = f"the base model has no scores: {self._session.store.failure(self._base.run_id) or 'they are not done'}"
         else:
             choice = self._next(states)
-            if isinstance(choice, Choice) and spent >= self._most < len(self._by_run):
+            if isinstance(choice, NextRun) and spent >= self._most < len(self._by_run):
                 why = f"{spent} runs are spent; the next would be {choice.why}"
             else:
                 why = choice.why if choice is not None else "first runs are still at work"
@@ -119,14 +119,14 @@ class AdaptiveStudy:
         matrix = self.matrix()
         return None if matrix is None else select(matrix, self._spec)
 
-    def _next(self, states: dict[str, Status]) -> Choice | Stop | None:
+    def _next(self, states: dict[str, Status]) -> NextRun | Stop | None:
         left: dict[str, list[int]] = {source: [] for source in self._session.study.sources}
         going = dict.fromkeys(left, 0)
         for (source, seed), task in self._by_run.items():
             if states[task.run_id] not in _BEGUN:
                 left[source].append(seed)
             going[source] += states[task.run_id] in ("running", "queued")
-        return next_run(self.matrix(), self._spec, Standing(left=left, going=going), self._tolerance)
+        return next_run(self.matrix(), self._spec, Progress(left=left, going=going), self._tolerance)
 
     def _states(self, going: frozenset[str]) -> dict[str, Status]:
         """The state of every run; one that is at work here counts as that before its process has begun it."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tvt.core.answer_statistics import Answered, AnswerReport, AnswerStatistics, ScoredCell, answer_statistics
+from tvt.core.answer_statistics import AnswerReport, AnswerStatistics, GivenAnswer, ScoredCell, answer_statistics
 from tvt.core.recipe import WarningSettings
 from tvt.core.scores import Part, Run, Score, set_name
 from tvt.data.studies.folder import StudyFolder, read_answer_file, read_study
@@ -58,9 +58,9 @@ def statistics_of(store: Store, cell: Cell, name: str) -> AnswerStatistics | Non
     return found if found.questions == cell.total else None
 
 
-def _answered(item: Mapping[str, Any]) -> Answered:
+def _answered(item: Mapping[str, Any]) -> GivenAnswer:
     """An answer as it lies on disk."""
-    return Answered(
+    return GivenAnswer(
         predicted=item["predicted"], answer=item["answer"], scores=item.get("scores"), numeric=item.get("credit") is not None
     )
 

@@ -16,7 +16,6 @@ from tvt.core.mixture import FailedSelection, Mixture
 from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.selection import SelectionSpec
 from tvt.errors import InfeasibleError, InputError
-from tvt.evidence.predict import redrawn, whole_response
 from tvt.selection.audit import uniform
 from tvt.selection.engine import Prepared, finish, prepare
 from tvt.stats.ranks import rank_correlation
@@ -211,7 +210,7 @@ def _answer(mixture: Mixture) -> Answer:
 
 
 def _row(weights: Mapping[str, float], prepared: Prepared) -> list[float]:
-    return [weights.get(s, 0.0) for s in prepared.whole.sources]
+    return [weights.get(s, 0.0) for s in prepared.full.sources]
 
 
 def _moved(a: Answer, b: Answer) -> float:
@@ -222,13 +221,13 @@ def _moved(a: Answer, b: Answer) -> float:
 
 
 def _values(weights: Floats, prepared: Prepared) -> Floats:
-    return _served(prepared.whole.gains(weights), prepared)
+    return _served(prepared.full.gains(weights), prepared)
 
 
 def _sampled(weights: Floats, prepared: Prepared) -> Floats:
     """Values of mixtures (N, S) under resampled figures of the study they are valued by, (samples, N)."""
-    whole = whole_response(prepared.evidence, prepared.settled)
-    responses = redrawn(prepared.evidence, prepared.settled, whole, SAMPLES)
+    of = prepared.evidence.full_response(prepared.settled)
+    responses = prepared.evidence.redrawn(prepared.settled, of, SAMPLES)
     return np.stack([_served(response.gains(weights), prepared) for response in responses])
 
 

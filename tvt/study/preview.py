@@ -312,7 +312,8 @@ def _notes(study: Study, prepared: Prepared, order: Sequence[Previewed]) -> Iter
     incomplete = [p for p in order if p.missing is not None]
     if incomplete:
         yield f"not merged for every seed: {', '.join(p.candidate.label for p in incomplete)} ({incomplete[0].missing})"
-    beside = getattr(prepared.evidence, "evidence", None)
+    matrix = prepared.evidence.matrix
+    beside = None if matrix is None else matrix.evidence
     compared = any(p.trained and not p.candidate.single for p in order)
     if compared and beside is not None and prepared.curvature is not None and prepared.spec.kappa is None:
         yield "kappa was fitted on runs of this study, these mixtures' among them, which flatters the prediction"
@@ -336,7 +337,7 @@ def predicted_gains(
 
     Both are empty where the study knows nothing of one of the sources.
     """
-    response, completed = prepared.whole, prepared.completed
+    response, completed = prepared.full, prepared.completed
     if not set(candidate.counts) <= set(response.sources):
         return {}, {}
     weights = np.array([candidate.weights.get(s, 0.0) for s in response.sources])

@@ -43,7 +43,7 @@ AdapterKey = tuple[str, str]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Part:
+class ModulePart:
     """The same for some of the modules."""
 
     name: str = field(metadata={"json": None})
@@ -70,7 +70,7 @@ class AdapterSimilarity(Frozen):
     norms: Floats
     """Frobenius norms of the updates, (runs, sources)."""
     modules: int
-    parts: tuple[Part, ...]
+    parts: tuple[ModulePart, ...]
     missing: tuple[str, ...] = ()
     """Runs without an adapter, with the reason."""
     pgf: Mantel | None = None
@@ -254,12 +254,12 @@ def _grouped(places: Sequence[tuple[str, int | None]]) -> Mapping[str, list[tupl
     return found
 
 
-def _part(name: str, modules: int, gram: Floats, whole: Floats, adapters: Sequence[AdapterKey]) -> Part:
+def _part(name: str, modules: int, gram: Floats, whole: Floats, adapters: Sequence[AdapterKey]) -> ModulePart:
     cosines = _cosines(gram)
     sources, runs = (np.array(names) for names in zip(*adapters, strict=True))
     same_source, same_run = sources[:, None] == sources, runs[:, None] == runs
     total = float(np.trace(whole))
-    return Part(
+    return ModulePart(
         name=name,
         modules=modules,
         share=float(np.trace(gram)) / total if total > 0 else float("nan"),

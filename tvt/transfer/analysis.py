@@ -29,7 +29,7 @@ from tvt.transfer.aggregates import (
 )
 from tvt.transfer.cliques import Cliques, cliques_by_test, every_run_cliques, mean_cliques
 from tvt.transfer.dose_trend import DoseTrend, dose_trend
-from tvt.transfer.noise import Noise, Standing, between_studies, noise, standing
+from tvt.transfer.noise import Noise, Significance, between_studies, noise, significance
 from tvt.transfer.personas import ALPHA, KINDS, Personas, personas
 from tvt.types import Floats
 
@@ -49,7 +49,7 @@ class StudyAnalysis(Frozen):
     cliques: Mapping[str, Cliques]
     """``positive``, ``negative``, and the same with ``_every_seed``, ``_test``, and ``_threshold`` where one was given."""
     noise: Noise
-    standing: Standing | None
+    significance: Significance | None
     """Transfers that stand out of the noise; ``None`` where the noise is not known."""
     groups: tuple[Grouping, ...]
     doses: DoseTrend | None
@@ -68,7 +68,7 @@ class StudyAnalysis(Frozen):
             "malleability": self.malleability,
             "cliques": {word: cliques.members for word, cliques in self.cliques.items()},
             "noise": self.noise,
-            "stand_out": self.standing,
+            "stand_out": self.significance,
             "groups": {grouping.by: grouping for grouping in self.groups},
             "doses": self.doses,
             "adapters": self.adapters,
@@ -227,7 +227,7 @@ def _study(name: str, matrix: TransferMatrix, alpha: float, threshold: float | N
         malleability=malleability(matrix, with_self=with_self),
         cliques=cliques,
         noise=noise(matrix),
-        standing=standing(matrix),
+        significance=significance(matrix),
         groups=groupings(matrix, with_self=with_self),
         doses=dose_trend(matrix),
     )

@@ -149,7 +149,7 @@ ALPHA = 0.05
 
 
 @dataclass(frozen=True)
-class Standing:
+class Significance:
     """Cells whose mean differs from 0 beyond the noise of seeds and questions; own gains and transfers are two families."""
 
     helps: tuple[tuple[str, str], ...]
@@ -162,7 +162,7 @@ class Standing:
     own_tested: int
 
 
-def standing(matrix: TransferMatrix, alpha: float = ALPHA) -> Standing | None:
+def significance(matrix: TransferMatrix, alpha: float = ALPHA) -> Significance | None:
     """Test every cell's mean over the runs; ``None`` where runs or counts of questions are too few to know both noises.
 
     The variance of a mean is that of the questions, paired where it is known which were right both before and after, plus that
@@ -179,7 +179,7 @@ def standing(matrix: TransferMatrix, alpha: float = ALPHA) -> Standing | None:
     def named(chosen: Bools) -> tuple[tuple[str, str], ...]:
         return tuple((matrix.sources[i], matrix.targets[j]) for i, j in zip(*np.nonzero(chosen), strict=True))
 
-    return Standing(
+    return Significance(
         helps=named(apart & (mean > 0)),
         harms=named(apart & (mean < 0)),
         own=tuple(source for source, _ in named(same & (mean > 0))),

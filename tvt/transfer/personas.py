@@ -91,9 +91,9 @@ def personas(matrices: Sequence[TransferMatrix], *, alpha: float = ALPHA, with_s
         values: dict[str, list[tuple[float, int]]] = {}
         for position, matrix in enumerate(matrices):
             names = matrix.sources if side == "source" else matrix.targets
-            standing = _against_others(np.abs(per_run(matrix, side, sign, with_self=with_self)))
+            distance = _against_others(np.abs(per_run(matrix, side, sign, with_self=with_self)))
             for at, name in enumerate(names):
-                values.setdefault(name, []).extend((float(v), position) for v in standing[:, at] if np.isfinite(v))
+                values.setdefault(name, []).extend((float(v), position) for v in distance[:, at] if np.isfinite(v))
         found += [_persona(kind, name, of) for name, of in values.items()]
     return Personas(tuple(found), alpha)
 

@@ -19,7 +19,7 @@ from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Mixture
 from tvt.core.selection import ALL, SelectionSpec
 from tvt.errors import InputError
-from tvt.evidence.kappa import Curvature
+from tvt.evidence.response import Curvature
 from tvt.report.html import short
 from tvt.selection.engine import finish, prepare
 from tvt.selection.frontier import Kind, frontier_specs, gain_error

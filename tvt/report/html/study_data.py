@@ -136,9 +136,9 @@ def _questions(matrix: TransferMatrix, scores: Sequence[Score]) -> list[int | No
 
 
 def _stands(study: StudyAnalysis) -> list[list[int]] | None:
-    if study.standing is None:
+    if study.significance is None:
         return None
-    helps, harms, own = set(study.standing.helps), set(study.standing.harms), set(study.standing.own)
+    helps, harms, own = set(study.significance.helps), set(study.significance.harms), set(study.significance.own)
     helps |= {(task, task) for task in own}
     sources, targets = study.matrix.sources, study.matrix.targets
     return [[((s, t) in helps) - ((s, t) in harms) for t in targets] for s in sources]
@@ -164,7 +164,7 @@ def _estimates(matrix: TransferMatrix) -> dict[str, list[float | None]]:
 
 
 def _standing(study: StudyAnalysis) -> dict[str, Any] | None:
-    of = study.standing
+    of = study.significance
     if of is None:
         return None
     counts = {"helps": len(of.helps), "harms": len(of.harms), "own": len(of.own)}

@@ -9,7 +9,7 @@ from scipy import stats
 from tvt.core.matrix import TransferMatrix
 from tvt.core.scores import Score
 from tvt.data.studies.load import load_study
-from tvt.transfer.noise import p_values, standing
+from tvt.transfer.noise import p_values, significance
 
 
 def study(
@@ -41,7 +41,7 @@ def score(run: str, source: str | None, target: str, right: np.ndarray, base: np
 def test_without_effects_hardly_ever_a_claim() -> None:
     claims = 0
     for seed in range(120):
-        found = standing(study({}, seed))
+        found = significance(study({}, seed))
         assert found is not None
         assert (found.tested, found.own_tested) == (30, 6)
         claims += bool(found.helps or found.harms)
@@ -50,7 +50,7 @@ def test_without_effects_hardly_ever_a_claim() -> None:
 
 def test_plain_effects_are_found_with_their_sign() -> None:
     shift = {("T0", "T1"): 0.2, ("T2", "T3"): -0.25, ("T4", "T4"): 0.2}
-    found = standing(study(shift, 1))
+    found = significance(study(shift, 1))
     assert found is not None
     assert found.helps == (("T0", "T1"),)
     assert found.harms == (("T2", "T3"),)
@@ -71,14 +71,14 @@ def test_by_hand() -> None:
 
 
 def test_unknown_noise_gives_no_answer() -> None:
-    assert standing(study({}, 0, runs=1)) is None
+    assert significance(study({}, 0, runs=1)) is None
     values = np.random.default_rng(0).normal(size=(3, 4, 4))
     tasks = list("abcd")
-    assert standing(TransferMatrix.from_values(values, sources=tasks, targets=tasks, runs=["0", "1", "2"])) is None
+    assert significance(TransferMatrix.from_values(values, sources=tasks, targets=tasks, runs=["0", "1", "2"])) is None
 
 
 def test_published_figures_hardly_stand_out() -> None:
-    found = standing(load_study("qwen2.5-vl-7b"))
+    found = significance(load_study("qwen2.5-vl-7b"))
     assert found is not None
     assert found.tested == 156
     assert len(found.helps) + len(found.harms) < 10

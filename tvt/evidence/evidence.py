@@ -1,0 +1,341 @@
+"""Evidence: what is known of the gains that mixtures bring, whether from a study's matrix or from a table of mixture runs.
+
+Selection, prediction, stability and comparison ask an :class:`Evidence` and never which of the two it is.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.special import ndtri, stdtrit
+
+from tvt.core.choices import RESPONSES
+from tvt.core.matrix import TransferMatrix
+from tvt.core.mixture_runs import MixtureRuns, join
+from tvt.core.selection import DEFAULT_KAPPA, SelectionSpec
+from tvt.core.task import Task
+from tvt.errors import InputError
+from tvt.evidence.completion import Completed, complete
+from tvt.evidence.fit import FOLDS, FitReport, Form, fit_response, refit_samples
+from tvt.evidence.kappa import fit_kappa
+from tvt.evidence.response import Curvature, Response, ResponseForm, transfer_response
+from tvt.stats.noise import pooled_degrees
+from tvt.types import Bools, Floats
+
+Measurements = TransferMatrix | MixtureRuns
+SAMPLES = 200
+REFITTED = 50
+
+
+class FullResponse(NamedTuple):
+    """The response of some evidence over all its sources, what was completed or fitted for it, and notes."""
+
+    response: Response
+    completed: Completed | None
+    report: FitReport | None
+    notes: tuple[str, ...]
+    curvature: Curvature | None
+
+
+class Fold(NamedTuple):
+    """A part of the evidence that is held out, and the rest."""
+
+    label: str
+    rest: Evidence
+    held_out: Evidence
+
+
+class Evidence(ABC):
+    """What selection, prediction and comparison need to know."""
+
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+    tasks: tuple[Task, ...] = ()
+    """What is known of the tasks, for looking up names."""
+    matrix: TransferMatrix | None = None
+    """The study behind it, where there is one: it alone knows the base model, whose gains are 0."""
+    is_pgf: bool = False
+    uneven: bool = False
+    """Whether sources have different numbers of runs."""
+
+    @staticmethod
+    def of(known: Measurements | Evidence) -> Evidence:
+        """The evidence that measurements are."""
+        if isinstance(known, TransferMatrix):
+            return StudyEvidence(known)
+        return TableEvidence(known) if isinstance(known, MixtureRuns) else known
+
+    @abstractmethod
+    def full_response(self, spec: SelectionSpec, form: Form | None = None) -> FullResponse:
+        """The response over all sources; ``form`` is the member of the fitted family, where one is fitted."""
+
+    @abstractmethod
+    def redrawn(self, spec: SelectionSpec, of: FullResponse, count: int | None = None) -> tuple[Response, ...]:
+        """The responses that the evidence might have given with other seeds and questions; ``of`` is the one it gave."""
+
+    @abstractmethod
+    def folds(self, seed: int) -> list[Fold]:
+        """The parts that are held out in turn; ``seed`` draws them where they are drawn."""
+
+    @abstractmethod
+    def provenance(self) -> dict[str, Any]:
+        """Plain values that name it."""
+
+    def with_runs(self, runs: MixtureRuns | None) -> Evidence:
+        """The evidence with mixture runs beside it, where these tell it something."""
+        return self
+
+    def curvature(self, spec: SelectionSpec) -> Curvature | None:
+        """Kappa of its response and how it came about; ``None`` where the response has none."""
+        return None
+
+    def settled(self, spec: SelectionSpec) -> SelectionSpec:
+        """The request with the kappa that this evidence tells, so that it holds on other evidence too."""
+        return with_kappa(spec, self.curvature(spec))
+
+    def credible(
+        self, of: FullResponse, *, sources: Sequence[str], counting: Bools, confidence: float
+    ) -> dict[str, dict[str, float]] | None:
+        """By counting target, the sources whose gain is credible, with that gain; ``None`` where no base model is known."""
+        return None
+
+    def unmeasured(self, target: str) -> str | None:
+        """Why nothing is known of a target, or ``None``."""
+        return None
+
+    def short(self, name: str) -> str:
+        """The task's abbreviation, or its name where there is none."""
+        return name
+
+
+class TableEvidence(Evidence):
+    """A table of past mixture runs: a response is fitted on it, and no base model is known."""
+
+    def __init__(self, runs: MixtureRuns) -> None:
+        self.runs, self.sources, self.targets = runs, runs.sources, runs.targets
+
+    def full_response(self, spec: SelectionSpec, form: Form | None = None) -> FullResponse:
+        """See :meth:`Evidence.full_response`."""
+        response, report = fit_response(self.runs, spec.seed, form)
+        return FullResponse(response, None, report, self.runs.notes, None)
+
+    def redrawn(self, spec: SelectionSpec, of: FullResponse, count: int | None = None) -> tuple[Response, ...]:
+        """The same form fitted on resamples of the runs, by default 50."""
+        assert of.report is not None  # noqa: S101 - a fitted response has its report
+        return refit_samples(self.runs, of.response, of.report, spec.seed, count or REFITTED)
+
+    def folds(self, seed: int) -> list[Fold]:
+        """Five parts of the rows."""
+        groups = np.random.default_rng(seed + 1).permutation(len(self.runs.ids)) % FOLDS
+
+        def rows(keep: Bools) -> TableEvidence:
+            return TableEvidence(self.runs.take(np.flatnonzero(keep).tolist()))
+
+        return [Fold(f"fold {k + 1}", rows(groups != k), rows(groups == k)) for k in range(FOLDS)]
+
+    def provenance(self) -> dict[str, Any]:
+        """Digest of the table and number of rows."""
+        return {"kind": "mixture_runs", "digest": self.runs.digest, "runs": len(self.runs.ids)}
+
+
+class StudyEvidence(Evidence):
+    """A study's matrix, with the mixture and dose runs beside it."""
+
+    matrix: TransferMatrix
+
+    def __init__(self, matrix: TransferMatrix) -> None:
+        self.matrix, self.sources, self.targets, self.tasks = matrix, matrix.sources, matrix.targets, matrix.tasks
+        self.is_pgf = matrix.metric == "pgf"
+        self.uneven = bool(np.ptp(matrix.run_count.max(axis=1, initial=0)) > 0) if matrix.sources else False
+
+    def full_response(self, spec: SelectionSpec, form: Form | None = None) -> FullResponse:
+        """The response of the request's form, from the matrix without holes.
+
+        Raises:
+            InputError: no cell was measured.
+        """
+        completed = complete(self.matrix)
+        if not completed.sources or not completed.targets:
+            raise InputError(f"study {self.matrix.name}: no cell was measured; nothing can be chosen")
+        notes = list(completed.notes)
+        if not np.isfinite(self.matrix.error).any():
+            notes.append(
+                "the noise is unknown (one run, no counts of questions): intervals leave it out, "
+                "and any gain counts as credible"
+            )
+        curvature = self.curvature(spec)
+        if curvature is not None and curvature.reason is not None:
+            notes.append(f"kappa stays at {curvature.value:g}, an assumption: {curvature.reason}")
+        response = transfer_response(
+            completed.mean,
+            completed.errors,
+            sources=completed.sources,
+            targets=completed.targets,
+            form=_form(spec),
+            kappa=None if curvature is None else curvature.value,
+        )
+        return FullResponse(response, completed, None, tuple(notes), curvature)
+
+    def redrawn(self, spec: SelectionSpec, of: FullResponse, count: int | None = None) -> tuple[Response, ...]:
+        """Responses of resampled matrices, by default 200."""
+        assert of.completed is not None  # noqa: S101 - a study's matrix was completed
+        means = bootstrap_means(self.matrix, of.completed, spec.seed, count or SAMPLES)
+        kappa = None if of.curvature is None else of.curvature.value
+        names = {"sources": of.response.sources, "targets": of.response.targets}
+        return tuple(transfer_response(mean, of.response.errors, **names, form=_form(spec), kappa=kappa) for mean in means)
+
+    def folds(self, seed: int) -> list[Fold]:
+        """Each run in turn; where sources have different numbers of runs, one run of each source that has several."""
+        matrix, runs = self.matrix, range(len(self.matrix.runs))
+        if self.uneven:
+            return _uneven_folds(matrix)
+        return [
+            Fold(
+                run,
+                StudyEvidence(matrix.only_runs([k for k in runs if k != out])),
+                StudyEvidence(matrix.only_runs([out])),
+            )
+            for out, run in enumerate(matrix.runs)
+        ]
+
+    def provenance(self) -> dict[str, Any]:
+        """Name, digest, runs, metric and model, with the ids of the runs beside the matrix."""
+        matrix = self.matrix
+        beside = {} if matrix.evidence is None else {"mixture_runs": list(matrix.evidence.ids)}
+        return {
+            "kind": "transfer_matrix",
+            "name": matrix.name,
+            "digest": matrix.digest(),
+            "runs": list(matrix.runs),
+            "metric": matrix.metric,
+            "model": matrix.model,
+            **beside,
+        }
+
+    def with_runs(self, runs: MixtureRuns | None) -> Evidence:
+        """The matrix with the runs among its evidence: see :func:`with_runs`."""
+        return StudyEvidence(with_runs(self.matrix, runs))
+
+    def curvature(self, spec: SelectionSpec) -> Curvature | None:
+        """Kappa as given, else fitted on the runs beside the matrix, else the default."""
+        if not _form(spec).curved:
+            return None
+        if spec.kappa is not None:
+            return Curvature(value=spec.kappa, origin="given")
+        if self.matrix.evidence is None:
+            return Curvature(value=DEFAULT_KAPPA, origin="assumed")
+        return fit_kappa(self.matrix, self.matrix.evidence, spec.confidence)
+
+    def credible(
+        self, of: FullResponse, *, sources: Sequence[str], counting: Bools, confidence: float
+    ) -> dict[str, dict[str, float]] | None:
+        """By counting target, those of ``sources`` whose lower confidence bound is above 0: see :func:`lower_bounds`.
+
+        With no error known, a positive mean is all there is to go by.
+        """
+        completed = of.completed
+        assert completed is not None  # noqa: S101 - a study's matrix was completed
+        above = lower_bounds(self.matrix, completed, confidence, len(sources)) > 0
+        found: dict[str, dict[str, float]] = {}
+        for j, target in enumerate(completed.targets):
+            if counting[j]:
+                gains = {
+                    source: float(completed.mean[i, j])
+                    for i, source in enumerate(completed.sources)
+                    if source in sources and above[i, j] and (source, target) not in completed.estimated
+                }
+                found[target] = dict(sorted(gains.items(), key=lambda item: -item[1]))
+        return found
+
+    def unmeasured(self, target: str) -> str | None:
+        """The reason that the matrix gives."""
+        if np.isfinite(self.matrix.reindex(targets=[target]).values).any():
+            return None
+        return self.matrix.reason(self.sources[0], target)
+
+    def short(self, name: str) -> str:
+        """As the matrix's tasks say."""
+        return self.matrix.short(name)
+
+
+def with_runs(matrix: TransferMatrix, runs: MixtureRuns | None) -> TransferMatrix:
+    """The matrix with ``runs`` (scored in its metric) among its evidence.
+
+    Raises:
+        InputError: the runs share no source or no target with the matrix.
+    """
+    if runs is None:
+        return matrix
+    if not {*runs.sources} & {*matrix.sources} or not {*runs.targets} & {*matrix.targets}:
+        raise InputError("the table of mixture runs shares no source or no target with the study; check the column names")
+    return replace(matrix, evidence=join([runs] if matrix.evidence is None else [matrix.evidence, runs]))
+
+
+def with_kappa(spec: SelectionSpec, found: Curvature | None) -> SelectionSpec:
+    """The request with a kappa that was found, so that nothing is fitted anew."""
+    return spec if found is None else spec.model_copy(update={"kappa": found.value})
+
+
+def _form(spec: SelectionSpec) -> ResponseForm:
+    """How gains follow from a study's matrix, as the request says."""
+    form: ResponseForm = RESPONSES.find(spec.response)
+    return form
+
+
+def _uneven_folds(matrix: TransferMatrix) -> list[Fold]:
+    """Folds of a study whose sources have different numbers of runs: the first run of each source, then the second, and so on.
+
+    A source without a run in a fold, or with that one only, is in both parts: its prediction counts as held out.
+    """
+    measured: Bools = np.asarray(np.isfinite(matrix.values).any(axis=2), dtype=bool)
+    number = np.where(measured, np.cumsum(measured, axis=0), 0)
+    folds = []
+    for k in range(1, int(number.max()) + 1):
+        out = (number == k) & (measured.sum(axis=0) > 1)
+        parts = ~out, out | ~out.any(axis=0)
+        rest, left = (replace(matrix, values=np.where(part[..., None], matrix.values, np.nan)) for part in parts)
+        folds.append(Fold(f"run {k} of each", StudyEvidence(rest), StudyEvidence(left)))
+    return folds
+
+
+def bootstrap_means(matrix: TransferMatrix, completed: Completed, seed: int, count: int = SAMPLES) -> Floats:
+    """Mean matrices, (count, S, T) in the order of ``completed``.
+
+    Runs are drawn with replacement (whole runs, as their cells share a seed), then each cell gets normal noise of its item
+    error; a cell with one run gets noise of its whole error, and so does an estimated one.
+    """
+    rng = np.random.default_rng(seed)
+    matrix = matrix.reindex(sources=completed.sources, targets=completed.targets)
+    deviation = np.nan_to_num(matrix.values - matrix.mean)
+    draws = rng.integers(0, len(matrix.runs), size=(count, len(matrix.runs)))
+    shares = np.stack([np.bincount(d, minlength=len(matrix.runs)) for d in draws]) / len(matrix.runs)
+    spread = np.einsum("bk,kst->bst", shares, deviation)
+    # A resample of K runs, of which a cell has n, spreads by n (n - 1) / K^2 of the variance that it stands for.
+    own = matrix.run_count
+    spread *= len(matrix.runs) / np.sqrt(np.maximum(own * (own - 1), 1))
+    once = own == 1
+    item = np.nan_to_num(np.where(once, matrix.error, matrix.item_error))
+    item = np.where(own > 0, item, np.nan_to_num(completed.errors))
+    noise: Floats = rng.standard_normal(spread.shape) * item
+    means: Floats = completed.mean + spread + noise
+    return means
+
+
+def lower_bounds(matrix: TransferMatrix, completed: Completed, confidence: float, candidates: int) -> Floats:
+    """Lower confidence bounds of the gains, (S, T) in the order of ``completed``.
+
+    A bound is one-sided at ``confidence``: ``mean - sqrt((t * seed error)^2 + (z * item error)^2)``. Seed noise is
+    independent between sources, and the best of many is picked, so t carries Bonferroni's correction for the number of sources
+    and the degrees of freedom of the target's variance between runs (:mod:`tvt.stats.noise`). Item noise is mostly shared by
+    the sources (same questions, same base model), so z carries none.
+    """
+    matrix = matrix.reindex(sources=completed.sources, targets=completed.targets)
+    seed = np.sqrt(np.nan_to_num(matrix.run_variance) / np.maximum(matrix.run_count, 1))
+    t = stdtrit(pooled_degrees(matrix.values), 1 - (1 - confidence) / max(candidates, 1))
+    margin = np.hypot(t * seed, float(ndtri(confidence)) * np.nan_to_num(matrix.item_error))
+    bounds: Floats = completed.mean - margin
+    return bounds
