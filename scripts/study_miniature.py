@@ -22,7 +22,7 @@ import numpy as np
 from rich.console import Console
 from scipy.stats import spearmanr
 
-from tvt.compare.baselines import entries
+from tvt.compare.baselines import arms_of
 from tvt.compare.comparison import Comparison
 from tvt.compare.engine import compare
 from tvt.core.matrix import TransferMatrix
@@ -66,7 +66,7 @@ def choose(session: Session, matrix: TransferMatrix, target: str) -> Kept:
     chosen = select(matrix, spec)
     if not isinstance(chosen, Mixture):
         sys.exit(f"{target}: {chosen.reason}")
-    kept = Kept(name=comparison_name(chosen, target), mixture=chosen, entries=entries(matrix, chosen, budget=chosen.budget))
+    kept = Kept(name=comparison_name(chosen, target), mixture=chosen, entries=arms_of(matrix, chosen, budget=chosen.budget))
     keep_comparison(session.store.folder, kept)
     return kept
 
@@ -75,11 +75,11 @@ def verdicts(outcomes: Sequence[Outcome]) -> list[str]:
     """How often the selected mixture is better than each kind of baseline, and than the base model."""
     counted: dict[str, Counter[str]] = {}
     for outcome in outcomes:
-        kinds = {entry.label: entry.kind for entry in outcome.comparison.entries}
+        kinds = {entry.label: entry.kind for entry in outcome.comparison.arms}
         for difference in outcome.comparison.differences:
             if difference.target is None and difference.against is not None:
-                counted.setdefault(kinds[difference.against], Counter())[difference.verdict] += 1
-        counted.setdefault("base model", Counter())[outcome.comparison.gain("selected", None).verdict] += 1
+                counted.setdefault(kinds[difference.against], Counter())[difference.outcome] += 1
+        counted.setdefault("base model", Counter())[outcome.comparison.gain("selected", None).outcome] += 1
     lines = ["| selected against | better | worse | no difference shown | same mixture |", "|---|---|---|---|---|"]
     for kind, found in counted.items():
         cells = [str(found[verdict]) for verdict in ("better", "worse", "no difference shown", "same mixture")]
@@ -89,13 +89,13 @@ def verdicts(outcomes: Sequence[Outcome]) -> list[str]:
 
 def gains(outcomes: Sequence[Outcome]) -> list[str]:
     """Realised PGF of every entry, by target."""
-    labels = list(dict.fromkeys(entry.label for outcome in outcomes for entry in outcome.comparison.entries))
+    labels = list(dict.fromkeys(entry.label for outcome in outcomes for entry in outcome.comparison.arms))
     lines = [f"| target | base | verdict | {' | '.join(labels)} |", f"|---|---|---|{'---|' * len(labels)}"]
     for outcome in outcomes:
         comparison, cells = outcome.comparison, []
         for label in labels:
             entry = comparison.same.get(label, label)
-            found = next((c.pgf for c in comparison.gains if c.entry == entry and c.target is None), None)
+            found = next((c.pgf for c in comparison.gains if c.arm == entry and c.target is None), None)
             cells.append("-" if found is None else f"{found.value:+.3f} ±{found.error:.3f}")
         base = f"{100 * comparison.base[outcome.target]:.1f}%"
         lines.append(f"| {outcome.target} | {base} | {outcome.kept.mixture.verdict} | {' | '.join(cells)} |")

@@ -36,10 +36,10 @@ def comparison() -> Comparison:
 
     entries = [Arm(label=kind, kind=kind, weights={"A": 1.0}, counts={"A": 4}) for kind in ("selected", "uniform")]
     gain = Contrast(
-        entry="selected", against=None, target="<T>", accuracy=found(0.1), pgf=found(0.2), verdict="better", tested="pgf"
+        arm="selected", against=None, target="<T>", accuracy=found(0.1), pgf=found(0.2), outcome="better", tested="pgf"
     )
     lacking = Contrast(
-        entry="uniform", against=None, target="<T>", accuracy=None, pgf=None, verdict="not measured", reason="no run"
+        arm="uniform", against=None, target="<T>", accuracy=None, pgf=None, outcome="not measured", reason="no run"
     )
     promise = Calibration(
         points=(),
@@ -53,7 +53,7 @@ def comparison() -> Comparison:
         optimism_others=None,
     )
     return Comparison(
-        entries=tuple(entries),
+        arms=tuple(entries),
         targets=("<T>",),
         counting={"<T>": 1.0},
         objective="gain",
@@ -68,7 +68,7 @@ def comparison() -> Comparison:
         same={},
         calibration=promise,
         missing=(),
-        verdict=("The selected mixture is better.",),
+        sentences=("The selected mixture is better.",),
         questions_shared=True,
     )
 

@@ -82,7 +82,7 @@ def compared() -> Any:
 
     truth = np.random.default_rng(0).normal(0, 0.15, (4, 4)) + 0.2 * np.eye(4)
     of = world(truth, SelectionSpec(goals={"task 0": 0.1}, anyway=True), questions=60)
-    return json.loads(json.dumps(encode(compare(of.measured, of.entries, of.matrix, of.spec))))
+    return json.loads(json.dumps(encode(compare(of.measured, of.arms, of.matrix, of.spec))))
 
 
 def plain(value: Any) -> Any:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from compare_worlds import KAPPA, study
 from problems import log_gains, random_matrix
-from tvt.compare.baselines import entries, spec_of
+from tvt.compare.baselines import arms_of, spec_of
 from tvt.core.arms import Arm
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Mixture
@@ -35,7 +35,7 @@ def by_label(found: tuple[Arm, ...]) -> dict[str, Arm]:
 def test_the_entries_are_these() -> None:
     matrix = study(TRUTH, 0.01, 0)
     mixture = chosen(matrix, goals={"task 0": 0.3}, without_direct=True, budget=800)
-    found = by_label(entries(matrix, mixture, budget=800))
+    found = by_label(arms_of(matrix, mixture, budget=800))
     assert list(found) == ["selected", "uniform", "random 1", "random 2", "random 3", "proportional", "best single", "direct"]
     assert all(sum(e.counts.values()) == 800 for e in found.values())
     assert found["selected"].counts == {s: n for s, n in mixture.counts.items() if n}
@@ -51,17 +51,17 @@ def test_the_entries_are_these() -> None:
 def test_excluded_sources_are_not_used_even_by_chance() -> None:
     matrix = study(TRUTH, 0.01, 0)
     mixture = chosen(matrix, targets={"task 1": 1.0}, exclude=("task 3", "task 2"))
-    found = by_label(entries(matrix, mixture, budget=100, randoms=5))
+    found = by_label(arms_of(matrix, mixture, budget=100, randoms=5))
     assert all(set(e.counts) <= {"task 0", "task 1"} for e in found.values())
     assert found["direct"].counts == {"task 1": 100}
 
 
 def test_direct_shares_the_targets_that_are_sources() -> None:
     matrix = TransferMatrix.from_values(TRUTH[:2], sources=["a", "b"], targets=["a", "b", "c", "d"])
-    found = by_label(entries(matrix, chosen(matrix, goals={"a": 0.1, "b": 0.1, "c": 0.1}), budget=10))
+    found = by_label(arms_of(matrix, chosen(matrix, goals={"a": 0.1, "b": 0.1, "c": 0.1}), budget=10))
     assert found["direct"].counts == {"a": 5, "b": 5}
     assert "1 other target without any" in found["direct"].about
-    elsewhere = by_label(entries(matrix, chosen(matrix, goals={"c": 0.1}), budget=10))
+    elsewhere = by_label(arms_of(matrix, chosen(matrix, goals={"c": 0.1}), budget=10))
     assert "direct" not in elsewhere
 
 
@@ -70,7 +70,7 @@ def test_direct_shares_the_targets_that_are_sources() -> None:
 def test_best_single_has_the_highest_objective(seed: int, goal: str) -> None:
     matrix = random_matrix(seed, 5, 4)
     asked = {"goals": {"target_1": 0.3, "target_2": 0.1}} if goal == "goals" else {"objective": goal}
-    best = by_label(entries(matrix, chosen(matrix, **asked), budget=50))["best single"]
+    best = by_label(arms_of(matrix, chosen(matrix, **asked), budget=50))["best single"]
     gains = log_gains(np.eye(5), matrix.mean)
     if goal == "gain":
         values = list(gains.mean(axis=1))
@@ -90,22 +90,22 @@ def test_order_of_the_study_does_not_matter(seed: int, order: list[int]) -> None
         matrix.values[:, order], sources=[matrix.sources[i] for i in order], targets=matrix.targets, runs=matrix.runs
     )
     mixture = chosen(matrix)
-    assert by_label(entries(matrix, mixture, budget=997)) == by_label(entries(shuffled, mixture, budget=997))
+    assert by_label(arms_of(matrix, mixture, budget=997)) == by_label(arms_of(shuffled, mixture, budget=997))
 
 
 def test_random_mixtures_depend_on_the_seed_and_not_on_their_number() -> None:
     matrix = random_matrix(0, 5, 3)
     mixture = chosen(matrix)
-    three, one = entries(matrix, mixture, budget=100), entries(matrix, mixture, budget=100, randoms=1)
+    three, one = arms_of(matrix, mixture, budget=100), arms_of(matrix, mixture, budget=100, randoms=1)
     assert by_label(three)["random 1"] == by_label(one)["random 1"]
     assert by_label(three)["random 1"].counts != by_label(three)["random 2"].counts
-    assert by_label(entries(matrix, mixture, budget=100, seed=1))["random 1"].counts != by_label(one)["random 1"].counts
+    assert by_label(arms_of(matrix, mixture, budget=100, seed=1))["random 1"].counts != by_label(one)["random 1"].counts
 
 
 def test_another_budget_rescales_within_the_caps() -> None:
     matrix = study(TRUTH, 0.01, 0)
     mixture = chosen(matrix, goals={"task 0": 0.5}, caps={"all": 0.45}, budget=1000)
-    selected = by_label(entries(matrix, mixture, budget=77))["selected"]
+    selected = by_label(arms_of(matrix, mixture, budget=77))["selected"]
     assert sum(selected.counts.values()) == 77
     assert max(selected.counts.values()) <= np.ceil(0.45 * 77)
     assert {s: n / 77 for s, n in selected.counts.items()} == pytest.approx(
@@ -117,14 +117,14 @@ def test_another_budget_rescales_within_the_caps() -> None:
 def test_data_that_does_not_reach_is_told_and_never_repeated_in_silence() -> None:
     matrix = study(TRUTH, 0.01, 0)
     mixture = chosen(matrix, goals={"task 0": 0.5}, without_direct=True, budget=100)
-    short = by_label(entries(matrix, mixture, budget=1000, sizes={"task 1": 900, "task 2": 300, "elsewhere": 1}))
+    short = by_label(arms_of(matrix, mixture, budget=1000, sizes={"task 1": 900, "task 2": 300, "elsewhere": 1}))
     assert short["selected"].counts["task 2"] == 300
     assert "less task 2 than chosen" in short["selected"].about
     assert short["best single"].counts == {"task 2": 1000}
     assert "task 2 3.33 times over" in short["best single"].about
     with pytest.raises(InputError, match=r"at most 700 examples.*smaller budget"):
-        entries(matrix, mixture, budget=1000, sizes={"task 1": 400, "task 2": 300})
-    none = by_label(entries(matrix, mixture, budget=100, sizes={"task 3": 0}))
+        arms_of(matrix, mixture, budget=1000, sizes={"task 1": 400, "task 2": 300})
+    none = by_label(arms_of(matrix, mixture, budget=100, sizes={"task 3": 0}))
     assert all("task 3" not in e.counts for e in none.values())
 
 
@@ -132,7 +132,7 @@ def test_where_nothing_helps_the_selected_entry_is_the_base_model() -> None:
     matrix = TransferMatrix.from_values(-np.abs(TRUTH), sources=list("abcd"), targets=list("abcd"))
     mixture = chosen(matrix, anyway=False)
     assert mixture.verdict == "nothing_helps"
-    found = by_label(entries(matrix, mixture, budget=100))
+    found = by_label(arms_of(matrix, mixture, budget=100))
     assert found["selected"].counts == {}
     assert "base model" in found["selected"].about
     assert "no source has" in found["proportional"].about
@@ -143,7 +143,7 @@ def test_where_nothing_helps_the_selected_entry_is_the_base_model() -> None:
 def test_equal_mixtures_are_told_and_keep_their_labels() -> None:
     matrix = study(TRUTH, 0.0, 0)
     mixture = chosen(matrix, goals={"task 3": 0.1}, response="linear")
-    found = by_label(entries(matrix, mixture, budget=100))
+    found = by_label(arms_of(matrix, mixture, budget=100))
     assert found["selected"].counts == found["best single"].counts == found["direct"].counts == {"task 3": 100}
     assert found["best single"].about.endswith("same as selected")
 
@@ -155,7 +155,7 @@ def test_the_request_may_name_tasks_by_abbreviation() -> None:
         plain.values, sources=plain.sources, targets=plain.targets, runs=plain.runs, tasks=tasks
     )
     mixture = chosen(matrix, goals={"TZ": 0.3}, without_direct=True, sizes={"TO": 50}, budget=60)
-    found = by_label(entries(matrix, mixture, budget=60))
+    found = by_label(arms_of(matrix, mixture, budget=60))
     assert found["direct"].counts == {"task 0": 60}
     assert found["selected"].counts.get("task 1", 0) <= 50
 
@@ -172,6 +172,6 @@ def test_refusals() -> None:
     with pytest.raises(InputError, match="does not say what was asked"):
         spec_of(Mixture.of_counts({"task 0": 5}))
     with pytest.raises(InputError, match=r"'tusk 0' of the mixture is not in the study .did you mean 'task 0'"):
-        entries(matrix, Mixture.of_counts({"tusk 0": 5}, provenance={"spec": {}}), budget=10)
+        arms_of(matrix, Mixture.of_counts({"tusk 0": 5}, provenance={"spec": {}}), budget=10)
     with pytest.raises(InputError, match="at least 1 example"):
-        entries(matrix, chosen(matrix), budget=0)
+        arms_of(matrix, chosen(matrix), budget=0)

@@ -25,7 +25,7 @@ FLAT = np.full((5, 4), 0.1)
 
 
 def compared(of: World, **options: bool) -> Comparison:
-    return compare(of.measured, of.entries, of.matrix, of.spec, **options)
+    return compare(of.measured, of.arms, of.matrix, of.spec, **options)
 
 
 def relabelled(of: World, names: dict[str, str]) -> World:
@@ -53,7 +53,7 @@ def relabelled(of: World, names: dict[str, str]) -> World:
         },
     )
     spec = of.spec.model_copy(update={"targets": {names[t]: w for t, w in of.spec.targets.items()}})
-    return World(matrix, of.mixture, of.entries, moved, spec)
+    return World(matrix, of.mixture, of.arms, moved, spec)
 
 
 def test_a_mixture_that_is_better_is_said_to_be() -> None:
@@ -61,19 +61,19 @@ def test_a_mixture_that_is_better_is_said_to_be() -> None:
     assert told.counting == pytest.approx({"task 0": 0.5, "task 1": 0.5})
     for label in ("uniform", "random 1", "random 2", "random 3"):
         c = told.difference(label, None)
-        assert c.verdict == "better", label
+        assert c.outcome == "better", label
         assert c.pgf is not None
         assert c.pgf.low > 0
         assert c.p_corrected is not None
         assert c.p_corrected < 0.05
-    assert told.verdict[0].startswith(
+    assert told.sentences[0].startswith(
         f"PGF on the mean over 2 targets, 4 seeds (p corrected for {told.differences_family[0]} comparisons, intervals plain): "
         "selected beats uniform by +0."
     )
-    assert told.gain("selected", None).verdict == "better"
-    assert told.gain("uniform", None).verdict == "no difference shown"
-    assert "better than it: selected" in " ".join(told.verdict)
-    assert told.difference("direct", None).verdict in ("same mixture", "no difference shown")
+    assert told.gain("selected", None).outcome == "better"
+    assert told.gain("uniform", None).outcome == "no difference shown"
+    assert "better than it: selected" in " ".join(told.sentences)
+    assert told.difference("direct", None).outcome in ("same mixture", "no difference shown")
 
 
 def test_the_figures_are_those_of_the_answers() -> None:
@@ -99,7 +99,7 @@ def test_where_all_mixtures_are_equal_nothing_is_claimed() -> None:
     """Familywise: at most 5% of the comparisons may make any claim between mixtures."""
     claims = [
         any(
-            c.verdict in ("better", "worse")
+            c.outcome in ("better", "worse")
             for c in compared(world(FLAT, SelectionSpec(), law=lambda w: FLAT[0], noise=0.1, seed=s)).differences
         )
         for s in range(24)
@@ -111,9 +111,9 @@ def test_uniform_that_wins_is_said_to_win() -> None:
     # The study promises everything of one source; the truth is that variety helps.
     of = world(HELPED, GOALS, law=lambda w: np.full(3, 0.6 * (1 - (w**2).sum())), questions=400)
     told = compared(of)
-    assert told.difference("uniform", None).verdict == "worse"
-    assert "loses to uniform by 0." in told.verdict[0]
-    assert not any(text.startswith("Selected came out highest") for text in told.verdict)
+    assert told.difference("uniform", None).outcome == "worse"
+    assert "loses to uniform by 0." in told.sentences[0]
+    assert not any(text.startswith("Selected came out highest") for text in told.sentences)
 
 
 def test_a_lucky_choice_is_found_out() -> None:
@@ -152,7 +152,7 @@ def test_predictions_that_mean_nothing_have_no_rank_correlation() -> None:
 
 def test_too_few_points_give_a_word_instead_of_a_number() -> None:
     of = world(HELPED, GOALS)
-    keep = [e for e in of.entries if e.label in ("selected", "uniform")]
+    keep = [e for e in of.arms if e.label in ("selected", "uniform")]
     measured = replace(of.measured, targets=("task 0",))
     promise = compare(measured, keep, of.matrix, of.spec).calibration
     assert (promise.rank, promise.slope, promise.covered) == (None, None, None)
@@ -166,15 +166,15 @@ def test_nothing_helps_compares_the_base_model() -> None:
     of = world(harmful, GOALS, questions=400)
     assert of.mixture.verdict == "nothing_helps"
     told = compared(of)
-    assert told.verdict[0].startswith("The selection advises to train on nothing")
-    assert told.gain("selected", None).verdict == "same mixture"
-    assert told.difference("uniform", None).verdict == "better"
+    assert told.sentences[0].startswith("The selection advises to train on nothing")
+    assert told.gain("selected", None).outcome == "same mixture"
+    assert told.difference("uniform", None).outcome == "better"
     assert all(p.kind != "selected" for p in told.calibration.points)
     assert not told.missing
     assert told.calibration.optimism_selected is None
     # And honest where training would have helped after all.
     helped = compared(world(harmful, GOALS, law=lambda w: np.full(3, 0.4)))
-    assert helped.difference("uniform", None).verdict == "worse"
+    assert helped.difference("uniform", None).outcome == "worse"
 
 
 def test_missing_runs_are_listed_and_the_rest_is_compared() -> None:
@@ -182,8 +182,8 @@ def test_missing_runs_are_listed_and_the_rest_is_compared() -> None:
     answers = {label: dict(runs) for label, runs in of.measured.answers.items()}
     del answers["uniform"][2], answers["random 1"]
     measured = replace(of.measured, answers=answers, missing={("uniform", 2): "loss is not finite"})
-    told = compare(measured, of.entries, of.matrix, of.spec)
-    assert [(m.entry, m.seed, m.reason) for m in told.missing] == [
+    told = compare(measured, of.arms, of.matrix, of.spec)
+    assert [(m.arm, m.seed, m.reason) for m in told.missing] == [
         ("uniform", 2, "loss is not finite"),
         *[("random 1", k, "not done yet") for k in range(4)],
     ]
@@ -192,12 +192,12 @@ def test_missing_runs_are_listed_and_the_rest_is_compared() -> None:
     assert uniform.pgf.seeds == 3
     assert uniform.reason == "3 of 4 seeds"
     absent = told.difference("random 1", None)
-    assert (absent.verdict, absent.p_corrected) == ("not measured", None)
+    assert (absent.outcome, absent.p_corrected) == ("not measured", None)
     assert absent.reason is not None
     assert "random 1" in absent.reason
     on_mean, single = compared(of).differences_family
     assert told.differences_family == (on_mean - 1, single - 2)
-    assert "could not be compared with random 1" in told.verdict[0]
+    assert "could not be compared with random 1" in told.sentences[0]
 
 
 def test_a_target_that_was_not_scored_takes_the_mean_with_it_and_no_more() -> None:
@@ -205,7 +205,7 @@ def test_a_target_that_was_not_scored_takes_the_mean_with_it_and_no_more() -> No
     answers = {label: {k: dict(a) for k, a in runs.items()} for label, runs in of.measured.answers.items()}
     for k in range(4):
         del answers["uniform"][k]["task 1"]
-    told = compare(replace(of.measured, answers=answers), of.entries, of.matrix, of.spec)
+    told = compare(replace(of.measured, answers=answers), of.arms, of.matrix, of.spec)
     assert told.difference("uniform", None).reason == "no run of uniform answered task 1"
     assert told.difference("uniform", "task 0").pgf is not None
     assert not told.missing
@@ -213,11 +213,11 @@ def test_a_target_that_was_not_scored_takes_the_mean_with_it_and_no_more() -> No
 
 def test_a_target_without_a_gap_is_tested_by_accuracy() -> None:
     of = world(HELPED, GOALS)
-    told = compare(replace(of.measured, ceilings={**of.measured.ceilings, "task 0": 0.3}), of.entries, of.matrix, of.spec)
+    told = compare(replace(of.measured, ceilings={**of.measured.ceilings, "task 0": 0.3}), of.arms, of.matrix, of.spec)
     masked = told.difference("uniform", "task 0")
     assert masked.pgf is None
     assert masked.tested == "accuracy"
-    assert masked.verdict == "better"
+    assert masked.outcome == "better"
     mean = told.difference("uniform", None)
     one = told.difference("uniform", "task 1")
     assert mean.pgf is not None
@@ -234,20 +234,20 @@ def test_one_counting_target_is_counted_once() -> None:
     tested = [c for c in told.differences if c.target == "task 0" and c.estimate is not None]
     assert told.differences_family == (len({c.against for c in tested} - set(told.same)),) * 2
     single, mean = told.difference("uniform", "task 0"), told.difference("uniform", None)
-    assert (mean.pgf, mean.p_corrected, mean.verdict) == (single.pgf, single.p_corrected, single.verdict)
-    assert told.verdict[0].startswith("PGF on task 0, 4 seeds")
+    assert (mean.pgf, mean.p_corrected, mean.outcome) == (single.pgf, single.p_corrected, single.outcome)
+    assert told.sentences[0].startswith("PGF on task 0, 4 seeds")
 
 
 def test_equal_mixtures_share_runs_and_count_once() -> None:
     of = world(HELPED, GOALS)
-    twin = of.entries[1].model_copy(update={"label": "twin", "kind": "random"})
-    copy = next(e for e in of.entries if e.kind == "selected").model_copy(update={"label": "copy", "kind": "best_single"})
-    told = compare(of.measured, (*of.entries, twin, copy), of.matrix, of.spec)
+    twin = of.arms[1].model_copy(update={"label": "twin", "kind": "random"})
+    copy = next(e for e in of.arms if e.kind == "selected").model_copy(update={"label": "copy", "kind": "best_single"})
+    told = compare(of.measured, (*of.arms, twin, copy), of.matrix, of.spec)
     assert told.same["twin"] == "uniform"
     assert told.same["copy"] == "selected"
     assert told.differences_family == compared(of).differences_family
     assert told.difference("twin", None).pgf == told.difference("uniform", None).pgf
-    assert told.difference("copy", "task 0").verdict == "same mixture"
+    assert told.difference("copy", "task 0").outcome == "same mixture"
     assert told.gain("copy", None).pgf == told.gain("selected", None).pgf
     assert not told.missing
     assert len(told.calibration.points) == len(compared(of).calibration.points)
@@ -268,10 +268,10 @@ def test_a_pair_with_one_seed_among_several_gets_no_verdict() -> None:
     of = world(HELPED, GOALS)
     answers = {label: dict(runs) for label, runs in of.measured.answers.items()}
     answers["uniform"] = {2: answers["uniform"][2]}
-    told = compare(replace(of.measured, answers=answers), of.entries, of.matrix, of.spec)
+    told = compare(replace(of.measured, answers=answers), of.arms, of.matrix, of.spec)
     mean = told.difference("uniform", None)
     assert mean.pgf is not None
-    assert (mean.verdict, mean.p_corrected) == ("not measured", None)
+    assert (mean.outcome, mean.p_corrected) == ("not measured", None)
     assert mean.reason == "1 of 4 seeds; the noise between seeds is unknown"
 
 
@@ -282,11 +282,11 @@ def test_names_and_order_do_not_matter() -> None:
     other = compared(relabelled(of, names))
     for c in told.differences:
         d = other.difference(str(c.against), None if c.target is None else names[c.target])
-        assert (d.verdict, d.p_corrected) == (c.verdict, pytest.approx(c.p_corrected))
+        assert (d.outcome, d.p_corrected) == (c.outcome, pytest.approx(c.p_corrected))
         assert (d.pgf and d.pgf.value) == pytest.approx(c.pgf and c.pgf.value)
         assert (d.pgf and d.pgf.error) == pytest.approx(c.pgf and c.pgf.error)
     assert other.calibration.rank == pytest.approx(told.calibration.rank)
-    assert other.verdict == told.verdict
+    assert other.sentences == told.sentences
 
 
 def test_weights_of_the_targets_weigh_the_mean() -> None:
@@ -317,11 +317,11 @@ def test_faults_are_told_all_at_once() -> None:
     short["uniform"][0]["task 0"] = short["uniform"][0]["task 0"][:-1]
     broken = replace(of.measured, answers=short, ceilings={"task 0": 1.0, "task 1": 1.0})
     with pytest.raises(InputError) as caught:
-        compare(broken, of.entries[1:], of.matrix, of.spec)
+        compare(broken, of.arms[1:], of.matrix, of.spec)
     assert len(caught.value.faults) == 3
     assert "uniform, seed 0, target task 0: 299 answers, but the base model gave 300" in str(caught.value)
     with pytest.raises(InputError, match="none of the targets"):
-        compare(replace(of.measured, targets=("task 2",)), of.entries, of.matrix, of.spec)
+        compare(replace(of.measured, targets=("task 2",)), of.arms, of.matrix, of.spec)
 
 
 def test_no_answers_at_all_is_a_comparison_of_what_is_missing() -> None:
@@ -334,10 +334,10 @@ def test_no_answers_at_all_is_a_comparison_of_what_is_missing() -> None:
         answers={},
         missing={},
     )
-    told = compare(empty, of.entries, of.matrix, of.spec)
-    own = [e for e in of.entries if isinstance(e, Arm)]
+    told = compare(empty, of.arms, of.matrix, of.spec)
+    own = [e for e in of.arms if isinstance(e, Arm)]
     assert len(told.missing) == 2 * len(own)
-    assert {c.verdict for c in told.differences} <= {"not measured", "same mixture"}
+    assert {c.outcome for c in told.differences} <= {"not measured", "same mixture"}
     assert told.calibration.rank is None
 
 
@@ -350,15 +350,15 @@ def test_a_comparison_goes_by_the_objective_that_was_asked_for() -> None:
     told = compared(of)
     assert told.objective == "worst"
     by_mean = {
-        e: np.mean([c.pgf.value for c in told.gains if c.entry == e and c.target and c.pgf]) for e in ("selected", "uniform")
+        e: np.mean([c.pgf.value for c in told.gains if c.arm == e and c.target and c.pgf]) for e in ("selected", "uniform")
     }
     assert by_mean["selected"] < by_mean["uniform"]
     c = told.difference("uniform", None)
-    assert c.verdict == "better"
+    assert c.outcome == "better"
     assert c.pgf is not None
-    own, other = (min(g.pgf.value for g in told.gains if g.entry == e and g.target and g.pgf) for e in ("selected", "uniform"))
+    own, other = (min(g.pgf.value for g in told.gains if g.arm == e and g.target and g.pgf) for e in ("selected", "uniform"))
     assert c.pgf.value == pytest.approx(own - other)
-    assert "smallest gain of 2 targets" in told.verdict[0]
+    assert "smallest gain of 2 targets" in told.sentences[0]
 
 
 @pytest.mark.parametrize(("goal", "against", "met"), [(0.9, "uniform", False), (0.01, "direct", True)])
@@ -367,7 +367,7 @@ def test_goals_are_compared_by_what_is_missing_and_then_by_the_margin(goal: floa
     told = compared(world(HELPED, spec, questions=400))
     assert told.objective == "goals"
     gains = {
-        e: np.array([g.pgf.value for g in told.gains if g.entry == e and g.target in spec.goals and g.pgf])
+        e: np.array([g.pgf.value for g in told.gains if g.arm == e and g.target in spec.goals and g.pgf])
         for e in ("selected", against)
     }
     over = {e: (g - goal).mean() if met else -np.maximum(goal - g, 0).sum() for e, g in gains.items()}
@@ -387,7 +387,7 @@ def test_the_interval_of_a_smallest_gain_holds_the_truth() -> None:
     for seed in range(40):
         of = world(truth, WORST, law=law, seed=seed)
         told = compared(of)
-        by = {e.label: e for e in of.entries}
+        by = {e.label: e for e in of.arms}
         real = {label: law(np.array([by[label].weights.get(f"task {i}", 0.0) for i in range(3)])).min() for label in by}
         for label in ("uniform", "best single", "random 1"):
             c = told.difference(label, None)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compare_worlds import logistic_entries, world
+from compare_worlds import logistic_arms, world
 from tvt.compare.answers import Answered, layout, pooled, seed_noise
 from tvt.compare.comparison import Difference
 from tvt.compare.engine import compare, contrast
@@ -27,7 +27,7 @@ def test_three_mixtures_and_two_seeds_by_hand() -> None:
     values = np.array([[1.0, 2], [3, 6], [5, 4]])
     told = pooled(values)
     assert told is not None
-    assert (told.entries, told.seeds) == (3, 2)
+    assert (told.arms, told.seeds) == (3, 2)
     assert (told.difference.variance, told.difference.degrees) == pytest.approx((4, 2))
     assert (told.alone.variance, told.alone.degrees) == pytest.approx((2, 2))
     # A seed that lifts all by 4 changes no difference. MS(b) = 37.5: (37.5 + 2 * 2) / 3, the mean of the variances within rows,
@@ -88,7 +88,7 @@ class Drawn:
     """One simulated comparison over two targets, and the p of what is asked of it."""
 
     def __init__(self, rng: np.random.Generator, seeds: int, **law: Any) -> None:
-        self.targets = [logistic_entries(rng, seeds, 100, **law) for _ in range(2)]
+        self.targets = [logistic_arms(rng, seeds, 100, **law) for _ in range(2)]
         noise = pooled(np.mean([answers.mean(axis=2) for answers, _ in self.targets], axis=0))
         assert noise is not None
         self.noise = noise
@@ -98,19 +98,19 @@ class Drawn:
 
     def differences(self) -> list[float]:
         """The first mixture against the others."""
-        return [self._p(0, j, self.noise.difference) for j in range(1, self.noise.entries)]
+        return [self._p(0, j, self.noise.difference) for j in range(1, self.noise.arms)]
 
     def unpooled(self) -> list[float]:
         """The same with each difference's own variance."""
-        return [self._p(0, j, None) for j in range(1, self.noise.entries)]
+        return [self._p(0, j, None) for j in range(1, self.noise.arms)]
 
     def others(self) -> list[float]:
         """The second against the third mixture and so on, without the first."""
-        return [self._p(i, i + 1, self.noise.difference) for i in range(1, self.noise.entries - 1)]
+        return [self._p(i, i + 1, self.noise.difference) for i in range(1, self.noise.arms - 1)]
 
     def gains(self) -> list[float]:
         """Each against the base model."""
-        return [self._p(i, None, self.noise.alone) for i in range(self.noise.entries)]
+        return [self._p(i, None, self.noise.alone) for i in range(self.noise.arms)]
 
 
 def rejected(p: list[list[float]]) -> float:
@@ -191,7 +191,7 @@ def test_each_distinct_trained_mixture_counts_once_in_any_order() -> None:
     plain = answered({label: values[label] for label in ("e0", "e1", "e2")})
     noise = seed_noise(plain, {"t": 1.0})
     assert noise is not None
-    assert (noise.entries, noise.seeds, noise.difference.degrees) == (3, 3, 4)
+    assert (noise.arms, noise.seeds, noise.difference.degrees) == (3, 3, 4)
     accuracies = np.array([[values[f"e{i}"][k].mean() for k in range(3)] for i in range(3)])
     assert noise == pooled(accuracies)
     # e3 repeats e1's runs, and e4 is the base model.
@@ -245,7 +245,7 @@ def test_a_mixture_with_fewer_runs_does_not_cost_the_others_theirs() -> None:
 
 def test_the_mean_and_the_single_targets_are_families_of_their_own() -> None:
     of = world(np.array([[0.3, 0.1, 0.0], [0.1, 0.3, 0.0], [0.0, 0.0, 0.1], [-0.1, 0.0, 0.0]]), SelectionSpec(), seeds=2)
-    told = compare(of.measured, of.entries, of.matrix, of.spec)
+    told = compare(of.measured, of.arms, of.matrix, of.spec)
     own = [c for c in told.differences if c.against not in told.same]
     for family, size in zip(
         ([c for c in own if c.target is None], [c for c in own if c.target]), told.differences_family, strict=True
@@ -254,13 +254,13 @@ def test_the_mean_and_the_single_targets_are_families_of_their_own() -> None:
         assert len(tested) == size
         assert [q for _, q in tested] == pytest.approx(holm([p for p, _ in tested]))
     assert told.differences_family[1] == 3 * told.differences_family[0]
-    assert f"(p corrected for {told.differences_family[0]} comparisons" in told.verdict[0]
-    assert f"(p corrected for {told.differences_family[1]}, apart from those on the mean)" in told.verdict[-1]
+    assert f"(p corrected for {told.differences_family[0]} comparisons" in told.sentences[0]
+    assert f"(p corrected for {told.differences_family[1]}, apart from those on the mean)" in told.sentences[-1]
 
 
 def test_the_assumption_is_told() -> None:
     of = world(np.array([[0.3, 0.1], [0.1, 0.3], [-0.1, 0.0]]), SelectionSpec(), seeds=4)
-    notes = compare(of.measured, of.entries, of.matrix, of.spec).notes
+    notes = compare(of.measured, of.arms, of.matrix, of.spec).notes
     assert any("pooled over" in note and "one size for all mixtures" in note and "Cochran and Cox" in note for note in notes)
     lone = replace(of.measured, answers={"selected": of.measured.answers["selected"]})
-    assert not any("pooled" in note for note in compare(lone, of.entries, of.matrix, of.spec).notes)
+    assert not any("pooled" in note for note in compare(lone, of.arms, of.matrix, of.spec).notes)

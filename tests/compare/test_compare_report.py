@@ -29,7 +29,7 @@ def many(targets: int, **options: int) -> World:
 
 
 def told(of: World) -> Comparison:
-    return compare(of.measured, of.entries, of.matrix, of.spec)
+    return compare(of.measured, of.arms, of.matrix, of.spec)
 
 
 def longer(of: World) -> World:
@@ -48,7 +48,7 @@ def longer(of: World) -> World:
         answers={e: {k: rename(dict(a)) for k, a in runs.items()} for e, runs in m.answers.items()},
     )
     spec = of.spec.model_copy(update={"goals": rename(dict(of.spec.goals))})
-    return World(replace(of.matrix, targets=measured.targets), of.mixture, of.entries, measured, spec)
+    return World(replace(of.matrix, targets=measured.targets), of.mixture, of.arms, measured, spec)
 
 
 def shown(comparison: Comparison, width: int, labels: dict[str, str] | None = None, *, accuracy: bool = False) -> str:
@@ -67,7 +67,7 @@ def test_tables_fit_and_lose_no_figure(width: int, targets: int, long: bool) -> 
     comparison = told(of)
     text = shown(comparison, width, short_labels(of.matrix) if targets == 13 else None)
     assert max(map(len, text.splitlines())) <= width
-    for entry in comparison.entries:
+    for entry in comparison.arms:
         for target in comparison.targets:
             pgf = comparison.gain(entry.label, target).pgf
             assert pgf is not None
@@ -75,7 +75,7 @@ def test_tables_fit_and_lose_no_figure(width: int, targets: int, long: bool) -> 
     for c in comparison.differences:
         if c.target is None and c.pgf is not None:
             assert f"{c.pgf.low:+.3f} to {c.pgf.high:+.3f}" in text
-    assert comparison.verdict[0].split()[0] in text
+    assert comparison.sentences[0].split()[0] in text
 
 
 def test_every_target_can_be_told_apart() -> None:
@@ -97,7 +97,7 @@ def test_accuracy_instead_of_pgf() -> None:
 def test_what_is_missing_is_shown_as_missing() -> None:
     of = many(3)
     answers = {label: runs for label, runs in of.measured.answers.items() if label != "uniform"}
-    comparison = compare(replace(of.measured, answers=answers), of.entries, of.matrix, of.spec)
+    comparison = compare(replace(of.measured, answers=answers), of.arms, of.matrix, of.spec)
     text = shown(comparison, 80)
     assert "Missing: uniform, seed 0: not done yet." in text
     assert "not measured" in text
@@ -115,14 +115,14 @@ def test_json_has_every_figure_and_no_nan() -> None:
     assert isinstance(answer, dict)
     assert answer["schema"] == 1
     assert tuple(answer["differences_family"]) == comparison.differences_family
-    assert answer["verdict"]["uniform"] == comparison.difference("uniform", None).verdict
+    assert answer["verdict"]["uniform"] == comparison.difference("uniform", None).outcome
     (mean,) = [d for d in answer["differences"] if d["against"] == "uniform" and d["target"] is None]
     pgf = comparison.difference("uniform", None).pgf
     assert pgf is not None
     assert mean["pgf"]["value"] == pytest.approx(pgf.value)
-    assert len(answer["gains"]) == len(comparison.entries) * (4 + 1)
+    assert len(answer["gains"]) == len(comparison.arms) * (4 + 1)
     assert answer["promise"]["rank"] == pytest.approx(comparison.calibration.rank)
-    empty = compare(replace(of.measured, answers={}), of.entries, of.matrix, of.spec)
+    empty = compare(replace(of.measured, answers={}), of.arms, of.matrix, of.spec)
     assert without_nan(encode(empty))["promise"]["rank"] is None  # type: ignore[index]
 
 
@@ -145,7 +145,7 @@ def test_pictures_are_written_and_reproducible(targets: int, tmp_path: Path) -> 
 
 def test_a_comparison_without_runs_has_a_picture_too(tmp_path: Path) -> None:
     of = many(2)
-    empty = compare(replace(of.measured, answers={}), of.entries, of.matrix, of.spec)
+    empty = compare(replace(of.measured, answers={}), of.arms, of.matrix, of.spec)
     assert [p.name for p in plot_comparison(empty, tmp_path)] == ["comparison-gains.svg", "comparison-gains.png"]
 
 

@@ -187,8 +187,8 @@ def test_right_and_wrong_are_compared_as_before() -> None:
         },
     )
     assert {a.dtype for a in of.measured.base.values()} == {np.dtype(bool)}
-    plain = compare(of.measured, of.entries, of.matrix, of.spec)
-    assert compare(floats, of.entries, of.matrix, of.spec) == plain
+    plain = compare(of.measured, of.arms, of.matrix, of.spec)
+    assert compare(floats, of.arms, of.matrix, of.spec) == plain
 
 
 def test_pgf_of_credits_is_that_of_answers_on_half_the_scale() -> None:
@@ -204,12 +204,12 @@ def test_pgf_of_credits_is_that_of_answers_on_half_the_scale() -> None:
             for e, seeds in of.measured.answers.items()
         },
     )
-    plain = compare(of.measured, of.entries, of.matrix, of.spec)
-    graded = compare(halved, of.entries, of.matrix, of.spec)
-    assert {c.verdict for c in plain.gains} >= {"better"}
+    plain = compare(of.measured, of.arms, of.matrix, of.spec)
+    graded = compare(halved, of.arms, of.matrix, of.spec)
+    assert {c.outcome for c in plain.gains} >= {"better"}
     for one, other in zip((*plain.gains, *plain.differences), (*graded.gains, *graded.differences), strict=True):
         if one.pgf is None or other.pgf is None or one.accuracy is None or other.accuracy is None:
-            assert one.verdict == other.verdict
+            assert one.outcome == other.outcome
             continue
         assert other.pgf.value == pytest.approx(one.pgf.value)
         assert other.accuracy.value == pytest.approx(0.5 * one.accuracy.value)

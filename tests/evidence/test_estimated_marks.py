@@ -126,7 +126,7 @@ def test_a_promise_that_rests_on_an_estimate_is_marked(holes: TransferMatrix) ->
     entry = Arm(label="selected", kind="selected", weights={"Art_Style": 1.0}, counts={"Art_Style": 10})
     estimate = Difference(value=0.1, error=0.05, low=0.0, high=0.2, p=0.05, df=9.0, seeds=2, questions=100, seed_noise=True)
     gains = [
-        Contrast(entry="selected", against=None, target=t, pgf=estimate, accuracy=estimate, verdict="better", tested="pgf")
+        Contrast(arm="selected", against=None, target=t, pgf=estimate, accuracy=estimate, outcome="better", tested="pgf")
         for t in ("Relative_Depth", "Jigsaw")
     ]
     found = calibration([entry], gains, holes, SelectionSpec(), counting={"Jigsaw": 1.0})

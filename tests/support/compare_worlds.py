@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tvt.compare.baselines import entries, spec_of
+from tvt.compare.baselines import arms_of, spec_of
 from tvt.core.arms import Arm, Measured
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Mixture
@@ -22,7 +22,7 @@ Law = Callable[[np.ndarray], np.ndarray]
 class World(NamedTuple):
     matrix: TransferMatrix
     mixture: Mixture
-    entries: tuple[Arm, ...]
+    arms: tuple[Arm, ...]
     measured: Measured
     spec: SelectionSpec
 
@@ -60,7 +60,7 @@ def world(
     mixture = select(matrix, spec.model_copy(update={"kappa": KAPPA}))
     assert isinstance(mixture, Mixture)
     budget = 1000
-    compared = entries(matrix, mixture, budget=budget, seed=seed)
+    compared = arms_of(matrix, mixture, budget=budget, seed=seed)
     follow = law or log_law(truth)
     hard = rng.random((len(matrix.targets), questions))
     answers: dict[str, dict[int, dict[str, np.ndarray]]] = {}
@@ -117,7 +117,7 @@ def logistic_answers(
     return a, b, base
 
 
-def logistic_entries(
+def logistic_arms(
     rng: np.random.Generator,
     seeds: int,
     questions: int,

@@ -210,7 +210,7 @@ def _kept(
     session: Session, matrix: TransferMatrix, mixture: str | Path | Mixture | None, *, name: str | None, randoms: int, seed: int
 ) -> Kept:
     """The comparison that is meant: of a mixture, by name, or the only one."""
-    from tvt.compare.baselines import entries
+    from tvt.compare.baselines import arms_of
     from tvt.io.mixture_file import load_mixture
     from tvt.study.views import Kept, comparison_name, comparison_names, load_comparison
 
@@ -226,7 +226,7 @@ def _kept(
     if called in names:
         return load_comparison(folder, called)
     sizes = {s: m.training.questions for s, m in session.study.sources.items() if m.training and m.training.questions}
-    arms = entries(matrix, chosen, budget=session.study.recipe.budget, sizes=sizes, randoms=randoms, seed=seed)
+    arms = arms_of(matrix, chosen, budget=session.study.recipe.budget, sizes=sizes, randoms=randoms, seed=seed)
     return Kept(name=called, mixture=chosen, entries=arms)
 
 

@@ -30,27 +30,27 @@ from tvt.types import Floats
 
 
 class Answered:
-    """Answers by entry, target and seed. An entry without counts is the base model, at every seed.
+    """Answers by arm, target and seed. An arm without counts is the base model, at every seed.
 
-    An entry with the same counts as another one may use the other's answers, since both are the same runs.
+    An arm with the same counts as another one may use the other's answers, since both are the same runs.
 
     Raises:
-        InputError: labels that are not unique, no or several selected entries, or answers that do not fit the questions.
+        InputError: labels that are not unique, no or several selected arms, or answers that do not fit the questions.
     """
 
-    def __init__(self, measured: Measured, entries: Sequence[Arm]) -> None:
+    def __init__(self, measured: Measured, arms: Sequence[Arm]) -> None:
         self.measured = measured
-        self.entries = {entry.label: entry for entry in entries}
-        self.same = same_mixtures(list(entries))
-        self._check(entries)
+        self.arms = {arm.label: arm for arm in arms}
+        self.same = same_mixtures(list(arms))
+        self._check(arms)
         self.base = {t: np.asarray(measured.base[t], dtype=float) for t in measured.targets}
         self.seeds = tuple(sorted({*measured.seeds, *(k for runs in measured.answers.values() for k in runs)}))
 
-    def _check(self, entries: Sequence[Arm]) -> None:
+    def _check(self, arms: Sequence[Arm]) -> None:
         faults = []
-        if len(self.entries) < len(entries):
-            faults.append("entries of a comparison need labels of their own")
-        if sum(e.kind == "selected" for e in entries) != 1:
+        if len(self.arms) < len(arms):
+            faults.append("arms of a comparison need labels of their own")
+        if sum(e.kind == "selected" for e in arms) != 1:
             faults.append("a comparison needs exactly one selected mixture")
         for target in self.measured.targets:
             if target not in self.measured.base or not np.size(self.measured.base[target]):
@@ -69,29 +69,29 @@ class Answered:
         if faults:
             raise InputError(*faults)
 
-    def is_base(self, entry: str | None) -> bool:
-        """Whether an entry is the base model."""
-        return entry is None or not self.entries[entry].counts
+    def is_base(self, arm: str | None) -> bool:
+        """Whether an arm is the base model."""
+        return arm is None or not self.arms[arm].counts
 
     def gap(self, target: str) -> float | None:
         """Ceiling minus base accuracy, ``None`` where it is not positive."""
         base, ceiling = float(self.base[target].mean()), self.measured.ceilings[target]
         return ceiling - base if bool(has_gap(base, ceiling)) else None
 
-    def seeds_of(self, entry: str | None, targets: Sequence[str]) -> set[int]:
-        """Seeds at which an entry (``None``: the base model) answered all of ``targets``."""
-        if self.is_base(entry):
+    def seeds_of(self, arm: str | None, targets: Sequence[str]) -> set[int]:
+        """Seeds at which an arm (``None``: the base model) answered all of ``targets``."""
+        if self.is_base(arm):
             return set(self.seeds)
-        return {k for k in self.seeds if all(self._find(str(entry), k, t) is not None for t in targets)}
+        return {k for k in self.seeds if all(self._find(str(arm), k, t) is not None for t in targets)}
 
-    def cells(self, entry: str | None, target: str, seeds: Sequence[int]) -> Floats:
+    def cells(self, arm: str | None, target: str, seeds: Sequence[int]) -> Floats:
         """What answers are worth, (seeds, questions): 1 where right."""
-        if self.is_base(entry):
+        if self.is_base(arm):
             return np.broadcast_to(self.base[target], (len(seeds), self.base[target].size))
-        return np.stack([np.asarray(self._find(str(entry), k, target), dtype=float) for k in seeds])
+        return np.stack([np.asarray(self._find(str(arm), k, target), dtype=float) for k in seeds])
 
-    def _find(self, entry: str, seed: int, target: str) -> Floats | None:
-        twins = [entry, self.same.get(entry, entry), *(a for a, b in self.same.items() if b == self.same.get(entry, entry))]
+    def _find(self, arm: str, seed: int, target: str) -> Floats | None:
+        twins = [arm, self.same.get(arm, arm), *(a for a, b in self.same.items() if b == self.same.get(arm, arm))]
         for label in twins:
             found = self.measured.answers.get(label, {}).get(seed, {}).get(target)
             if found is not None:
@@ -101,8 +101,8 @@ class Answered:
     def missing(self) -> tuple[Missing, ...]:
         """Runs that are not there, with the reason that was given."""
         return tuple(
-            Missing(entry=label, seed=seed, reason=self.measured.missing.get((label, seed), "not done yet"))
-            for label in self.entries
+            Missing(arm=label, seed=seed, reason=self.measured.missing.get((label, seed), "not done yet"))
+            for label in self.arms
             for seed in self.measured.seeds
             if not any(seed in self.seeds_of(label, [t]) for t in self.measured.targets)
         )
@@ -116,12 +116,12 @@ class SeedNoise:
     """Of the difference of two mixtures at one seed. What a seed does to all mixtures alike is not in it."""
     alone: SeedVariance
     """Of one mixture's value at one seed, for differences from the base model, which has no seed."""
-    entries: int
+    arms: int
     seeds: int
 
 
 def pooled(values: Floats) -> SeedNoise | None:
-    """Pooled variances from the mixtures' values (entries, seeds); ``None`` below two entries or two seeds.
+    """Pooled variances from the mixtures' values (arms, seeds); ``None`` below two arms or two seeds.
 
     With MS(e) for the interaction and MS(b) for the seeds, a difference has the variance 2 MS(e), and one mixture alone
     ``[MS(b) + (E - 1) MS(e)] / E``: the variance within mixtures, averaged over them. MS(b) counts as at least MS(e). A seed
@@ -131,20 +131,20 @@ def pooled(values: Floats) -> SeedNoise | None:
     seeds, simulated tests at 5% against the base model rejected a true null in 7 to 15% of the cases (7 to 13% unpooled).
     Differences of two mixtures are free of it.
     """
-    entries, seeds = values.shape
-    if entries < 2 or seeds < 2:
+    arms, seeds = values.shape
+    if arms < 2 or seeds < 2:
         return None
     by_seed = values.mean(axis=0)
     rest = values - values.mean(axis=1, keepdims=True) - by_seed + values.mean()
-    degrees = (entries - 1) * (seeds - 1)
+    degrees = (arms - 1) * (seeds - 1)
     interaction = float((rest**2).sum()) / degrees
-    common = max(entries * float(by_seed.var(ddof=1)), interaction) / entries
-    own = interaction * (entries - 1) / entries
+    common = max(arms * float(by_seed.var(ddof=1)), interaction) / arms
+    own = interaction * (arms - 1) / arms
     known = satterthwaite(common + own, [(common, seeds - 1), (own, degrees)])
     return SeedNoise(
         difference=SeedVariance(variance=2 * interaction, degrees=degrees),
         alone=SeedVariance(variance=common + own, degrees=min(known, degrees)),
-        entries=entries,
+        arms=arms,
         seeds=seeds,
     )
 
@@ -172,7 +172,7 @@ def layout(answered: Answered, targets: list[str]) -> tuple[list[str], list[int]
     """
     have = {
         label: answered.seeds_of(label, targets)
-        for label in sorted(answered.entries)
+        for label in sorted(answered.arms)
         if label not in answered.same and not answered.is_base(label)
     }
     best: tuple[list[str], list[int]] = ([], [])

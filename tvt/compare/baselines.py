@@ -20,7 +20,7 @@ from tvt.types import Floats
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Plan:
-    """What every entry needs: the prepared request, allowed ``sources`` by name, and how often examples may be repeated."""
+    """What every arm needs: the prepared request, allowed ``sources`` by name, and how often examples may be repeated."""
 
     prepared: Prepared
     sources: tuple[str, ...]
@@ -36,7 +36,7 @@ class _Plan:
         return np.inf if size is None else self.spec.max_epochs * size
 
 
-def entries(
+def arms_of(
     matrix: TransferMatrix,
     mixture: Mixture,
     *,
@@ -45,7 +45,7 @@ def entries(
     randoms: int = 3,
     seed: int = 0,
 ) -> tuple[Arm, ...]:
-    """The entries of a comparison, all of ``budget`` examples: selected, uniform, random, proportional, best single, direct.
+    """The arms of a comparison, all of ``budget`` examples: selected, uniform, random, proportional, best single, direct.
 
     Baselines use the sources that the selection was allowed to use; only ``direct``, the yardstick, uses the counting targets'
     own data even where the selection had to do without. It is left out where no counting target is a source. The baselines do
@@ -53,8 +53,8 @@ def entries(
 
     Args:
         matrix: the study that the mixture was chosen on.
-        mixture: a selected mixture; one without weights (nothing helps) becomes an entry without counts, the base model.
-        budget: examples per entry.
+        mixture: a selected mixture; one without weights (nothing helps) becomes an arm without counts, the base model.
+        budget: examples per arm.
         sizes: how many examples the sources have, beside those that the selection already knew.
         randoms, seed: how many random mixtures, Dirichlet(1), and their seed; the k-th is the same whatever their number.
 
@@ -129,7 +129,7 @@ def _selected(plan: _Plan, mixture: Mixture) -> Arm:
         counts = dict(zip(names, map(int, rounded), strict=True))
         about += f", scaled from {mixture.budget:,} examples" if mixture.budget != plan.budget else ""
         about += f", less {' and '.join(over)} than chosen for want of data or by cap" if over else ""
-    return _entry(names, weights, counts, label="selected", kind="selected", about=about)
+    return _arm(names, weights, counts, label="selected", kind="selected", about=about)
 
 
 def _simple(plan: _Plan, randoms: int, seed: int) -> list[Arm]:
@@ -173,10 +173,10 @@ def _rounded(plan: _Plan, names: tuple[str, ...], weights: Floats, *, label: str
     counts = dict(zip(names, map(int, round_to_counts(weights, plan.budget, caps=caps)), strict=True))
     over = {s: counts[s] / plan.spec.sizes[s] for s in names if s in plan.spec.sizes and counts[s] > plan.capacity(s)}
     about += "".join(f"; {source} {times:.3g} times over" for source, times in over.items())
-    return _entry(names, weights, counts, label=label, kind=kind, about=about)
+    return _arm(names, weights, counts, label=label, kind=kind, about=about)
 
 
-def _entry(names: tuple[str, ...], weights: Floats, counts: Mapping[str, int], *, label: str, kind: Kind, about: str) -> Arm:
+def _arm(names: tuple[str, ...], weights: Floats, counts: Mapping[str, int], *, label: str, kind: Kind, about: str) -> Arm:
     """Sources without weight or examples are left out, so that equal mixtures have equal counts."""
     return Arm(
         label=label,
@@ -188,18 +188,18 @@ def _entry(names: tuple[str, ...], weights: Floats, counts: Mapping[str, int], *
 
 
 def same_mixtures(compared: tuple[Arm, ...] | list[Arm]) -> dict[str, str]:
-    """Labels of entries whose counts are those of an earlier entry, with that entry's label."""
+    """Labels of arms whose counts are those of an earlier arm, with that arm's label."""
     first: dict[tuple[tuple[str, int], ...], str] = {}
     same = {}
-    for entry in compared:
-        label = first.setdefault(tuple(sorted(entry.counts.items())), entry.label)
-        if label != entry.label:
-            same[entry.label] = label
+    for arm in compared:
+        label = first.setdefault(tuple(sorted(arm.counts.items())), arm.label)
+        if label != arm.label:
+            same[arm.label] = label
     return same
 
 
 def _told(found: list[Arm]) -> tuple[Arm, ...]:
-    """The entries, with a word on those that are the same as an earlier one."""
+    """The arms, with a word on those that are the same as an earlier one."""
     same = same_mixtures(found)
     return tuple(e.model_copy(update={"about": f"{e.about}; same as {same[e.label]}"}) if e.label in same else e for e in found)
 
@@ -234,10 +234,10 @@ def candidates(
         sizes: how many examples the sources have.
 
     Raises:
-        InputError: see :func:`tvt.compare.baselines.entries`.
+        InputError: see :func:`tvt.compare.baselines.arms_of`.
     """
     allowed = set(prepared.request.sources)
-    compared = entries(matrix, mixture, budget=budget, sizes=sizes, randoms=0)
+    compared = arms_of(matrix, mixture, budget=budget, sizes=sizes, randoms=0)
     found = [
         Candidate(label=e.label, counts=e.counts, about=e.about) for e in compared if e.counts and set(e.counts) <= allowed
     ]

@@ -20,27 +20,27 @@ from tvt.stats.ranks import rank_correlation
 FEWEST = 5
 """Points below which a correlation, a line or a share says nothing."""
 FEWEST_ENTRIES = 4
-"""The same for the entries of one target."""
+"""The same for the arms of one target."""
 
 
 def calibration(
-    entries: Sequence[Arm],
+    arms: Sequence[Arm],
     gains: Sequence[Contrast],
     matrix: TransferMatrix,
     spec: SelectionSpec,
     *,
     counting: Mapping[str, float],
 ) -> Calibration:
-    """Compare what the study's response predicts for every entry with the PGF that came.
+    """Compare what the study's response predicts for every arm with the PGF that came.
 
     Args:
-        entries: the entries without those that repeat another, predicted by their counts' shares of the budget.
+        arms: the arms without those that repeat another, predicted by their counts' shares of the budget.
         gains: their contrasts with the base model by target.
         matrix: the evidence that the selected mixture was chosen on.
         spec: its request; response, curvature and confidence count.
         counting: weights of the targets that the selection served.
     """
-    points = _points(entries, gains, matrix, spec, counting)
+    points = _points(arms, gains, matrix, spec, counting)
     in_unit = matrix.metric == "pgf"
     rank = _rank(points) if len({p.label for p in points}) > 1 else None
     by_target = {
@@ -76,33 +76,33 @@ def _notes(points: Sequence[Point], rank: float | None, by_target: Mapping[str, 
 
 
 def _points(
-    entries: Sequence[Arm],
+    arms: Sequence[Arm],
     gains: Sequence[Contrast],
     matrix: TransferMatrix,
     spec: SelectionSpec,
     counting: Mapping[str, float],
 ) -> list[Point]:
     known = {s for s, row in zip(matrix.sources, np.isfinite(matrix.mean), strict=True) if row.any()}
-    told = [entry for entry in entries if entry.counts and set(entry.counts) <= known]
+    told = [arm for arm in arms if arm.counts and set(arm.counts) <= known]
     if not told:
         return []
     sources = sorted(known)
-    shares = np.array([[entry.counts.get(s, 0) / sum(entry.counts.values()) for s in sources] for entry in told])
+    shares = np.array([[arm.counts.get(s, 0) / sum(arm.counts.values()) for s in sources] for arm in told])
     predicted, _, _ = predict(matrix, shares, sources, spec)
     z = normal_factor(spec.confidence)
     return [
-        replace(_point(entry, c.target, by_target[c.target], c.pgf, z), counting=c.target in counting)
-        for entry, by_target in zip(told, predicted, strict=True)
+        replace(_point(arm, c.target, by_target[c.target], c.pgf, z), counting=c.target in counting)
+        for arm, by_target in zip(told, predicted, strict=True)
         for c in gains
-        if c.entry == entry.label and c.target in by_target and c.pgf is not None
+        if c.arm == arm.label and c.target in by_target and c.pgf is not None
     ]
 
 
-def _point(entry: Arm, target: str, p: Prediction, came: Difference, z: float) -> Point:
+def _point(arm: Arm, target: str, p: Prediction, came: Difference, z: float) -> Point:
     reach = float(np.hypot((p.high - p.low) / 2, z * came.error))
     return Point(
-        label=entry.label,
-        kind=entry.kind,
+        label=arm.label,
+        kind=arm.kind,
         target=target,
         counting=False,
         predicted=p.gain,

@@ -13,7 +13,7 @@ from tvt.core.encode import by_fields
 from tvt.core.frozen import Frozen
 from tvt.core.notebook import Frame, counted, pandas, table
 
-Verdict = Literal["better", "worse", "no difference shown", "same mixture", "not measured"]
+TestOutcome = Literal["better", "worse", "no difference shown", "same mixture", "not measured"]
 """*same mixture*: nothing to test. *not measured*: the runs or the answers for it are missing,
 or all but those of one seed where others have several."""
 Tested = Literal["pgf", "accuracy"]
@@ -45,20 +45,20 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True)
 class Contrast:
-    """One entry against another or against the base model, on one target or on the mean over the counting targets."""
+    """One arm against another or against the base model, on one target or on the mean over the counting targets."""
 
-    entry: str
+    arm: str = field(metadata={"json": "entry"})
     against: str | None
-    """The other entry's label; ``None``: the base model."""
+    """The other arm's label; ``None``: the base model."""
     target: str | None
     """``None``: the objective's value over the counting targets, their weighted mean as a rule."""
     accuracy: Difference | None
     """Over several targets always their weighted mean."""
     pgf: Difference | None
     """``None`` where the target's base accuracy is not below its ceiling."""
-    verdict: Verdict
+    outcome: TestOutcome = field(metadata={"json": "verdict"})
     tested: Tested | None = None
-    """The measure that ``p_corrected`` and ``verdict`` go by: PGF where it exists."""
+    """The measure that ``p_corrected`` and ``outcome`` go by: PGF where it exists."""
     p_corrected: float | None = None
     """Holm's p over its family of comparisons: those on the mean, or those on single targets."""
     reason: str | None = None
@@ -72,7 +72,7 @@ class Contrast:
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """One entry on one target: what was predicted and what came."""
+    """One arm on one target: what was predicted and what came."""
 
     label: str
     kind: Kind
@@ -87,7 +87,7 @@ class Point:
     inside: bool
     """Whether the realised value lies in the predicted interval, widened by the realised error."""
     estimated: tuple[str, ...] = ()
-    """Sources of the entry whose gain on the target was not measured but estimated."""
+    """Sources of the arm whose gain on the target was not measured but estimated."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +102,7 @@ class Calibration(Frozen):
     rank: float | None
     """Spearman's rho of predicted and realised over all points."""
     rank_by_target: Mapping[str, float | None]
-    """Spearman's rho over the entries, by target."""
+    """Spearman's rho over the arms, by target."""
     slope: float | None
     """Least squares line of realised on predicted; 1 is perfect, below 1 the predictions spread too far."""
     intercept: float | None
@@ -119,7 +119,7 @@ class Calibration(Frozen):
 class Missing:
     """A run that the comparison lacks."""
 
-    entry: str
+    arm: str = field(metadata={"json": "entry"})
     seed: int
     reason: str
 
@@ -128,42 +128,42 @@ class Missing:
 class Comparison(Frozen):
     """Selected mixture and baselines, trained at equal budget and measured on the same questions."""
 
-    entries: tuple[Arm, ...]
+    arms: tuple[Arm, ...] = field(metadata={"json": "entries"})
     targets: tuple[str, ...]
     counting: Mapping[str, float]
     """Weights of the targets that the selection served, summing to 1."""
     objective: str
-    """Name of what the selection asked of them, by which entries are compared: see :mod:`tvt.core.objective`."""
+    """Name of what the selection asked of them, by which arms are compared: see :mod:`tvt.core.objective`."""
     seeds: tuple[int, ...]
     base: Mapping[str, float]
     """The base model's accuracy, by target."""
     ceilings: Mapping[str, float]
     questions: Mapping[str, int]
     gains: tuple[Contrast, ...]
-    """Every entry against the base model, on the mean over the counting targets (one family) and on every target (another)."""
+    """Every arm against the base model, on the mean over the counting targets (one family) and on every target (another)."""
     differences: tuple[Contrast, ...]
-    """The selected mixture against each baseline, on the mean over the counting targets (the family that the verdict goes by)
+    """The selected mixture against each baseline, on the mean over the counting targets (the family that the outcome goes by)
     and on every counting target (another)."""
     gains_family: tuple[int, int]
     """How many comparisons the corrections of ``gains`` count: on the mean, and on single targets."""
     differences_family: tuple[int, int]
     """The same for ``differences``. With one counting target they are one family, and both numbers its size."""
     same: Mapping[str, str]
-    """Entries whose counts are those of an earlier entry, with that entry's label."""
+    """Arms whose counts are those of an earlier arm, with that arm's label."""
     calibration: Calibration = field(metadata={"json": "promise"})
     missing: tuple[Missing, ...]
-    verdict: tuple[str, ...] = field(metadata={"json": "sentences"})
+    sentences: tuple[str, ...]
     """The result in plain sentences, the main one first."""
     questions_shared: bool
     notes: tuple[str, ...] = ()
 
     def json_value(self) -> dict[str, Any]:
         """The keys of ``tvt compare --json``: the fields, and the result on the mean by whom it is against."""
-        return {"schema": 1, "verdict": {c.against: c.verdict for c in self.differences if c.target is None}, **by_fields(self)}
+        return {"schema": 1, "verdict": {c.against: c.outcome for c in self.differences if c.target is None}, **by_fields(self)}
 
     def __repr__(self) -> str:
-        axes = (self.entries, "mixture"), (self.targets, "target"), (self.seeds, "seed")
-        found = f": {self.verdict[0]}" if self.verdict else ""
+        axes = (self.arms, "mixture"), (self.targets, "target"), (self.seeds, "seed")
+        found = f": {self.sentences[0]}" if self.sentences else ""
         return f"Comparison({', '.join(counted(len(names), noun) for names, noun in axes)}{found})"
 
     def _repr_html_(self) -> str:
@@ -179,12 +179,12 @@ class Comparison(Frozen):
 
     @property
     def selected(self) -> Arm:
-        """The entry that was selected."""
-        return next(e for e in self.entries if e.kind == "selected")
+        """The arm that was selected."""
+        return next(e for e in self.arms if e.kind == "selected")
 
-    def gain(self, entry: str, target: str | None) -> Contrast:
-        """An entry against the base model, on a target or (``None``) on the mean over the counting targets."""
-        return next(c for c in self.gains if c.entry == entry and c.target == target)
+    def gain(self, arm: str, target: str | None) -> Contrast:
+        """An arm against the base model, on a target or (``None``) on the mean over the counting targets."""
+        return next(c for c in self.gains if c.arm == arm and c.target == target)
 
     def difference(self, against: str, target: str | None) -> Contrast:
         """The selected mixture against a baseline, on a counting target or (``None``) on their mean."""
@@ -197,7 +197,7 @@ def measure_of(contrasts: Sequence[Contrast]) -> Tested:
 
 
 def frame_of(comparison: Comparison) -> Frame:
-    """A row for each contrast: entries against the base model (``against`` is None), then the selected one against baselines.
+    """A row for each contrast: arms against the base model (``against`` is None), then the selected one against baselines.
 
     ``target`` is None for the mean over the counting targets. ``value``, ``error``, ``low`` and ``high`` are of ``tested``.
     """
@@ -205,19 +205,19 @@ def frame_of(comparison: Comparison) -> Frame:
     for c in (*comparison.gains, *comparison.differences):
         found = c.estimate
         figures = [np.nan] * 4 if found is None else [found.value, found.error, found.low, found.high]
-        rows.append((c.entry, c.against, c.target, c.tested, *figures, c.p_corrected, c.verdict, c.reason))
+        rows.append((c.arm, c.against, c.target, c.tested, *figures, c.p_corrected, c.outcome, c.reason))
     names = ["entry", "against", "target", "tested", "value", "error", "low", "high", "p_corrected", "verdict", "reason"]
     return pandas().DataFrame(rows, columns=names)
 
 
 def html_of(comparison: Comparison) -> str:
-    """What the comparison found in sentences, then every entry's gain over the base model."""
+    """What the comparison found in sentences, then every arm's gain over the base model."""
     rows = []
     for c in comparison.gains:
         found = c.estimate
         told = (
-            ("-", c.reason or c.verdict) if found is None else (f"{found.value:+.4f}", f"{found.low:+.4f} to {found.high:+.4f}")
+            ("-", c.reason or c.outcome) if found is None else (f"{found.value:+.4f}", f"{found.low:+.4f} to {found.high:+.4f}")
         )
-        rows.append((c.entry, c.target or "mean", c.tested or "-", *told, c.verdict))
+        rows.append((c.arm, c.target or "mean", c.tested or "-", *told, c.outcome))
     header = ("mixture", "target", "measure", "against the base model", "95% interval", "result")
-    return table(header, rows, title="; ".join(comparison.verdict), notes=comparison.notes)
+    return table(header, rows, title="; ".join(comparison.sentences), notes=comparison.notes)

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 from tvt.compare.answers import Answered, SeedNoise, seed_noise
 from tvt.compare.calibration import calibration
-from tvt.compare.comparison import Comparison, Contrast, Difference
+from tvt.compare.comparison import Comparison, Contrast, Difference, TestOutcome
+from tvt.compare.sentences import sentences
 from tvt.compare.statistics import LEVEL, Served, accuracy_block, bent_estimate, estimate, pgf_block
-from tvt.compare.verdict import sentences
 from tvt.core.arms import Arm, Measured
 from tvt.core.matrix import TransferMatrix
 from tvt.core.selection import SelectionSpec
@@ -24,7 +24,7 @@ from tvt.stats.noise import SeedVariance
 
 def compare(
     measured: Measured,
-    entries: Sequence[Arm],
+    arms: Sequence[Arm],
     matrix: TransferMatrix,
     spec: SelectionSpec,
     *,
@@ -33,27 +33,27 @@ def compare(
     """Compare the selected mixture with its baselines on the answers that their runs gave.
 
     Four families are corrected, each by itself: the selected mixture against every baseline on what the selection asked of the
-    counting targets (their weighted mean as a rule), by which the verdict goes; the same on every single counting target; every
-    entry against the base model on the former; and the same on every single target. Equal mixtures count once. The noise
-    between seeds is pooled over the entries, which takes it to be of one size for all of them, see
+    counting targets (their weighted mean as a rule), by which the outcome goes; the same on every single counting target; every
+    arm against the base model on the former; and the same on every single target. Equal mixtures count once. The noise
+    between seeds is pooled over the arms, which takes it to be of one size for all of them, see
     :mod:`tvt.compare.answers`.
 
     Args:
         measured: answers of the base model and of the runs that are done.
-        entries: what was compared, exactly one of them selected.
+        arms: what was compared, exactly one of them selected.
         matrix, spec: what the mixture was chosen on and for, see :func:`tvt.compare.baselines.spec_of`.
         questions_shared: whether that study asked the same questions.
 
     Raises:
         InputError: answers that do not belong together, or no counting target among those measured.
     """
-    answered = Answered(measured, entries)
+    answered = Answered(measured, arms)
     served, unmeasured = _served(matrix, spec, measured)
     counting = served.weights
     gains, gains_family = _gains(answered, served)
     differences, differences_family = _differences(answered, served)
     return Comparison(
-        entries=tuple(entries),
+        arms=tuple(arms),
         targets=measured.targets,
         counting=counting,
         objective=served.aim.name,
@@ -66,9 +66,9 @@ def compare(
         gains_family=gains_family,
         differences_family=differences_family,
         same=dict(answered.same),
-        calibration=calibration([e for e in entries if e.label not in answered.same], gains, matrix, spec, counting=counting),
+        calibration=calibration([e for e in arms if e.label not in answered.same], gains, matrix, spec, counting=counting),
         missing=answered.missing(),
-        verdict=sentences(entries, gains, differences, served, families=differences_family),
+        sentences=sentences(arms, gains, differences, served, families=differences_family),
         questions_shared=questions_shared,
         notes=tuple(_notes(answered, spec, served, unmeasured, questions_shared)),
     )
@@ -101,21 +101,21 @@ def served_by(matrix: TransferMatrix, spec: SelectionSpec) -> Served:
 
 
 def _gains(answered: Answered, served: Served) -> tuple[tuple[Contrast, ...], tuple[int, int]]:
-    """Every entry against the base model."""
-    own = [label for label in answered.entries if label not in answered.same]
+    """Every arm against the base model."""
+    own = [label for label in answered.arms if label not in answered.same]
     mean, of_mean = corrected([contrast(answered, label, None, served) for label in own])
     single, of_single = corrected(
         [contrast(answered, label, None, Served.mean({t: 1.0})) for label in own for t in answered.measured.targets]
     )
     found = (*(replace(c, target=None) for c in mean), *single)
-    twins = [for_twin(c, entry=twin) for twin, first in answered.same.items() for c in found if c.entry == first]
+    twins = [for_twin(c, arm=twin) for twin, first in answered.same.items() for c in found if c.arm == first]
     return (*found, *twins), (of_mean, of_single)
 
 
 def _differences(answered: Answered, served: Served) -> tuple[tuple[Contrast, ...], tuple[int, int]]:
     """The selected mixture against every baseline."""
-    selected = next(e.label for e in answered.entries.values() if e.kind == "selected")
-    others = [label for label in answered.entries if label != selected]
+    selected = next(e.label for e in answered.arms.values() if e.kind == "selected")
+    others = [label for label in answered.arms if label != selected]
     # A baseline with the runs of an earlier baseline is no comparison of its own.
     twins = {a: b for a, b in answered.same.items() if selected not in (a, b)}
     own = [label for label in others if label not in twins]
@@ -164,81 +164,80 @@ def _seed_notes(seeds: int, noise: SeedNoise | None) -> list[str]:
     if noise is None:
         return [few] if seeds < 4 else []
     pooled = (
-        f"the noise between seeds is pooled over {noise.entries} mixtures and {noise.seeds} seeds (randomised complete blocks; "
+        f"the noise between seeds is pooled over {noise.arms} mixtures and {noise.seeds} seeds (randomised complete blocks; "
         "Cochran and Cox, Experimental Designs, 1957), which takes it to be of one size for all mixtures: tests of a mixture "
         "with more noise than the others are too bold"
     )
     return [f"{seeds} seeds show only large differences; four or more show far more", pooled] if seeds < 4 else [pooled]
 
 
-def contrast(answered: Answered, entry: str, against: str | None, served: Served) -> Contrast:
-    """``entry`` minus ``against`` (``None``: the base model) on one target, or on what was asked of several.
+def contrast(answered: Answered, arm: str, against: str | None, served: Served) -> Contrast:
+    """``arm`` minus ``against`` (``None``: the base model) on one target, or on what was asked of several.
 
     Seeds count where both answered all of the targets. PGF leaves targets without a gap out; accuracy is always the weighted
-    mean. The verdict is that of :func:`corrected`, still to come.
+    mean. The outcome is that of :func:`corrected`, still to come.
 
     Args:
         answered: the answers.
-        entry, against: labels.
+        arm, against: labels.
         served: targets and objective; a single target makes the contrast of that target.
     """
     weights = served.weights
     target = next(iter(weights)) if len(weights) == 1 else None
 
-    def without(verdict: str, reason: str) -> Contrast:
-        given = {"entry": entry, "against": against, "target": target, "reason": reason}
-        return Contrast(**given, accuracy=None, pgf=None, verdict=verdict)  # type: ignore[arg-type]
+    def without(outcome: TestOutcome, reason: str) -> Contrast:
+        return Contrast(arm=arm, against=against, target=target, reason=reason, accuracy=None, pgf=None, outcome=outcome)
 
-    if answered.is_base(entry) and answered.is_base(against):
+    if answered.is_base(arm) and answered.is_base(against):
         return without("same mixture", "it is the base model")
-    if against is not None and answered.same.get(entry, entry) == answered.same.get(against, against):
+    if against is not None and answered.same.get(arm, arm) == answered.same.get(against, against):
         return without("same mixture", "the same examples")
-    seeds = sorted(answered.seeds_of(entry, list(weights)) & answered.seeds_of(against, list(weights)))
+    seeds = sorted(answered.seeds_of(arm, list(weights)) & answered.seeds_of(against, list(weights)))
     if not seeds:
-        return without("not measured", _why_not(answered, entry, against, list(weights)))
+        return without("not measured", _why_not(answered, arm, against, list(weights)))
     open_ = {t: w for t, w in weights.items() if answered.gap(t) is not None}
     inside = replace(served, weights=open_)
-    pgf = bent_estimate(answered, entry, against, inside, seeds) if inside.bends else None
+    pgf = bent_estimate(answered, arm, against, inside, seeds) if inside.bends else None
     if open_ and not inside.bends:
-        pgf = _pgf(answered, entry, against, open_, seeds)
-    # Without the noise between seeds a single one would pass where several do not: no verdict on less than the others have.
+        pgf = _pgf(answered, arm, against, open_, seeds)
+    # Without the noise between seeds a single one would pass where several do not: no outcome on less than the others have.
     alone = len(seeds) == 1 < len(answered.seeds)
     return Contrast(
-        entry=entry,
+        arm=arm,
         against=against,
         target=target,
-        accuracy=_accuracy(answered, entry, against, weights, seeds),
+        accuracy=_accuracy(answered, arm, against, weights, seeds),
         pgf=pgf,
-        verdict="not measured" if alone else "no difference shown",
+        outcome="not measured" if alone else "no difference shown",
         tested=None if alone else "accuracy" if pgf is None else "pgf",
         reason=_remarks(len(seeds), len(answered.seeds), [t for t in weights if t not in open_]),
     )
 
 
 def _accuracy(
-    answered: Answered, entry: str, against: str | None, weights: Mapping[str, float], seeds: Sequence[int]
+    answered: Answered, arm: str, against: str | None, weights: Mapping[str, float], seeds: Sequence[int]
 ) -> Difference:
     shares = _shares(weights)
-    blocks = [accuracy_block(answered.cells(entry, t, seeds), answered.cells(against, t, seeds), w) for t, w in shares.items()]
-    return estimate(blocks, _noise(answered, entry, against, shares))
+    blocks = [accuracy_block(answered.cells(arm, t, seeds), answered.cells(against, t, seeds), w) for t, w in shares.items()]
+    return estimate(blocks, _noise(answered, arm, against, shares))
 
 
-def _pgf(answered: Answered, entry: str, against: str | None, weights: Mapping[str, float], seeds: Sequence[int]) -> Difference:
+def _pgf(answered: Answered, arm: str, against: str | None, weights: Mapping[str, float], seeds: Sequence[int]) -> Difference:
     shares = _shares(weights)
     gaps = {t: answered.gap(t) or 1.0 for t in shares}
     blocks = [
-        pgf_block(answered.cells(entry, t, seeds), answered.cells(against, t, seeds), answered.base[t], gaps[t], w)
+        pgf_block(answered.cells(arm, t, seeds), answered.cells(against, t, seeds), answered.base[t], gaps[t], w)
         for t, w in shares.items()
     ]
-    return estimate(blocks, _noise(answered, entry, against, {t: w / gaps[t] for t, w in shares.items()}))
+    return estimate(blocks, _noise(answered, arm, against, {t: w / gaps[t] for t, w in shares.items()}))
 
 
-def _noise(answered: Answered, entry: str, against: str | None, factors: Mapping[str, float]) -> SeedVariance | None:
+def _noise(answered: Answered, arm: str, against: str | None, factors: Mapping[str, float]) -> SeedVariance | None:
     """What the comparison as a whole tells of the noise between seeds; the base model has none."""
     noise = seed_noise(answered, factors)
     if noise is None:
         return None
-    return noise.alone if answered.is_base(entry) or answered.is_base(against) else noise.difference
+    return noise.alone if answered.is_base(arm) or answered.is_base(against) else noise.difference
 
 
 def _shares(weights: Mapping[str, float]) -> dict[str, float]:
@@ -255,12 +254,12 @@ def _remarks(seeds: int, planned: int, no_gap: Sequence[str]) -> str | None:
     return "; ".join(notes) or None
 
 
-def _why_not(answered: Answered, entry: str, against: str | None, targets: Sequence[str]) -> str:
-    for label in (entry, against):
+def _why_not(answered: Answered, arm: str, against: str | None, targets: Sequence[str]) -> str:
+    for label in (arm, against):
         if label is not None and not answered.seeds_of(label, targets):
             lacking = [t for t in targets if not answered.seeds_of(label, [t])]
             return f"no run of {label}" + (f" answered {', '.join(lacking)}" if lacking else " answered every target")
-    return f"{entry} and {against} have no seed in common"
+    return f"{arm} and {against} have no seed in common"
 
 
 def corrected(contrasts: Sequence[Contrast]) -> tuple[tuple[Contrast, ...], int]:
@@ -283,7 +282,7 @@ def corrected(contrasts: Sequence[Contrast]) -> tuple[tuple[Contrast, ...], int]
                 accuracy=_together(c.accuracy, len(tested)),
                 pgf=_together(c.pgf, len(tested)),
                 p_corrected=adjusted[i],
-                verdict=("better" if c.estimate.value > 0 else "worse") if shown else "no difference shown",
+                outcome=("better" if c.estimate.value > 0 else "worse") if shown else "no difference shown",
             )
         )
     return tuple(done), len(tested)
@@ -300,6 +299,6 @@ def _together(of: Difference | None, count: int) -> Difference | None:
     return replace(of, low_all=low, high_all=high)
 
 
-def for_twin(of: Contrast, *, entry: str | None = None, against: str | None = None) -> Contrast:
-    """The contrast of an entry with the same runs, under its own label."""
-    return replace(of, entry=entry or of.entry, against=against or of.against)
+def for_twin(of: Contrast, *, arm: str | None = None, against: str | None = None) -> Contrast:
+    """The contrast of an arm with the same runs, under its own label."""
+    return replace(of, arm=arm or of.arm, against=against or of.against)

@@ -69,7 +69,7 @@ def estimate(blocks: Sequence[Block], noise: SeedVariance | None = None) -> Diff
     1946) over all mean squares in the sum, the raised ones too, which with few seeds errs on the side of caution.
 
     MS(s) has K - 1 degrees of freedom, so two seeds alone show almost nothing. ``noise`` takes its place where it is given: the
-    same variance, seed component and residual, pooled over all entries of a comparison (:mod:`tvt.compare.answers`).
+    same variance, seed component and residual, pooled over all arms of a comparison (:mod:`tvt.compare.answers`).
 
     Every block also counts one question on which the runs differ, ``(unit / Q)^2`` in the variance, in the spirit of Laplace's
     rule: few questions without a difference claim no zero error. With one seed the questions' variance alone remains.
@@ -171,7 +171,7 @@ class Served(Frozen):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Side:
-    """One entry's PGF by target: cells (seeds, questions) with the gap's error in them, gains and their errors (T,)."""
+    """One arm's PGF by target: cells (seeds, questions) with the gap's error in them, gains and their errors (T,)."""
 
     is_base: bool
     blocks: tuple[Block, ...]
@@ -179,18 +179,18 @@ class _Side:
     errors: Floats
 
 
-def bent_estimate(answered: Answered, entry: str, against: str | None, served: Served, seeds: Sequence[int]) -> Difference:
-    """The difference of two entries in an objective that is no mean, with its error.
+def bent_estimate(answered: Answered, arm: str, against: str | None, served: Served, seeds: Sequence[int]) -> Difference:
+    """The difference of two arms in an objective that is no mean, with its error.
 
     Args:
         answered: the answers.
-        entry, against: labels; ``None`` is the base model.
+        arm, against: labels; ``None`` is the base model.
         served: the objective, over targets that all have a gap.
         seeds: those at which both answered all targets.
     """
     targets = sorted(served.weights)
     wanted = served.wanted(targets)
-    sides = [_side(answered, label, targets, seeds) for label in (entry, against)]
+    sides = [_side(answered, label, targets, seeds) for label in (arm, against)]
     term = _term(served.aim, [side.gains for side in sides], wanted)
     value = float(term(sides[0].gains, wanted, NUMERIC) - term(sides[1].gains, wanted, NUMERIC))
     rng = np.random.default_rng(0)
@@ -243,7 +243,7 @@ def _piece(answered: Answered, targets: Sequence[str], sides: Sequence[_Side], s
 
 
 def _noise(answered: Answered, slopes: Sequence[Mapping[str, float]]) -> SeedVariance | None:
-    """The noise between seeds that all entries tell of, by the slopes of the trained sides. What a seed does to the gains of
+    """The noise between seeds that all arms tell of, by the slopes of the trained sides. What a seed does to the gains of
     different targets is taken to be independent.
     """
     factors = [found for of in slopes if (found := {t: s / (answered.gap(t) or 1.0) for t, s in of.items() if s})]

@@ -32,7 +32,7 @@ def comparison_report(
     """
     heads = _heads(comparison.targets, labels or {})
     accuracy = accuracy or all(c.pgf is None for c in comparison.gains if c.estimate is not None)
-    parts: list[RenderableType] = [Text(line, style="bold" if i == 0 else "") for i, line in enumerate(comparison.verdict)]
+    parts: list[RenderableType] = [Text(line, style="bold" if i == 0 else "") for i, line in enumerate(comparison.sentences)]
     parts += [Text(""), entries_table(comparison)]
     parts += results_tables(comparison, width, heads, accuracy=accuracy)
     legend = [f"{head} {plain(target)}" for target, head in heads.items() if head != plain(target)]
@@ -45,12 +45,12 @@ def comparison_report(
 
 def entries_table(comparison: Comparison) -> Group:
     """What was compared: the largest shares of every mixture."""
-    budget = max((sum(e.counts.values()) for e in comparison.entries), default=0)
+    budget = max((sum(e.counts.values()) for e in comparison.arms), default=0)
     table = _table()
     table.add_column("mixture", no_wrap=True)
     table.add_column("largest shares", overflow="fold")
     table.add_column("what it is", overflow="fold")
-    for entry in comparison.entries:
+    for entry in comparison.arms:
         total = sum(entry.counts.values())
         top = sorted(entry.counts.items(), key=lambda item: (-item[1], item[0]))
         shares = ", ".join(f"{shortened(plain(s), 20)} {n / total:.0%}" for s, n in top[:2])
@@ -68,7 +68,7 @@ def results_tables(comparison: Comparison, width: int, heads: Mapping[str, str],
     names: dict[str | None, str] = {None: aim.column} | {
         t: heads[t] + ("°" if t in comparison.counting else "") for t in comparison.targets
     }
-    rows = [e.label for e in comparison.entries]
+    rows = [e.label for e in comparison.arms]
     cells = {(r, s): _gain_cell(comparison, r, s, accuracy) for r in rows for s in scopes}
     label_width = max(map(len, [*rows, "base accuracy"]))
     base = {s: "" if s is None else f"{100 * comparison.base[s]:.1f} " for s in scopes}
@@ -84,7 +84,7 @@ def results_tables(comparison: Comparison, width: int, heads: Mapping[str, str],
         for scope in block:
             table.add_column(names[scope], justify="right", no_wrap=True)
         for row in rows:
-            colours = [_COLOURS.get(comparison.gain(row, s).verdict, "") for s in block]
+            colours = [_COLOURS.get(comparison.gain(row, s).outcome, "") for s in block]
             table.add_row(row, *(Text(cells[row, s], style=c) for s, c in zip(block, colours, strict=True)))
         table.add_row("base accuracy", *(base[s] for s in block), style="dim")
         tables += [table, Text("")]
@@ -104,11 +104,11 @@ def differences_table(comparison: Comparison, *, accuracy: bool = False) -> Grou
     for c in (c for c in comparison.differences if c.target is None):
         e = c.accuracy if accuracy else c.pgf
         if e is None:
-            table.add_row(str(c.against), *[MISSING] * 4, c.verdict)
+            table.add_row(str(c.against), *[MISSING] * 4, c.outcome)
         else:
             together = MISSING if e.low_all is None or e.high_all is None else f"{e.low_all:+.3f} to {e.high_all:+.3f}"
             figures = (f"{e.value:+.3f}", f"{e.low:+.3f} to {e.high:+.3f}", together, _p(c.p_corrected))
-            table.add_row(str(c.against), *figures, _short(c), style=_COLOURS.get(c.verdict))
+            table.add_row(str(c.against), *figures, _short(c), style=_COLOURS.get(c.outcome))
     pgf = any(c.tested == "pgf" for c in comparison.differences)
     caption = (
         f"p is two-sided and corrected (Holm) for {comparison.differences_family[0]} comparisons, and so are the intervals of "
@@ -124,8 +124,8 @@ def single_targets(comparison: Comparison, heads: Mapping[str, str], *, accuracy
     shown: dict[tuple[str, str], list[str]] = {}
     for c in comparison.differences:
         e = (c.accuracy if accuracy else c.pgf) or c.estimate
-        if c.target is not None and c.verdict in ("better", "worse") and e is not None:
-            shown.setdefault((str(c.against), c.verdict), []).append(f"{heads[c.target]} {e.value:+.3f}")
+        if c.target is not None and c.outcome in ("better", "worse") and e is not None:
+            shown.setdefault((str(c.against), c.outcome), []).append(f"{heads[c.target]} {e.value:+.3f}")
     if not shown:
         return [Text("On no single target is the selected mixture shown to differ from a baseline."), Text("")]
     table = _table()
@@ -199,10 +199,10 @@ def _titled(title: str, table: Table, caption: str = "") -> Group:
 
 def _gain_cell(comparison: Comparison, entry: str, target: str | None, accuracy: bool) -> str:
     c = comparison.gain(entry, target)
-    if c.verdict == "same mixture":
+    if c.outcome == "same mixture":
         return "base "
     e: Difference | None = c.accuracy if accuracy else c.pgf
-    return f"{MISSING} " if e is None else f"{_hundredths(e.value)} ±{100 * e.error:.1f}{'*' if c.verdict in _COLOURS else ' '}"
+    return f"{MISSING} " if e is None else f"{_hundredths(e.value)} ±{100 * e.error:.1f}{'*' if c.outcome in _COLOURS else ' '}"
 
 
 def _hundredths(value: float) -> str:
@@ -237,12 +237,12 @@ def _p(value: float | None) -> str:
 
 
 def _short(c: Contrast) -> str:
-    return "not shown" if c.verdict == "no difference shown" else c.verdict
+    return "not shown" if c.outcome == "no difference shown" else c.outcome
 
 
 def _missing(comparison: Comparison) -> list[RenderableType]:
     told: list[RenderableType] = [
-        Text(f"Missing: {m.entry}, seed {m.seed}: {m.reason}.", style="yellow") for m in comparison.missing[:MOST_MISSING]
+        Text(f"Missing: {m.arm}, seed {m.seed}: {m.reason}.", style="yellow") for m in comparison.missing[:MOST_MISSING]
     ]
     more = len(comparison.missing) - MOST_MISSING
     return [*told, Text(f"Missing: {more} more runs; --json has them.", style="yellow")] if more > 0 else told

@@ -103,7 +103,7 @@ def gains_figure(comparison: Comparison, labels: Mapping[str, str] | None = None
     drawn: list[str | None] = [*([None] if len(comparison.counting) > 1 else []), *ordered[:MOST_TARGETS]]
     columns = min(PER_ROW, len(drawn))
     rows = -(-len(drawn) // columns)
-    height = 0.2 * len(comparison.entries) + 0.62
+    height = 0.2 * len(comparison.arms) + 0.62
     figure = Figure(figsize=(1.6 + 1.85 * columns, rows * height + 0.5), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
     for at, axes in enumerate(grid.flat):
@@ -111,10 +111,10 @@ def gains_figure(comparison: Comparison, labels: Mapping[str, str] | None = None
             axes.set_visible(False)
             continue
         _panel(axes, comparison, drawn[at], labels or {})
-    places = range(len(comparison.entries))
+    places = range(len(comparison.arms))
     for row in grid:
-        row[0].set_yticks(places, [e.label for e in comparison.entries])
-        for label, entry in zip(row[0].get_yticklabels(), comparison.entries, strict=True):
+        row[0].set_yticks(places, [e.label for e in comparison.arms])
+        for label, entry in zip(row[0].get_yticklabels(), comparison.arms, strict=True):
             label.set_fontweight("bold" if entry.kind == "selected" else "normal")
     grid[0][0].invert_yaxis()
     figure.supxlabel("PGF over the base model, with 95% interval (filled: shown to differ from the base model)", fontsize=9)
@@ -127,14 +127,14 @@ def _panel(axes: Any, comparison: Comparison, target: str | None, labels: Mappin
     if own is not None:
         axes.axvspan(own.low, own.high, color=PALE_HELP, linewidth=0, zorder=0, alpha=0.6)
     axes.axvline(0, color=GREY, linewidth=0.8, zorder=1)
-    for row, entry in enumerate(comparison.entries):
+    for row, entry in enumerate(comparison.arms):
         c = comparison.gain(entry.label, target)
         colour = HELP if entry.kind == "selected" else INK
         if c.pgf is not None:
             axes.plot([c.pgf.low, c.pgf.high], [row, row], color=colour, linewidth=1.3, zorder=2)
-            fill = colour if c.verdict in ("better", "worse") else "white"
+            fill = colour if c.outcome in ("better", "worse") else "white"
             axes.plot(c.pgf.value, row, "o", color=colour, markerfacecolor=fill, markersize=4.5, zorder=3)
-        elif c.verdict == "same mixture":
+        elif c.outcome == "same mixture":
             axes.plot(0, row, "|", color=colour, markersize=9, markeredgewidth=1.6, zorder=3)
         else:
             axes.text(0.5, row, "–", color=GREY, ha="center", va="center", transform=axes.get_yaxis_transform())
@@ -163,7 +163,7 @@ def promise_figure(comparison: Comparison, labels: Mapping[str, str] | None = No
     axes.plot([low - reach, high + reach], [low - reach, high + reach], color=GREY, linewidth=0.9, linestyle="--", zorder=1)
     for value in (axes.axhline, axes.axvline):
         value(0, color=PALE, linewidth=0.8, zorder=0)
-    for entry in (e for e in reversed(comparison.entries) if e.counts):  # the selected mixture last, so that it lies on top
+    for entry in (e for e in reversed(comparison.arms) if e.counts):  # the selected mixture last, so that it lies on top
         _cloud(axes, [p for p in promise.points if p.label == entry.label], entry, labels or {})
     axes.set_xlabel(f"predicted PGF, with {promise.confidence:.0%} interval (filled: targets that the selection served)")
     axes.set_ylabel("realised PGF, with 95% interval")

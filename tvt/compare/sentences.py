@@ -10,21 +10,21 @@ from tvt.core.arms import Arm
 
 
 def sentences(
-    entries: Sequence[Arm],
+    arms: Sequence[Arm],
     gains: Sequence[Contrast],
     differences: Sequence[Contrast],
     served: Served,
     *,
     families: tuple[int, int],
 ) -> tuple[str, ...]:
-    """The verdict on the mean over the counting targets: against each baseline, the highest, and against the base model.
+    """The outcome on the mean over the counting targets: against each baseline, the highest, and against the base model.
 
     ``families`` is how many comparisons the p of ``differences`` are corrected for, on the mean and on single targets.
     """
-    selected = next(e for e in entries if e.kind == "selected")
+    selected = next(e for e in arms if e.kind == "selected")
     told = ["The selection advises to train on nothing: its figures are the base model's."] if not selected.counts else []
     mean = [c for c in differences if c.target is None]
-    told.append(_against(mean, served, [e.label for e in entries if e.kind == "random"], families[0]))
+    told.append(_against(mean, served, [e.label for e in arms if e.kind == "random"], families[0]))
     told += filter(None, (_highest(selected, gains), _base([c for c in gains if c.target is None])))
     told += filter(None, (_targets([c for c in differences if c.target is not None], len(served.weights), families[1]),))
     return tuple(told)
@@ -38,14 +38,14 @@ def _against(mean: Sequence[Contrast], served: Served, randoms: Sequence[str], f
     what = "PGF" if measure_of(mean) == "pgf" else "Accuracy"
     runs = f", {_span(seeds)} seed{', whose noise is unknown' if seeds == {1} else 's'}" if seeds else ""
     clauses = []
-    for verdict, verb in (
+    for outcome, verb in (
         ("better", "beats"),
         ("worse", "loses to"),
         ("no difference shown", "is not shown to differ from"),
         ("same mixture", "is the same mixture as"),
         ("not measured", "could not be compared with"),
     ):
-        which = [c for c in mean if c.verdict == verdict]
+        which = [c for c in mean if c.outcome == outcome]
         if which:
             clauses.append(f"{verb} {'; '.join(_told(which, randoms))}")
     if not clauses:
@@ -55,16 +55,16 @@ def _against(mean: Sequence[Contrast], served: Served, randoms: Sequence[str], f
 
 
 def _told(which: Sequence[Contrast], randoms: Sequence[str]) -> list[str]:
-    """Baselines of one verdict with their figures; those that are one mixture, and the random ones, are taken together."""
+    """Baselines of one outcome with their figures; those that are one mixture, and the random ones, are taken together."""
     groups: dict[object, list[Contrast]] = {}
     for c in which:
-        drawn = c.against in randoms and c.verdict != "not measured"
-        own = (c.pgf, c.accuracy, c.reason) if c.verdict != "same mixture" else c.against
+        drawn = c.against in randoms and c.outcome != "not measured"
+        own = (c.pgf, c.accuracy, c.reason) if c.outcome != "same mixture" else c.against
         groups.setdefault("random" if drawn else own, []).append(c)
     told = []
     for key, group in groups.items():
         names = [str(c.against) for c in group]
-        if group[0].verdict == "not measured":
+        if group[0].outcome == "not measured":
             told.append(f"{_join(names)} ({group[0].reason})")
         elif group[0].estimate is None:
             told.append(_join(names))
@@ -77,11 +77,11 @@ def _told(which: Sequence[Contrast], randoms: Sequence[str]) -> list[str]:
 
 def _range(names: str, group: Sequence[Contrast]) -> str:
     """Several baselines by their least and greatest difference."""
-    sign = -1 if group[0].verdict == "worse" else 1
+    sign = -1 if group[0].outcome == "worse" else 1
     values = sorted(sign * e.value for c in group if (e := c.estimate))
     form = ".3f" if sign < 0 else "+.3f"
     span = f"{values[0]:{form}} to {values[-1]:{form}}"
-    if group[0].verdict == "no difference shown":
+    if group[0].outcome == "no difference shown":
         return f"{names} ({span}, p at least {_p(min(_corrected(c) for c in group))})"
     return f"{names} by {span} (p at most {_p(max(_corrected(c) for c in group))})"
 
@@ -92,10 +92,10 @@ def _figures(name: str, c: Contrast) -> str:
         return name
     p = _corrected(c)
     told = f"p {'< ' if p < 0.001 else ''}{_p(p)}"
-    if c.verdict == "worse":
+    if c.outcome == "worse":
         return f"{name} by {-e.value:.3f} (95% {-e.high:+.3f} to {-e.low:+.3f}, {told})"
     interval = f"95% {e.low:+.3f} to {e.high:+.3f}, {told}"
-    return f"{name} by {e.value:+.3f} ({interval})" if c.verdict == "better" else f"{name} ({e.value:+.3f}, {interval})"
+    return f"{name} by {e.value:+.3f} ({interval})" if c.outcome == "better" else f"{name} ({e.value:+.3f}, {interval})"
 
 
 def _corrected(c: Contrast) -> float:
@@ -107,8 +107,8 @@ def _p(value: float) -> str:
 
 
 def _highest(selected: Arm, gains: Sequence[Contrast]) -> str | None:
-    """Which entry came out highest, shown to differ or not."""
-    mean = {c.entry: c for c in gains if c.target is None}
+    """Which arm came out highest, shown to differ or not."""
+    mean = {c.arm: c for c in gains if c.target is None}
     measure = measure_of(list(mean.values()))
     values = {label: v for label, c in mean.items() if (v := _value(c, measure)) is not None}
     if selected.label not in values or len(values) < 2:
@@ -122,17 +122,17 @@ def _highest(selected: Arm, gains: Sequence[Contrast]) -> str | None:
 
 
 def _value(c: Contrast, measure: Tested) -> float | None:
-    if c.verdict == "same mixture":
+    if c.outcome == "same mixture":
         return 0.0  # the base model's gain over itself
     e: Difference | None = c.pgf if measure == "pgf" else c.accuracy
     return None if e is None else e.value
 
 
 def _base(mean: Sequence[Contrast]) -> str | None:
-    """Which entries beat the base model on the mean."""
+    """Which arms beat the base model on the mean."""
     parts = []
-    for verdict, words in (("better", "better than it"), ("worse", "worse"), ("no difference shown", "not shown to differ")):
-        which = [c.entry for c in mean if c.verdict == verdict]
+    for outcome, words in (("better", "better than it"), ("worse", "worse"), ("no difference shown", "not shown to differ")):
+        which = [c.arm for c in mean if c.outcome == outcome]
         if which:
             parts.append(f"{words}: {_join(which)}")
     return f"Against the base model: {'; '.join(parts)}." if parts else None
@@ -143,7 +143,7 @@ def _targets(single: Sequence[Contrast], targets: int, family: int) -> str | Non
     tested = [c for c in single if c.estimate is not None]
     if targets < 2 or not tested:
         return None
-    better, worse = (sum(c.verdict == v for c in tested) for v in ("better", "worse"))
+    better, worse = (sum(c.outcome == v for c in tested) for v in ("better", "worse"))
     corrected = f" (p corrected for {family}, apart from those on the mean)" if family > 1 else ""
     told = f"By single target, selected is better in {better}, worse in {worse} of {len(tested)} comparisons with baselines"
     return f"{told}{corrected}."
