@@ -108,7 +108,7 @@ def test_oldest_versions_are_those_of_pyproject() -> None:
 def test_old_and_missing_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     here = {**packages.CORE, **packages.DATA, **packages.TRAIN, "clarabel": "0.11", "torch": "2.5.1+cu124", "numpy": "2.0rc1"}
     here.pop("av")
-    monkeypatch.setattr(packages, "version", here.get)
+    monkeypatch.setattr(packages, "installed_version", here.get)
     found = {check.name: check for check in packages.checks()}
     assert verdicts(found.values()) == {
         "Python": "ok",
@@ -379,9 +379,9 @@ def test_executors(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "executor" not in {check.name for check in of_recipe(home)}
     spread = the(of_recipe(home, runtime={"num_machines": 2, "num_processes": 2}), "executor")
     assert (spread.found, spread.step) == ("local, but 2 machines a run", "--set runtime.executor=slurm")
-    monkeypatch.setattr(ray_executor, "version", lambda name: None)
+    monkeypatch.setattr(ray_executor, "installed_version", lambda name: None)
     assert the(of_recipe(home, runtime={"executor": "ray"}), "executor").step == "pip install 'tvt[ray]'"
-    monkeypatch.setattr(slurm_executor, "version", lambda name: "1.2")
+    monkeypatch.setattr(slurm_executor, "installed_version", lambda name: "1.2")
     monkeypatch.setenv("PATH", str(home / "bin"))
     slurm = {"executor": "slurm", "num_processes": 4}
     assert the(of_recipe(home, runtime=slurm), "executor").found == "slurm, but there is no sbatch here"
