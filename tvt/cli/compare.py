@@ -1,4 +1,4 @@
-"""``tvt compare``: did the selected mixture keep its promise, and was it better than the baselines?"""
+"""``tvt compare``: did a selected mixture's predicted gains come true, and was it better than the baselines?"""
 
 from __future__ import annotations
 

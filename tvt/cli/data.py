@@ -41,7 +41,7 @@ dataset_option = click.option(
 def command() -> None:
     """Build a task's training rows from the raw data of its original source, check them, look at them.
 
-    tvt tasks show TASK says where the raw data of a task comes from and which files are needed.
+    Which tasks there are, tvt tasks lists; tvt tasks show TASK says where a task's raw data comes from and which files are needed.
     """
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from tvt.cli.options import Ceiling, Metric, Unit, note
+from tvt.cli.options import Ceiling, Choice, Metric, Unit, note
+from tvt.cli.spec_options import FieldOption
 from tvt.core.choices import RESPONSES
 
 if TYPE_CHECKING:
@@ -20,12 +21,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 def response_options(function: F) -> F:
     """Decorator: ``--response`` and ``--kappa``."""
     decorators = (
-        click.option("--response", type=click.Choice(RESPONSES.names), help="How gain grows with weight.  [default: log]"),
-        click.option(
-            "--kappa",
-            type=float,
-            help="Curvature of the log response.  [default: fitted where the study has mixture or dose runs, else 10]",
-        ),
+        click.option("--response", type=Choice(RESPONSES.names), help="How gain grows with weight.  [default: log]"),
+        click.option("--kappa", cls=FieldOption, type=float),
     )
     for decorate in reversed(decorators):
         function = decorate(function)

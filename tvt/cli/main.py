@@ -29,9 +29,9 @@ COMMANDS: dict[str, _Entry] = {
     "doctor": _Entry("Start", "tvt.cli.doctor", "Say what this machine has, what would fail, and how to mend it."),
     "init": _Entry("Start", "tvt.cli.init", "Write a recipe, a manifest and example questions to start from."),
     "docs": _Entry("Start", "tvt.cli.docs", "Read the documentation: concepts, recipes, troubleshooting."),
-    "tasks": _Entry("Data", "tvt.cli.tasks", "List the tasks, and what is needed to build their training rows."),
-    "data": _Entry("Data", "tvt.cli.data", "Build training rows from raw data, check them, look at them."),
-    "study": _Entry("Measure", "tvt.cli.study", "Finetune on each task, score on all: plan, run, status."),
+    "tasks": _Entry("Data", "tvt.cli.tasks", "List the tasks, and what their training rows are built from."),
+    "data": _Entry("Data", "tvt.cli.data", "Build a task's training rows, check them, look at them."),
+    "study": _Entry("Measure", "tvt.cli.study", "Make a study of your own: finetune on each task, score on all."),
     "studies": _Entry("Look", "tvt.cli.studies", "List the studies that come with tvt."),
     "analyze": _Entry("Look", "tvt.cli.analyze", "Who helps whom: PGF, cliques, personas, noise."),
     "report": _Entry("Look", "tvt.cli.report", "One HTML file that explains a study, with mixtures to choose from."),
@@ -41,7 +41,9 @@ COMMANDS: dict[str, _Entry] = {
     "train": _Entry("Use", "tvt.cli.train", "Train an adapter on a mixed dataset."),
     "recipe": _Entry("Use", "tvt.cli.recipe", "Check a recipe: how the runs of a study are trained and scored."),
     "evaluate": _Entry("Use", "tvt.cli.evaluate", "Score adapters and their base model on tasks."),
-    "compare": _Entry("Judge", "tvt.cli.compare", "Did the selected mixture beat the baselines, and keep its promise?"),
+    "compare": _Entry(
+        "Judge", "tvt.cli.compare", "Did the selected mixture beat the baselines, and did its predicted gains come true?"
+    ),
     "export": _Entry("Use", "tvt.cli.export", "Write a mixture as another trainer's configuration."),
 }
 
@@ -82,7 +84,7 @@ class LazyGroup(click.Group):
 @click.option("--debug", is_flag=True, help="Show what the modules log, and the traceback of an error.")
 def cli(debug: bool) -> None:
     """Measure how finetuning a vision-language model on one task changes it on others, turn that into a data mixture, and
-    check whether the promised gain came true.
+    check whether the predicted gain came true.
 
     Exit codes: 0 done, 1 a defect of tvt, 2 bad usage or bad input, 3 no feasible mixture, 4 a solver gave up, 5 a needed
     package is missing, 6 training was stopped by a guard, 130 interrupted.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import click
 
 from tvt.cli.completion import complete_studies
+from tvt.errors import suggest
 
 if TYPE_CHECKING:
     pass
@@ -22,24 +23,36 @@ Unit = Literal["fraction", "percent"]
 Ceiling = Literal["task", "human"]
 
 
+class Choice(click.Choice[str]):
+    """A choice that names the nearest one where another is given."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """As click does it, with a suggestion in the message."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            nearest = suggest(str(value), list(self.choices))
+            raise click.BadParameter(error.message.removesuffix(".") + nearest, ctx, param) from error
+
+
 def reading_options(function: F) -> F:
     """Decorator: how a study is read: ``--metric``, ``--unit`` and ``--ceiling``."""
     for option in (
         click.option(
             "--ceiling",
-            type=click.Choice(["task", "human"]),
+            type=Choice(["task", "human"]),
             default="task",
             show_default=True,
             help="What counts as a perfect score: what each task states (1 as a rule), or what people reach.",
         ),
         click.option(
             "--unit",
-            type=click.Choice(["fraction", "percent"]),
+            type=Choice(["fraction", "percent"]),
             help="Unit of the values in a CSV. Default: what the values clearly are, else refused.",
         ),
         click.option(
             "--metric",
-            type=click.Choice(["pgf", "gain"]),
+            type=Choice(["pgf", "gain"]),
             default="pgf",
             show_default=True,
             help="What a CSV holds: PGF, or gains that are no PGF (a relative change, say).",

@@ -10,7 +10,7 @@ import click
 from tvt.cli.answer_options import answers_json, show_answers, study_answers, warn_option
 from tvt.cli.evidence_options import evidence_options, load_evidence
 from tvt.cli.options import Ceiling, Metric, Unit, echo_json, json_option, note, study_arguments
-from tvt.cli.spec_options import build_spec
+from tvt.cli.spec_options import FieldOption, build_spec
 from tvt.cli.status_line import status_line
 from tvt.errors import InputError
 
@@ -30,7 +30,7 @@ FILE = click.Path(path_type=Path)
 @evidence_options
 @click.option("--mixture", "mixture_file", type=FILE, help="A mixture.yaml.")
 @click.option("--mixtures", "mixtures_file", type=FILE, help="A CSV of mixtures, one a row: w:SOURCE columns, optional id.")
-@click.option("--confidence", type=float, help="Level of the intervals.  [default: 0.9]")
+@click.option("--confidence", cls=FieldOption, type=float)
 @warn_option
 @json_option
 def command(

@@ -47,7 +47,7 @@ def check(*, recipe: Path, overrides: tuple[str, ...], as_json: bool) -> None:
         }
         echo_json({"schema": 1, **told})
         return
-    click.echo(f"{recipe}: in order")
+    click.echo(f"{recipe}: no faults")
     click.echo(f"  {runs} training runs: {len(loaded.sources)} sources x {len(loaded.seeds)} seeds x {len(loaded.doses)} doses")
     click.echo(
         f"  of {loaded.budget:,} examples, {loaded.training.global_batch_size} a step, scored on {len(loaded.targets)} targets"

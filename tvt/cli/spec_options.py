@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from tvt.cli.completion import complete_labels
+from tvt.cli.options import Choice
 from tvt.core.objective import OBJECTIVES
 from tvt.errors import InputError
 
@@ -34,72 +36,59 @@ _PLAIN = (
 """Options that are fields of the request as they are."""
 
 
+class FieldOption(click.Option):
+    """An option that is a field of the request: its help is the field's description, read where the help is shown."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """The field's description, whether the option repeats, and the field's default where there is one to show."""
+        from tvt.core.selection import SelectionSpec
+
+        field = SelectionSpec.model_fields[self.name or ""]
+        plain = isinstance(field.default, int | float) and not isinstance(field.default, bool)
+        default = self.show_default if isinstance(self.show_default, str) else f"{field.default:g}" if plain else ""
+        repeats = " Repeatable." if self.multiple else ""
+        self.help = f"{field.description}{repeats}" + (f"  [default: {default}]" if default else "")
+        shown, self.show_default = self.show_default, False
+        try:
+            return super().get_help_record(ctx)
+        finally:
+            self.show_default = shown
+
+
 def selection_options(function: F) -> F:
     """Decorator: what may be asked of a selection; :func:`requested` reads it. How gain grows is no part of it."""
+    field = partial(click.option, cls=FieldOption)
+    goals, targets, sources = (complete_labels("target", end="="), complete_labels("target"), complete_labels("source"))
     decorators = (
         click.option(
             "--objective",
-            type=click.Choice([*OBJECTIVES]),
+            type=Choice([*OBJECTIVES]),
             help="; ".join(f"{o.name}: {o.about}" for o in OBJECTIVES.values()) + ". Default: goals where given, else gain.",
         ),
-        click.option(
-            "--goal",
-            "goals",
-            multiple=True,
-            metavar="TARGET=GAIN",
-            help="Gain asked for (PGF; 15% is 0.15). Repeatable.",
-            shell_complete=complete_labels("target", end="="),
-        ),
-        click.option(
-            "--target",
-            "targets",
-            multiple=True,
-            metavar="TARGET[=WEIGHT]",
-            help="Count only these targets. Repeatable.",
-            shell_complete=complete_labels("target"),
-        ),
-        click.option("--without-direct", is_flag=True, help="Leave out the targets' own training data."),
-        click.option(
-            "--exclude",
-            multiple=True,
-            metavar="SOURCE",
-            help="Do not use this source. Repeatable.",
-            shell_complete=complete_labels("source"),
-        ),
-        click.option(
-            "--budget", type=click.IntRange(min=1), help="Training examples to share out.  [default: the study's, or 10000]"
-        ),
-        click.option("--size", "sizes", multiple=True, metavar="SOURCE=N", help="Examples that a source has. Repeatable."),
+        field("--goal", "goals", multiple=True, metavar="TARGET=GAIN", shell_complete=goals),
+        field("--target", "targets", multiple=True, metavar="TARGET[=WEIGHT]", shell_complete=targets),
+        field("--without-direct", "--exclude-target-data", "without_direct", is_flag=True),
+        field("--exclude", multiple=True, metavar="SOURCE", shell_complete=sources),
+        field("--budget", type=click.IntRange(min=1), show_default="the study's, or 10000"),
+        field("--size", "sizes", multiple=True, metavar="SOURCE=N"),
         click.option("--sizes", "sizes_file", type=FILE, help="YAML file of source: number of examples."),
-        click.option("--max-epochs", type=float, help="How often an example may be used.  [default: 1]"),
-        click.option(
-            "--cap", "caps", multiple=True, metavar="[SOURCE=]SHARE", help="Largest weight, of all or one. Repeatable."
-        ),
-        click.option(
-            "--floor", "floors", multiple=True, metavar="[SOURCE=]SHARE", help="Least weight, of all or one. Repeatable."
-        ),
-        click.option(
-            "--constraint", "constraints", multiple=True, metavar="TEXT", help="Such as 'RD + RR >= 0.2'. Repeatable."
-        ),
-        click.option("--max-sources", type=click.IntRange(min=1), help="Most sources in the mixture."),
-        click.option("--min-weight", type=float, help="Least weight of a source that is used."),
-        click.option(
-            "--protect",
-            multiple=True,
-            metavar="all|TARGET[=GAIN]",
-            help="Least gain of targets (0 if not said).",
-            shell_complete=complete_labels("target", "all"),
-        ),
-        click.option("--hard", is_flag=True, help="Make protection a hard limit instead of a penalty."),
-        click.option("--harm-penalty", type=float, help="Cost of a unit of harm below a soft limit.  [default: 1]"),
-        click.option("--protect-z", type=float, help="Standard errors of safety in protection.  [default: 0]"),
-        click.option("--risk", type=float, help="Standard errors of gain to give up for safety (ellipsoid).  [default: 0]"),
-        click.option("--cvar", type=float, metavar="SHARE", help="Optimise the mean of the worst SHARE of bootstrap samples."),
-        click.option("--kl", type=float, help="Weight of the divergence from the prior.  [default: 0]"),
-        click.option("--prior", multiple=True, metavar="SOURCE=SHARE|FILE", help="Prior mixture for --kl. Default: uniform."),
-        click.option("--confidence", type=float, help="Level of intervals and of 'credible'.  [default: 0.9]"),
-        click.option("--anyway", is_flag=True, help="Give the best mixture even where nothing credibly helps."),
-        click.option("--seed", type=int, help="Seed of the bootstrap.  [default: 0]"),
+        field("--max-epochs", type=float),
+        field("--cap", "caps", multiple=True, metavar="[SOURCE=]SHARE"),
+        field("--floor", "floors", multiple=True, metavar="[SOURCE=]SHARE"),
+        field("--constraint", "constraints", multiple=True, metavar="TEXT"),
+        field("--max-sources", type=click.IntRange(min=1)),
+        field("--min-weight", type=float),
+        field("--protect", multiple=True, metavar="all|TARGET[=GAIN]", shell_complete=complete_labels("target", "all")),
+        field("--hard", is_flag=True),
+        field("--harm-penalty", type=float),
+        field("--protect-z", type=float),
+        field("--risk", type=float),
+        field("--cvar", type=float, metavar="SHARE"),
+        field("--kl", type=float),
+        field("--prior", multiple=True, metavar="SOURCE=SHARE|FILE"),
+        field("--confidence", type=float),
+        field("--anyway", is_flag=True),
+        field("--seed", type=int),
     )
     for decorate in reversed(decorators):
         function = decorate(function)

@@ -15,7 +15,7 @@ def command(as_json: bool) -> None:
     r"""List the studies that come with tvt.
 
     A study says how finetuning on each source task changed each target task. Any command that takes a STUDY takes one of
-    these names (or its end, such as 7b), a study folder, or a CSV file.
+    these names (or its end, such as 7b), a study folder, or a CSV file. A study of your own is made by tvt study.
 
     \b
     Examples:

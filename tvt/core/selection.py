@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import Field, FiniteFloat, field_validator, model_validator
+from pydantic import ConfigDict, Field, FiniteFloat, field_validator, model_validator
 
 from tvt.core.choices import RESPONSES
 from tvt.core.frozen import Frozen, FrozenDict, FrozenModel
@@ -26,23 +26,26 @@ NonNegative = Annotated[FiniteFloat, Field(ge=0)]
 class SelectionSpec(FrozenModel):
     """One request for a mixture. Task names are full names; weights are shares of the budget; gains are PGF.
 
-    Names are checked against the study by ``select``, which reports all unknown ones at once.
+    Names are checked against the study by ``select``, which reports all unknown ones at once. The text under a field is its
+    description: the help of the command line has it from there.
     """
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     objective: str | None = None
     """One of :data:`tvt.core.objective.OBJECTIVES`. Default: goals where ``goals`` are given, else gain."""
     goals: dict[str, FiniteFloat] = FrozenDict()
-    """Gain asked for, by target."""
+    """Gain to reach (PGF; 15% is 0.15), by target."""
     targets: dict[str, NonNegative] = FrozenDict()
-    """Weights of the targets that count under gain and worst; empty: all targets, equally."""
+    """Count only these targets, with these weights; by default all, equally."""
     risk: NonNegative = 0.0
-    """How many standard errors of the gain are given up (ellipsoidal uncertainty)."""
+    """Standard errors of the gain that are given up for safety (ellipsoidal uncertainty)."""
     cvar: Annotated[FiniteFloat, Field(gt=0, le=1)] | None = None
     """Optimise the mean over this worst share of bootstrap samples of the matrix instead of its mean."""
     protect: dict[str, FiniteFloat] = FrozenDict()
-    """Least gain allowed, by target (``all`` for every target without one of its own)."""
+    """Least gain allowed, by target (0 if not said); all means every target without one of its own."""
     hard: bool = False
-    """Whether protection is a hard constraint; otherwise harm is penalised."""
+    """Make protection a hard limit; otherwise harm is penalised."""
     protect_z: NonNegative = 0.0
     """Standard errors subtracted from a protected target's gain before it is compared with its limit."""
     harm_penalty: Positive = 1.0
@@ -52,34 +55,34 @@ class SelectionSpec(FrozenModel):
     sizes: dict[str, Annotated[int, Field(ge=0)]] = FrozenDict()
     """How many examples a source has; without an entry it has enough."""
     max_epochs: Positive = 1.0
-    """How often an example may be repeated; with ``sizes`` it caps a source at ``max_epochs * size / budget``."""
+    """How often an example may be used."""
     caps: dict[str, Share] = FrozenDict()
-    """Largest weight, by source (``all`` for every source without one of its own)."""
+    """Largest weight, of all sources or of one."""
     floors: dict[str, Share] = FrozenDict()
-    """Least weight, by source (``all`` for every source without one of its own)."""
+    """Least weight, of all sources or of one."""
     constraints: tuple[str, ...] = ()
-    """Linear constraints on the weights as text, e.g. ``RD + RR >= 0.2``."""
+    """A linear constraint on the weights, such as 'RD + RR >= 0.2'."""
     kl: NonNegative = 0.0
-    """Weight of the Kullback-Leibler divergence from ``prior`` in the objective."""
+    """Weight of the Kullback-Leibler divergence from the prior in the objective."""
     prior: dict[str, NonNegative] = FrozenDict()
-    """Prior mixture by source, normalised; empty: uniform."""
+    """Prior mixture by source, normalised; by default uniform."""
     max_sources: Annotated[int, Field(ge=1)] | None = None
     """Most sources with a weight."""
     min_weight: Annotated[FiniteFloat, Field(gt=0, le=1)] | None = None
     """Least weight of a source that is used at all."""
     without_direct: bool = False
-    """Leave out the counting targets' own data as sources (the case of a target without training data)."""
+    """Leave out the targets' own training data."""
     exclude: tuple[str, ...] = ()
-    """Sources that may not be used."""
+    """Do not use this source."""
     response: str = RESPONSES.default
     """How help grows with a source's weight, one of :data:`tvt.core.choices.RESPONSES`: ``log(1 + kappa w)/log(1 + kappa)`` or
     proportionally (as harm always does)."""
     kappa: Positive | None = None
-    """Curvature of the log response. ``None``: fitted on the study's mixture and dose runs where there are any, else 10."""
+    """Curvature of the log response; by default fitted where the study has mixture or dose runs, else 10."""
     confidence: Annotated[FiniteFloat, Field(gt=0.5, lt=1)] = 0.9
     """Level of the intervals (two-sided), and of the one-sided test by which a source's gain is credible."""
     anyway: bool = False
-    """Return the best mixture even where nothing credibly helps."""
+    """Give the best mixture even where nothing credibly helps."""
     seed: int = 0
     """Seed of the bootstrap samples."""
 

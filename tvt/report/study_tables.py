@@ -208,10 +208,10 @@ def verdict(checks: Sequence[Check]) -> str:
     """The sum of it, in a line."""
     counted = Counter(check.status for check in checks)
     if counted["fail"]:
-        return f"{counted['fail']} of {len(checks)} checks failed: what they speak of would stop tvt here"
+        return f"{counted['fail']} of {len(checks)} checks failed and would stop tvt here"
     if counted["warn"]:
         warnings = f"{counted['warn']} warning{'s' * (counted['warn'] != 1)}"
-        return f"{len(checks)} checks: {warnings}, nothing that stops tvt"
+        return f"{len(checks)} checks: {warnings}, none of which stops tvt"
     return f"{len(checks)} checks, all ok"
 
 
