@@ -35,7 +35,8 @@ def test_help_says_something_of_every_option(name: str) -> None:
 
     command = import_module(COMMANDS[name].module).command
     assert command.help
-    silent = [p.name for p in command.params if isinstance(p, click.Option) and not p.help and not p.hidden]
+    options = [p for p in command.params if isinstance(p, click.Option) and not p.hidden]
+    silent = [p.name for p in options if not (p.get_help_record(click.Context(command)) or ("", ""))[1]]
     assert not silent
 
 
@@ -139,3 +140,16 @@ def test_help_is_fast() -> None:
             times[name].append(processor_seconds(*arguments))
     ratio = statistics.median(times["help"]) / statistics.median(times["click"])
     assert ratio <= 3, f"tvt --help takes {ratio:.1f} times as long as importing click"
+
+
+def test_a_choice_names_the_nearest_one() -> None:
+    assert "(did you mean 'risk'?)" in tvt("select", "7b", "--frontier", "rist").stderr
+
+
+def test_an_option_of_a_request_is_described_at_its_field() -> None:
+    from tvt.core.selection import SelectionSpec
+
+    text = " ".join(tvt("select", "--help").stdout.split())
+    for name in ("protect_z", "harm_penalty", "without_direct", "caps"):
+        assert str(SelectionSpec.model_fields[name].description) in text
+    assert "--exclude-target-data" in text

@@ -41,7 +41,7 @@ dataset_option = click.option(
 def command() -> None:
     """Build a task's training rows from the raw data of its original source, check them, look at them.
 
-    Which tasks there are, tvt tasks lists; tvt tasks show TASK says where a task's raw data comes from and which files are needed.
+    tvt tasks lists the tasks; tvt tasks show TASK says where the raw data of one comes from and which files are needed.
     """
 
 

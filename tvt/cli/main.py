@@ -41,9 +41,7 @@ COMMANDS: dict[str, _Entry] = {
     "train": _Entry("Use", "tvt.cli.train", "Train an adapter on a mixed dataset."),
     "recipe": _Entry("Use", "tvt.cli.recipe", "Check a recipe: how the runs of a study are trained and scored."),
     "evaluate": _Entry("Use", "tvt.cli.evaluate", "Score adapters and their base model on tasks."),
-    "compare": _Entry(
-        "Judge", "tvt.cli.compare", "Did the selected mixture beat the baselines, and did its predicted gains come true?"
-    ),
+    "compare": _Entry("Judge", "tvt.cli.compare", "Did the selected mixture beat the baselines, and gain what was predicted?"),
     "export": _Entry("Use", "tvt.cli.export", "Write a mixture as another trainer's configuration."),
 }
 

@@ -56,8 +56,8 @@ def command(
     """Write one HTML file that explains one or more transfer studies.
 
     It holds all that it shows and loads nothing from any network: who helps whom and how sure that is, the matrix, the transfer
-    graph, givers and takers, trends, mixtures to choose from, and, after tvt compare, whether a mixture's predicted gains came true.
-    STUDY is a bundled name (tvt studies lists them), a study folder or a CSV.
+    graph, givers and takers, trends, mixtures to choose from, and, after tvt compare, whether a mixture's predicted gains came
+    true. STUDY is a bundled name (tvt studies lists them), a study folder or a CSV.
     """
     from tvt.api.reports import report
 

@@ -73,7 +73,8 @@ def command() -> None:
     """Run a transfer study: finetune on each source, score on every target.
 
     A study is a recipe and a folder of runs. Runs that are done are never done again; adding sources, targets, seeds or doses
-    only adds runs. Every command of tvt reads the folder: tvt analyze, tvt select, tvt compare. tvt studies lists those that come with tvt.
+    only adds runs. Every command of tvt reads the folder: tvt analyze, tvt select, tvt compare.
+    tvt studies lists the studies that come with tvt.
     """
 
 

@@ -39,8 +39,8 @@ data_dir_option = click.option(
 def command(ctx: click.Context, *, data_dir: Path, manifests: tuple[str, ...], as_json: bool) -> None:
     """List the tasks: how they are classified, what they are scored on, what their rows are built from, whether they are here.
 
-    Without --manifests these are the tasks that come with tvt; with it, also the tasks of your own manifests. Their training rows
-    are built by tvt data.
+    Without --manifests these are the tasks that come with tvt; with it, also the tasks of your own manifests. tvt data builds
+    their training rows.
     """
     if ctx.invoked_subcommand is not None:
         return

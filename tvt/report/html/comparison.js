@@ -13,7 +13,7 @@ function comparisonSection() {
   update();
   return section(
     "comparison",
-    "Did it keep its promise?",
+    "Did its predicted gains come true?",
     el("p", { class: "about" }, "The selected mixture was trained beside simpler ones, on the same budget and seeds, and all were scored on the same questions."),
     body,
   );
