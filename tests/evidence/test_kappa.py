@@ -164,7 +164,7 @@ def test_selection_prediction_and_sensitivity_use_the_same_kappa() -> None:
     weights = np.array([[mixture.weights[s] for s in matrix.sources]])
     (told,), _, notes = predict(matrix, weights, matrix.sources)
     assert told["t0"].gain == pytest.approx(mixture.predicted["t0"].gain)
-    assert found.told in notes
+    assert found.text in notes
     moved = kappa_sensitivity(matrix, SelectionSpec())
     assert list(moved) == [found.low, found.high]
     sentence = explain(mixture, None, moved, found)[-1]
@@ -197,8 +197,8 @@ def test_stability_does_not_peek_at_the_evidence_of_the_run_left_out(monkeypatch
 )
 def test_how_a_fit_is_told(low: float, high: float, told: str) -> None:
     found = Curvature(value=6.2, origin="fitted", low=low, high=high, confidence=0.9, doses=8, mixtures=14)
-    assert found.told == told
-    assert replace(found, doses=1, mixtures=0).runs_told == "1 dose run"
+    assert found.text == told
+    assert replace(found, doses=1, mixtures=0).runs_text == "1 dose run"
     assert encode(found) == {
         "kappa": 6.2,
         "origin": "fitted",

@@ -75,7 +75,7 @@ def arms_of(
     plan = _Plan(prepared=prepared, sources=usable, budget=budget)
     found = [_selected(plan, mixture), *_simple(plan, randoms, seed)]
     direct = _direct(plan, matrix)
-    return _told(found if direct is None else [*found, direct])
+    return _marked(found if direct is None else [*found, direct])
 
 
 def spec_of(mixture: Mixture) -> SelectionSpec:
@@ -198,7 +198,7 @@ def same_mixtures(compared: tuple[Arm, ...] | list[Arm]) -> dict[str, str]:
     return same
 
 
-def _told(found: list[Arm]) -> tuple[Arm, ...]:
+def _marked(found: list[Arm]) -> tuple[Arm, ...]:
     """The arms, with a word on those that are the same as an earlier one."""
     same = same_mixtures(found)
     return tuple(e.model_copy(update={"about": f"{e.about}; same as {same[e.label]}"}) if e.label in same else e for e in found)
@@ -255,16 +255,16 @@ def distinct(found: Sequence[Candidate]) -> tuple[Candidate, ...]:
 
 def _variants(matrix: TransferMatrix, mixture: Mixture, prepared: Prepared, budget: int) -> Iterator[Candidate]:
     request = prepared.request
-    helps = mixture.verdict == "train"
+    helps = mixture.decision == "train"
     chosen = mixture.weights if helps else mixture.least_bad
     middle = np.array([chosen.get(s, 0.0) for s in request.sources])
-    told: list[tuple[str, str, Floats]] = [] if helps else [("least bad", "best of those that do not help", middle)]
+    variants: list[tuple[str, str, Floats]] = [] if helps else [("least bad", "best of those that do not help", middle)]
     name = "selected" if helps else "least bad"
     if middle.sum() > 0:
-        told.append(("flatter", f"half-way from {name} to uniform", (middle + uniform(len(middle))) / 2))
-        told.append(("sharper", f"squared shares of {name}", middle**2 / (middle**2).sum()))
-    told += _careful(matrix, prepared)
-    for label, about, weights in told:
+        variants.append(("flatter", f"half-way from {name} to uniform", (middle + uniform(len(middle))) / 2))
+        variants.append(("sharper", f"squared shares of {name}", middle**2 / (middle**2).sum()))
+    variants += _careful(matrix, prepared)
+    for label, about, weights in variants:
         if audit(weights, request, prepared.response, max_sources=prepared.spec.max_sources).passed:
             yield _candidate(label, about, weights, prepared, budget)
 
@@ -285,5 +285,5 @@ def _careful(matrix: TransferMatrix, prepared: Prepared) -> Iterator[tuple[str, 
 def _candidate(label: str, about: str, weights: Floats, prepared: Prepared, budget: int) -> Candidate:
     request = prepared.request
     counts = round_to_counts(weights, budget, caps=np.minimum(request.caps, 1.0), floors=request.floors)
-    told = {s: int(n) for s, n in zip(request.sources, counts, strict=True) if n > 0}
-    return Candidate(label=label, counts=told, about=about)
+    used = {s: int(n) for s, n in zip(request.sources, counts, strict=True) if n > 0}
+    return Candidate(label=label, counts=used, about=about)

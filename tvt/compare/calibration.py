@@ -83,16 +83,16 @@ def _points(
     counting: Mapping[str, float],
 ) -> list[Point]:
     known = {s for s, row in zip(matrix.sources, np.isfinite(matrix.mean), strict=True) if row.any()}
-    told = [arm for arm in arms if arm.counts and set(arm.counts) <= known]
-    if not told:
+    predictable = [arm for arm in arms if arm.counts and set(arm.counts) <= known]
+    if not predictable:
         return []
     sources = sorted(known)
-    shares = np.array([[arm.counts.get(s, 0) / sum(arm.counts.values()) for s in sources] for arm in told])
+    shares = np.array([[arm.counts.get(s, 0) / sum(arm.counts.values()) for s in sources] for arm in predictable])
     predicted, _, _ = predict(matrix, shares, sources, spec)
     z = normal_factor(spec.confidence)
     return [
         replace(_point(arm, c.target, by_target[c.target], c.pgf, z), counting=c.target in counting)
-        for arm, by_target in zip(told, predicted, strict=True)
+        for arm, by_target in zip(predictable, predicted, strict=True)
         for c in gains
         if c.arm == arm.label and c.target in by_target and c.pgf is not None
     ]

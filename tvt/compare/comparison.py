@@ -1,4 +1,4 @@
-"""A comparison of mixtures that were really trained: what is compared, and the answers that each gave, question by question."""
+"""The result of a comparison of mixtures that were really trained: contrasts, calibration and the sentences on them."""
 
 from __future__ import annotations
 
@@ -215,9 +215,9 @@ def html_of(comparison: Comparison) -> str:
     rows = []
     for c in comparison.gains:
         found = c.estimate
-        told = (
+        figures = (
             ("-", c.reason or c.outcome) if found is None else (f"{found.value:+.4f}", f"{found.low:+.4f} to {found.high:+.4f}")
         )
-        rows.append((c.arm, c.target or "mean", c.tested or "-", *told, c.outcome))
+        rows.append((c.arm, c.target or "mean", c.tested or "-", *figures, c.outcome))
     header = ("mixture", "target", "measure", "against the base model", "95% interval", "result")
     return table(header, rows, title="; ".join(comparison.sentences), notes=comparison.notes)

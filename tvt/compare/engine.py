@@ -94,10 +94,10 @@ def served_by(matrix: TransferMatrix, spec: SelectionSpec) -> Served:
     """
     request = prepare(matrix, spec.model_copy(update={"cvar": None})).request
     names = [request.targets[j] for j in request.served]
-    weights = dict(zip(names, request.wanted.weights.tolist(), strict=True))
+    weights = dict(zip(names, request.requested.weights.tolist(), strict=True))
     if spec.aim.needs_goals and matrix.metric != "pgf":
         return Served.mean(weights)
-    return Served(weights=weights, aim=spec.aim, goals=dict(zip(names, request.wanted.goals.tolist(), strict=True)))
+    return Served(weights=weights, aim=spec.aim, goals=dict(zip(names, request.requested.goals.tolist(), strict=True)))
 
 
 def _gains(answered: Answered, served: Served) -> tuple[tuple[Contrast, ...], tuple[int, int]]:

@@ -22,12 +22,12 @@ def sentences(
     ``families`` is how many comparisons the p of ``differences`` are corrected for, on the mean and on single targets.
     """
     selected = next(e for e in arms if e.kind == "selected")
-    told = ["The selection advises to train on nothing: its figures are the base model's."] if not selected.counts else []
+    lines = ["The selection advises to train on nothing: its figures are the base model's."] if not selected.counts else []
     mean = [c for c in differences if c.target is None]
-    told.append(_against(mean, served, [e.label for e in arms if e.kind == "random"], families[0]))
-    told += filter(None, (_highest(selected, gains), _base([c for c in gains if c.target is None])))
-    told += filter(None, (_targets([c for c in differences if c.target is not None], len(served.weights), families[1]),))
-    return tuple(told)
+    lines.append(_against(mean, served, [e.label for e in arms if e.kind == "random"], families[0]))
+    lines += filter(None, (_highest(selected, gains), _base([c for c in gains if c.target is None])))
+    lines += filter(None, (_targets([c for c in differences if c.target is not None], len(served.weights), families[1]),))
+    return tuple(lines)
 
 
 def _against(mean: Sequence[Contrast], served: Served, randoms: Sequence[str], family: int) -> str:
@@ -47,32 +47,32 @@ def _against(mean: Sequence[Contrast], served: Served, randoms: Sequence[str], f
     ):
         which = [c for c in mean if c.outcome == outcome]
         if which:
-            clauses.append(f"{verb} {'; '.join(_told(which, randoms))}")
+            clauses.append(f"{verb} {'; '.join(_phrases(which, randoms))}")
     if not clauses:
         return f"{what} on {where}: there is no baseline to compare with."
     corrected = f" (p corrected for {family} comparisons, intervals plain)" if family > 1 else ""
     return f"{what} on {where}{runs}{corrected}: selected {'. It '.join(clauses)}."
 
 
-def _told(which: Sequence[Contrast], randoms: Sequence[str]) -> list[str]:
+def _phrases(which: Sequence[Contrast], randoms: Sequence[str]) -> list[str]:
     """Baselines of one outcome with their figures; those that are one mixture, and the random ones, are taken together."""
     groups: dict[object, list[Contrast]] = {}
     for c in which:
         drawn = c.against in randoms and c.outcome != "not measured"
         own = (c.pgf, c.accuracy, c.reason) if c.outcome != "same mixture" else c.against
         groups.setdefault("random" if drawn else own, []).append(c)
-    told = []
+    phrases = []
     for key, group in groups.items():
         names = [str(c.against) for c in group]
         if group[0].outcome == "not measured":
-            told.append(f"{_join(names)} ({group[0].reason})")
+            phrases.append(f"{_join(names)} ({group[0].reason})")
         elif group[0].estimate is None:
-            told.append(_join(names))
+            phrases.append(_join(names))
         elif key == "random" and len({c.estimate for c in group}) > 1:
-            told.append(_range(_join(names), group))
+            phrases.append(_range(_join(names), group))
         else:
-            told.append(_figures(_join(names), group[0]))
-    return told
+            phrases.append(_figures(_join(names), group[0]))
+    return phrases
 
 
 def _range(names: str, group: Sequence[Contrast]) -> str:
@@ -91,10 +91,10 @@ def _figures(name: str, c: Contrast) -> str:
     if e is None:
         return name
     p = _corrected(c)
-    told = f"p {'< ' if p < 0.001 else ''}{_p(p)}"
+    p_text = f"p {'< ' if p < 0.001 else ''}{_p(p)}"
     if c.outcome == "worse":
-        return f"{name} by {-e.value:.3f} (95% {-e.high:+.3f} to {-e.low:+.3f}, {told})"
-    interval = f"95% {e.low:+.3f} to {e.high:+.3f}, {told}"
+        return f"{name} by {-e.value:.3f} (95% {-e.high:+.3f} to {-e.low:+.3f}, {p_text})"
+    interval = f"95% {e.low:+.3f} to {e.high:+.3f}, {p_text}"
     return f"{name} by {e.value:+.3f} ({interval})" if c.outcome == "better" else f"{name} ({e.value:+.3f}, {interval})"
 
 
@@ -145,8 +145,8 @@ def _targets(single: Sequence[Contrast], targets: int, family: int) -> str | Non
         return None
     better, worse = (sum(c.outcome == v for c in tested) for v in ("better", "worse"))
     corrected = f" (p corrected for {family}, apart from those on the mean)" if family > 1 else ""
-    told = f"By single target, selected is better in {better}, worse in {worse} of {len(tested)} comparisons with baselines"
-    return f"{told}{corrected}."
+    text = f"By single target, selected is better in {better}, worse in {worse} of {len(tested)} comparisons with baselines"
+    return f"{text}{corrected}."
 
 
 def _span(of: set[int]) -> str:

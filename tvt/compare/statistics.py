@@ -22,7 +22,7 @@ from tvt.compare.answers import Answered, seed_noise
 from tvt.compare.comparison import Difference
 from tvt.core.frozen import Frozen
 from tvt.core.objective import DEFAULT, MET, NUMERIC, OBJECTIVES, Objective, Term
-from tvt.core.selection import Wanted
+from tvt.core.selection import Requested
 from tvt.stats.intervals import StudentT
 from tvt.stats.noise import SeedVariance, satterthwaite
 from tvt.types import Floats
@@ -163,10 +163,10 @@ class Served(Frozen):
         """Whether it is no weighted mean. On one target more gain is better under every objective."""
         return not self.aim.linear and len(self.weights) > 1
 
-    def wanted(self, targets: Sequence[str]) -> Wanted:
+    def requested(self, targets: Sequence[str]) -> Requested:
         """What is asked of some of the targets."""
         shares = np.array([self.weights[t] for t in targets])
-        return Wanted(weights=shares / shares.sum(), goals=np.array([self.goals.get(t, np.nan) for t in targets]))
+        return Requested(weights=shares / shares.sum(), goals=np.array([self.goals.get(t, np.nan) for t in targets]))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -189,12 +189,12 @@ def bent_estimate(answered: Answered, arm: str, against: str | None, served: Ser
         seeds: those at which both answered all targets.
     """
     targets = sorted(served.weights)
-    wanted = served.wanted(targets)
+    requested = served.requested(targets)
     sides = [_side(answered, label, targets, seeds) for label in (arm, against)]
-    term = _term(served.aim, [side.gains for side in sides], wanted)
-    value = float(term(sides[0].gains, wanted, NUMERIC) - term(sides[1].gains, wanted, NUMERIC))
+    term = _term(served.aim, [side.gains for side in sides], requested)
+    value = float(term(sides[0].gains, requested, NUMERIC) - term(sides[1].gains, requested, NUMERIC))
     rng = np.random.default_rng(0)
-    slopes = np.hstack([_slopes(term, wanted, side, rng) for side in sides])
+    slopes = np.hstack([_slopes(term, requested, side, rng) for side in sides])
     pieces, counts = np.unique(np.round(slopes, 6), axis=0, return_counts=True)
     found = [_piece(answered, targets, sides, piece, len(seeds)) for piece in pieces]
     return _together(value, found, counts / counts.sum())
@@ -213,17 +213,17 @@ def _side(answered: Answered, label: str | None, targets: Sequence[str], seeds: 
     )
 
 
-def _term(aim: Objective, gains: Sequence[Floats], wanted: Wanted) -> Term:
+def _term(aim: Objective, gains: Sequence[Floats], requested: Requested) -> Term:
     """The objective's first value, or its second where both sides have all that was asked for first."""
-    met = all(float(aim.value(of, wanted, NUMERIC)) >= -MET for of in gains)
+    met = all(float(aim.value(of, requested, NUMERIC)) >= -MET for of in gains)
     return aim.then if aim.then is not None and met else aim.value
 
 
-def _slopes(term: Term, wanted: Wanted, side: _Side, rng: np.random.Generator) -> Floats:
+def _slopes(term: Term, requested: Requested, side: _Side, rng: np.random.Generator) -> Floats:
     """How much the value moves with the gain of each target, at gains drawn with their errors: (draws, T)."""
     drawn = side.gains + side.errors * rng.standard_normal((DRAWS, len(side.gains)))
     steps = _STEP * np.eye(len(side.gains))
-    up, down = (term(drawn[:, None, :] + sign * steps, wanted, NUMERIC) for sign in (1, -1))
+    up, down = (term(drawn[:, None, :] + sign * steps, requested, NUMERIC) for sign in (1, -1))
     slopes: Floats = (up - down) / (2 * _STEP)
     return slopes
 

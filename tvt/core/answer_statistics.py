@@ -157,7 +157,7 @@ class AnswerReport:
         }
 
     @classmethod
-    def load(cls, told: Mapping[str, Any]) -> AnswerReport:
+    def load(cls, plain: Mapping[str, Any]) -> AnswerReport:
         """The inverse of :meth:`dump`.
 
         Raises:
@@ -165,10 +165,10 @@ class AnswerReport:
         """
         cells = [
             ScoredCell(**{**cell, "statistics": None if cell["statistics"] is None else AnswerStatistics(**cell["statistics"])})
-            for cell in told["cells"]
+            for cell in plain["cells"]
         ]
-        sets = tuple(QuestionSet.load(found) for found in told["questions"])
-        return cls(thresholds=WarningSettings.model_validate(told["thresholds"]), cells=tuple(cells), sets=sets)
+        sets = tuple(QuestionSet.load(found) for found in plain["questions"])
+        return cls(thresholds=WarningSettings.model_validate(plain["thresholds"]), cells=tuple(cells), sets=sets)
 
 
 def _findings(cell: ScoredCell, thresholds: WarningSettings) -> list[AnswerFinding]:

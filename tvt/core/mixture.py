@@ -1,4 +1,4 @@
-"""A mixture: what share of the budget each source gets, what is promised of it, and where it came from."""
+"""A mixture: what share of the budget each source gets, what is predicted of it, and where it came from."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Harm(FrozenModel):
 
 
 class Mixture(FrozenModel):
-    """A mixture with its promise and provenance. All-zero weights mean the base model: train on nothing."""
+    """A mixture with what is predicted of it and its provenance. All-zero weights mean the base model: train on nothing."""
 
     schema_version: int = 1
     status: Literal["optimal", "optimal_inaccurate"] = "optimal"
@@ -83,7 +83,7 @@ class Mixture(FrozenModel):
     provenance: dict[str, Any] = FrozenDict()
 
     def __repr__(self) -> str:
-        return f"Mixture({self.verdict}, {counted(self.budget, 'example')}: {shares(self.weights) or 'the base model'})"
+        return f"Mixture({self.decision}, {counted(self.budget, 'example')}: {shares(self.weights) or 'the base model'})"
 
     __str__ = __repr__
 
@@ -131,6 +131,11 @@ class Mixture(FrozenModel):
             budget=budget,
             **more,
         )
+
+    @property
+    def decision(self) -> str:
+        """``train`` or ``nothing_helps``: what files and JSON call the verdict."""
+        return self.verdict
 
     @property
     def sources(self) -> tuple[str, ...]:

@@ -109,18 +109,18 @@ class MixtureRuns(Frozen):
     def cells(self) -> list[tuple[str, str, str, str, str]]:
         """Plain values that name the content, in whatever order rows and columns stand."""
         errors = self.known_errors
-        told = []
+        found = []
         for k, name in enumerate(self.ids):
             weights = sorted((s, float(w)) for s, w in zip(self.sources, self.weights[k], strict=True) if w > NOTHING)
             for j, target in enumerate(self.targets):
-                told.append((name, repr(weights), target, repr(float(self.scores[k, j])), repr(float(errors[k, j]))))
-        return sorted(told)
+                found.append((name, repr(weights), target, repr(float(self.scores[k, j])), repr(float(errors[k, j]))))
+        return sorted(found)
 
 
 def join(parts: Sequence[MixtureRuns]) -> MixtureRuns | None:
     """The rows of all parts over the sources and targets of all; ``None`` where there is no part.
 
-    A source that a part lacks has weight 0 in its rows, a target it lacks is missing. Equal ids are told apart by a number.
+    A source that a part lacks has weight 0 in its rows, a target it lacks is missing. Equal ids get a number.
     """
     if len(parts) < 2:
         return parts[0] if parts else None
@@ -142,11 +142,11 @@ def join(parts: Sequence[MixtureRuns]) -> MixtureRuns | None:
 
 def _distinct(names: Sequence[str]) -> tuple[str, ...]:
     seen: dict[str, int] = {}
-    told = []
+    distinct = []
     for name in names:
         seen[name] = seen.get(name, 0) + 1
-        told.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
-    return tuple(told)
+        distinct.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
+    return tuple(distinct)
 
 
 def mixture_gains(

@@ -92,7 +92,7 @@ def mixture_html(mixture: Mixture) -> str:
     """Weights and counts by source, then the predicted gains by target with their intervals."""
     order = sorted(mixture.weights, key=lambda s: (-mixture.weights[s], s))
     rows = [(s, f"{mixture.weights[s]:.4f}", str(mixture.counts.get(s, 0))) for s in order]
-    title = f"{mixture.verdict}: {mixture.budget} examples"
+    title = f"{mixture.decision}: {mixture.budget} examples"
     first = table(("source", "weight", "examples"), rows, title=title, notes=mixture.notes)
     return first + (predictions_html({"": mixture.predicted}) if mixture.predicted else "")
 

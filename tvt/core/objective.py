@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from tvt.core.selection import Wanted
+    from tvt.core.selection import Requested
     from tvt.types import Floats
 
 MET = 1e-6
@@ -78,35 +78,35 @@ class Objective:
     needs_goals: bool = False
     """Whether it is about goals, which every other objective excludes."""
 
-    def values(self, gains: Floats, wanted: Wanted) -> tuple[Floats, ...]:
+    def values(self, gains: Floats, requested: Requested) -> tuple[Floats, ...]:
         """``value`` and, where there is one, ``then`` at gains (..., T): larger is better, compared in order."""
         import numpy as np
 
         terms = [self.value] if self.then is None else [self.value, self.then]
-        return tuple(np.asarray(term(gains, wanted, NUMERIC), dtype=float) for term in terms)
+        return tuple(np.asarray(term(gains, requested, NUMERIC), dtype=float) for term in terms)
 
-    def score(self, gains: Floats, wanted: Wanted) -> Floats:
+    def score(self, gains: Floats, requested: Requested) -> Floats:
         """One number at gains (..., T) to compare mixtures by: ``value``, or ``then`` where all that was asked is met."""
         import numpy as np
 
-        first, *rest = self.values(gains, wanted)
+        first, *rest = self.values(gains, requested)
         return np.where(first < -MET, first, rest[0]) if rest else first
 
 
-def _mean(gains: Any, wanted: Wanted, _: Algebra) -> Any:
-    return gains @ wanted.weights
+def _mean(gains: Any, requested: Requested, _: Algebra) -> Any:
+    return gains @ requested.weights
 
 
-def _least(gains: Any, _: Wanted, algebra: Algebra) -> Any:
+def _least(gains: Any, _: Requested, algebra: Algebra) -> Any:
     return algebra.least(gains)
 
 
-def _shortfall(gains: Any, wanted: Wanted, algebra: Algebra) -> Any:
-    return -algebra.total(algebra.positive(wanted.goals - gains))
+def _shortfall(gains: Any, requested: Requested, algebra: Algebra) -> Any:
+    return -algebra.total(algebra.positive(requested.goals - gains))
 
 
-def _margin(gains: Any, wanted: Wanted, algebra: Algebra) -> Any:
-    return algebra.total(gains - wanted.goals) / len(wanted.goals)
+def _margin(gains: Any, requested: Requested, algebra: Algebra) -> Any:
+    return algebra.total(gains - requested.goals) / len(requested.goals)
 
 
 OBJECTIVES: dict[str, Objective] = {

@@ -106,14 +106,14 @@ class QuestionSet:
         return self.repeated > 0 or (self.stated is not None and self.stated != self.rows)
 
     @classmethod
-    def load(cls, told: Mapping[str, Any]) -> QuestionSet:
+    def load(cls, plain: Mapping[str, Any]) -> QuestionSet:
         """From plain values, as ``dataclasses.asdict`` gives them.
 
         Raises:
             TypeError: it is none.
         """
-        example = told["example"]
-        return cls(**{**told, "example": None if example is None else (str(example[0]), str(example[1]))})
+        example = plain["example"]
+        return cls(**{**plain, "example": None if example is None else (str(example[0]), str(example[1]))})
 
 
 def question_warnings(sets: Iterable[QuestionSet]) -> list[str]:

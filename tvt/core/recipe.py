@@ -133,7 +133,7 @@ class SlurmConfig(FrozenModel):
     timeout_min: int = runtime(240, ge=1)
     """Time limit of a run, in minutes; one that meets it is requeued and goes on from its last whole checkpoint."""
     signal_delay_s: int = runtime(90, ge=1)
-    """Seconds before the time limit at which a run is told to stop."""
+    """Seconds before the time limit at which a run receives the signal to stop."""
     gpus_per_node: int | None = runtime(None, ge=0)
     """Default: as many as a run has processes on a machine; 0 on a cluster without GPUs."""
     cpus_per_task: int | None = runtime(None, ge=1)
@@ -260,15 +260,15 @@ class Recipe(FrozenModel):
 
     def evaluation_identity(self) -> dict[str, Any]:
         """What decides a score, beside the adapter and the questions; the prompt where it is not the dataset's own."""
-        told = identity(self.evaluation)
-        return {name: value for name, value in told.items() if (name, value) != ("prompt", PROMPTS.default)}
+        fields = identity(self.evaluation)
+        return {name: value for name, value in fields.items() if (name, value) != ("prompt", PROMPTS.default)}
 
 
 def identity(part: BaseModel) -> dict[str, Any]:
     """The fields of ``part`` that change results, as plain values."""
-    told = part.model_dump(mode="json")
+    plain = part.model_dump(mode="json")
     return {
-        name: told[name]
+        name: plain[name]
         for name, field in type(part).model_fields.items()
         if field.json_schema_extra == RESULTS or (field.json_schema_extra == LATER and getattr(part, name) != field.default)
     }

@@ -84,9 +84,9 @@ _TOLERANCES = 1 - np.linspace(0.5, 0.95, 10)
 """Largest relative errors that still count, 0.5, 0.45, ..., 0.05, in the very floating point numbers of the authors' code."""
 
 
-def mean_relative_accuracy(told: float | None, right: float) -> float:
-    """The share of ten tolerances that an answer keeps to: ``mean over theta of [|told - right| / |right| <= 1 - theta]`` with
-    theta = 0.50, 0.55, ..., 0.95.
+def mean_relative_accuracy(answered: float | None, right: float) -> float:
+    """The share of ten tolerances that an answer keeps to, ``mean over theta of [|answered - right| / |right| <= 1 - theta]``
+    with theta = 0.50, 0.55, ..., 0.95.
 
     Source: Yang et al., *Thinking in Space* (VSI-Bench), arXiv 2412.14171; the comparison ``<=`` and its rounding are those of
     the authors' code (thinking-in-space, ``lmms_eval/tasks/vsibench/utils.py``; lmms-eval has the same), where 0.3 for 0.4
@@ -94,7 +94,7 @@ def mean_relative_accuracy(told: float | None, right: float) -> float:
     credit then. An answer that is no number is worth 0 in both.
 
     Args:
-        told: the number that was answered, ``None`` where none could be read: no credit.
+        answered: the number that was answered, ``None`` where none could be read: no credit.
         right: the right number.
 
     Returns:
@@ -103,11 +103,11 @@ def mean_relative_accuracy(told: float | None, right: float) -> float:
     >>> mean_relative_accuracy(3.0, 4.0)
     0.6
     """
-    if told is None or not math.isfinite(told):
+    if answered is None or not math.isfinite(answered):
         return 0.0
     if right == 0:
-        return float(told == 0)
-    return int(np.count_nonzero(abs(told - right) / abs(right) <= _TOLERANCES)) / len(_TOLERANCES)
+        return float(answered == 0)
+    return int(np.count_nonzero(abs(answered - right) / abs(right) <= _TOLERANCES)) / len(_TOLERANCES)
 
 
 def tally(credits_: Iterable[float]) -> Tally:

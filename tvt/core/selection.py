@@ -132,7 +132,7 @@ class SelectionSpec(FrozenModel):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Wanted(Frozen):
+class Requested(Frozen):
     """What is asked of the targets that count: ``weights`` (T,), summing to 1, and ``goals`` (T,), NaN where none."""
 
     weights: Floats

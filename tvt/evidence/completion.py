@@ -192,9 +192,9 @@ def _predict(y: Floats, weights: Floats, rows: float, columns: float) -> tuple[F
     equations[np.arange(1, size), np.arange(1, size)] = np.concatenate([sums[0] + 1 / rows, sums[1] + 1 / columns])
     inverse = np.linalg.inv(equations)
     weighted = weights * y
-    told = inverse @ np.concatenate([[weighted.sum()], weighted.sum(axis=1), weighted.sum(axis=0)])
+    effects = inverse @ np.concatenate([[weighted.sum()], weighted.sum(axis=1), weighted.sum(axis=0)])
     row, column = slice(1, 1 + many), slice(1 + many, size)
-    mean = told[0] + told[row][:, None] + told[column]
+    mean = effects[0] + effects[row][:, None] + effects[column]
     own = np.diag(inverse)
     apart = own[0] + own[row][:, None] + own[column]
     variance = apart + 2 * (inverse[0, row][:, None] + inverse[0, column] + inverse[row, column])

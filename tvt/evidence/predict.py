@@ -40,15 +40,19 @@ def predict(
     evidence = Evidence.of(evidence)
     response, completed, report, notes, curvature = evidence.full_response(spec)
     if curvature is not None and curvature.origin == "fitted":
-        notes = (*notes, curvature.told)
+        notes = (*notes, curvature.text)
     unknown = [s for j, s in enumerate(sources) if s not in response.sources and np.any(weights[:, j] > 0)]
     if unknown:
         raise InputError(*(f"source '{s}' is not in the study{suggest(s, response.sources)}" for s in unknown))
     full = aligned(weights, None, (sources, response.sources), missing=0.0)
     estimated = () if completed is None else completed.estimated
-    told = tuple(predictions(response, row, spec.confidence, estimated) for row in full)
-    highest = {t: max((mixture[t] for mixture in told), key=lambda found: found.gain) for t in response.targets} if told else {}
-    return told, report, (*notes, *beyond_reach(highest, evidence))
+    predicted = tuple(predictions(response, row, spec.confidence, estimated) for row in full)
+    highest = (
+        {t: max((mixture[t] for mixture in predicted), key=lambda found: found.gain) for t in response.targets}
+        if predicted
+        else {}
+    )
+    return predicted, report, (*notes, *beyond_reach(highest, evidence))
 
 
 def predictions(response: Response, weights: Floats, confidence: float, estimated: Cells = ()) -> dict[str, Prediction]:

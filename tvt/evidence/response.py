@@ -141,11 +141,11 @@ class Curvature:
     """Why the runs there are could not tell kappa."""
 
     @property
-    def told(self) -> str:
+    def text(self) -> str:
         """For people: ``kappa 6.2 (90%: 3.1 to 14), fitted on 8 dose and 14 mixture runs``."""
         if self.origin != "fitted":
             return f"kappa {self.value:.3g}"
-        return f"kappa {self.value:.3g} ({self.interval}), fitted on {self.runs_told}"
+        return f"kappa {self.value:.3g} ({self.interval}), fitted on {self.runs_text}"
 
     @property
     def interval(self) -> str:
@@ -160,18 +160,18 @@ class Curvature:
         return f"{self.confidence:.0%}: {bounds}"
 
     @property
-    def runs_told(self) -> str:
+    def runs_text(self) -> str:
         """``8 dose and 14 mixture runs``."""
         kinds = [f"{n} {kind}" for n, kind in ((self.doses, "dose"), (self.mixtures, "mixture")) if n]
         return " and ".join(kinds) + (" run" if self.doses + self.mixtures == 1 else " runs")
 
     def json_value(self) -> dict[str, Any]:
         """Plain values; ``low``, ``high`` and ``confidence`` only where fitted, ``fitted_on`` null elsewhere."""
-        told: dict[str, Any] = {"kappa": self.value, "origin": self.origin, "fitted_on": None}
+        plain: dict[str, Any] = {"kappa": self.value, "origin": self.origin, "fitted_on": None}
         if self.origin == "fitted":
-            told |= {"low": self.low, "high": self.high, "confidence": self.confidence}
-            told["fitted_on"] = {"doses": self.doses, "mixtures": self.mixtures}
-        return told
+            plain |= {"low": self.low, "high": self.high, "confidence": self.confidence}
+            plain["fitted_on"] = {"doses": self.doses, "mixtures": self.mixtures}
+        return plain
 
 
 class ResponseForm(ABC):

@@ -129,7 +129,7 @@ def _most_worthwhile(outlook: Outlook, sources: Sequence[str], tolerance: Tolera
     swings = sorted((outlook.swing(s) for s in sources if s in outlook.prepared.request.sources), key=lambda s: s.order)
     for swing in swings:
         if swing.worst >= tolerance.regret and swing.moved >= tolerance.moved:
-            return outlook.choice(swing.source, _told(swing))
+            return outlook.choice(swing.source, _why(swing))
     if swings and outlook.blind:
         return outlook.choice(swings[0].source, "no source has two runs, which would tell what runs differ by")
     return _settled(outlook, swings)
@@ -140,11 +140,11 @@ def _counts(matrix: TransferMatrix | None) -> dict[str, int]:
     return {} if matrix is None else dict(zip(matrix.sources, map(int, matrix.run_count.max(axis=1)), strict=True))
 
 
-def _told(swing: Swing) -> str:
+def _why(swing: Swing) -> str:
     if not np.isfinite(swing.worst):
         return f"at the {swing.end} end of its interval no mixture would meet the request"
-    told = f"the mixture would move {swing.moved:.0%} of its weight, worth {swing.worst:.3f}"
-    return f"at the {swing.end} end of its interval {told}"
+    change = f"the mixture would move {swing.moved:.0%} of its weight, worth {swing.worst:.3f}"
+    return f"at the {swing.end} end of its interval {change}"
 
 
 def _settled(outlook: Outlook, swings: Sequence[Swing]) -> NextRun | Stop:
@@ -178,7 +178,7 @@ class Outlook:
 
     @property
     def credible(self) -> bool:
-        """Whether the engine's verdict is to train."""
+        """Whether the engine decides to train."""
         return bool(getattr(select(self.matrix, self.spec), "verdict", None) == "train")
 
     @property

@@ -80,15 +80,15 @@ def objective_value(
 
 def pure_value(weights: Floats, request: Request, response: Response, samples: tuple[Response, ...] = ()) -> tuple[float, ...]:
     """The objective's values without penalties for harm and divergence; risk and CVaR count."""
-    spec, which, wanted = request.spec, request.served, request.wanted
+    spec, which, requested = request.spec, request.served, request.requested
     gains = response.gains(weights)
     robust = gains - spec.risk * np.sqrt(((response.filled_errors * weights[:, None]) ** 2).sum(axis=0))
-    first, *rest = map(float, spec.aim.values(robust[which], wanted))
+    first, *rest = map(float, spec.aim.values(robust[which], requested))
     if spec.cvar is not None:
-        first = _tail_mean([float(spec.aim.values(s.gains(weights)[which], wanted)[0]) for s in samples], spec.cvar)
+        first = _tail_mean([float(spec.aim.values(s.gains(weights)[which], requested)[0]) for s in samples], spec.cvar)
     elif spec.aim.linear:
         scales = np.sqrt((response.filled_errors**2) @ request.weights**2)
-        first = float(gains[which] @ wanted.weights) - spec.risk * float(np.linalg.norm(scales * weights))
+        first = float(gains[which] @ requested.weights) - spec.risk * float(np.linalg.norm(scales * weights))
     return first, *rest
 
 

@@ -45,7 +45,7 @@ def select(
         runs: with a matrix: mixture runs in the matrix's metric, which join its own evidence on kappa.
 
     Returns:
-        The audited mixture. Its weights are all 0 (train on nothing) with the verdict ``nothing_helps`` where no source
+        The audited mixture. Its weights are all 0 (train on nothing) with the decision ``nothing_helps`` where no source
         credibly helps or the best mixture is no better than the base model. A request that cannot be met gives a
         FailedSelection.
 
@@ -57,7 +57,7 @@ def select(
 
 
 def finish(prepared: Prepared) -> Mixture | FailedSelection:
-    """Solve what was prepared, audit it, give the verdict, round it."""
+    """Solve what was prepared, audit it, decide whether to train, round it."""
     solution = prepared.solve()
     if solution.weights is None:
         return diagnose(prepared.request, prepared.response, solution)
@@ -92,7 +92,7 @@ def _helps(prepared: Prepared, weights: Floats, credible: dict[str, dict[str, fl
 
 def _base_value(request: Request) -> tuple[float, ...]:
     """The objective's values of the base model, whose gains are all 0."""
-    return tuple(map(float, request.spec.aim.values(np.zeros(len(request.served)), request.wanted)))
+    return tuple(map(float, request.spec.aim.values(np.zeros(len(request.served)), request.requested)))
 
 
 def _mixture(
@@ -168,7 +168,7 @@ def diagnose(request: Request, response: Response, failed: Solution) -> FailedSe
 
     All hard limits (caps, floors, text constraints, hard protection) are relaxed by one amount r >= 0, each in its own unit;
     the least r that lets a mixture exist is the relaxation, and the limits with a price at that point are in conflict; limits
-    whose removal leaves the conflict standing are then taken off the list, so that what is named cannot hold together.
+    whose removal leaves the conflict in place are then taken off the list, so that what is named cannot hold together.
     """
     attempts = (*failed.record.tried, f"{failed.record.name}: {failed.status}")
     if not failed.infeasible:
@@ -244,18 +244,18 @@ def _too_few_sources(request: Request, response: Response, attempts: tuple[str, 
 
 
 def _listing(names: list[str], most: int = 6) -> str:
-    """The names in a sentence; many limits of one kind are told together."""
+    """The names in a sentence; many limits of one kind are phrases together."""
     kinds: dict[str, list[str]] = {}
     for name in names:
         kind, separator, rest = name.partition(" of ")
         kinds.setdefault(kind if separator and kind in ("cap", "floor", "protection") else name, []).append(rest)
-    told = []
+    phrases = []
     for kind, members in kinds.items():
         if len(members) > most:
-            told.append(f"the {kind}s of {len(members)} tasks ({', '.join(members[:3])}, ...)")
+            phrases.append(f"the {kind}s of {len(members)} tasks ({', '.join(members[:3])}, ...)")
         else:
-            told += [f"{kind} of {m}" if kind in ("cap", "floor", "protection") else kind for m in members]
-    return ", ".join(told[:most]) + (f" and {len(told) - most} more" if len(told) > most else "")
+            phrases += [f"{kind} of {m}" if kind in ("cap", "floor", "protection") else kind for m in members]
+    return ", ".join(phrases[:most]) + (f" and {len(phrases) - most} more" if len(phrases) > most else "")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

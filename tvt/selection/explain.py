@@ -1,4 +1,4 @@
-"""A selection told in sentences."""
+"""A selection in sentences."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def explain(
     curvature: Curvature | None = None,
 ) -> list[str]:
     """Sentences: what to train on and why, what binds, who is harmed, how far to trust it."""
-    if mixture.verdict == "nothing_helps":
+    if mixture.decision == "nothing_helps":
         return _nothing(mixture)
     lines = [_choice(mixture)]
     lines += [
@@ -32,13 +32,13 @@ def kappa_sentences(
 ) -> list[str]:
     """What kappa stands on and what it moves: the largest source's weight, and the weight that changes hands at most."""
     fitted = curvature is not None and curvature.origin == "fitted"
-    basis = f"K{curvature.told[1:]}" if curvature is not None and fitted else "Kappa is an assumption"
+    basis = f"K{curvature.text[1:]}" if curvature is not None and fitted else "Kappa is an assumption"
     if not sensitivity:
         return [f"{basis}."] if fitted else []
     largest = mixture.sources[0]
-    told = _join([f"{weights.get(largest, 0.0):.0%} at kappa {kappa:.2g}" for kappa, weights in sensitivity.items()])
+    shares = _join([f"{weights.get(largest, 0.0):.0%} at kappa {kappa:.2g}" for kappa, weights in sensitivity.items()])
     moved = max(sum(max(w - mixture.weights.get(s, 0.0), 0.0) for s, w in weights.items()) for weights in sensitivity.values())
-    return [f"{basis}: {largest} would get {told}; at most {moved:.0%} of the budget would change hands."]
+    return [f"{basis}: {largest} would get {shares}; at most {moved:.0%} of the budget would change hands."]
 
 
 def explain_failure(failed: FailedSelection) -> list[str]:
@@ -65,13 +65,13 @@ def _choice(mixture: Mixture) -> str:
 
 
 def _reasons(mixture: Mixture) -> str:
-    told: list[str] = []
+    phrases: list[str] = []
     for target, sources in mixture.credible.items():
         used = [s for s in sources if mixture.weights.get(s, 0) > 0][:3]
         if used:
-            told.append(f"{target} gains from {_join([f'{s} ({sources[s]:+.2f} alone)' for s in used])}")
-    more = f"; and {len(told) - 4} more targets gain" if len(told) > 4 else ""
-    return f"Credibly, {'; '.join(told[:4])}{more}." if told else ""
+            phrases.append(f"{target} gains from {_join([f'{s} ({sources[s]:+.2f} alone)' for s in used])}")
+    more = f"; and {len(phrases) - 4} more targets gain" if len(phrases) > 4 else ""
+    return f"Credibly, {'; '.join(phrases[:4])}{more}." if phrases else ""
 
 
 def _ends(mixture: Mixture) -> str:
@@ -115,14 +115,14 @@ def _unmeasured(mixture: Mixture) -> str:
 
 
 def _trust(stability: Stability) -> list[str]:
-    told = stability.scores
-    values = {name: kept for name in STRATEGIES if (kept := told[name]["kept"]) is not None}
+    scores = stability.scores
+    values = {name: kept for name in STRATEGIES if (kept := scores[name]["kept"]) is not None}
     aim = stability.objective
     what = "the selected mixture gains" if aim.linear else f"the {aim.over} the targets that count is"
     whose = "" if aim.linear else " for the selected mixture"
     line = (
         f"Chosen on the other runs and scored on the one left out, {what} "
-        f"{values['selected']:+.3f}{whose} on average (predicted {told['selected']['promised']:+.3f}); "
+        f"{values['selected']:+.3f}{whose} on average (predicted {scores['selected']['promised']:+.3f}); "
     )
     line += ", ".join(f"{name} {value:+.3f}" for name, value in values.items() if name != "selected") + "."
     better = [name for name, value in values.items() if name != "selected" and value > values["selected"]]

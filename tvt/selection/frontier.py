@@ -122,15 +122,15 @@ def _point(prepared: Prepared, weights: Floats, setting: float) -> FrontierPoint
     gains = response.gains(weights)
     counts = round_to_counts(weights, prepared.spec.budget, caps=np.minimum(request.caps, 1.0), floors=request.floors)
     lowest = int(np.argmin(gains))
-    told = dict(zip(request.sources, map(float, weights), strict=True))
-    unmeasured = resting_on(prepared.estimated, told)
+    shares = dict(zip(request.sources, map(float, weights), strict=True))
+    unmeasured = resting_on(prepared.estimated, shares)
     return FrontierPoint(
         setting=setting,
         gain=float(gains @ request.weights),
         error=gain_error(prepared, weights),
         worst=float(gains[lowest]),
         worst_target=request.targets[lowest],
-        weights=told,
+        weights=shares,
         counts=dict(zip(request.sources, map(int, counts), strict=True)),
         estimated=tuple(t for j, t in enumerate(request.targets) if t in unmeasured and (request.counting[j] or j == lowest)),
     )

@@ -145,7 +145,7 @@ class ProblemBuilder:
         """The whole problem; its objective is the first stage where there are two."""
         named = self.limits()
         value, aim = self._value(), self.request.spec.aim
-        then = None if aim.then is None else aim.then(self._robust(self.request.served), self.request.wanted, CONVEX)
+        then = None if aim.then is None else aim.then(self._robust(self.request.served), self.request.requested, CONVEX)
         penalty, harm = self._soft_protection()
         named += harm
         if self.request.spec.kl:
@@ -206,13 +206,13 @@ class ProblemBuilder:
 
     def _value(self) -> Any:
         """The objective's first value, over samples under CVaR."""
-        spec, which, wanted = self.request.spec, self.request.served, self.request.wanted
+        spec, which, requested = self.request.spec, self.request.served, self.request.requested
         if spec.cvar is not None:
             if spec.aim.linear:
                 return self._tail([self._weighted(s) for s in self.samples])
-            return self._tail([spec.aim.value(self._gains(which, s), wanted, CONVEX) for s in self.samples])
+            return self._tail([spec.aim.value(self._gains(which, s), requested, CONVEX) for s in self.samples])
         if not spec.aim.linear:
-            return spec.aim.value(self._robust(which), wanted, CONVEX)
+            return spec.aim.value(self._robust(which), requested, CONVEX)
         value = self._weighted(self.response)
         if spec.risk:
             scales = np.sqrt((self.response.filled_errors**2) @ self.request.weights**2)

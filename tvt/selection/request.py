@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from tvt.core.frozen import Frozen
-from tvt.core.selection import ALL, SelectionSpec, Wanted
+from tvt.core.selection import ALL, Requested, SelectionSpec
 from tvt.errors import InputError
 from tvt.types import Bools, Floats, Positions
 
@@ -52,9 +52,9 @@ class Request(Frozen):
         return np.flatnonzero(self.counting)
 
     @property
-    def wanted(self) -> Wanted:
+    def requested(self) -> Requested:
         """What the objective asks of the counting targets."""
-        return Wanted(weights=self.weights[self.served], goals=self.goals[self.served])
+        return Requested(weights=self.weights[self.served], goals=self.goals[self.served])
 
 
 @dataclass

@@ -13,7 +13,7 @@ import numpy as np
 from tvt.core.frozen import Frozen
 from tvt.core.labels import aligned, positions
 from tvt.core.objective import MET, Objective
-from tvt.core.selection import SelectionSpec, Wanted
+from tvt.core.selection import Requested, SelectionSpec
 from tvt.errors import InputError
 from tvt.evidence.evidence import Evidence, Measurements
 from tvt.evidence.fit import Form
@@ -121,7 +121,7 @@ def _candidates(prepared: Prepared, selected: Floats) -> list[Floats]:
     n, request = len(selected), prepared.request
     gains = prepared.response.gains(np.eye(n))
     alone = gains @ request.weights
-    best = request.spec.aim.score(gains[:, request.served], request.wanted)
+    best = request.spec.aim.score(gains[:, request.served], request.requested)
     return [selected, uniform(n), best_single(best), proportional(alone - (0.0 if prepared.report is None else alone.min()))]
 
 
@@ -153,7 +153,7 @@ def _values(prepared: Prepared, judge: Response, weights: Floats) -> Floats:
         own = aligned(prepared.full.reference, (prepared.full.targets, targets))
         gains = judge.sign * (judge.scores(judge.gains(full))[:, columns] - own)
     shares = request.weights[known]
-    values = request.spec.aim.values(gains, Wanted(weights=shares / shares.sum(), goals=request.goals[known]))
+    values = request.spec.aim.values(gains, Requested(weights=shares / shares.sum(), goals=request.goals[known]))
     return np.stack(values, axis=-1)
 
 
@@ -180,11 +180,11 @@ def kappa_sensitivity(
     ends = (found.value / FACTOR, found.value * FACTOR)
     if found.low is not None and found.high is not None:
         ends = (found.low, found.high)
-    told: dict[float, dict[str, float]] = {}
+    by_kappa: dict[float, dict[str, float]] = {}
     for kappa in ends:
         prepared = prepare(evidence, spec.model_copy(update={"kappa": kappa}))
         solution = prepared.solve()
         if solution.weights is not None:
             weights = tidy(solution.weights, prepared.request)
-            told[kappa] = {s: float(w) for s, w in zip(prepared.request.sources, weights, strict=True) if w > 0}
-    return told
+            by_kappa[kappa] = {s: float(w) for s, w in zip(prepared.request.sources, weights, strict=True) if w > 0}
+    return by_kappa

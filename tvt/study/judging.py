@@ -234,7 +234,7 @@ def _sampled(weights: Floats, prepared: Prepared) -> Floats:
 def _served(gains: Floats, prepared: Prepared) -> Floats:
     """What gains (N, T) are worth to the request, by its objective."""
     request = prepared.request
-    return prepared.spec.aim.score(gains[:, request.served], request.wanted)
+    return prepared.spec.aim.score(gains[:, request.served], request.requested)
 
 
 MOST_SUBSETS = 20

@@ -367,7 +367,7 @@ def judged(gains: Mapping[str, float], prepared: Prepared) -> float | None:
     if np.isnan(values[request.counting | guarded]).any():
         return None
     harm = np.maximum(request.limits - values, 0.0)[guarded].sum()
-    return float(spec.aim.score(values[request.served], request.wanted)) - spec.harm_penalty * float(harm)
+    return float(spec.aim.score(values[request.served], request.requested)) - spec.harm_penalty * float(harm)
 
 
 def agreements(previewed: Sequence[Previewed]) -> tuple[tuple[Agreement, ...], float | None]:

@@ -8,7 +8,7 @@ over all modules, computed exactly and without ever forming one:
 
 Adapters of the *same seed* start from the same A, and with B = 0. Their updates hence share most of their row space, and are
 more alike than the tasks alone would make them; adapters of different seeds lie in nearly orthogonal random subspaces, and are
-less alike (what one and the same gradient makes of two random starts has a cosine of about rank / inputs). So both are told:
+less alike (what one and the same gradient makes of two random starts has a cosine of about rank / inputs). Both are reported:
 the similarity within a seed, and that between seeds, where a task's similarity with itself is the yardstick for that of two.
 
 Source of the question: Sachdeva, Uppal, Java, Balasubramanian, CVPR 2026, arXiv 2511.18787.
@@ -32,7 +32,7 @@ from tvt.transfer.aggregates import run_mean
 from tvt.types import Bools, Floats
 
 MOST_BANDS = 4
-"""Parts that the depth of the model is told in."""
+"""Parts into which the depth of the model is divided."""
 _LAYER = re.compile(r"\.(?:layers|layer|blocks|h)\.(\d+)\.")
 _KINDS = (("vision", r"vision|visual"), ("attention", r"attn|attention"), ("MLP", r"mlp|feed_forward|ffn|fc\d"))
 

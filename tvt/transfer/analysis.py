@@ -171,7 +171,7 @@ def analyze(
         alpha: level of the persona tests and of the cliques by test, between 0 and 1.
         threshold: also look for cliques whose mean PGF exceeds this magnitude.
         with_self: whether self-transfer counts in aggregates, personas and groups.
-        adapters: how alike each study's adapters are, where that shall be told too.
+        adapters: how alike each study's adapters are, where that shall be reported too.
 
     Raises:
         InputError: no study, or an option out of range.
@@ -272,7 +272,7 @@ def _study_notes(study: StudyAnalysis, alpha: float) -> list[str]:
     if study.noise.missing:
         found.append(f"{study.name}: {_cells(study.noise.missing)} missing and left out, never counted as 0")
     if not all(cliques.complete for cliques in study.cliques.values()):
-        found.append(f"{study.name}: too many cliques to see them all; those told may not be the largest")
+        found.append(f"{study.name}: too many cliques to see them all; those listed may not be the largest")
     return found
 
 

@@ -25,7 +25,7 @@ MOST_SPLITS = 500
 
 @dataclass(frozen=True)
 class Noise:
-    """The noise report of one study; NaN where it cannot be told (one run, say)."""
+    """The noise report of one study; NaN where it cannot be known (one run, say)."""
 
     runs: int
     cells: int

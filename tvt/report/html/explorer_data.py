@@ -88,7 +88,7 @@ def explore(matrix: TransferMatrix, reference: Sequence[str], targets: Sequence[
 
 
 def _told(curvature: Curvature) -> str:
-    return f"{curvature.told}, an assumption" if curvature.origin == "assumed" else curvature.told
+    return f"{curvature.text}, an assumption" if curvature.origin == "assumed" else curvature.text
 
 
 def _measured(matrix: TransferMatrix) -> tuple[str, ...]:
