@@ -19,7 +19,6 @@ from tvt.compare.comparison import Contrast, Difference
 from tvt.core.arms import Arm, Candidate
 from tvt.core.encode import encode
 from tvt.core.matrix import TransferMatrix
-from tvt.core.preview import Gain, Preview, Previewed
 from tvt.core.selection import SelectionSpec
 from tvt.data.studies.load import load_study
 from tvt.evidence.completion import complete
@@ -30,6 +29,7 @@ from tvt.selection.engine import prepare, select
 from tvt.selection.explain import explain
 from tvt.selection.frontier import frontier
 from tvt.study.preview import predicted_gains
+from tvt.study.previewed import Gain, Preview, Previewed
 
 HIDDEN = (
     ("Art_Style", "Relative_Depth"),

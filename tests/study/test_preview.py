@@ -28,7 +28,6 @@ from tvt.core.arms import Candidate
 from tvt.core.encode import encode
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Mixture
-from tvt.core.preview import Gain, Preview, Previewed
 from tvt.core.scores import Run, perfection_gap_factor
 from tvt.core.selection import SelectionSpec
 from tvt.data.questions.files import write_jsonl, write_parquet
@@ -43,6 +42,7 @@ from tvt.report.selection_tables import preview_report
 from tvt.selection.engine import Prepared, finish, prepare
 from tvt.study.jobs import make_job
 from tvt.study.preview import agreements, judged, preview, trained_candidates
+from tvt.study.previewed import Gain, Preview, Previewed
 from tvt.study.runner import Runner
 from tvt.study.session import Session, open_session, save_recipe
 from tvt.study.views import write_views

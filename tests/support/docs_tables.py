@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from commands import ROOT
-from tvt.core.judgement import Judgement
 from tvt.core.selection import SelectionSpec
 from tvt.data.studies.load import load_study
 from tvt.data.tasks import load_manifests
+from tvt.study.judgement import Judgement
 from tvt.study.judging import by_runs, judge, wishes
 
 STUDIES = [f"blink-qwen2.5-vl-{size}" for size in ("3b", "7b", "32b")] + [

@@ -24,9 +24,9 @@ from tvt.evidence.response import Curvature
 from tvt.types import Floats
 
 if TYPE_CHECKING:
-    from tvt.core.preview import Preview
     from tvt.report.selection_tables import SelectionResult
     from tvt.selection.engine import Prepared
+    from tvt.study.previewed import Preview
     from tvt.study.session import Session
 
 Frontier = Literal["risk", "harm"]

@@ -17,11 +17,11 @@ from tvt.errors import InfeasibleError, InputError, SolverError
 
 if TYPE_CHECKING:
     from tvt.core.mixture import Mixture
-    from tvt.core.preview import Preview
     from tvt.core.selection import SelectionSpec
     from tvt.evidence.evidence import Measurements
     from tvt.report.selection_tables import SelectionResult
     from tvt.selection.engine import Prepared
+    from tvt.study.previewed import Preview
     from tvt.study.session import Session
 
 EPILOG = """\b

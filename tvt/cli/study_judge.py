@@ -15,9 +15,9 @@ from tvt.cli.status_line import status_line
 from tvt.errors import InputError
 
 if TYPE_CHECKING:
-    from tvt.core.judgement import Judgement
     from tvt.core.matrix import TransferMatrix
     from tvt.core.selection import SelectionSpec
+    from tvt.study.judgement import Judgement
 
 EPILOG = """\b
 Examples:

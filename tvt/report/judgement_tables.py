@@ -8,8 +8,8 @@ import numpy as np
 from rich.console import RenderableType
 from rich.text import Text
 
-from tvt.core.judgement import Choice, Estimated, Judgement
 from tvt.report.style import MISSING, dense_table, number, percent, plain, shortened, titled
+from tvt.study.judgement import Choice, Estimated, Judgement
 
 NAME = 24
 """Letters of a task's name."""

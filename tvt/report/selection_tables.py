@@ -15,7 +15,6 @@ from tvt.core.arms import Candidate
 from tvt.core.frozen import Frozen
 from tvt.core.mixture import Mixture, Prediction
 from tvt.core.objective import OBJECTIVES
-from tvt.core.preview import Agreement, Gain, Preview
 from tvt.core.selection import SelectionSpec
 from tvt.evidence.fit import FitReport
 from tvt.evidence.response import Curvature
@@ -23,6 +22,7 @@ from tvt.report.style import ESTIMATE, MISSING, TABLE, resting, resting_legend
 from tvt.selection.explain import explain, kappa_sentences
 from tvt.selection.frontier import FrontierPoint, Kind
 from tvt.selection.stability import STRATEGIES, Stability
+from tvt.study.previewed import Agreement, Gain, Preview
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,6 @@ from typing import Literal
 
 import numpy as np
 
-from tvt.core.judgement import Answer, Choice, Estimated, Judgement, Likeness
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import FailedSelection, Mixture
 from tvt.core.mixture_runs import MixtureRuns
@@ -19,6 +18,7 @@ from tvt.errors import InfeasibleError, InputError
 from tvt.selection.audit import uniform
 from tvt.selection.engine import Prepared, finish, prepare
 from tvt.stats.ranks import rank_correlation
+from tvt.study.judgement import Answer, Choice, Estimated, Judgement, Likeness
 from tvt.transfer.noise import p_values
 from tvt.types import Bools, Floats
 

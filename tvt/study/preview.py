@@ -2,7 +2,7 @@
 
 The merge for a seed sums that seed's single-source adapters, so its change of the base model is the weighted mean of theirs.
 Training on the mixture gives another change: sources meet in the same steps. What the merge says is therefore a measurement of
-something near, and :class:`tvt.core.preview.Agreement` says how near it came wherever a mixture was trained as well.
+something near, and :class:`tvt.study.previewed.Agreement` says how near it came wherever a mixture was trained as well.
 
 Help usually grows less than in proportion to a source's examples, while its share of the merge is in proportion: merges of many
 sources tend to understate them.
@@ -22,7 +22,6 @@ import numpy as np
 
 from tvt.core.arms import Candidate
 from tvt.core.matrix import TransferMatrix
-from tvt.core.preview import Agreement, Figure, Gain, Preview, Previewed
 from tvt.core.scores import Run, Score
 from tvt.data.task_questions import locate, read
 from tvt.errors import InputError
@@ -36,6 +35,7 @@ from tvt.selection.engine import Prepared
 from tvt.stats.intervals import known
 from tvt.stats.ranks import rank_correlation
 from tvt.study.plan import Study
+from tvt.study.previewed import Agreement, Figure, Gain, Preview, Previewed
 from tvt.study.session import Session
 from tvt.study.store import CLAIM, Store
 from tvt.train.record import ADAPTER
