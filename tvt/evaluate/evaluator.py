@@ -83,9 +83,9 @@ class Evaluator:
         self._identity: dict[str, Any] | None = None
         self._superseded_noted = False
         self.load_seconds = 0.0
-        """How long loading the model took so far, questions held against its limits included."""
+        """How long loading the model took so far, checking questions against its limits included."""
         self._checked: set[str] = set()
-        """Digests of the questions that were held against the model."""
+        """Digests of the questions that were checked against the model's limits."""
         self._composed: dict[str, tuple[list[Question], list[str], list[list[int]]]] = {}
 
     def evaluate(
@@ -258,7 +258,7 @@ class Evaluator:
         return todo
 
     def _check_limits(self, tasks: Sequence[str]) -> None:
-        """Hold questions against the model's limits before its weights are loaded.
+        """Check questions against the model's limits before its weights are loaded.
 
         Raises:
             InputError: questions that the model cannot take, by task and id.

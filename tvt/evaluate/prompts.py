@@ -153,7 +153,7 @@ class Template(Profile):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The digest of the template's text, wherever it lies."""
+        """The digest of the template's text, wherever it is stored."""
         return {"prompt": {"template": self._digest}}
 
     def content(self, question: Question) -> list[Piece]:

@@ -195,7 +195,7 @@ class Scorer:
             InputError: in no spelling are they single, distinct tokens.
         """
         letters = question.letters
-        if letters not in self._letters:  # what stands before an answer is the template's, the same for all questions
+        if letters not in self._letters:  # what precedes an answer is the template's, the same for all questions
             tokens = self._chat.letters(self._prompt(self._chat, question), letters)
             if not tokens:
                 names = ", ".join(letters)
@@ -356,7 +356,7 @@ class Copies:
         self._making = Lock()
 
     def use(self, act: Callable[[Any], Any]) -> Any:
-        """What ``act`` makes of a copy that nobody else uses meanwhile."""
+        """What ``act`` makes of a copy that no other thread uses meanwhile."""
         try:
             one = self._free.get_nowait()
         except Empty:

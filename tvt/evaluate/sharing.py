@@ -1,6 +1,6 @@
 """Questions shared out among processes, each with a device: whole batches, so that every answer is what one process gets.
 
-What they share lies in one folder: the job as JSON, and the images in a file of which each process reads those of its batches.
+What they share is in one folder: the job as JSON, and the images in a file of which each process reads those of its batches.
 Each of them is ``python -m tvt.evaluate.sharing JOB``, started by :mod:`tvt.io.processes`.
 """
 
@@ -120,7 +120,7 @@ def load_share(path: Path, process: int, processes: int) -> Share:
     job = json.loads(path.read_text(encoding="utf-8"))
     parts = []
     with (path.parent / IMAGES).open("rb") as images:
-        question = cache(lambda number: _question(job["questions"][number], images))  # images of its own share alone
+        question = cache(lambda number: _question(job["questions"][number], images))  # images of this share alone
         for part in job["parts"]:
             batches = []
             for task, numbers in part["batches"][process::processes]:

@@ -48,7 +48,7 @@ class AnswerStore:
 
     @classmethod
     def reopen(cls, folder: Path) -> AnswerStore:
-        """The answers that lie in a folder.
+        """The answers that a folder holds.
 
         Raises:
             InputError: the folder does not say whose answers they are, or its name is not that of what it says.
@@ -231,7 +231,7 @@ def run_identity(
     """What decides the answer to a question: plain values for a digest.
 
     Args:
-        model: the base model; where it lies is no part of it, since ``base`` says what it is.
+        model: the base model; where it is stored is no part of it, since ``base`` says what it is.
         base: from :func:`model_identity`.
         settings: how to score.
         profile: how questions are put.

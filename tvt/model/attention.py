@@ -91,7 +91,7 @@ def _towers(model: Any) -> Iterator[Any]:
 
 @cache
 def _code(forward: Any) -> str:
-    """What a module does in its forward pass; empty where its source is not at hand."""
+    """What a module does in its forward pass; empty where its source is not available."""
     try:
         return inspect.getsource(inspect.unwrap(forward))
     except (OSError, TypeError):
@@ -110,7 +110,7 @@ class _Stacks:
     groups: tuple[tuple[int, int], ...]
     """How many windows of which length, in tokens."""
     order: Any
-    """The tokens' places, window after window of the first group, then of the next; ``None`` where they lie so already."""
+    """The tokens' indices, window after window of the first group, then of the next; ``None`` where they are in this order."""
     back: Any
     """The inverse of ``order``."""
 

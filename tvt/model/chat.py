@@ -1,4 +1,4 @@
-"""Where an answer stands in a model's conversation: one place decides the text that is scored and the text that is trained.
+"""The position of an answer in a model's conversation: one module decides the text that is scored and the text that is trained.
 
 A chat template renders the whole conversation, with a word of tvt's as the answer. What it writes before the word is the
 prompt, what it writes behind it is the end of the turn. So the prompt that is scored is the one that training continues, also
@@ -45,7 +45,7 @@ class Prompt:
     text: str
     """What the model is shown; scored tokens and trained ones follow it immediately."""
     lead: str
-    """What stands between the prompt and the answer's first letter: a space that is one token with that letter, or nothing."""
+    """What is between the prompt and the answer's first letter: a space that is one token with that letter, or nothing."""
     ending: str
     """What follows the answer: the end of the turn."""
 

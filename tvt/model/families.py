@@ -1,7 +1,7 @@
 """The families of models that tvt is tested with, what each needs, and whether a model can be loaded here: by its files and by
 packages, without loading anything.
 
-This is the one place that says so: loading, ``tvt doctor``, ``tvt study plan`` and the table of the models page follow from it.
+Loading, ``tvt doctor``, ``tvt study plan`` and the table of the models page follow from this module alone.
 """
 
 from __future__ import annotations

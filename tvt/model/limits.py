@@ -1,4 +1,4 @@
-"""What a model's processor and positions allow: every row is held against it before anything is trained or scored.
+"""What a model's processor and positions allow: every row is checked against it before anything is trained or scored.
 
 Sizes from the pictures' headers and the texts suffice; no picture is decoded and no weight is loaded. Three things are refused:
 
@@ -50,7 +50,7 @@ class ShownRow:
     images: tuple[bytes, ...]
     """Encoded pictures."""
     answers: tuple[str, ...] = ()
-    """What is trained: marks of a model's reasoning may stand there."""
+    """What is trained: it may contain marks of a model's reasoning."""
 
 
 class ModelLimits:

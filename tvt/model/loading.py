@@ -1,7 +1,7 @@
 """A base model's weights, configuration and processor, loaded from its files: safetensors only, and never code of its own.
 
 tvt shows models pictures; frames of a video are pictures, too. So where torchvision is missing, a processor is loaded without
-its video part, and its image part is the one that stands on Pillow.
+its video part, and its image part is the one that uses Pillow.
 
 Some processors enlarge every picture to tiles, or choose tiles by its shape, so that a smaller picture takes no fewer tokens:
 Idefics3 and SmolVLM enlarge the longest edge to four tiles (of a picture of 364 x 364 pixels they make 17 tiles), InternVL and
@@ -158,7 +158,7 @@ _SIDE = 64
 """Pixels: above the least that any family takes."""
 _QUESTION = ({"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Which?"}]},)
 _TOKEN = ("image_token_id", "image_token_index")
-"""Under what names a model's configuration has the token that stands for a piece of an image."""
+"""The names under which a model's configuration has the token for a piece of an image."""
 
 
 def check_fit(config: ModelConfig, processor: Any) -> None:

@@ -67,7 +67,7 @@ def train(
         machines: default, this one.
         progress: called at every logging step. What it raises stops a run that is in this process.
         note: called with a sentence that is worth knowing.
-        rows_checked: whether the rows were held against the model's limits already, as a study does once for all runs.
+        rows_checked: whether the rows were checked against the model's limits already, as a study does once for all runs.
         base: the recipe's base model for the caller's runs and scores. A run in this process trains on it and puts it back
             as it was; processes load their own, and it is released.
 

@@ -1,4 +1,4 @@
-"""The layouts in which rows of prompt and completion come, made one: TRL takes several, and so do others' datasets.
+"""The layouts of rows of prompt and completion, converted to one: TRL takes several, and so do others' datasets.
 
 =============  ==========================================================================================
 images         a list of structs with ``bytes``, ``path`` or both, of paths, or of encoded images; or none
@@ -123,7 +123,7 @@ def named_files(batch: pa.RecordBatch) -> list[str]:
 
 
 def image_path(path: str, folder: Path) -> Path:
-    """Where an image lies: relative paths start from the dataset's folder, or else from where tvt was called."""
+    """The path of an image: relative paths start from the dataset's folder, or else from where tvt was called."""
     near = folder / path
     return near if near.exists() else Path(path)
 

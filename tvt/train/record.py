@@ -42,7 +42,7 @@ class TrainingJob:
     def parts(self) -> dict[str, Any]:
         """What decides the adapter, by name."""
         decisive = self.recipe.training_identity()
-        if self.base_digest is not None:  # what a model is, not where it lies
+        if self.base_digest is not None:  # what a model is, not where it is stored
             decisive["model"] = {**decisive["model"], "model_name_or_path": self.base_digest}
         return {**decisive, "dataset": self.dataset_digest, "seed": self.seed, "order": ORDER_VERSION}
 
@@ -112,7 +112,7 @@ class TrainingRecord(Frozen):
     versions: dict[str, str]
 
     def json_value(self) -> dict[str, Any]:
-        """The fields; the adapter lies beside the record."""
+        """The fields; the adapter's folder is beside the record."""
         return {"schema": SCHEMA, **by_fields(self), "adapter": ADAPTER}
 
 

@@ -45,7 +45,7 @@ def data_files(folder: Path) -> list[Path]:
 
 
 def dataset_digest(folder: Path) -> str:
-    """Digest of the rows: of the files' bytes in order, wherever they lie, and of images that lie beside them."""
+    """Digest of the rows: of the files' bytes in order, wherever they are stored, and of images stored beside them."""
     files = data_files(folder)
     beside = sorted({path for file in files for path in _images_beside(file, folder)})
     return digest.of_value([digest.of_file(path) for path in [*files, *beside]])
