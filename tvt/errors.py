@@ -122,6 +122,11 @@ def suggest(name: str, known: Sequence[str]) -> str:
     return f" (did you mean '{lowered[near[0]]}'?)" if near else ""
 
 
+def reason_of(error: BaseException) -> str:
+    """The first line of an exception's message, or its type where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 @contextmanager
 def needs_train_extra() -> Iterator[None]:
     """Say which extra to install when torch, transformers or peft is not there."""

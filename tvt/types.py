@@ -15,5 +15,5 @@ Progress = Callable[[str, int, int], object]
 """Called with what is being done, how much of it is done, and of how much; 0 where nobody knows."""
 
 
-def silent(what: str, done: int, total: int) -> None:
-    """Shows no progress."""
+def silent(*what: object) -> None:
+    """Shows no progress and no notes."""

@@ -14,6 +14,7 @@ from tvt.errors import InputError, needs_train_extra
 from tvt.io import digest
 from tvt.io.adapter_file import CONFIG, RECORD, WEIGHTS, check_weights, is_plain, verify_adapter
 from tvt.model.base import CHANGED, Loaded
+from tvt.types import silent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,12 +135,8 @@ def caution(config: Mapping[str, Any]) -> str | None:
 _NAME = "scored"
 
 
-def _silent(text: str) -> None:
-    pass
-
-
 @contextmanager
-def attached(loaded: Loaded, adapter: CheckedAdapter | None, note: Callable[[str], None] = _silent) -> Iterator[Any]:
+def attached(loaded: Loaded, adapter: CheckedAdapter | None, note: Callable[[str], None] = silent) -> Iterator[Any]:
     """Yield the model with the adapter on it, as plain PEFT makes it of a fresh base model; ``None`` yields the base model.
 
     Afterwards the base model is put back, and it is proved that it is what it was. Where it is not, it is loaded again before

@@ -26,19 +26,12 @@ from tvt.io.names import quoted_name, same_files
 from tvt.model.base import Loaded
 from tvt.model.families import question_fault
 from tvt.model.limits import load_limits
+from tvt.types import silent
 
 _LOG = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 """Called with how many questions are done and how many there are, over all adapters and tasks."""
-
-
-def _silent(done: int, total: int) -> None:
-    pass
-
-
-def _no_note(text: str) -> None:
-    pass
 
 
 class Evaluator:
@@ -68,7 +61,7 @@ class Evaluator:
         base: Loaded | None = None,
         together: ScoringProcesses | None = None,
         reader: str = READERS.default,
-        note: Callable[[str], None] = _no_note,
+        note: Callable[[str], None] = silent,
         flush: Flush | None = None,
     ) -> None:
         self.model = model
@@ -92,7 +85,7 @@ class Evaluator:
         self,
         adapters: Sequence[Path | None],
         questions: Mapping[str, Sequence[Question]],
-        progress: Progress = _silent,
+        progress: Progress = silent,
     ) -> list[dict[str, CellResult]]:
         """Score every adapter on every task; ``None`` is the base model.
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig, identity
-from tvt.errors import InputError, needs_train_extra, refuse
+from tvt.errors import InputError, needs_train_extra, reason_of, refuse
 from tvt.evaluate.prompts import Profile
 from tvt.evaluate.scorer import RawAnswer
 from tvt.io import atomic, digest, json_lines
@@ -270,8 +270,9 @@ def _hub_commit(model: ModelConfig) -> str:
     try:
         path = cached_file(name, "config.json", revision=model.revision)
     except (OSError, ValueError) as error:
-        line = str(error).splitlines()[0]
-        raise InputError(f"{name}: neither a folder nor a model that can be reached ({line}); check the name") from error
+        raise InputError(
+            f"{name}: neither a folder nor a model that can be reached ({reason_of(error)}); check the name"
+        ) from error
     commit = extract_commit_hash(path, None)
     if not commit:
         raise InputError(f"{name}: its commit is unknown; pin --revision or name a folder")

@@ -22,14 +22,11 @@ from typing import Any
 from tvt.core.recipe import ModelConfig
 from tvt.errors import InputError, needs_train_extra
 from tvt.model.loading import load_processor, load_weights
+from tvt.types import silent
 
 _LOG = logging.getLogger(__name__)
 
 CHANGED = "{name}: changes weights of the base model itself, which is therefore loaded again before the next one"
-
-
-def _silent(text: str) -> None:
-    pass
 
 
 @dataclass(kw_only=True)
@@ -40,7 +37,7 @@ class Loaded:
     processor: Any = None
     device: Any = None
     """Where the model is, once it was loaded."""
-    note: Callable[[str], None] = _silent
+    note: Callable[[str], None] = silent
     """Called with a sentence if the model has to be loaded again."""
     loads: int = field(default=0, init=False)
     """How often the weights were loaded."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tvt.core.recipe import ModelConfig
-from tvt.errors import InputError
+from tvt.errors import InputError, reason_of
 from tvt.model.chat import THINKING, Chat
 from tvt.model.inputs import prompt_inputs, with_pictures
 from tvt.model.loading import load_config, load_processor
@@ -232,4 +232,4 @@ def _positions(config: Any) -> int | None:
 
 
 def _reason(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).split("\n")[0][:200]
+    return reason_of(error)[:200]

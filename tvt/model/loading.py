@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from tvt.core.recipe import ModelConfig
-from tvt.errors import InputError, MissingPackageError, needs_train_extra, refuse
+from tvt.errors import InputError, MissingPackageError, needs_train_extra, reason_of, refuse
 from tvt.model.attention import stack_windows
 from tvt.model.chat import Chat
 from tvt.model.families import family_checks, family_of, model_checks
@@ -179,7 +179,7 @@ def check_fit(config: ModelConfig, processor: Any) -> None:
     try:
         inputs = prompt_inputs(processor, [prompt.text], [[picture]])
     except (ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = reason_of(error)
         line = f"{name}: its processor cannot take an image ({type(error).__name__}: {reason})"
         raise InputError(f"{line}; get the files of its processor anew, and check that all are of one model") from error
     if family_of(config) is None:
@@ -309,13 +309,13 @@ def _torchvision_fault() -> str | None:
     try:
         import_module("torchvision")
     except (ImportError, RuntimeError, OSError, AttributeError) as error:
-        return (str(error).strip() or type(error).__name__).splitlines()[0]
+        return reason_of(error)
     return None
 
 
 def load_fault(config: ModelConfig, error: Exception, part: str = "model") -> InputError:
     """That the model, or another part of it, cannot be loaded, in one line."""
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(":")
+    reason = reason_of(error).rstrip(":")
     what, step = {
         "model": ("cannot be loaded", "name a folder or hub model with safetensors, of a type that this transformers knows"),
         "processor": ("its processor cannot be loaded", "name a vision-language model with the files of its processor"),

@@ -22,6 +22,8 @@ import math
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from tvt.errors import reason_of
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -224,4 +226,4 @@ def _on_white(image: Image) -> Image:
 
 
 def _reason(error: Exception) -> str:
-    return (str(error) or type(error).__name__).split("\n")[0][:200]
+    return reason_of(error)[:200]

@@ -30,9 +30,9 @@ from tvt.train.record import (
     TrainingRecord,
     base_digest,
     load_training_record,
-    silent,
 )
 from tvt.train.rows import check_rows, dataset_digest, shown_rows
+from tvt.types import silent
 
 if TYPE_CHECKING:
     from tvt.model.base import Loaded

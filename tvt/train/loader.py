@@ -27,7 +27,7 @@ import torch
 from torch.utils.data import DataLoader, Sampler, get_worker_info
 
 from tvt.core.recipe import AUTOMATIC_LOADERS, Recipe
-from tvt.errors import TrainingError
+from tvt.errors import TrainingError, reason_of
 from tvt.io import machine
 from tvt.train.batches import Collator
 from tvt.train.rows import Examples
@@ -136,7 +136,7 @@ def checked(batches: Iterator[Any]) -> Iterator[Any]:
             if "DataLoader worker" not in str(error):
                 raise
             raise TrainingError(
-                f"a data loader's worker was killed ({str(error).splitlines()[0]}); its memory may not have sufficed: lower "
+                f"a data loader's worker was killed ({reason_of(error)}); its memory may not have sufficed: lower "
                 "runtime.dataloader_num_workers, or start the container with a larger --shm-size"
             ) from error
         if isinstance(batch, Failure):

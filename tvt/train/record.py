@@ -81,10 +81,6 @@ class Progress:
         return f"step {self.step}/{self.steps}  loss {self.loss:.4f}  {self.rows_per_second:.1f} rows/s  {left} left"
 
 
-def silent(what: object) -> None:
-    """Report nothing."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class TrainingRecord(Frozen):
     """A finished run. ``adapter`` is the folder; everything else is also in ``training.json`` beside it."""

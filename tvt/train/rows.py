@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tvt.errors import InputError
+from tvt.errors import InputError, reason_of
 from tvt.io import digest
 from tvt.model.inputs import Sample
 from tvt.model.limits import ShownRow
@@ -93,9 +93,7 @@ def check_rows(folder: Path) -> RowsSummary:
                     faults += [f"{path}: {_name(row, rows + index)}: {fault}" for fault in row_faults]
                 rows += batch.num_rows
         except (OSError, pa.ArrowException) as error:
-            faults.append(
-                f"{path}: not readable as parquet ({str(error).splitlines()[0]}); write the dataset anew with tvt mix"
-            )
+            faults.append(f"{path}: not readable as parquet ({reason_of(error)}); write the dataset anew with tvt mix")
         if len(faults) > _SHOWN:
             break
     if not rows and not faults:

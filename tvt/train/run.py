@@ -24,9 +24,10 @@ from tvt.train.card import CARD, model_card
 from tvt.train.checkpoints import remember_run
 from tvt.train.loader import start_server, worker_count
 from tvt.train.model import check_dtype, lora_config, needs_checkpointing, spare_frozen_parts
-from tvt.train.record import ADAPTER, CHECKPOINTS, Progress, TrainingJob, TrainingRecord, save_training_record, silent
+from tvt.train.record import ADAPTER, CHECKPOINTS, Progress, TrainingJob, TrainingRecord, save_training_record
 from tvt.train.rows import Examples, check_rows, load_rows
 from tvt.train.trainer import CheckpointGuard, GradientGuard, GuardedTrainer, Meter, adapter_shapes
+from tvt.types import silent
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "deepspeed")
 _ROWS = ".rows"
