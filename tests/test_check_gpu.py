@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 LOADED = ["bitsandbytes", *(f"transformers.models.qwen2_5_vl.{kind}_qwen2_5_vl" for kind in ("modeling", "processing"))]
 NEEDS_GPU = {"fp16", "fp16-4bit", "oom-score", "oom-train"}
 ELSEWHERE = {"zero3"}
-"""It differs from zero2 by its configuration alone; tests/train/test_training_processes.py trains with that on two processes."""
+"""Differs from zero2 in its configuration alone; tests/train/test_training_processes.py uses that with two processes."""
 
 
 @pytest.fixture(scope="module")
