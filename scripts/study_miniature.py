@@ -33,9 +33,17 @@ from tvt.io.recipe_file import load_recipe
 from tvt.report.study_progress import StudyProgress
 from tvt.selection.engine import select
 from tvt.study.executors import choose_executor
-from tvt.study.jobs import Task
+from tvt.study.jobs import RunTask
 from tvt.study.session import Session, open_session
-from tvt.study.views import Kept, comparison_name, comparison_names, comparison_runs, keep_comparison, load_comparison, measured
+from tvt.study.views import (
+    StoredComparison,
+    comparison_name,
+    comparison_names,
+    comparison_runs,
+    keep_comparison,
+    load_comparison,
+    measured,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -45,11 +53,11 @@ class Outcome:
     """One target's selection and what came of it."""
 
     target: str
-    kept: Kept
+    kept: StoredComparison
     comparison: Comparison
 
 
-def do(session: Session, tasks: list[Task], workers: int) -> None:
+def do(session: Session, tasks: list[RunTask], workers: int) -> None:
     """Do what is missing of the tasks."""
     states = session.status(tasks)
     todo = sum(states[task.run_id] not in ("done", "failed") for task in tasks)
@@ -57,7 +65,7 @@ def do(session: Session, tasks: list[Task], workers: int) -> None:
         session.do(tasks, choose_executor(session.study.recipe, workers=workers), progress)
 
 
-def choose(session: Session, matrix: TransferMatrix, target: str) -> Kept:
+def choose(session: Session, matrix: TransferMatrix, target: str) -> StoredComparison:
     """The comparison of the mixture selected for a target without the target's own data; kept, so that it stays what it is."""
     name = next((n for n in comparison_names(session.store.folder) if n.rsplit("-", 1)[0] == target), None)
     if name is not None:
@@ -66,7 +74,9 @@ def choose(session: Session, matrix: TransferMatrix, target: str) -> Kept:
     chosen = select(matrix, spec)
     if not isinstance(chosen, Mixture):
         sys.exit(f"{target}: {chosen.reason}")
-    kept = Kept(name=comparison_name(chosen, target), mixture=chosen, entries=arms_of(matrix, chosen, budget=chosen.budget))
+    kept = StoredComparison(
+        name=comparison_name(chosen, target), mixture=chosen, entries=arms_of(matrix, chosen, budget=chosen.budget)
+    )
     keep_comparison(session.store.folder, kept)
     return kept
 
@@ -131,7 +141,7 @@ def main() -> None:
     do(session, session.tasks(), args.workers)
     matrix = replace(load_study(args.output), evidence=None)
     kept = {target: choose(session, matrix, target) for target in args.targets}
-    tasks: dict[str, Task] = {}
+    tasks: dict[str, RunTask] = {}
     for target, comparison in kept.items():
         runs = list(comparison_runs(comparison.entries, recipe.seeds).values())
         for task in session.comparison_tasks(runs, [target]):

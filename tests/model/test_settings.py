@@ -35,7 +35,7 @@ from tvt.io.model_folder import model_folder_faults
 from tvt.io.processes import launch_fault
 from tvt.io.recipe_file import load_recipe
 from tvt.model.families import model_checks
-from tvt.study.doctor.recipes import Asked
+from tvt.study.doctor.recipe import StudyChecks
 from tvt.train import load_training_record, train
 from tvt.train.checks import _UNPACKED, OPTIMIZER_PACKAGES, TRACKERS, UNUSABLE_OPTIMIZERS, machine_checks, training_checks
 from tvt.train.kernels import stale_locks, watched
@@ -134,7 +134,7 @@ def test_a_missing_tracker_or_attention_is_a_missing_package(world: World, monke
     )
     with pytest.raises(MissingPackageError, match="needs flash-attn"):
         train(changed, write_rows(world.folder / "rows", ROWS), world.folder / "run", seed=0)
-    asked = Asked(folder=world.folder / "study", recipe=changed)
+    asked = StudyChecks(folder=world.folder / "study", recipe=changed)
     found = {check.name: check.line for check in asked.checks() if check.status == "fail"}
     assert {found["attention"], found["trackers"], found["optimizer"]} < set(told), "the doctor says the same"
 
@@ -256,7 +256,7 @@ def test_every_command_refuses_a_pointer_in_place_of_weights(model: Path, world:
         assert (told.returncode, told.stdout, told.stderr) == (2, "", line), command
     assert not (tmp_path / "study").exists()
     assert not (tmp_path / "run").exists()
-    found = [check for check in Asked.read(changed, tmp_path / "study").checks() if check.name == "base model"]
+    found = [check for check in StudyChecks.read(changed, tmp_path / "study").checks() if check.name == "base model"]
     assert [(check.status, check.line) for check in found] == [("fail", line.removeprefix("tvt: ").strip())]
     with pytest.raises(InputError, match="pointer of Git LFS"):
         refuse(model_checks(ModelConfig(model_name_or_path=str(model))))
@@ -357,9 +357,9 @@ def test_a_left_over_lock_stops_a_start_with_deepspeed(lock: Path, world: World,
         f"for it without end; delete it (rm '{lock}'), unless another machine builds there",
     )
     assert lock.exists(), "it is not ours to delete"
-    found = {check.status: check.line for check in Asked(folder=tmp_path, recipe=changed).lock_checks()}
+    found = {check.status: check.line for check in StudyChecks(folder=tmp_path, recipe=changed).lock_checks()}
     assert found == {"fail": caught.value.faults[0]}
-    assert [check.status for check in Asked(folder=tmp_path).lock_checks()] == ["warn"]
+    assert [check.status for check in StudyChecks(folder=tmp_path).lock_checks()] == ["warn"]
     assert list(machine_checks(of(world))) == [], "without DeepSpeed nobody waits for it"
 
 

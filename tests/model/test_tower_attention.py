@@ -229,9 +229,9 @@ def test_training_and_scoring_stack_alike(tmp_path: Path) -> None:
 
 
 def doctor_of(folder: Path, **model: Any) -> list[tuple[str, str]]:
-    from tvt.study.doctor.recipes import _tower
+    from tvt.study.doctor.recipe import tower_checks
 
-    return [(check.status, check.found) for check in _tower(recipe(folder, **model))]
+    return [(check.status, check.found) for check in tower_checks(recipe(folder, **model))]
 
 
 def test_doctor_says_which_attention_the_tower_uses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

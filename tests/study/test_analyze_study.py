@@ -216,7 +216,7 @@ def test_adapters_of_another_width_are_refused(study: Path) -> None:
 def test_runs_of_an_earlier_recipe_are_not_taken(study: Path) -> None:
     """A run with another learning rate is none of the study's; two that only differ in their rows are not guessed between."""
     folder = adapter(study, "Alpha", 0).parent
-    shutil.copytree(folder, folder.parent / "0123")
+    shutil.copytree(folder, folder.parent / "0123", ignore=shutil.ignore_patterns(".id"))
     spec = json.loads((folder / "spec.json").read_text())
     spec["identity"]["training"]["learning_rate"] = 0.5
     (folder.parent / "0123" / "spec.json").write_text(json.dumps(spec))

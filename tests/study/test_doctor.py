@@ -18,10 +18,8 @@ import pytest
 
 from commands import PATIENCE, ROOT, tvt
 from tvt.errors import Check, InputError
-from tvt.study.doctor import devices, machine
-from tvt.study.doctor import machine as packages
-from tvt.study.doctor.examine import guarded
-from tvt.study.doctor.recipes import Asked, cached
+from tvt.study.doctor import guarded, machine
+from tvt.study.doctor.recipe import StudyChecks, cached
 from tvt.study.executors import ray as ray_executor
 from tvt.study.executors import slurm as slurm_executor
 from tvt.train import kernels as compiler
@@ -42,7 +40,7 @@ def torch_with(*gpus: Torch, cuda: str | None = "12.8") -> Torch:
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine of its own: nothing cached, no GPU, no programs but those that a test puts into bin/."""
-    for name in ("HF_HOME", "HF_HUB_CACHE", "HF_TOKEN", "HF_ENDPOINT", *machine.OFFLINE, devices.VISIBLE):
+    for name in ("HF_HOME", "HF_HUB_CACHE", "HF_TOKEN", "HF_ENDPOINT", *machine.OFFLINE, machine.VISIBLE):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     monkeypatch.setenv("TVT_CACHE", str(tmp_path / "cache"))
@@ -59,10 +57,10 @@ def program(home: Path, name: str, script: str) -> None:
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
 
 
-def with_gpus(home: Path, *lines: str, cuda: str = "12.4") -> tuple[devices.Gpu, ...]:
+def with_gpus(home: Path, *lines: str, cuda: str = "12.4") -> tuple[machine.Gpu, ...]:
     listed = "\\n".join(lines)
     program(home, "nvidia-smi", f'case "$*" in *query*) printf "{listed}\\n";; *) echo "| CUDA Version: {cuda} |";; esac')
-    return devices.listed_gpus()
+    return machine.listed_gpus()
 
 
 def verdicts(checks: Any) -> dict[str, str]:
@@ -83,7 +81,7 @@ def recipe(home: Path, **fields: Any) -> Path:
 
 
 def of_recipe(home: Path, torch: Torch | None = None, **fields: Any) -> list[Check]:
-    asked = Asked.read(recipe(home, **fields), None)
+    asked = StudyChecks.read(recipe(home, **fields), None)
     return [*asked.checks(), *asked.device_checks((), torch if torch is not None else torch_with(cuda=None))]
 
 
@@ -99,17 +97,17 @@ def test_oldest_versions_are_those_of_pyproject() -> None:
         return dict(line.split(">=") for line in lines if ">=" in line)
 
     extras = project["optional-dependencies"]
-    assert pins(project["dependencies"]) == packages.CORE
-    assert pins(extras["data"]) == packages.DATA
-    assert pins(extras["train"]) == packages.TRAIN
-    assert project["requires-python"] == ">=" + ".".join(map(str, packages.PYTHON))
+    assert pins(project["dependencies"]) == machine.CORE
+    assert pins(extras["data"]) == machine.DATA
+    assert pins(extras["train"]) == machine.TRAIN
+    assert project["requires-python"] == ">=" + ".".join(map(str, machine.PYTHON))
 
 
 def test_old_and_missing_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    here = {**packages.CORE, **packages.DATA, **packages.TRAIN, "clarabel": "0.11", "torch": "2.5.1+cu124", "numpy": "2.0rc1"}
+    here = {**machine.CORE, **machine.DATA, **machine.TRAIN, "clarabel": "0.11", "torch": "2.5.1+cu124", "numpy": "2.0rc1"}
     here.pop("av")
-    monkeypatch.setattr(packages, "installed_version", here.get)
-    found = {check.name: check for check in packages.checks()}
+    monkeypatch.setattr(machine, "installed_version", here.get)
+    found = {check.name: check for check in machine.package_checks()}
     assert verdicts(found.values()) == {
         "Python": "ok",
         "core": "ok",
@@ -120,13 +118,13 @@ def test_old_and_missing_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["train extra"].found == "too old: torch 2.5.1+cu124 (needs 2.6)"
     assert found["data extra"].found == "not installed: av"
     here.pop("clarabel")
-    assert packages.solvers().status == "fail"
+    assert machine.solvers().status == "fail"
 
 
 def test_gpus_as_the_driver_lists_them(home: Path) -> None:
-    assert devices.listed_gpus() == ()
+    assert machine.listed_gpus() == ()
     gpus = with_gpus(home, *["NVIDIA H100 80GB HBM3, 81559, 550.54, 9.0"] * 2, "Tesla V100, 32768, 550.54, 7.0")
-    found = list(devices.gpu_checks(gpus, torch_with(H100, H100, V100)))
+    found = list(machine.gpu_checks(gpus, torch_with(H100, H100, V100)))
     assert [(check.status, check.found) for check in found] == [
         ("ok", "2 x NVIDIA H100 80GB HBM3, 80 GiB, bfloat16, driver 550.54"),
         ("warn", "1 x Tesla V100, 32 GiB, no bfloat16, driver 550.54"),
@@ -144,14 +142,14 @@ def test_gpus_as_the_driver_lists_them(home: Path) -> None:
 )
 def test_torch_that_sees_no_gpu(home: Path, built: str | None, step: str) -> None:
     gpus = with_gpus(home, "NVIDIA H100, 81559, 550.54, 9.0")
-    told = list(devices.gpu_checks(gpus, torch_with(cuda=built)))[-1]
+    told = list(machine.gpu_checks(gpus, torch_with(cuda=built)))[-1]
     assert (told.status, told.step) == ("fail", step)
 
 
 def test_hidden_gpus_are_no_fault(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     gpus = with_gpus(home, "NVIDIA H100, 81559, 550.54, 9.0")
-    assert verdicts(devices.gpu_checks(gpus, torch_with())) == {"GPUs": "ok", "visible": "ok", "torch": "ok"}
+    assert verdicts(machine.gpu_checks(gpus, torch_with())) == {"GPUs": "ok", "visible": "ok", "torch": "ok"}
 
 
 def test_a_probe_outlives_whatever_a_package_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,21 +166,21 @@ def test_a_probe_outlives_whatever_a_package_does(tmp_path: Path, monkeypatch: p
             assert probe.answer() == {"error": reason}
     with Probe("no_such_package") as probe:
         assert probe.answer() is None
-    found = list(devices.deepspeed_checks((), {"error": "ImportError: x"}))
+    found = list(machine.deepspeed_checks((), {"error": "ImportError: x"}))
     assert verdicts(found) == {"DeepSpeed": "fail"}
 
 
 def test_what_deepspeed_builds_with(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(home / "bin"))
-    monkeypatch.setattr(devices, "find_spec", lambda name: None)
+    monkeypatch.setattr(machine, "find_spec", lambda name: None)
     tools = ["a C++ compiler (g++)", "ninja", "nvcc (a CUDA toolkit, CUDA_HOME)"]
-    assert devices.build_tools_missing(cuda_home=None, gpus=True) == tools
-    assert devices.build_tools_missing(cuda_home=None, gpus=False) == tools[:2]
+    assert machine.build_tools_missing(cuda_home=None, gpus=True) == tools
+    assert machine.build_tools_missing(cuda_home=None, gpus=False) == tools[:2]
     for name in ("g++", "ninja"):
         program(home, name, "exit 0")
     (home / "toolkit" / "bin").mkdir(parents=True)
     (home / "toolkit" / "bin" / "nvcc").touch()
-    assert devices.build_tools_missing(cuda_home=str(home / "toolkit"), gpus=True) == []
+    assert machine.build_tools_missing(cuda_home=str(home / "toolkit"), gpus=True) == []
 
 
 @pytest.fixture
@@ -235,10 +233,10 @@ def test_the_headers_of_this_python_are_found() -> None:
 
 
 def test_a_run_on_a_gpu_without_a_compiler_is_refused_before_it_begins(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = Asked.read(recipe(bare), None).recipe
+    asked = StudyChecks.read(recipe(bare), None).recipe
     assert asked is not None
     assert list(machine_checks(asked)) == []
-    monkeypatch.setenv(devices.VISIBLE, "0")
+    monkeypatch.setenv(machine.VISIBLE, "0")
     with pytest.raises(InputError, match="no C compiler"):
         train(asked, bare / "rows", bare / "run", seed=0)
     assert not (bare / "run").exists()
@@ -309,7 +307,7 @@ def test_faults_of_a_recipe_are_checks(home: Path) -> None:
     found = of_recipe(home, budget=0, seeds=[1, 1], sources=[])
     assert len(found) == 2
     assert {check.status for check in found} == {"fail"}
-    missing = list(Asked.read(home / "none.yaml", None).checks())
+    missing = list(StudyChecks.read(home / "none.yaml", None).checks())
     assert [check.status for check in missing] == ["fail"]
 
 
@@ -324,7 +322,7 @@ def test_precision_and_bits(home: Path, monkeypatch: pytest.MonkeyPatch) -> None
     absent = {"bitsandbytes", "flash_attn", "kernels", "wandb"}
     for place in ("tvt.model.families.find_spec", "tvt.train.checks.find_spec"):
         monkeypatch.setattr(place, lambda name: None if name in absent else find_spec(name))
-    monkeypatch.setattr("tvt.study.doctor.recipes.installed_version", lambda name: None if name == "torch" else "9")
+    monkeypatch.setattr("tvt.study.doctor.recipe.installed_version", lambda name: None if name == "torch" else "9")
     assert the(of_recipe(home), "packages").found == "not installed: torch"
     missing = [check for check in of_recipe(home, model=model(load_in_4bit=True)) if check.name == "4 bits"]
     assert {check.status for check in missing} == {"fail", "warn"}, "the package, and a GPU"
@@ -439,7 +437,7 @@ def test_missing_data(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_study_larger_than_the_disk(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("Usage", (), {"free": 1e6, "total": 1e12})
-    monkeypatch.setattr("tvt.study.doctor.recipes.shutil.disk_usage", lambda place: usage())
+    monkeypatch.setattr("tvt.study.doctor.recipe.shutil.disk_usage", lambda place: usage())
     assert the(of_recipe(home, model={"model_name_or_path": "Some/VL-7B"}), "disk").status == "fail"
 
 
@@ -448,7 +446,7 @@ def test_a_look_that_fails_is_told() -> None:
         raise RuntimeError("boom\nand more")
 
     (check,) = guarded("disk", broken)
-    assert (check.status, check.found) == ("warn", "could not be looked at (RuntimeError: boom)")
+    assert (check.status, check.found) == ("warn", "could not be checked (RuntimeError: boom)")
 
 
 def test_command(home: Path) -> None:

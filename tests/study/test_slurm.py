@@ -31,8 +31,8 @@ from tvt.io.recipe_file import load_recipe
 from tvt.study.executors import slurm_queue
 from tvt.study.executors.slurm import SlurmExecutor
 from tvt.study.jobs import Job, make_job
+from tvt.study.run_folders import Queued, mark
 from tvt.study.session import open_session
-from tvt.study.store import Queued, mark
 from tvt.train.checkpoints import steps_done
 from tvt.train.record import load_training_record
 

@@ -21,9 +21,9 @@ from tvt.io.recipe_file import load_recipe
 from tvt.study.events import EventFile
 from tvt.study.executors.slurm import resources
 from tvt.study.jobs import make_job
+from tvt.study.run_folders import KEPT_LOGS, Queued, mark, tidy
 from tvt.study.runner import Runner
 from tvt.study.session import open_session
-from tvt.study.store import KEPT_LOGS, Queued, mark, tidy
 from tvt.study.worker import Life
 
 BATCHES = {"global_batch_size": 32, "per_device_train_batch_size": 2}
@@ -84,6 +84,7 @@ def test_of_jobs_that_are_over_the_newest_files_are_kept(tmp_path: Path) -> None
         for name in (f"{number}_0_submitted.pkl", f"{number}_submission.sh", f"{number}_0_0_log.out", f"run-{number}.events"):
             (folder / name).touch()
             os.utime(folder / name, (number, number))
+    (tmp_path / "runs" / "run").mkdir(parents=True)
     mark(tmp_path / "runs" / "run", Queued(executor="slurm", cluster="c", job="1_0", events="slurm/run-3.events"))
     tidy(tmp_path)
     gone = {f"{number}_0_submitted.pkl" for number in (0, 2, 3, 4)} | {f"run-{number}.events" for number in (0, 1, 2, 4)}

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 import study_world
 import tiny_vlm
 from recipe_fields import parts
+from study_folders import id_of
 from study_world import TASKS, Tvt, World, done, specs
 from tvt.core.recipe import RUNTIME, Recipe
 from tvt.data.questions.files import open_questions, write_jsonl, write_parquet
@@ -116,7 +117,7 @@ def test_records_tell_loading_from_scoring(first: Path) -> None:
 def test_records_of_the_first_version_know_no_loading(study: Path) -> None:
     store = Store(study)
     for run_id in store.known():
-        path = study / "runs" / run_id / "scores.json"
+        path = store.run_folder(run_id) / "scores.json"
         told = json.loads(path.read_text())
         del told["load_seconds"]
         path.write_text(json.dumps(told))
@@ -133,7 +134,7 @@ def test_status_of_a_finished_study(first: Path, tvt: Tvt) -> None:
     assert "to train" not in told.stdout
     whole = json.loads(done(tvt("study", "status", first, "--json")).stdout)
     assert whole["failures"] == {}
-    assert {run["id"] for run in whole["runs"]} == set(specs(first))
+    assert {run["id"] for run in whole["runs"]} == set(map(id_of, (first / "runs").iterdir()))
 
 
 def test_running_again_does_nothing(study: Path, tvt: Tvt) -> None:
@@ -344,7 +345,7 @@ def test_a_diverging_run_masks_its_cells_and_the_rest_goes_on(blind: World, tvt:
     assert (load_study(str(study)).reason("Beta", "Alpha") or "").startswith("step 1: the loss is nan")
     (failed,) = (run for run, spec in specs(study).items() if "Beta" in spec["counts"])
     left = sorted(path.name for path in (study / "runs" / failed).iterdir())
-    assert left == [".claim", ".lock", "failure.json", "spec.json"]
+    assert left == [".claim", ".id", ".lock", "failure.json", "spec.json"]
     shown = done(tvt("study", "status", study))
     assert "✗ 1 failed" in shown.stdout
     assert "the loss is nan" in shown.stdout

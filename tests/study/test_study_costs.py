@@ -18,7 +18,7 @@ import study_world
 from commands import ROOT
 from study_world import Tvt, World, done
 from tvt.io.recipe_file import load_recipe
-from tvt.study.estimate import Estimate, Work, estimate, factors
+from tvt.study.estimate import CostEstimate, RemainingWork, estimate, factors
 from tvt.study.session import Session, open_session
 from tvt.study.speed import guessed_speed, measured_speed
 
@@ -32,7 +32,7 @@ def planned(folder: Path, *overrides: str) -> Session:
     return open_session(load_recipe(LARGE, overrides), folder, planning=True)
 
 
-def guess(folder: Path, *overrides: str) -> Estimate:
+def guess(folder: Path, *overrides: str) -> CostEstimate:
     session = planned(folder, *overrides)
     return estimate(session.study, session.store, session.tasks())
 
@@ -90,7 +90,7 @@ def test_rounds_of_runs_take_whole_runs(tmp_path: Path) -> None:
 def costs(folder: Path, *overrides: str) -> dict[str, Any]:
     session = planned(folder, *overrides)
     tasks = session.tasks()
-    work = Work.of(session.study, session.store, tasks)
+    work = RemainingWork.of(session.study, session.store, tasks)
     found = factors(session.study, work, estimate(session.study, session.store, tasks))
     assert [f.times for f in found] == sorted((f.times for f in found), reverse=True)
     return {factor.setting: factor for factor in found}

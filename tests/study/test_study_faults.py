@@ -16,10 +16,11 @@ pytest.importorskip("trl")
 import process_list
 import study_world
 from commands import PATIENCE
-from study_folders import run_of, same
+from study_folders import hold, run_of, same
 from study_world import QUICK, Tvt, World, done, specs, wait_for, workers
 from tvt.data.questions.files import write_jsonl
-from tvt.study.store import KEPT_LOGS, Store, tidy
+from tvt.study.run_folders import KEPT_LOGS, tidy
+from tvt.study.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +108,7 @@ def base_of(study: Path) -> str:
 def test_a_run_held_by_another_command_is_waited_for(study: Path, first: Path, world: World, tvt: Tvt) -> None:
     run = run_of(study, "Alpha")
     (run / "scores.json").unlink()
-    with Store(study).claim(run.name) as mine:
+    with hold(run) as mine:
         assert mine
         assert "▸ 1 running" in done(tvt("study", "status", study)).stdout
         process = tvt.start("study", "run", world.recipe, "-o", study)
@@ -272,7 +273,7 @@ def test_only_what_dead_processes_left_is_removed(study: Path) -> None:
         path.touch()
         os.utime(path, (number, number))
     before = sorted(path for path in study.rglob("*") if path.is_file())
-    with Store(study).claim(living.name):
+    with hold(living):
         tidy(study)
     gone = {str(path.relative_to(study)) for path in before if not path.exists()}
     assert gone == {

@@ -20,7 +20,9 @@ pytest.importorskip("trl")
 
 import study_world
 from commands import PATIENCE, SUPPORT
+from study_folders import hold, id_of
 from study_world import QUICK, Tvt, World, done, specs
+from tvt.core.scores import Run
 from tvt.errors import InputError
 from tvt.evaluate.store import AnswerStore
 from tvt.study.merging import Merged, merge
@@ -58,7 +60,7 @@ def halves(studies: Path, tmp_path: Path) -> tuple[Path, Path]:
 
 
 def run_of(study: Path, source: str | None) -> str:
-    """The id of a source's run, or the base's."""
+    """The name of the folder of a source's run, or of the base's."""
     (found,) = (run for run, told in specs(study).items() if next(iter(told["counts"]), None) == source)
     return found
 
@@ -124,14 +126,15 @@ def test_a_dry_run_says_the_same_and_writes_nothing(studies: Path, tvt: Tvt, tmp
     told = done(tvt("study", "merge", tmp_path / "joined", studies / "Beta", "--dry-run", "--json"))
     assert files(tmp_path) == before
     (part,) = json.loads(told.stdout)["from"]
-    assert part["copied"] == [run_of(studies / "Beta", "Beta")]
-    assert part["known"] == [run_of(studies / "Beta", None)]
+    runs = studies / "Beta" / "runs"
+    assert part["copied"] == [id_of(runs / run_of(studies / "Beta", "Beta"))]
+    assert part["known"] == [id_of(runs / run_of(studies / "Beta", None))]
 
 
 def test_what_is_not_finished_stays_where_it_is(halves: tuple[Path, Path], tvt: Tvt, tmp_path: Path) -> None:
     alpha, beta = halves
     run = run_of(alpha, "Alpha")
-    with Store(alpha).claim(run):
+    with hold(alpha / "runs" / run):
         (part,) = merge(tmp_path / "one", [alpha])
         assert part.left == {"at work": 1}
     (alpha / "runs" / run / "training.json").unlink()
@@ -146,11 +149,12 @@ def test_what_is_not_finished_stays_where_it_is(halves: tuple[Path, Path], tvt: 
 
 def test_a_run_that_is_at_work_here_is_left_alone(halves: tuple[Path, Path], studies: Path, tmp_path: Path) -> None:
     alpha, beta = halves
-    with Store(alpha).claim(run_of(beta, "Beta")):
+    run = id_of(beta / "runs" / run_of(beta, "Beta"))
+    with Store(alpha).claim(run, Run(label="Beta", counts={"Beta": 1})):
         (part,) = merge(alpha, [beta])
     assert part.left == {"at work here": 1}
     (part,) = merge(alpha, [beta])
-    assert part.copied == [run_of(beta, "Beta")]
+    assert part.copied == [run]
 
 
 def test_a_finished_run_takes_the_place_of_a_half_or_failed_one(halves: tuple[Path, Path], studies: Path) -> None:
@@ -163,11 +167,11 @@ def test_a_finished_run_takes_the_place_of_a_half_or_failed_one(halves: tuple[Pa
     shutil.copy(beta / "runs" / run / "spec.json", here / "spec.json")
     (here / "failure.json").write_text('{"schema": 1, "reason": "diverged"}')
     (part,) = merge(alpha, [beta])
-    assert part.copied == [run]
+    assert part.copied == [id_of(beta / "runs" / run)]
     assert study_world.leftovers(alpha) == []
     there = files(beta / "runs" / run)
     assert {name: there[name] for name in files(here)} == files(here)
-    assert there.keys() - files(here).keys() <= {".lock"}
+    assert there.keys() - files(here).keys() <= {".lock", ".id"}
 
 
 def test_cells_are_joined(halves: tuple[Path, Path], studies: Path, tvt: Tvt) -> None:
@@ -232,7 +236,7 @@ def test_a_score_against_answers_known_here_is_not_taken(halves: tuple[Path, Pat
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     chunks = sorted(study_world.chunks(alpha))
     (part,) = merge(alpha, [studies / "Alpha"])
-    assert part.extended == {run.name: 2}
+    assert part.extended == {id_of(run): 2}
     assert len(part.conflicts) == 1
     assert "some questions of Beta were answered otherwise here; its score there is not taken" in part.conflicts[0]
     assert [cell["target"] for cell in load(run / "scores.json")["cells"]] == ["Alpha", "Gamma"]
@@ -251,7 +255,7 @@ def test_scores_are_paired_with_this_folders_base(halves: tuple[Path, Path], stu
     change_cell(scores, 0, correct=10 - cell["correct"])
     run = run_of(beta, "Beta")
     (part,) = merge(alpha, [beta])
-    assert part.copied == [run]
+    assert part.copied == [id_of(beta / "runs" / run)]
     assert "has other scores on Alpha there" in part.conflicts[0]
     theirs, mine = (load(study / "runs" / run / "scores.json")["cells"] for study in (beta, alpha))
     assert mine[0]["both_correct"] == theirs[0]["correct"] - theirs[0]["both_correct"]
@@ -279,7 +283,7 @@ DAMAGES: dict[str, tuple[Edit, str]] = {
     "training record": (lambda run, _: truncate(run / "training.json"), "training.json: damaged"),
     "another seed": (
         lambda run, _: change(run / "spec.json", identity={**load(run / "spec.json")["identity"], "seed": 7}),
-        "spec.json: its folder's name is not that of what it says",
+        "spec.json: describes another run than its folder is of",
     ),
     "spec": (lambda run, _: truncate(run / "spec.json"), "spec.json: damaged"),
     "fields of a spec": (lambda run, _: (run / "spec.json").write_text('{"schema": 1}'), "spec.json: damaged"),
@@ -311,11 +315,12 @@ def test_a_damaged_run_is_refused_and_the_others_go_in(name: str, halves: tuple[
     alpha, _ = halves
     damage, message = DAMAGES[name]
     run, base = run_of(alpha, "Alpha"), run_of(alpha, None)
+    run_id, base_id = (id_of(alpha / "runs" / one) for one in (run, base))
     damage(alpha / "runs" / run, alpha / "runs" / base)
     (part,) = merge(tmp_path / "joined", [alpha])
-    assert part.copied == [base]
-    assert set(part.refused) == {run} | ({f"{run}-elsewhere"} if name == "link to a run" else set())
-    assert message in part.refused[run][0]
+    assert part.copied == [base_id]
+    assert set(part.refused) == {run_id}
+    assert message in part.refused[run_id][0]
     assert [path.name for path in (tmp_path / "joined" / "runs").iterdir()] == [base]
     assert len(list((tmp_path / "joined" / "answers").iterdir())) == 1
 
@@ -421,7 +426,7 @@ def test_a_folder_that_changes_while_it_is_copied_is_told(
     monkeypatch.setattr(shutil, "copyfile", changed)
     (part,) = merge(tmp_path / "joined", [alpha])
     assert isinstance(part, Merged)
-    (reason,) = part.refused[run_of(alpha, "Alpha")]
+    (reason,) = part.refused[id_of(alpha / "runs" / run_of(alpha, "Alpha"))]
     assert "its content changed" in reason
     assert study_world.adapters(tmp_path / "joined") == {}
     with pytest.raises(InputError, match="no study with runs"):

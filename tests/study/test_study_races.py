@@ -97,10 +97,12 @@ from tvt.errors import InputError
 from tvt.evaluate.store import AnswerStore
 from tvt.io.atomic import exclusively
 from tvt.io.atomic import new_folder
+from tvt.core.scores import Run
 from tvt.study.store import Store
 study = Path("study")
 answers = AnswerStore(study / "answers", {{}}, {{}})
-for hold in (Store(study).claim("abc"), answers.locked(), exclusively(study / ".views"), new_folder(study / "new")):
+claim = Store(study).claim("abc", Run(label="run", counts={{}}))
+for hold in (claim, answers.locked(), exclusively(study / ".views"), new_folder(study / "new")):
     try:
         with hold:
             print("held")

@@ -21,11 +21,12 @@ from rich.console import Console
 
 import study_world
 from commands import PATIENCE
+from study_folders import hold, id_of
 from study_world import Tvt, World, done, specs
 from tvt.io.recipe_file import load_recipe
 from tvt.report.study_progress import Watched, changes, picture, sentence
 from tvt.study.session import Session, open_session
-from tvt.study.watch import Look, Watch
+from tvt.study.watch import Snapshot, Watch
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ def session(world: World, study: Path) -> Session:
     return open_session(load_recipe(world.recipe), study)
 
 
-def look(opened: Session) -> Look:
+def look(opened: Session) -> Snapshot:
     return Watch(opened.study, opened.store, opened.tasks()).look()
 
 
@@ -65,12 +66,12 @@ def test_a_run_in_training_and_the_time_left(world: World, study: Path) -> None:
         (run / name).unlink()
     opened = session(world, study)
     assert look(opened).seconds_left is None, "nobody is at work"
-    with opened.store.claim(run.name):
+    with hold(run):
         (position,) = look(opened).at_work
         assert (position.name, position.phase, position.done, position.total) == ("Beta, seed 0", "mixing", 0, 0)
         (run / "mixed").mkdir()
         found = look(opened)
-        assert found.states[run.name] == "running"
+        assert found.states[id_of(run)] == "running"
         assert not found.over
         assert (found.at_work[0].phase, found.at_work[0].done, found.at_work[0].total) == ("training", 0, 3)
         assert found.seconds_left == pytest.approx(12 * 2 + 30 * 0.5)
@@ -93,7 +94,7 @@ def test_runs_in_scoring_are_counted_by_their_answers(world: World, study: Path)
     for path in answers.glob("chunk-*.jsonl"):
         lines = path.read_text().splitlines()
         path.write_text("".join(f"{line}\n" for line in lines if json.loads(line)["task"] != "Gamma"))
-    with opened.store.claim(beta.name), opened.store.claim(base.name):
+    with hold(beta), hold(base):
         eye = Watch(opened.study, opened.store, opened.tasks())
         found = eye.look()
         told = {at.name: (at.phase, at.done, at.total) for at in found.at_work}
@@ -112,7 +113,7 @@ def test_failed_and_queued_runs(world: World, study: Path) -> None:
     assert not look(opened).over
     (beta / ".queued").write_text('{"executor": "slurm", "cluster": "c", "job": "7", "events": "e"}\n')
     found = look(opened)
-    assert (found.states[alpha.name], found.states[beta.name]) == ("failed", "queued")
+    assert (found.states[id_of(alpha)], found.states[id_of(beta)]) == ("failed", "queued")
     assert found.at_work == ()
     opened.store.fail(beta.name, "diverged")
     assert look(opened).over

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from tvt.errors import InputError
-from tvt.study.merging import look_at, merge
+from tvt.study.merging import merge
 from tvt.study.store import Store
+from tvt.study.verify import verify_run
 
 KILLS = 24
-PASSING = (".claim", ".lock", ".views")
+PASSING = (".claim", ".lock", ".runs", ".views")
 MOMENTS = ("open", "os.", "shutil.")
 
 
@@ -79,7 +80,7 @@ def halves(folder: Path) -> list[str]:
     store, found = Store(folder), []
     for run in store.known():
         try:
-            look_at(store, run)
+            verify_run(store, run)
         except InputError as error:
             found += error.faults
     return found

@@ -52,7 +52,7 @@ class Racer:
 
     def do(self, run: str) -> str:
         """By the steps of :class:`tvt.study.runner.Runner`."""
-        with self.store.turn(run, KEYS) as turn:
+        with self.store.turn(run, Run(label=run, counts={"A": 1}), KEYS) as turn:
             if turn == "mine":
                 self.note("enter", run)
                 time.sleep(0.001)  # the others shall have their turn, also where one core does for all

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import study_world
 from study_world import specs
+from tvt.core.scores import Run
+from tvt.study.store import Store
 
 
 def run_of(study: Path, source: str) -> Path:
     (found,) = (study / "runs" / run for run, told in specs(study).items() if source in told["counts"])
     return found
+
+
+def id_of(folder: Path) -> str:
+    """The id of the run whose folder it is."""
+    return (folder / ".id").read_text().strip()
+
+
+def hold(folder: Path) -> AbstractContextManager[bool]:
+    """Hold a run as the process that does it."""
+    return Store(folder.parents[1]).claim(id_of(folder), Run(label="some", counts={"A": 1}))
 
 
 def same(study: Path, expected: Path) -> None:

@@ -113,7 +113,7 @@ def chunks(study: Path) -> Iterator[tuple[str, str]]:
 
 
 def adapters(study: Path) -> dict[str, str]:
-    """The digest of every finished run's adapter, by the run's id."""
+    """The digest of every finished run's adapter, by the name of the run's folder."""
     found = {}
     for path in sorted(study.glob("runs/*/training.json")):
         found[path.parent.name] = str(json.loads(path.read_text())["adapter_digest"])
@@ -133,7 +133,7 @@ def leftovers(study: Path) -> list[str]:
 
 
 def specs(study: Path) -> dict[str, Values]:
-    """What every run says of itself, by its id."""
+    """What every run says of itself, by its folder's name."""
     return {path.parent.name: json.loads(path.read_text()) for path in sorted(study.glob("runs/*/spec.json"))}
 
 

@@ -17,9 +17,9 @@ from tvt.errors import InputError, MissingPackageError, TrainingError, refuse
 if TYPE_CHECKING:
     from tvt.core.events import StudyEvent
     from tvt.study.adaptive import AdaptiveStudy
-    from tvt.study.jobs import Task
+    from tvt.study.jobs import RunTask
     from tvt.study.session import Session
-    from tvt.study.views import Kept
+    from tvt.study.views import StoredComparison
 
 Note = Callable[[str], None]
 
@@ -66,7 +66,7 @@ def run_study(
     return load_study(session.store.folder)
 
 
-def to_do(session: Session, tasks: Sequence[Task], *, retry: bool = False) -> list[Task]:
+def to_do(session: Session, tasks: Sequence[RunTask], *, retry: bool = False) -> list[RunTask]:
     """The tasks that are not done yet; those that failed before only with ``retry``."""
     status = session.status(list(tasks))
     return [t for t in tasks if status[t.run_id] != "done" and (retry or status[t.run_id] != "failed")]
@@ -74,7 +74,7 @@ def to_do(session: Session, tasks: Sequence[Task], *, retry: bool = False) -> li
 
 def do_runs(
     session: Session,
-    tasks: Sequence[Task],
+    tasks: Sequence[RunTask],
     *,
     executor: str | None = None,
     workers: int | None = None,
@@ -116,11 +116,11 @@ class StudyComparison:
 
     session: Session
     matrix: TransferMatrix
-    kept: Kept
+    kept: StoredComparison
     targets: tuple[str, ...]
 
     @property
-    def tasks(self) -> list[Task]:
+    def tasks(self) -> list[RunTask]:
         """The runs that it takes: the base model first."""
         from tvt.study.views import comparison_runs
 
@@ -208,11 +208,11 @@ def open_comparison(
 
 def _kept(
     session: Session, matrix: TransferMatrix, mixture: str | Path | Mixture | None, *, name: str | None, randoms: int, seed: int
-) -> Kept:
+) -> StoredComparison:
     """The comparison that is meant: of a mixture, by name, or the only one."""
     from tvt.compare.baselines import arms_of
     from tvt.io.mixture_file import load_mixture
-    from tvt.study.views import Kept, comparison_name, comparison_names, load_comparison
+    from tvt.study.views import StoredComparison, comparison_name, comparison_names, load_comparison
 
     folder = session.store.folder
     names = comparison_names(folder)
@@ -227,10 +227,10 @@ def _kept(
         return load_comparison(folder, called)
     sizes = {s: m.training.questions for s, m in session.study.sources.items() if m.training and m.training.questions}
     arms = arms_of(matrix, chosen, budget=session.study.recipe.budget, sizes=sizes, randoms=randoms, seed=seed)
-    return Kept(name=called, mixture=chosen, entries=arms)
+    return StoredComparison(name=called, mixture=chosen, entries=arms)
 
 
-def served_targets(session: Session, matrix: TransferMatrix, kept: Kept) -> tuple[str, ...]:
+def served_targets(session: Session, matrix: TransferMatrix, kept: StoredComparison) -> tuple[str, ...]:
     """The targets that the selection served."""
     from tvt.compare.baselines import spec_of
     from tvt.compare.engine import served_by
@@ -239,7 +239,7 @@ def served_targets(session: Session, matrix: TransferMatrix, kept: Kept) -> tupl
     return tuple(target for target in session.study.targets if target in counting)
 
 
-def judge(session: Session, matrix: TransferMatrix, kept: Kept, targets: Sequence[str] | None = None) -> Comparison:
+def judge(session: Session, matrix: TransferMatrix, kept: StoredComparison, targets: Sequence[str] | None = None) -> Comparison:
     """Compare the kept mixtures on ``targets``, by default those that the selection served; missing runs are named as such.
 
     Raises:

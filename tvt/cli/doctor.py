@@ -32,7 +32,8 @@ def command(ctx: click.Context, *, recipe: Path | None, output: Path | None, as_
     The exit code is 0 where every check is ok or a warning, 2 where one failed.
     """
     from tvt.report.study_tables import checks_record, checks_table, verdict
-    from tvt.study.doctor import examine, versions
+    from tvt.study.doctor import examine
+    from tvt.study.doctor.machine import versions
 
     with status_line("looking at") as tell:
         checks = examine(recipe, output, tell)

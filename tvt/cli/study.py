@@ -13,18 +13,16 @@ from tvt.cli.answer_options import answers_json, show_answers, thresholds_of, wa
 from tvt.cli.completion import complete_folders, complete_recipes
 from tvt.cli.options import SectionedCommand, echo_json, json_option, note
 from tvt.cli.status_line import status_line
-from tvt.cli.study_judge import command as judge
-from tvt.cli.study_merge import command as merge
-from tvt.cli.study_show import (
-    SECTIONS,
+from tvt.cli.study_judge import (
+    RUN_SECTIONS,
     adaptive_options,
     adaptive_study,
-    cheaper_ways,
     outcome_json,
-    run_grid,
-    tell_outcome,
-    ways_json,
+    show_outcome,
 )
+from tvt.cli.study_judge import command as judge
+from tvt.cli.study_merge import command as merge
+from tvt.cli.study_show import cheaper_ways, run_grid, ways_json
 from tvt.core.choices import EXECUTORS
 from tvt.errors import InputError
 
@@ -33,7 +31,7 @@ if TYPE_CHECKING:
     from tvt.core.events import StudyEvent
     from tvt.report.study_tables import Way
     from tvt.study.adaptive import AdaptiveStudy
-    from tvt.study.jobs import Task
+    from tvt.study.jobs import RunTask
     from tvt.study.session import Session
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -62,7 +60,7 @@ def executor_options(function: F) -> F:
     """Decorator: ``--executor`` and ``--workers``."""
     for option in (
         click.option("--workers", type=click.IntRange(min=1), help="Runs at once.  [default: one per device slot]"),
-        click.option("--executor", type=click.Choice(EXECUTORS.names), help="Who does the runs.  [default: the recipe's]"),
+        click.option("--executor", type=click.Choice(EXECUTORS.names), help="What does the runs.  [default: the recipe's]"),
     ):
         function = option(function)
     return function
@@ -84,13 +82,13 @@ def command() -> None:
 def plan(*, recipe: Path, output: Path | None, overrides: tuple[str, ...], as_json: bool) -> None:
     """Show the grid of runs, what is done already, and what the rest will take, in full and cheaper. Nothing is written.
 
-    Rows that are not on this machine yet are no error here: what brings them is told.
+    Rows that are not on this machine yet are no error here; they are listed with what brings them.
     """
     session = _open(recipe, output, overrides, planning=True)
     _show(session, session.tasks(), as_json, ways=cheaper_ways(session, recipe, output, overrides), planning=True)
 
 
-@command.command(cls=SectionedCommand, sections=SECTIONS, epilog=EPILOG)
+@command.command(cls=SectionedCommand, sections=RUN_SECTIONS, epilog=EPILOG)
 @recipe_options
 @executor_options
 @click.option("--retry-failed", is_flag=True, help="Try the runs again that failed before.")
@@ -126,7 +124,7 @@ def run(
         return
     show_answers(answers_of(session, tasks), as_json=False)
     if chooser is not None and outcome is not None:
-        tell_outcome(outcome, chooser, session.store.folder)
+        show_outcome(outcome, chooser, session.store.folder)
         return
     click.echo(f"{session.store.folder}: {_summary(session, tasks)}; look at it with tvt analyze {session.store.folder}")
 
@@ -166,7 +164,7 @@ def status(*, folder: Path, watch: bool, interval: float, warn: tuple[str, ...],
     _show(session, session.tasks(), as_json, warn=warn)
 
 
-def answers_of(session: Session, tasks: Sequence[Task], warn: Sequence[str] = ()) -> dict[str, AnswerReport]:
+def answers_of(session: Session, tasks: Sequence[RunTask], warn: Sequence[str] = ()) -> dict[str, AnswerReport]:
     """What is known of the answers of some runs, as :func:`tvt.cli.answer_options.show_answers` takes it."""
     from tvt.study.answers import answer_report
 
@@ -174,8 +172,8 @@ def answers_of(session: Session, tasks: Sequence[Task], warn: Sequence[str] = ()
     return {str(session.store.folder): replace(report, thresholds=thresholds_of(report.thresholds, warn))}
 
 
-def note_questions(session: Session, tasks: Sequence[Task]) -> None:
-    """Say before anything is asked what is odd about the questions."""
+def note_questions(session: Session, tasks: Sequence[RunTask]) -> None:
+    """Print what is odd about the questions before any of them is asked."""
     from tvt.core.question import question_warnings
 
     asked = dict.fromkeys(where for task in tasks for where in task.keys)
@@ -185,7 +183,7 @@ def note_questions(session: Session, tasks: Sequence[Task]) -> None:
 
 def do_runs(
     session: Session,
-    tasks: list[Task],
+    tasks: list[RunTask],
     executor: str | None,
     workers: int | None,
     *,
@@ -207,7 +205,9 @@ def do_runs(
         runs.do_runs(session, tasks, executor=executor, workers=workers, retry=retry, chooser=chooser, show=show, note=note)
 
 
-def _with_answers(show: Callable[[StudyEvent], None], session: Session, tasks: Sequence[Task]) -> Callable[[StudyEvent], None]:
+def _with_answers(
+    show: Callable[[StudyEvent], None], session: Session, tasks: Sequence[RunTask]
+) -> Callable[[StudyEvent], None]:
     """``show``, followed by what makes a run's scores doubtful when the run is done."""
     from tvt.core.events import Done, Note
     from tvt.report.evaluation_tables import answer_warnings
@@ -248,7 +248,7 @@ def _open(path: Path, output: Path | None, overrides: tuple[str, ...], *, planni
     return session
 
 
-def _summary(session: Session, tasks: list[Task]) -> str:
+def _summary(session: Session, tasks: list[RunTask]) -> str:
     from collections import Counter
 
     from tvt.report.study_tables import runs
@@ -259,7 +259,7 @@ def _summary(session: Session, tasks: list[Task]) -> str:
 
 def _show(
     session: Session,
-    tasks: list[Task],
+    tasks: list[RunTask],
     as_json: bool,
     *,
     ways: Sequence[Way] = (),

@@ -1,10 +1,14 @@
-"""``tvt study judge``: what would a cheaper study have said?"""
+"""Studies for a requested mixture: ``tvt study judge``, and ``tvt study run --adaptive``, its options and its outcome."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import shlex
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from tvt.cli.answer_options import answers_json, show_answers, study_answers, warn_option
 from tvt.cli.completion import complete_studies
@@ -18,6 +22,8 @@ if TYPE_CHECKING:
     from tvt.core.matrix import TransferMatrix
     from tvt.core.selection import SelectionSpec
     from tvt.study.judgement import Judgement
+    from tvt.study.adaptive import AdaptiveOutcome, AdaptiveStudy
+    from tvt.study.session import Session
 
 EPILOG = """\b
 Examples:
@@ -60,9 +66,9 @@ def command(
 
     STUDY is a bundled name (tvt studies), a study folder or a CSV. The cheaper one's cells are held against the full one's,
     its mixture against theirs, and regret is what its mixture loses by the full study's figures. The options of tvt select say
-    what the mixtures are for; without any, every target is asked for by itself, without its own training data.
+    what the mixtures are for; without any, every target is a request of its own, without its own training data.
     """
-    if sum(given is not None for given in (seeds, dose, against)) != 1:
+    if sum(option is not None for option in (seeds, dose, against)) != 1:
         raise InputError("say which cheaper study is meant: one of --seeds N, --dose SHARE and --against STUDY")
     spec = requested(options)
     with status_line("reading the studies"):
@@ -96,13 +102,110 @@ def _judge(
     """Make the cheaper studies and judge them."""
     from tvt.study.judging import at_dose, beside, by_runs, judge, wishes
 
-    asked = wishes(full, spec)
+    requests = wishes(full, spec)
     if seeds is not None:
         subsets, of = by_runs(full, seeds, spec.seed)
-        return judge(full, subsets, asked, way="seeds", of=of, examples=1.0)
+        return judge(full, subsets, requests, way="seeds", of=of, examples=1.0)
     if dose is not None:
-        return judge(full, [at_dose(full, dose)], asked, way="dose", examples=dose)
+        return judge(full, [at_dose(full, dose)], requests, way="dose", examples=dose)
     other, notes = beside(full, others[0])
     budget = other.matrix.budget
     examples = None if full.budget is None or budget is None else budget / full.budget
-    return judge(full, [other], asked, way="against", examples=examples, notes=notes)
+    return judge(full, [other], requests, way="against", examples=examples, notes=notes)
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+RUN_SECTIONS: dict[str, tuple[str, ...]] = {
+    "The study": ("output", "overrides", "executor", "workers", "retry_failed", "as_json"),
+    "Fewer runs": ("adaptive", "runs", "tolerance"),
+    **{f"{title} (with --adaptive)": names for title, names in REQUEST_SECTIONS.items()},
+    "How gain grows (with --adaptive)": ("response", "kappa"),
+}
+_REQUEST = (*(name for names in REQUEST_SECTIONS.values() for name in names), "response", "kappa")
+
+
+def adaptive_options(function: F) -> F:
+    """Decorator: ``--adaptive``, ``--runs``, ``--tolerance``, and the request of ``tvt select``."""
+    for decorate in (
+        response_options,
+        selection_options,
+        click.option(
+            "--tolerance",
+            type=click.FloatRange(min=0),
+            help="Gain (PGF) that the mixture may lose within any interval and still count as stable.  [default: 0.002]",
+        ),
+        click.option("--runs", type=click.IntRange(min=1), help="Training runs at most, those that are done included."),
+        click.option("--adaptive", is_flag=True, help="A run per source, then those that may change the requested mixture."),
+    ):
+        function = decorate(function)
+    return function
+
+
+def adaptive_study(session: Session, options: Mapping[str, Any]) -> AdaptiveStudy | None:
+    """What chooses the runs, if ``--adaptive`` was given.
+
+    Raises:
+        InputError: an option that needs it, or a request that does not fit the study: all faults at once.
+    """
+    if not options["adaptive"]:
+        options_used = [words[0] for words in _used(("runs", "tolerance", *_REQUEST))]
+        if options_used:
+            raise InputError(
+                *(f"{option} says what an adaptive study is for; add --adaptive" for option in dict.fromkeys(options_used))
+            )
+        return None
+    from tvt.selection.adaptive import Tolerance
+    from tvt.study.adaptive import AdaptiveStudy
+
+    spec = requested(options)
+    if options["budget"] is None:
+        spec = spec.model_copy(update={"budget": session.study.recipe.budget})
+    tolerance = None if options["tolerance"] is None else Tolerance(regret=options["tolerance"])
+    return AdaptiveStudy(session, spec, options["runs"], tolerance)
+
+
+def outcome_json(outcome: AdaptiveOutcome, folder: Path) -> dict[str, Any]:
+    """The end of an adaptive study as plain values."""
+    return {"spent": outcome.spent, "of": outcome.whole, "stopped": outcome.why, "select": shlex.join(_select(folder))}
+
+
+def show_outcome(outcome: AdaptiveOutcome, study: AdaptiveStudy, folder: Path) -> None:
+    """Say how many runs were spent, why no more, and what mixture they select."""
+    click.echo(f"{folder}: {outcome.spent} of {outcome.whole} runs. {outcome.why[0].upper()}{outcome.why[1:]}.")
+    click.echo(f"The mixture as it stands: {_mixture(study)}.")
+    click.echo(f"  {shlex.join(_select(folder))}")
+
+
+def _mixture(study: AdaptiveStudy) -> str:
+    from tvt.core.mixture import FailedSelection
+
+    answer = study.answer()
+    if answer is None:
+        return "none, since nothing is measured yet"
+    if isinstance(answer, FailedSelection):
+        return f"none, since {answer.reason}"
+    if answer.verdict == "nothing_helps":
+        return "train on nothing, since nothing helps credibly"
+    weights = sorted(((w, s) for s, w in answer.weights.items() if w > 0), reverse=True)
+    return ", ".join(f"{w:.0%} {s}" for w, s in weights)
+
+
+def _select(folder: Path) -> list[str]:
+    """The command that selects the mixture from what the folder holds."""
+    return ["tvt", "select", str(folder), *(word for words in _used(_REQUEST) for word in words)]
+
+
+def _used(names: tuple[str, ...]) -> list[list[str]]:
+    """The words of the command line that give some parameters."""
+    context = click.get_current_context()
+    found: list[list[str]] = []
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        if name not in names or context.get_parameter_source(name) != ParameterSource.COMMANDLINE:
+            continue
+        value, option = context.params[name], parameter.opts[0]
+        if value is True:
+            found.append([option])
+        else:
+            found += [[option, str(one)] for one in (value if isinstance(value, tuple) else (value,))]
+    return found

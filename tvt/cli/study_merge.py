@@ -41,7 +41,7 @@ def command(*, folder: Path, others: tuple[Path, ...], dry_run: bool, as_json: b
     with status_line("checking and copying") as tell:
         from tvt.study.merging import merge
 
-        merged = merge(folder, others, dry_run=dry_run, tell=tell)
+        merged = merge(folder, others, dry_run=dry_run, report=tell)
     for line in (line for part in merged for line in part.conflicts):
         note(line)
     foreign, unwritten = _write_tables(folder) if not dry_run else ([], None)
@@ -56,17 +56,22 @@ def command(*, folder: Path, others: tuple[Path, ...], dry_run: bool, as_json: b
         note(f"{text}; tvt study run with a recipe that has them, on {folder}, takes them up")
     if unwritten is not None:
         note(f"the tables in {folder} are not written anew ({unwritten}); tvt study run RECIPE -o {folder} does that")
-    if faults := [fault for part in merged for told in part.refused.values() for fault in told]:
+    if faults := [fault for part in merged for lines in part.refused.values() for fault in lines]:
         raise InputError(*faults)
 
 
 def _write_tables(folder: Path) -> tuple[list[str], str | None]:
     """Runs of other recipes, and why the tables could not be written, if so."""
     with status_line("reading the rows of") as tell:
-        from tvt.study.merging import write_tables
+        from tvt.io import resource_errors
+        from tvt.study.session import reopen
+        from tvt.study.views import foreign_runs, write_views
 
         try:
-            return write_tables(folder, tell), None
+            session = reopen(folder, tell)
+            with resource_errors.reported(folder, "writing tables"):
+                write_views(session.study, session.store)
+            return foreign_runs(session.study, session.store), None
         except InputError as error:
             more = f", and {len(error.faults) - 1} more" if len(error.faults) > 1 else ""
             return [], error.faults[0] + more
@@ -74,19 +79,19 @@ def _write_tables(folder: Path) -> tuple[list[str], str | None]:
 
 def _sentence(part: Merged, dry_run: bool) -> str:
     copied = f"{_runs(len(part.copied))} {'to copy' if dry_run else 'copied'}"
-    told = [copied] if part.copied or not part.extended else []
+    parts = [copied] if part.copied or not part.extended else []
     if part.extended:
         cells = sum(part.extended.values())
         verb = "to give" if dry_run else "given"
-        told.append(f"{_runs(len(part.extended))} {verb} {cells} more cell{'' if cells == 1 else 's'}")
+        parts.append(f"{_runs(len(part.extended))} {verb} {cells} more cell{'' if cells == 1 else 's'}")
     if part.known:
-        told.append(f"{len(part.known)} known already")
+        parts.append(f"{len(part.known)} known already")
     if part.conflicts:
-        told.append(f"{len(part.conflicts)} differing")
+        parts.append(f"{len(part.conflicts)} differing")
     if part.refused:
-        told.append(f"{len(part.refused)} refused")
+        parts.append(f"{len(part.refused)} refused")
     left = ", ".join(f"{count} {reason}" for reason, count in sorted(part.left.items()))
-    return ", ".join(told) + (f"; left there: {left}" if left else "")
+    return ", ".join(parts) + (f"; left there: {left}" if left else "")
 
 
 def _runs(count: int) -> str:
@@ -95,5 +100,5 @@ def _runs(count: int) -> str:
 
 def _plain(folder: Path, merged: Sequence[Merged], dry_run: bool, foreign: list[str], unwritten: str | None) -> dict[str, Any]:
     parts = [{**vars(part), "folder": str(part.folder), "left": dict(sorted(part.left.items()))} for part in merged]
-    told: dict[str, Any] = {"schema": 1, "folder": str(folder), "dry_run": dry_run, "from": parts}
-    return {**told, "other_recipes": foreign, "tables": {"written": not dry_run and unwritten is None, "reason": unwritten}}
+    record: dict[str, Any] = {"schema": 1, "folder": str(folder), "dry_run": dry_run, "from": parts}
+    return {**record, "other_recipes": foreign, "tables": {"written": not dry_run and unwritten is None, "reason": unwritten}}

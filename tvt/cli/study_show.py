@@ -1,21 +1,14 @@
-"""The grid of a study's runs, as values for its table."""
+"""What ``tvt study`` shows of a study: its grid of runs, what the rest costs, cheaper ways, and the runs as they go on."""
 
 from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import click
-from click.core import ParameterSource
-
-from tvt.cli.evidence_options import response_options
-from tvt.cli.spec_options import REQUEST_SECTIONS, requested, selection_options
-from tvt.errors import InputError
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,13 +16,15 @@ if TYPE_CHECKING:
     from tvt.core.recipe import Recipe
     from tvt.report.study_progress import Watched
     from tvt.report.study_tables import Way
-    from tvt.study.adaptive import AdaptiveStudy, Alternative, Outcome
-    from tvt.study.estimate import Estimate, Factor
-    from tvt.study.jobs import Task
+    from tvt.study.adaptive import Alternative
+    from tvt.study.estimate import CostEstimate, Factor
+    from tvt.study.jobs import RunTask
     from tvt.study.session import Session
 
 
-def run_grid(recipe: Recipe, tasks: Sequence[Task], states: Mapping[str, str]) -> tuple[dict[str, dict[str, str]], list[str]]:
+def run_grid(
+    recipe: Recipe, tasks: Sequence[RunTask], states: Mapping[str, str]
+) -> tuple[dict[str, dict[str, str]], list[str]]:
     """The runs by source, seed and dose.
 
     Args:
@@ -76,7 +71,7 @@ def watch(session: Session, interval: float) -> None:
     console = Console(highlight=False)
     with suppress(KeyboardInterrupt):
         if not console.is_terminal:
-            _tell_changes(session, interval, console)
+            _print_changes(session, interval, console)
         else:
             with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
                 for watched in _looks(session, interval):
@@ -87,7 +82,7 @@ def watch(session: Session, interval: float) -> None:
         console.print(failures_table(failures))
 
 
-def _tell_changes(session: Session, interval: float, console: Console) -> None:
+def _print_changes(session: Session, interval: float, console: Console) -> None:
     from tvt.report.study_progress import changes
 
     before: Watched | None = None
@@ -105,13 +100,13 @@ def _looks(session: Session, interval: float) -> Iterator[Watched]:
     from tvt.study.watch import Watch
 
     recipe, store, tasks = session.study.recipe, session.store, session.tasks()
-    eye = Watch(session.study, store, tasks)
-    asked = float("-inf")
+    watcher = Watch(session.study, store, tasks)
+    asked_at = float("-inf")
     while True:
-        if time.monotonic() - asked > _QUEUE_SECONDS:
+        if time.monotonic() - asked_at > _QUEUE_SECONDS:
             forget_gone(store.folder)
-            asked = time.monotonic()
-        look = eye.look()
+            asked_at = time.monotonic()
+        look = watcher.look()
         rows, columns = run_grid(recipe, tasks, look.states)
         yield Watched(
             title=f"{recipe.name}, {len(tasks)} runs, in {store.folder}",
@@ -127,42 +122,42 @@ def _looks(session: Session, interval: float) -> Iterator[Watched]:
 
 
 GPUS = 8
-"""For which time is told where a guess is for GPUs and none is here."""
+"""How many a guess is for where no GPU is here."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Costs:
     """An estimate, how many runs are done at once, and what settings cost."""
 
-    estimate: Estimate
+    estimate: CostEstimate
     slots: int
     where: str
     """What the runs are done on, as a sentence goes on behind a duration."""
     factors: tuple[Factor, ...] | None
-    """``None``: nobody asked."""
+    """``None`` where they are not shown."""
 
     @classmethod
-    def of(cls, session: Session, tasks: Sequence[Task], *, factors: bool) -> Costs:
+    def of(cls, session: Session, tasks: Sequence[RunTask], *, factors: bool) -> Costs:
         """What ``tasks`` will cost.
 
         Args:
             session: the study.
             tasks: runs with something to do.
-            factors: whether to look at other settings, too.
+            factors: whether to estimate other settings, too.
         """
-        from tvt.study.estimate import Work, estimate
+        from tvt.study.estimate import RemainingWork, estimate
         from tvt.study.estimate import factors as settings
 
         study, store = session.study, session.store
         cost = estimate(study, store, tasks)
         slots, where = _slots(study.recipe, cost)
-        found = tuple(settings(study, Work.of(study, store, tasks), cost)) if factors else None
+        found = tuple(settings(study, RemainingWork.of(study, store, tasks), cost)) if factors else None
         return cls(estimate=cost, slots=slots, where=where, factors=found)
 
     def plain(self) -> dict[str, Any]:
         """As plain values."""
-        told = {**self.estimate.plain(), "slots": self.slots, "wall_seconds": self.estimate.wall(self.slots)}
-        return told if self.factors is None else {**told, "factors": [dict(vars(factor)) for factor in self.factors]}
+        values = {**self.estimate.plain(), "slots": self.slots, "wall_seconds": self.estimate.wall(self.slots)}
+        return values if self.factors is None else {**values, "factors": [dict(vars(factor)) for factor in self.factors]}
 
     def show(self, console: Console) -> None:
         """The sentence of ``tvt study status``, and with factors the tables of ``tvt study plan``."""
@@ -176,7 +171,7 @@ class Costs:
             console.print(factors_table(self.factors, self.estimate))
 
 
-def _slots(recipe: Recipe, cost: Estimate) -> tuple[int, str]:
+def _slots(recipe: Recipe, cost: CostEstimate) -> tuple[int, str]:
     """Runs at once, and on what."""
     from tvt.study.executors import engine_of
     from tvt.train.probe import visible_gpus
@@ -227,104 +222,7 @@ def _share(cost: float | None, of: float | None) -> float | None:
 def _command(way: Alternative, recipe: Path, output: Path | None, overrides: Sequence[str]) -> str:
     """The command that does it; the caller's own values stay, but for those that it gives again."""
     again = {option.partition("=")[0] for option in way.options}
-    kept = [part for item in overrides if item.partition("=")[0] not in again for part in ("--set", item)]
+    stays = [part for item in overrides if item.partition("=")[0] not in again for part in ("--set", item)]
     folder = way.folder or output
     where = [] if folder is None else ["-o", str(folder)]
-    return shlex.join(["tvt", "study", "run", str(recipe), *kept, *way.options, *where])
-
-
-F = TypeVar("F", bound=Callable[..., Any])
-SECTIONS: dict[str, tuple[str, ...]] = {
-    "The study": ("output", "overrides", "executor", "workers", "retry_failed", "as_json"),
-    "Fewer runs": ("adaptive", "runs", "tolerance"),
-    **{f"{title} (with --adaptive)": names for title, names in REQUEST_SECTIONS.items()},
-    "How gain grows (with --adaptive)": ("response", "kappa"),
-}
-_ASKED = (*(name for names in REQUEST_SECTIONS.values() for name in names), "response", "kappa")
-
-
-def adaptive_options(function: F) -> F:
-    """Decorator: ``--adaptive``, ``--runs``, ``--tolerance``, and the request of ``tvt select``."""
-    for decorate in (
-        response_options,
-        selection_options,
-        click.option(
-            "--tolerance",
-            type=click.FloatRange(min=0),
-            help="Gain (PGF) that no interval may put at stake where the mixture counts as stable.  [default: 0.002]",
-        ),
-        click.option("--runs", type=click.IntRange(min=1), help="Training runs at most, those that are done included."),
-        click.option("--adaptive", is_flag=True, help="A run per source, then those that may change the mixture asked for."),
-    ):
-        function = decorate(function)
-    return function
-
-
-def adaptive_study(session: Session, options: Mapping[str, Any]) -> AdaptiveStudy | None:
-    """What chooses the runs, if ``--adaptive`` was given.
-
-    Raises:
-        InputError: an option that needs it, or a request that does not fit the study: all faults at once.
-    """
-    if not options["adaptive"]:
-        given = [words[0] for words in _given(("runs", "tolerance", *_ASKED))]
-        if given:
-            raise InputError(
-                *(f"{option} says what an adaptive study is for; add --adaptive" for option in dict.fromkeys(given))
-            )
-        return None
-    from tvt.selection.adaptive import Tolerance
-    from tvt.study.adaptive import AdaptiveStudy
-
-    spec = requested(options)
-    if options["budget"] is None:
-        spec = spec.model_copy(update={"budget": session.study.recipe.budget})
-    tolerance = None if options["tolerance"] is None else Tolerance(regret=options["tolerance"])
-    return AdaptiveStudy(session, spec, options["runs"], tolerance)
-
-
-def outcome_json(outcome: Outcome, folder: Path) -> dict[str, Any]:
-    """The end of an adaptive study as plain values."""
-    return {"spent": outcome.spent, "of": outcome.whole, "stopped": outcome.why, "select": shlex.join(_select(folder))}
-
-
-def tell_outcome(outcome: Outcome, study: AdaptiveStudy, folder: Path) -> None:
-    """Say how many runs were spent, why no more, and what mixture they select."""
-    click.echo(f"{folder}: {outcome.spent} of {outcome.whole} runs. {outcome.why[0].upper()}{outcome.why[1:]}.")
-    click.echo(f"The mixture as it stands: {_mixture(study)}.")
-    click.echo(f"  {shlex.join(_select(folder))}")
-
-
-def _mixture(study: AdaptiveStudy) -> str:
-    from tvt.core.mixture import FailedSelection
-
-    answer = study.answer()
-    if answer is None:
-        return "none, since nothing is measured yet"
-    if isinstance(answer, FailedSelection):
-        return f"none, since {answer.reason}"
-    if answer.verdict == "nothing_helps":
-        return "train on nothing, since nothing helps credibly"
-    weights = sorted(((w, s) for s, w in answer.weights.items() if w > 0), reverse=True)
-    return ", ".join(f"{w:.0%} {s}" for w, s in weights)
-
-
-def _select(folder: Path) -> list[str]:
-    """The command that selects the mixture from what the folder holds."""
-    return ["tvt", "select", str(folder), *(word for words in _given(_ASKED) for word in words)]
-
-
-def _given(names: tuple[str, ...]) -> list[list[str]]:
-    """Of some parameters those that the command line gave, as words for another one."""
-    context = click.get_current_context()
-    found: list[list[str]] = []
-    for parameter in context.command.params:
-        name = parameter.name or ""
-        if name not in names or context.get_parameter_source(name) != ParameterSource.COMMANDLINE:
-            continue
-        value, option = context.params[name], parameter.opts[0]
-        if value is True:
-            found.append([option])
-        else:
-            found += [[option, str(one)] for one in (value if isinstance(value, tuple) else (value,))]
-    return found
+    return shlex.join(["tvt", "study", "run", str(recipe), *stays, *way.options, *where])

@@ -1,1 +1,1 @@
-"""A study: its runs, where they are kept, and how they are done."""
+"""A study: its runs, where they are stored, and how they are done."""

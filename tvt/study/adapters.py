@@ -1,4 +1,4 @@
-"""The adapters of a study folder, compared: one per source and seed, of the runs on the whole budget.
+"""The adapters of a study folder, compared: one per source and seed, of the runs on the full budget.
 
 What the records say is enough: neither the tasks' rows nor the base model need be there, so a study that was moved can be
 looked at as well.
@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from tvt.core.recipe import Recipe
 from tvt.errors import InputError
 from tvt.io.adapter_file import LoraFile, LowRank, open_lora, verify_adapter
 from tvt.io.recipe_file import load_recipe
-from tvt.study.store import RECIPE, Store
+from tvt.study.store import RECIPE, RunRecord, Store
 from tvt.train.record import ADAPTER
 from tvt.transfer.adapter_similarity import AdapterKey, AdapterSimilarity, adapter_similarity
 
@@ -36,7 +35,7 @@ def study_adapters(folder: Path, progress: Progress = _silent) -> AdapterSimilar
 
     Args:
         folder: the study folder.
-        progress: told of modules done.
+        progress: called with how many modules are done.
 
     Raises:
         InputError: no study with runs, fewer than two sources with adapters, two runs that could each be a source's, or
@@ -63,7 +62,7 @@ def _find(recipe: Recipe, store: Store) -> tuple[dict[AdapterKey, Path], list[st
     missing, faults = [], []
     for seed in recipe.seeds:
         for source in recipe.sources:
-            runs = [run for run, told in known.items() if _is_run(told, source, seed, recipe)]
+            runs = [run for run, spec in known.items() if _is_run(spec, source, seed, recipe)]
             trained = [run for run in runs if store.training(run) is not None and (store.run_folder(run) / ADAPTER).is_dir()]
             if len(trained) > 1:
                 where = " and ".join(str(store.run_folder(run)) for run in trained)
@@ -79,15 +78,15 @@ def _find(recipe: Recipe, store: Store) -> tuple[dict[AdapterKey, Path], list[st
     return folders, missing
 
 
-def _is_run(told: Mapping[str, Any], source: str, seed: int, recipe: Recipe) -> bool:
-    """Whether a run is that of a source alone on the whole budget, trained as the recipe says."""
-    if told["counts"] != {source: recipe.budget} or told["seed"] != seed:
+def _is_run(spec: RunRecord, source: str, seed: int, recipe: Recipe) -> bool:
+    """Whether a run is that of a source alone on the full budget, trained as the recipe says."""
+    if dict(spec.run.counts) != {source: recipe.budget} or spec.run.seed != seed:
         return False
-    wanted, identity = recipe.training_identity(), told["identity"]
-    here = {part: {**identity.get(part, {})} for part in wanted}
-    for part in (wanted["model"], here["model"]):
+    expected, identity = recipe.training_identity(), spec.identity
+    here = {part: {**identity.get(part, {})} for part in expected}
+    for part in (expected["model"], here["model"]):
         part.pop("model_name_or_path", None)  # a digest in the one, a folder in the other
-    return here == wanted
+    return here == expected
 
 
 def _open(folders: Mapping[AdapterKey, Path]) -> list[LoraFile]:

@@ -1,4 +1,4 @@
-"""A study that decides on the way which of its runs are done, by what they may change in a mixture that is asked for."""
+"""A study that decides on the way which of its runs are done, by what they may change in a requested mixture."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tvt.errors import InputError
 from tvt.selection.adaptive import NextRun, Progress, Stop, Tolerance, next_run
 from tvt.selection.engine import select
 from tvt.selection.request import resolve_request
-from tvt.study.estimate import Estimate, estimate
-from tvt.study.jobs import Task
+from tvt.study.estimate import CostEstimate, estimate
+from tvt.study.jobs import RunTask
 from tvt.study.session import Session
 from tvt.study.store import Status, Store
 from tvt.study.views import mixture_scores, source_scores
@@ -26,7 +26,7 @@ _BEGUN = ("done", "failed", "running", "queued")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class AdaptiveOutcome:
     """How far an adaptive study came."""
 
     spent: int
@@ -71,7 +71,7 @@ class AdaptiveStudy:
         begun = sum(states[task.run_id] in ("done", "failed") for task in self._by_run.values())
         return max(self._most - begun, 0) + (states[self._base.run_id] not in ("done", "failed"))
 
-    def __call__(self, over: frozenset[str], going: frozenset[str]) -> Sequence[Task]:
+    def __call__(self, over: frozenset[str], going: frozenset[str]) -> Sequence[RunTask]:
         """The next run to do, if there is one now (:data:`tvt.study.conductor.More`)."""
         states = self._states(going)
         base = states[self._base.run_id]
@@ -85,7 +85,7 @@ class AdaptiveStudy:
         self.report(Note(text=choice.why))
         return [self._by_run[choice.source, choice.seed]]
 
-    def outcome(self) -> Outcome:
+    def outcome(self) -> AdaptiveOutcome:
         """How far it came, and why no run is to follow."""
         states = self._states(frozenset())
         spent = self._begun(states)
@@ -97,7 +97,7 @@ class AdaptiveStudy:
                 why = f"{spent} runs are spent; the next would be {choice.why}"
             else:
                 why = choice.why if choice is not None else "first runs are still at work"
-        return Outcome(spent=spent, whole=len(self._by_run), why=why)
+        return AdaptiveOutcome(spent=spent, whole=len(self._by_run), why=why)
 
     def matrix(self) -> TransferMatrix | None:
         """What is measured so far; ``None`` before the first source run is."""
@@ -137,7 +137,7 @@ class AdaptiveStudy:
         return sum(states[task.run_id] in _BEGUN for task in self._by_run.values())
 
 
-def _key(task: Task) -> tuple[str, int]:
+def _key(task: RunTask) -> tuple[str, int]:
     (source,) = task.run.counts
     return source, task.run.seed
 
@@ -169,10 +169,10 @@ class Alternative:
 
     name: str
     options: tuple[str, ...]
-    """What asks for it, behind ``tvt study run RECIPE``; a value that is given again takes the place of the earlier one."""
+    """Its options, behind ``tvt study run RECIPE``; a value that is given again takes the place of the earlier one."""
     folder: Path | None
     """Another folder than the study's own, where it needs one."""
-    estimate: Estimate
+    estimate: CostEstimate
 
 
 def alternatives(session: Session) -> list[Alternative]:
@@ -202,14 +202,14 @@ def alternatives(session: Session) -> list[Alternative]:
     return found
 
 
-def _alternative(name: str, options: Sequence[str], session: Session, tasks: Sequence[Task]) -> Alternative:
+def _alternative(name: str, options: Sequence[str], session: Session, tasks: Sequence[RunTask]) -> Alternative:
     states = session.status(tasks)
     todo = [task for task in tasks if states[task.run_id] not in ("done", "failed")]
     cost = estimate(session.study, session.store, todo)
     return Alternative(name=name, options=tuple(options), folder=None, estimate=cost)
 
 
-def _adaptive(session: Session, tasks: Sequence[Task]) -> Alternative | None:
+def _adaptive(session: Session, tasks: Sequence[RunTask]) -> Alternative | None:
     """Half of the runs at the full budget, or, where these are no more than one for each source, half of what comes after."""
     study = session.study
     full = [task for task in tasks if task.run.examples == study.recipe.budget]
@@ -224,7 +224,7 @@ def _adaptive(session: Session, tasks: Sequence[Task]) -> Alternative | None:
     return _alternative(f"adaptive, {count} of {total} runs", ("--adaptive", "--runs", str(count)), session, [*base, *chosen])
 
 
-def _half_the_seeds(session: Session, tasks: Sequence[Task]) -> Alternative | None:
+def _half_the_seeds(session: Session, tasks: Sequence[RunTask]) -> Alternative | None:
     seeds = session.study.recipe.seeds
     if len(seeds) < 2:
         return None

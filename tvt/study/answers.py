@@ -13,18 +13,18 @@ from tvt.data.studies.folder import StudyFolder, read_answer_file, read_study
 from tvt.errors import InputError
 from tvt.evaluate.store import AnswerStore
 from tvt.io.recipe_file import load_recipe
-from tvt.study.jobs import Task
+from tvt.study.jobs import RunTask
 from tvt.study.plan import Study
-from tvt.study.store import RECIPE, Cell, Store
+from tvt.study.store import RECIPE, Cell, RunRecord, Store
 
 
-def answer_report(study: Study, store: Store, tasks: Sequence[Task]) -> AnswerReport:
-    """What is known of the answers of some runs, and of the questions that they are asked."""
-    asked = dict.fromkeys(where for task in tasks for where in task.keys)
+def answer_report(study: Study, store: Store, tasks: Sequence[RunTask]) -> AnswerReport:
+    """What is known of the answers of some runs, and of the questions that they answer."""
+    cells = dict.fromkeys(where for task in tasks for where in task.keys)
     return AnswerReport(
         thresholds=study.recipe.warnings,
         cells=tuple(scored_cells(store, ((task.run_id, task.run, task.keys) for task in tasks))),
-        sets=tuple(study.sets[where] for where in asked if where in study.sets),
+        sets=tuple(study.sets[where] for where in cells if where in study.sets),
     )
 
 
@@ -41,7 +41,7 @@ def scored_cells(store: Store, runs: Iterator[tuple[str, Run, Mapping[tuple[str,
 
 
 def statistics_of(store: Store, cell: Cell, name: str) -> AnswerStatistics | None:
-    """A cell's statistics; those of a record of version 0.1.0 are counted from its answers, where these are whole.
+    """A cell's statistics; those of a record of version 0.1.0 are counted from its answers, where all of these are there.
 
     Args:
         store: the runs.
@@ -106,8 +106,8 @@ def _looked_up(study: StudyFolder, store: Store) -> Iterator[ScoredCell]:
         yield ScoredCell(run=name, target=score.target, base=score.source is None, statistics=found)
 
 
-def _is_run(score: Score, spec: Mapping[str, Any], budget: int | None) -> bool:
+def _is_run(score: Score, spec: RunRecord, budget: int | None) -> bool:
     """Whether a run's ``spec.json`` is of the run that a score is of."""
     if score.source is None:
-        return not spec["counts"]
-    return spec["counts"] == {score.source: budget} and f"seed_{spec['seed']}" == score.run
+        return spec.run.is_base
+    return dict(spec.run.counts) == {score.source: budget} and f"seed_{spec.run.seed}" == score.run

@@ -26,14 +26,14 @@ from tvt.core.events import (
 from tvt.errors import InputError, TvtError
 from tvt.study.events import ERRORS
 from tvt.study.executors import Executor
-from tvt.study.jobs import Job, Task
+from tvt.study.jobs import Job, RunTask
 from tvt.study.store import Store
 
 TRIES = 3
 """How often a run may take its process down, from one point on, before it counts as failed. A checkpoint is another point."""
 POLL_SECONDS = 0.5
 
-More = Callable[[frozenset[str], frozenset[str]], Sequence[Task]]
+More = Callable[[frozenset[str], frozenset[str]], Sequence[RunTask]]
 """The runs to do next, from the ids of those over and of those at work; called whenever there is room and none waits."""
 Point = tuple[str, str, int]
 """A run and where in it: what was done before, as far as the disk knows."""
@@ -41,7 +41,7 @@ Point = tuple[str, str, int]
 
 @dataclass
 class _Going:
-    task: Task
+    task: RunTask
     slot: int
     """A small number, which only one run at work has."""
     began: Point | None = None
@@ -49,28 +49,27 @@ class _Going:
 
 
 class Conductor:
-    """Hands runs to an executor and answers for what becomes of them.
+    """Hands runs to an executor, and decides what follows from their messages.
 
     Args:
         job: what to do.
         executor: who does it; closed at the end, however that comes.
         report: gets every message, with the run's name and slot.
-        more: what to do next, where that is decided on the way; then the job's tasks are those that may be asked for.
+        more: what to do next, where that is decided on the way; then the job's tasks are those that may be chosen.
     """
 
     def __init__(self, job: Job, executor: Executor, report: Callable[[StudyEvent], None], more: More | None = None) -> None:
         self._executor, self._report, self._more = executor, report, more
         self._store = Store(job.folder)
-        self._names = {task.run_id: task.run.name for task in job.tasks}
-        self._waiting: deque[Task] = deque(() if more else job.tasks)
+        self._waiting: deque[RunTask] = deque(() if more else job.tasks)
         self._going: dict[str, _Going] = {}
         self._over: set[str] = set()
         self._waited: set[str] = set()
         self._shown: set[int] = set()
-        self._asked: tuple[frozenset[str], frozenset[str]] | None = None
-        """What was over and at work when ``more`` last had nothing: it is asked again when that changes."""
+        self._called_with: tuple[frozenset[str], frozenset[str]] | None = None
+        """What was over and at work when ``more`` last had nothing: it is called again when that changes."""
         self._deaths: Counter[Point] = Counter()
-        self._stillborn = 0
+        self._early_deaths = 0
         self._causes: dict[str, str] = {}
         """The run that each exception of a training process made fail."""
 
@@ -78,7 +77,7 @@ class Conductor:
         """Return when nothing is left to do.
 
         Raises:
-            InputError: something that would stop every run; what is done is kept.
+            InputError: something that would stop every run; what is done stays.
             TvtError: a worker ended with a defect.
         """
         with closing(self._executor):
@@ -106,18 +105,18 @@ class Conductor:
         self._shown = used
         return bool(self._waiting or self._going)
 
-    def _next(self) -> Task | None:
+    def _next(self) -> RunTask | None:
         state = frozenset(self._over), frozenset(self._going)
-        if not self._waiting and self._more is not None and state != self._asked:
+        if not self._waiting and self._more is not None and state != self._called_with:
             self._waiting.extend(self._more(*state))
-            self._asked = None if self._waiting else state
+            self._called_with = None if self._waiting else state
         return self._waiting.popleft() if self._waiting else None
 
     def _slot(self) -> int:
         used = {going.slot for going in self._going.values()}
         return next(slot for slot in range(len(used) + 1) if slot not in used)
 
-    def _wait(self, held: Sequence[Task]) -> None:
+    def _wait(self, held: Sequence[RunTask]) -> None:
         """Say once of each run that another command does it, maybe on another machine."""
         for task in held:
             if task.run_id not in self._waited:
@@ -131,14 +130,14 @@ class Conductor:
         going = self._going[event.run]
         task = going.task
         if isinstance(event, PhaseProgress):
-            self._stillborn = 0
+            self._early_deaths = 0
             going.began = going.began or (task.run_id, event.phase, event.done)
             self._report(replace(event, slot=going.slot, name=task.run.name))
             return
         del self._going[task.run_id]
         match event:
             case Done() | Nothing() | Failed():
-                self._stillborn = 0
+                self._early_deaths = 0
                 self._end(task, going.slot)
                 self._check_cause(task, event.cause if isinstance(event, Failed) else None)
             case Held():
@@ -153,7 +152,7 @@ class Conductor:
             case _:
                 assert_never(event)
 
-    def _check_cause(self, task: Task, cause: str | None) -> None:
+    def _check_cause(self, task: RunTask, cause: str | None) -> None:
         """Stop where the same exception ends a second run: it would end all the others."""
         if cause is None:
             return
@@ -165,7 +164,7 @@ class Conductor:
                 "cause, then run again with --retry-failed"
             )
 
-    def _end(self, task: Task, slot: int) -> None:
+    def _end(self, task: RunTask, slot: int) -> None:
         """A run is over."""
         self._over.add(task.run_id)
         reason = self._store.failure(task.run_id)
@@ -178,18 +177,18 @@ class Conductor:
         """An attempt's process is gone: another attempt, unless this keeps happening."""
         task, log = going.task, self._executor.log(going.task.run_id)
         if going.began is None:
-            self._stillborn += 1
-            if self._stillborn >= TRIES:
+            self._early_deaths += 1
+            if self._early_deaths >= TRIES:
                 raise InputError(f"workers died {TRIES} times before any run ({how}); {log} says more")
         else:
             self._deaths[going.began] += 1
             if self._deaths[going.began] >= TRIES:
-                copy = self._store.run_folder(task.run_id) / "worker.log"
+                copy = self._store.folders.make(task.run_id, task.run) / "worker.log"
                 with suppress(OSError):
                     shutil.copyfile(log, copy)
                 place = copy.relative_to(self._store.folder)
-                told = f"{how}, {TRIES} times from the same point on; {place} may say more; try again with --retry-failed"
-                self._store.fail(task.run_id, told)
+                reason = f"{how}, {TRIES} times from the same point on; {place} may say more; try again with --retry-failed"
+                self._store.fail(task.run_id, reason)
                 self._end(task, going.slot)
                 return
             self._note(f"{task.run.name}: {how}; trying again")

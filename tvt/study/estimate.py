@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tvt.core.recipe import AUTOMATIC_LOADERS, Recipe
-from tvt.study.jobs import Task, Where
+from tvt.study.jobs import RunTask, Where
 from tvt.study.plan import Study
 from tvt.study.speed import Speed, guessed_speed, measured_speed
 from tvt.study.store import Store
@@ -17,7 +17,7 @@ PHASES = ("load", "train", "score")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Estimate:
+class CostEstimate:
     """What is still to be done."""
 
     training_runs: int
@@ -33,7 +33,7 @@ class Estimate:
     """Runs with anything to do, the base model's among them."""
     phases: Mapping[str, float] | None = None
     """Seconds by phase (:data:`PHASES`), of one worker after the other; *load* is all but training steps and scoring. Where
-    finished runs do not tell it apart, *score* holds it and *load* is 0.
+    finished runs do not separate it, *score* holds it and *load* is 0.
     """
     devices: int = 1
     """That a run holds."""
@@ -54,14 +54,14 @@ class Estimate:
 
     def plain(self) -> dict[str, Any]:
         """As plain values: of phases their seconds and device hours."""
-        told = {name: value for name, value in vars(self).items() if name not in ("phases", "start", "assumed")}
+        values = {name: value for name, value in vars(self).items() if name not in ("phases", "start", "assumed")}
         by_phase = (
             None if self.phases is None else {p: {"seconds": self.phases[p], "device_hours": self.hours(p)} for p in PHASES}
         )
-        return {**told, "phases": by_phase, "assumed": list(self.assumed)}
+        return {**values, "phases": by_phase, "assumed": list(self.assumed)}
 
 
-def estimate(study: Study, store: Store, tasks: Sequence[Task], speed: Store | None = None) -> Estimate:
+def estimate(study: Study, store: Store, tasks: Sequence[RunTask], speed: Store | None = None) -> CostEstimate:
     """What ``tasks`` will cost.
 
     Args:
@@ -71,20 +71,20 @@ def estimate(study: Study, store: Store, tasks: Sequence[Task], speed: Store | N
         speed: finished runs whose speed is taken; default: those of ``store``.
     """
     found = measured_speed(study, speed or store) or guessed_speed(study)
-    return Work.of(study, store, tasks).at(found, study.recipe)
+    return RemainingWork.of(study, store, tasks).at(found, study.recipe)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Work:
-    """What is to be done, before anybody says how fast."""
+class RemainingWork:
+    """What is to be done, whatever the speed."""
 
     runs: int
-    trained: Sequence[Task]
+    trained: Sequence[RunTask]
     sizes: Mapping[str, int]
     """Questions to ask, by target."""
 
     @classmethod
-    def of(cls, study: Study, store: Store, tasks: Sequence[Task]) -> Work:
+    def of(cls, study: Study, store: Store, tasks: Sequence[RunTask]) -> RemainingWork:
         """What is missing of ``tasks``."""
         trained = [task for task in tasks if not task.run.is_base and store.training(task.run_id) is None]
         sizes = dict.fromkeys(study.targets, 0)
@@ -96,7 +96,7 @@ class Work:
                 sizes[where[0]] += study.sizes[where]
         return cls(runs=runs, trained=trained, sizes=sizes)
 
-    def at(self, speed: Speed | None, recipe: Recipe) -> Estimate:
+    def at(self, speed: Speed | None, recipe: Recipe) -> CostEstimate:
         """What it takes at a speed, with a recipe's epochs and processes."""
         epochs = recipe.training.num_train_epochs
         devices = recipe.runtime.num_processes
@@ -109,7 +109,7 @@ class Work:
                 "score": sum(count * speed.questions[target] for target, count in self.sizes.items()),
             }
         seconds = None if phases is None else sum(phases.values())
-        return Estimate(
+        return CostEstimate(
             training_runs=len(self.trained),
             examples=sum(math.ceil(task.run.examples * epochs) for task in self.trained),
             questions=sum(self.sizes.values()),
@@ -125,7 +125,7 @@ class Work:
         )
 
 
-def _missing(store: Store, task: Task) -> list[Where]:
+def _missing(store: Store, task: RunTask) -> list[Where]:
     """The cells that a run has not yet."""
     cells = store.finished(task.run_id).cells
     return [where for where, key in task.keys.items() if where not in cells or cells[where].key != key]
@@ -156,7 +156,7 @@ class Factor:
     """What the present value costs, or where the other one cannot be taken."""
 
 
-def factors(study: Study, work: Work, cost: Estimate) -> list[Factor]:
+def factors(study: Study, work: RemainingWork, cost: CostEstimate) -> list[Factor]:
     """Settings of a study's recipe that cost device hours, the dearest first; empty where nothing can be guessed.
 
     Args:
@@ -179,8 +179,8 @@ def factors(study: Study, work: Work, cost: Estimate) -> list[Factor]:
             found.append(
                 Factor(
                     setting=setting,
-                    now=_told(_value(study.recipe, setting)),
-                    instead=_told(value),
+                    now=_text(_value(study.recipe, setting)),
+                    instead=_text(value),
                     device_hours=cost.device_hours / times,
                     times=times,
                     training_times=guess.hours("train") / trained if trained else 1.0,
@@ -222,7 +222,7 @@ def _value(recipe: Recipe, setting: str) -> Any:
     return getattr(getattr(recipe, part), name)
 
 
-def _told(value: Any) -> str:
+def _text(value: Any) -> str:
     """As a recipe has it."""
     if isinstance(value, bool):
         return str(value).lower()

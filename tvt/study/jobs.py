@@ -1,4 +1,4 @@
-"""What the processes of a study are told: the runs to do and everything that they need for it, as one file of JSON."""
+"""What the processes of a study are given: the runs to do, and all that they need, checked against the limits of the model."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ Where = tuple[str, Part]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
+class RunTask:
     """One run to do: train it unless that is done, and score the cells that are missing."""
 
     run_id: str
     run: Run
     identity: Mapping[str, Any]
     keys: Mapping[Where, str]
-    """The cells it shall have, with the digest of their questions."""
+    """The cells that it must have, with the digest of their questions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +42,12 @@ class Job:
 
     recipe: Recipe
     folder: Path
-    tasks: tuple[Task, ...]
+    tasks: tuple[RunTask, ...]
     rows: Mapping[str, QuestionData]
     """Each source's training rows."""
     questions: Mapping[Where, QuestionData]
 
-    def only(self, task: Task) -> Job:
+    def only(self, task: RunTask) -> Job:
         """The job of one run alone."""
         return replace(
             self,
@@ -74,21 +74,21 @@ class Job:
     @classmethod
     def load(cls, text: str) -> Job:
         """The inverse of :meth:`dump`."""
-        told = json.loads(text)
+        record = json.loads(text)
         return cls(
-            recipe=Recipe.model_validate(told["recipe"]),
-            folder=Path(told["folder"]),
+            recipe=Recipe.model_validate(record["recipe"]),
+            folder=Path(record["folder"]),
             tasks=tuple(
-                Task(
+                RunTask(
                     run_id=task["run_id"],
                     run=Run(**task["run"]),
                     identity=task["identity"],
                     keys={(target, part): key for target, part, key in task["keys"]},
                 )
-                for task in told["tasks"]
+                for task in record["tasks"]
             ),
-            rows={name: QuestionData.model_validate(data) for name, data in told["rows"].items()},
-            questions={(target, part): QuestionData.model_validate(data) for target, part, data in told["questions"]},
+            rows={name: QuestionData.model_validate(data) for name, data in record["rows"].items()},
+            questions={(target, part): QuestionData.model_validate(data) for target, part, data in record["questions"]},
         )
 
 
@@ -96,13 +96,13 @@ def _pairs(keys: Mapping[Where, str]) -> list[list[str]]:
     return [[target, part, key] for (target, part), key in keys.items()]
 
 
-def make_task(study: Study, run: Run, wanted: Sequence[Where]) -> Task:
-    """A run with the cells that it shall have."""
-    keys = {where: study.questions[where] for where in wanted}
-    return Task(run_id=study.run_id(run), run=run, identity=study.identity(run), keys=keys)
+def make_task(study: Study, run: Run, cells: Sequence[Where]) -> RunTask:
+    """A run with the cells that it must have."""
+    keys = {where: study.questions[where] for where in cells}
+    return RunTask(run_id=study.run_id(run), run=run, identity=study.identity(run), keys=keys)
 
 
-def make_job(study: Study, folder: Path, tasks: Sequence[Task]) -> Job:
+def make_job(study: Study, folder: Path, tasks: Sequence[RunTask]) -> Job:
     """All that workers need for ``tasks``."""
     sources = {source for task in tasks for source in task.run.counts}
     parts = {where for task in tasks for where in task.keys}
@@ -121,7 +121,7 @@ def _pinned(data: QuestionData | None) -> QuestionData:
 
 
 _DRAWN = 50
-"""Rows of the miniature that are looked at: all of a task are drawn alike."""
+"""Rows of the miniature that are checked: all of a task are drawn alike."""
 
 
 def check_job(study: Study, job: Job) -> None:

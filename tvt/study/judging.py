@@ -51,7 +51,7 @@ _BEYOND = (
 def judge(
     full: TransferMatrix,
     cheap: Sequence[Cheap],
-    asked: Sequence[SelectionSpec],
+    requests: Sequence[SelectionSpec],
     *,
     way: Literal["seeds", "dose", "against"],
     of: int | None = None,
@@ -63,26 +63,26 @@ def judge(
     Args:
         full: the full study.
         cheap: cheaper ones over its sources and targets, at least one.
-        asked: requests; with several, those that the full study cannot answer are left out with a note.
+        requests: requests; with several, those that the full study cannot answer are left out with a note.
         way: how the cheap studies came about.
         of: how many such studies there could be.
         examples: training examples of a cheap run, as a share of a full one's.
-        notes: what else there is to tell.
+        notes: further notes.
 
     Raises:
         InputError: no request can be answered by the full study, e.g. for unknown names.
         InfeasibleError: the only request cannot be met on the full study.
     """
-    told, failed = [], []
-    for spec in asked:
+    choices, failed = [], []
+    for spec in requests:
         try:
-            told.append(_choice(full, cheap, spec))
+            choices.append(_choice(full, cheap, spec))
         except (InputError, InfeasibleError) as error:
             failed.append(error)
-    if not told:
+    if not choices:
         raise failed[0]
-    confidence, seed = asked[0].confidence, asked[0].seed
-    beyond = full.metric == "pgf" and any(choice.value > 1 for choice in told)
+    confidence, seed = requests[0].confidence, requests[0].seed
+    beyond = full.metric == "pgf" and any(choice.value > 1 for choice in choices)
     alike = _Alike(full, confidence, apart=way == "dose")
     pairs = [(full, c.matrix) for c in cheap]
     others = [(c.rest, c.matrix) for c in cheap if c.rest is not None]
@@ -96,7 +96,7 @@ def judge(
         likeness=tuple(alike.to(c) for c in cheap),
         rank=_mean_rank(pairs, seed, confidence),
         apart=_mean_rank(others, seed, confidence),
-        choices=tuple(told),
+        choices=tuple(choices),
         confidence=confidence,
         notes=(*notes, *(str(error) for error in failed), *([_BEYOND] if beyond else ())),
     )
@@ -286,7 +286,7 @@ def _choices(runs: int, count: int, total: int, seed: int) -> list[tuple[int, ..
 
 
 def at_dose(full: TransferMatrix, dose: float) -> Cheap:
-    """The study that the runs at ``dose`` of the budget make, which are kept beside the full one.
+    """The study that the runs at ``dose`` of the budget make, which are stored beside the full one.
 
     Raises:
         InputError: there are none.
@@ -298,19 +298,19 @@ def at_dose(full: TransferMatrix, dose: float) -> Cheap:
         have = f"it has runs at {', '.join(f'{x:.3g}' for x in doses)}" if doses else "it has no runs on doses"
         step = f"add the dose to its recipe (doses: [1, {dose:g}]) and run it again"
         raise InputError(f"{full.name}: no run of a source at {dose:g} of the budget; {have}; {step}")
-    kept = evidence.take(rows)
-    labels = kept.runs or ("",) * len(rows)
+    dosed = evidence.take(rows)
+    labels = dosed.runs or ("",) * len(rows)
     runs = tuple(dict.fromkeys(labels))
     shape = (len(runs), len(full.sources), len(full.targets))
     values, errors = (np.full(shape, np.nan) for _ in range(2))
-    columns = [full.targets.index(t) for t in kept.targets if t in full.targets]
-    inside = [j for j, t in enumerate(kept.targets) if t in full.targets]
+    columns = [full.targets.index(t) for t in dosed.targets if t in full.targets]
+    inside = [j for j, t in enumerate(dosed.targets) if t in full.targets]
     for row, run in enumerate(labels):
-        source = kept.sources[int(kept.weights[row].argmax())]
+        source = dosed.sources[int(dosed.weights[row].argmax())]
         if source in full.sources:
             at = (runs.index(run), full.sources.index(source))
-            values[at][columns] = kept.scores[row, inside]
-            errors[at][columns] = kept.known_errors[row, inside]
+            values[at][columns] = dosed.scores[row, inside]
+            errors[at][columns] = dosed.known_errors[row, inside]
     matrix = replace(
         full,
         name=f"{full.name} at {dose:.3g} of the budget",

@@ -24,6 +24,7 @@ from tvt.evaluate.readers import find_reader
 from tvt.evaluate.store import SCORER_VERSION
 from tvt.io import digest
 from tvt.io.names import file_name, quoted_name, same_files
+from tvt.study.run_folders import run_id_of
 from tvt.train.record import ORDER_VERSION, base_digest
 
 BASE_RUN = Run(label="base", counts={})
@@ -64,10 +65,10 @@ class Study:
 
     def family(self) -> dict[str, Any]:
         """What all runs of this study have in common: plain values for a digest."""
-        told = self.recipe.training_identity()
+        family = self.recipe.training_identity()
         if self.base is not None:  # what a model is, not where it lies
-            told["model"] = {**told["model"], "model_name_or_path": self.base}
-        return {**told, "order": ORDER_VERSION, "layout": LAYOUT}
+            family["model"] = {**family["model"], "model_name_or_path": self.base}
+        return {**family, "order": ORDER_VERSION, "layout": LAYOUT}
 
     def identity(self, run: Run) -> dict[str, Any]:
         """What decides the run's adapter: plain values for a digest.
@@ -84,8 +85,8 @@ class Study:
         return {**self.family(), "counts": counts, "data": {s: self.training[s] for s in counts}, "seed": run.seed}
 
     def run_id(self, run: Run) -> str:
-        """Name of the run's folder."""
-        return digest.of_value(self.identity(run))[:20]
+        """The run's id."""
+        return run_id_of(self.identity(run))
 
     def part(self, target: str) -> Part:
         """Which of a target's questions comparisons report on."""
@@ -97,7 +98,7 @@ def load_study_plan(recipe: Recipe, progress: Callable[[str], object] = str, *, 
 
     Args:
         recipe: the study's recipe, as read from its file.
-        progress: told which task's rows are read.
+        progress: called with the task whose rows are read.
         planning: what is not on this machine yet is listed in :attr:`Study.missing` and not an error; nothing is fetched.
 
     Raises:
@@ -178,15 +179,15 @@ class _Reading:
 
     def _asked(self, manifest: TaskManifest, part: Part) -> str:
         """Digest of questions and of how they are asked."""
-        asked = {**self.recipe.evaluation_identity(), **self.prompt, "scorer": SCORER_VERSION}
+        settings = {**self.recipe.evaluation_identity(), **self.prompt, "scorer": SCORER_VERSION}
         if self.recipe.evaluation.mode == "generate" or manifest.metric == "mra":
-            asked["reader"] = find_reader(
+            settings["reader"] = find_reader(
                 READERS.default
             ).identity  # another version reads stored answers anew, and asks nothing
         content = identify(locate(manifest, part), manifest.name)
         if not self.planning:
             check_metric(manifest, read(locate(manifest, part), manifest.name))
-        return digest.of_value({"content": content, "asked": asked})
+        return digest.of_value({"content": content, "asked": settings})
 
     def _absent(self, manifest: TaskManifest, part: QuestionPart) -> bool:
         """Whether questions are left for later; notes what brings them."""
@@ -203,7 +204,7 @@ def _scored(targets: Iterable[TaskManifest], fetch: bool) -> Forbidden:
         for part in _parts(manifest):
             data: QuestionData | None = getattr(manifest, part)
             if data is not None and (fetch or absent(manifest, part) is None):
-                with suppress(InputError):  # faults are told where the questions are identified
+                with suppress(InputError):  # faults are reported where the questions are identified
                     data = as_stored(data)
                     if data.path is not None:
                         paths.append(Path(data.path))

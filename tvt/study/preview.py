@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import assert_never, get_args
 
 import numpy as np
 
@@ -36,8 +36,9 @@ from tvt.stats.intervals import known
 from tvt.stats.ranks import rank_correlation
 from tvt.study.plan import Study
 from tvt.study.previewed import Agreement, Figure, Gain, Preview, Previewed
+from tvt.study.run_folders import CLAIM
 from tvt.study.session import Session
-from tvt.study.store import CLAIM, Store
+from tvt.study.store import Store
 from tvt.train.record import ADAPTER
 from tvt.train.record import RECORD as TRAINING
 from tvt.types import Floats
@@ -70,7 +71,7 @@ def preview(
         candidates: mixtures of the study's budget, with different labels.
         prepared: the selection's request and response on this study: they say which targets count, what is predicted and how
             candidates are ranked. Protected targets are scored too, and harm below their limits costs as in the selection.
-        progress: told of questions done.
+        progress: called with how many questions are done.
         selected: label of the candidate that was selected.
 
     Raises:
@@ -106,7 +107,7 @@ def _previewed(
     """Every candidate with all that is known of it, the best merged objective first; what was not merged comes last."""
     merged = _gains(study, found.base, found.scores)
     trained = _gains(study, found.base, [score for scores in runs.values() for score in scores])
-    told = []
+    previewed = []
     for candidate in candidates:
         label = candidate.label
         predicted, linear = predicted_gains(candidate, prepared, targets)
@@ -114,7 +115,7 @@ def _previewed(
         known = {"merged": merged.get(label, {}), "predicted": predicted, "trained": trained.get(label, {})}
         gains |= {figure: {t: gain.value for t, gain in by_target.items()} for figure, by_target in known.items()}
         values = {figure: judged(by_target, prepared) for figure, by_target in gains.items()}
-        told.append(
+        previewed.append(
             Previewed(
                 candidate=candidate,
                 **known,
@@ -126,7 +127,7 @@ def _previewed(
             )
         )
     last = float("-inf")
-    return sorted(told, key=lambda p: (-p.objective.get("merged", last), -p.objective.get("predicted", last)))
+    return sorted(previewed, key=lambda p: (-p.objective.get("merged", last), -p.objective.get("predicted", last)))
 
 
 _Merge = tuple[Candidate, int, dict[Path, float]]
@@ -172,8 +173,10 @@ class _Merges:
                 scores += [cell.score(run=_run_name(seed), source=candidate.label, base=base[t]) for t, cell in cells.items()]
                 seeds.setdefault(candidate.label, []).append(seed)
                 asked += sum(cell.asked for cell in cells.values())
-        told = [cell.score(run="base", source=None) for cell in base.values()]
-        return _Found(base=told, scores=scores, seeds={c: tuple(s) for c, s in seeds.items()}, missing=missing, asked=asked)
+        base_scores = [cell.score(run="base", source=None) for cell in base.values()]
+        return _Found(
+            base=base_scores, scores=scores, seeds={c: tuple(s) for c, s in seeds.items()}, missing=missing, asked=asked
+        )
 
     def _plan(self, candidates: Sequence[Candidate]) -> tuple[list[_Merge], dict[str, str]]:
         """What to merge, seed by seed, and for which candidates something is missing, with the first reason."""
@@ -244,10 +247,10 @@ def trained_scores(session: Session, candidate: Candidate, targets: Sequence[str
     for seed in study.recipe.seeds:
         run = Run(label=candidate.label, counts=candidate.counts, seed=seed)
         cells = session.store.finished(study.run_id(run)).cells
-        wanted = {t: cells.get((t, "evaluation")) for t in targets}
-        if any(cell is None or cell.key != study.questions[t, "evaluation"] for t, cell in wanted.items()):
+        scored = {t: cells.get((t, "evaluation")) for t in targets}
+        if any(cell is None or cell.key != study.questions[t, "evaluation"] for t, cell in scored.items()):
             continue
-        for target, cell in wanted.items():
+        for target, cell in scored.items():
             assert cell is not None  # noqa: S101 - looked at above
             yield Score(
                 run=_run_name(seed),
@@ -263,16 +266,15 @@ def trained_scores(session: Session, candidate: Candidate, targets: Sequence[str
 def trained_candidates(study: Study, store: Store) -> tuple[Candidate, ...]:
     """The mixtures of several sources that this study has trained and scored at its budget, at most ``MOST_TRAINED``.
 
-    They cost a merge each, and tell how far merges and predictions can be trusted here.
+    They cost a merge each, and show how far merges and predictions can be trusted here.
     """
     found: dict[tuple[tuple[str, int], ...], Candidate] = {}
-    for run_id, told in sorted(store.known().items(), key=lambda item: (item[1]["label"], item[0])):
-        counts: dict[str, int] = told["counts"]
+    for run_id, spec in sorted(store.known().items(), key=lambda item: (item[1].run.label, item[0])):
+        run, counts = spec.run, dict(spec.run.counts)
         key = tuple(sorted(counts.items()))
-        fits = len(counts) > 1 and sum(counts.values()) == study.recipe.budget and told["seed"] in study.recipe.seeds
+        fits = len(counts) > 1 and sum(counts.values()) == study.recipe.budget and run.seed in study.recipe.seeds
         if not fits or key in found or not set(counts) <= set(study.training):
             continue
-        run = Run(label=told["label"], counts=counts, seed=told["seed"])
         if study.run_id(run) == run_id and store.finished(run_id).cells:
             labels = {candidate.label for candidate in found.values()}
             label = next(text for n in range(1, len(found) + 2) if (text := _earlier(run.label, n)) not in labels)
@@ -389,21 +391,27 @@ def agreements(previewed: Sequence[Previewed]) -> tuple[tuple[Agreement, ...], f
 def _agreement(
     figure: Figure, several: Sequence[Previewed], cells: Sequence[tuple[Previewed, str]], trained: Floats
 ) -> Agreement:
-    told = np.array([_value(p, t, figure) for p, t in cells])
+    figures = np.array([_value(p, t, figure) for p, t in cells])
     values = [(p.objective[figure], p.objective["trained"]) for p in several if {figure, "trained"} <= set(p.objective)]
     left, right = np.array(values).reshape(-1, 2).T
     return Agreement(
         figure=figure,
         cells=len(cells),
-        rank=known(rank_correlation(told, trained)),
-        error=float(np.abs(told - trained).mean()),
-        bias=float((told - trained).mean()),
+        rank=known(rank_correlation(figures, trained)),
+        error=float(np.abs(figures - trained).mean()),
+        bias=float((figures - trained).mean()),
         mixtures=len(values),
         mixture_rank=known(rank_correlation(left, right)) if len(values) >= FEWEST else None,
     )
 
 
 def _value(previewed: Previewed, target: str, figure: Figure) -> float:
-    if figure == "linear":
-        return previewed.linear[target]
-    return (previewed.merged if figure == "merged" else previewed.predicted)[target].value
+    match figure:
+        case "linear":
+            return previewed.linear[target]
+        case "merged":
+            return previewed.merged[target].value
+        case "predicted":
+            return previewed.predicted[target].value
+        case _:
+            assert_never(figure)

@@ -24,8 +24,9 @@ from tvt.io.adapter_file import verify_adapter
 from tvt.io.atomic import exclusively
 from tvt.io.processes import Machines
 from tvt.model.base import Loaded
-from tvt.study.jobs import Job, Task, Where
-from tvt.study.store import Cell, Finished, Store, clear
+from tvt.study.jobs import Job, RunTask, Where
+from tvt.study.run_folders import clear
+from tvt.study.store import Cell, Finished, Store
 from tvt.train import Progress, train
 from tvt.train.checkpoints import remove_other_layouts, steps_done
 from tvt.train.record import ADAPTER, CHECKPOINTS, RUN
@@ -60,7 +61,7 @@ class Runner:
         )
         self._questions: dict[Where, tuple[Question, ...]] = {}
 
-    def do(self, task: Task, show: ShowPhase) -> Done | Failed | Held | Nothing:
+    def do(self, task: RunTask, show: ShowPhase) -> Done | Failed | Held | Nothing:
         """Do what is missing of a run.
 
         Returns:
@@ -71,7 +72,7 @@ class Runner:
             ProcessFailedError: the run failed, which is recorded, by an exception that may come again in other runs.
         """
         show(*self.stands(task))  # before anything that may take the process down
-        with self.store.turn(task.run_id, task.keys) as turn:
+        with self.store.turn(task.run_id, task.run, task.keys) as turn:
             if turn != "mine":
                 return Held(run=task.run_id) if turn == "held" else Nothing(run=task.run_id)
             clear(self.store.run_folder(task.run_id))
@@ -98,14 +99,14 @@ class Runner:
             self.store.forgive(task.run_id)  # another process may have given it up meanwhile
         return Done(run=task.run_id)
 
-    def stands(self, task: Task) -> tuple[Phase, int, int]:
+    def stands(self, task: RunTask) -> tuple[Phase, int, int]:
         """Where a run stands, as far as the disk knows."""
         folder = self.store.run_folder(task.run_id)
         if task.run.is_base or (folder / TRAINING).is_file():
             return "scoring", 0, 0
         return ("training", steps_done(folder), 0) if (folder / "mixed").is_dir() else ("mixing", 0, task.run.examples)
 
-    def _adapter(self, task: Task, show: ShowPhase) -> tuple[Path, float]:
+    def _adapter(self, task: RunTask, show: ShowPhase) -> tuple[Path, float]:
         """The run's adapter, trained if it is not there or was damaged, and the seconds of training steps just now."""
         folder = self.store.run_folder(task.run_id)
         if (folder / TRAINING).is_file():
@@ -153,7 +154,7 @@ class Runner:
         with exclusively(self.job.folder / "data" / ".lock"):
             return as_file(self.job.rows[source], source, self.job.folder / "data")
 
-    def _score(self, task: Task, adapter: Path | None, show: ShowPhase, prepared: float) -> None:
+    def _score(self, task: RunTask, adapter: Path | None, show: ShowPhase, prepared: float) -> None:
         """Score what is missing, paired with the base model's answers.
 
         Args:
@@ -199,7 +200,7 @@ class Runner:
             self._questions[where] = tuple(read(self.job.questions[where], where[0]))
         return self._questions[where]
 
-    def _discard(self, task: Task) -> None:
+    def _discard(self, task: RunTask) -> None:
         """Remove what training left, so that it can be done anew."""
         folder = self.store.run_folder(task.run_id)
         for name in (TRAINING, RUN):

@@ -19,9 +19,10 @@ from tvt.io.atomic import exclusively
 from tvt.io.recipe_file import load_recipe
 from tvt.study.conductor import Conductor, More
 from tvt.study.executors import Start
-from tvt.study.jobs import Task, Where, check_job, make_job, make_task
+from tvt.study.jobs import RunTask, Where, check_job, make_job, make_task
 from tvt.study.plan import BASE_RUN, Study, load_study_plan
-from tvt.study.store import RECIPE, Cells, Status, Store, tidy
+from tvt.study.run_folders import tidy
+from tvt.study.store import RECIPE, Cells, Status, Store
 from tvt.study.views import write_views
 from tvt.train.record import ORDER_VERSION, base_digest
 
@@ -33,28 +34,28 @@ class Session:
     study: Study
     store: Store
 
-    def tasks(self) -> list[Task]:
+    def tasks(self) -> list[RunTask]:
         """Everything that makes the transfer matrix: each run on every target."""
-        wanted: list[Where] = [(target, "evaluation") for target in self.study.targets]
-        return [make_task(self.study, run, wanted) for run in self.study.runs()]
+        cells: list[Where] = [(target, "evaluation") for target in self.study.targets]
+        return [make_task(self.study, run, cells) for run in self.study.runs()]
 
-    def comparison_tasks(self, runs: Sequence[Run], targets: Sequence[str]) -> list[Task]:
+    def comparison_tasks(self, runs: Sequence[Run], targets: Sequence[str]) -> list[RunTask]:
         """The runs of a comparison, and the base: scored on all targets, as evidence, and on what is reported on."""
         parts: tuple[Part, ...] = ("evaluation", "report")
-        wanted: list[Where] = [(t, part) for t in self.study.targets for part in parts if self._wanted(t, part, targets)]
-        tasks = [make_task(self.study, run, wanted) for run in (BASE_RUN, *runs)]
+        cells: list[Where] = [(t, part) for t in self.study.targets for part in parts if self._is_scored(t, part, targets)]
+        tasks = [make_task(self.study, run, cells) for run in (BASE_RUN, *runs)]
         return list({task.run_id: task for task in tasks}.values())
 
-    def _wanted(self, target: str, part: Part, targets: Sequence[str]) -> bool:
+    def _is_scored(self, target: str, part: Part, targets: Sequence[str]) -> bool:
         return part == "evaluation" or (target in targets and (target, part) in self.study.questions)
 
-    def status(self, tasks: Sequence[Task]) -> dict[str, Status]:
+    def status(self, tasks: Sequence[RunTask]) -> dict[str, Status]:
         """How far each task is, by run id."""
         return {task.run_id: self.store.status(task.run_id, task.keys) for task in tasks}
 
     def do(
         self,
-        tasks: Sequence[Task],
+        tasks: Sequence[RunTask],
         start: Start,
         report: Callable[[StudyEvent], None],
         *,
@@ -71,7 +72,7 @@ class Session:
             more: decides on the way which of ``tasks`` to do; default: all, in order.
 
         Raises:
-            InputError: something that would stop every run; what is done is kept.
+            InputError: something that would stop every run; what is done stays.
         """
         with resource_errors.reported(self.store.folder, self.study.recipe.name):
             with exclusively(self.store.folder / ".views"):
@@ -81,7 +82,9 @@ class Session:
                     self.store.forgive(task.run_id)
             self._do_missing(tasks, start, report, more)
 
-    def _do_missing(self, tasks: Sequence[Task], start: Start, report: Callable[[StudyEvent], None], more: More | None) -> None:
+    def _do_missing(
+        self, tasks: Sequence[RunTask], start: Start, report: Callable[[StudyEvent], None], more: More | None
+    ) -> None:
         status = self.status(tasks)
         todo = [task for task in tasks if status[task.run_id] not in ("done", "failed")]
 
@@ -102,12 +105,12 @@ class Session:
 
 
 def open_session(recipe: Recipe, folder: Path, progress: Callable[[str], object] = str, *, planning: bool = False) -> Session:
-    """Look up everything that a recipe speaks of; nothing is written into the folder.
+    """Look up everything that a recipe names; nothing is written into the folder.
 
     Args:
         recipe: the study's recipe.
         folder: of its runs.
-        progress: told which task's rows are read.
+        progress: called with the task whose rows are read.
         planning: whether data may be missing; the session can be looked at then, and not run.
 
     Raises:
@@ -118,7 +121,7 @@ def open_session(recipe: Recipe, folder: Path, progress: Callable[[str], object]
 
 
 def reopen(folder: Path, progress: Callable[[str], object] = str) -> Session:
-    """Open a study folder by the recipe that is kept in it.
+    """Open a study folder by the recipe that is stored in it.
 
     Raises:
         InputError: no study of tvt study, or what it stands on is gone.
@@ -130,7 +133,7 @@ def reopen(folder: Path, progress: Callable[[str], object] = str) -> Session:
 
 
 def save_recipe(recipe: Recipe, folder: Path) -> None:
-    """Keep the recipe in the study's folder."""
+    """Write the recipe into the study's folder."""
     text = "# The recipe of this study, as tvt study last ran it.\n" + strict_yaml.dump(recipe.model_dump(mode="json"))
     atomic.write_text(folder / RECIPE, text)
 
@@ -156,7 +159,7 @@ def changes(session: Session) -> Changes:
     if not path.is_file():
         return Changes(remade=(), rescored=())
     before, now = _results(load_recipe(path)), _results(study.recipe)
-    known = [spec["identity"] for spec in store.known().values()]
+    known = [spec.identity for spec in store.known().values()]
     base_cells = store.finished(study.run_id(BASE_RUN)).cells
     models = {identity.get("model", identity.get("base"))["model_name_or_path"] for identity in known}
     earlier = base_digest(str(before["model.model_name_or_path"]))
@@ -165,17 +168,17 @@ def changes(session: Session) -> Changes:
     ):  # it lies elsewhere now
         before["model.model_name_or_path"] = study.recipe.model.model_name_or_path
     fields = [name for name in {**now, **before} if before.get(name) != now.get(name)]
-    told = {name: f"{name}: {before.get(name)} before, {now.get(name)} now" for name in fields}
+    lines = {name: f"{name}: {before.get(name)} before, {now.get(name)} now" for name in fields}
     rows = {(source, found) for identity in known for source, found in identity.get("data", {}).items()}
-    remade = [line for name, line in told.items() if not name.startswith("evaluation.")]
-    if study.base is not None and models and study.base not in models and "model.model_name_or_path" not in told:
+    remade = [line for name, line in lines.items() if not name.startswith("evaluation.")]
+    if study.base is not None and models and study.base not in models and "model.model_name_or_path" not in lines:
         remade.append(f"{study.recipe.model.model_name_or_path}: another model than before")
     sources = {source for source, _ in rows}
     remade += [f"the training rows of {s}" for s, d in study.training.items() if s in sources and (s, d) not in rows]
     remade += _newer(
         "the way rows are trained on", {identity["order"] for identity in known if "order" in identity}, ORDER_VERSION
     )
-    rescored = [line for name, line in told.items() if name.startswith("evaluation.")]
+    rescored = [line for name, line in lines.items() if name.startswith("evaluation.")]
     others = [t for (t, p), k in study.questions.items() if (t, p) in base_cells and base_cells[t, p].key != k]
     scorer = _newer("the way answers are scored", _scorers(store, base_cells), SCORER_VERSION)
     if base_cells and not others:  # e.g. a template that lies elsewhere now

@@ -61,7 +61,7 @@ class Speed:
     """What runs take, as seconds of a run."""
 
     load: float | None
-    """Of a run: all but training steps and scoring; ``None`` where the finished runs do not tell it apart from scoring."""
+    """Of a run: all but training steps and scoring; ``None`` where the finished runs do not separate it from scoring."""
     start: float
     """Of a worker's first run, on top."""
     examples: Mapping[str, float]
@@ -83,26 +83,26 @@ def measured_speed(study: Study, store: Store) -> Speed | None:
     """
     took: dict[str | None, list[float]] = defaultdict(lambda: [0.0, 0.0])
     scoring, questions, sizes, loads = 0.0, 0, [], []
-    told = True
+    separate = True
     for run_id, spec in store.known().items():
         done, record = store.finished(run_id), store.training(run_id)
         scoring, questions = scoring + done.scoring_seconds, questions + done.questions
-        told = told and done.load_seconds is not None
+        separate = separate and done.load_seconds is not None
         if record is None or record.rows_per_second <= 0:
             continue
         if done.cells:
             loads.append(done.load_seconds or 0.0)
         sizes.append(_size(store.run_folder(run_id) / ADAPTER))
         seconds = record.rows / record.rows_per_second * record.num_processes / study.recipe.runtime.num_processes
-        sources = [source for source, count in spec["counts"].items() if count]
+        sources = [source for source, count in spec.run.counts.items() if count]
         for of in (None, *(sources if len(sources) == 1 else ())):
             took[of] = [took[of][0] + seconds, took[of][1] + record.rows]
     if not took or not questions or not loads:
         return None
     rates = {of: seconds / rows for of, (seconds, rows) in took.items()}
     return Speed(
-        load=median(loads) if told else None,
-        start=max(loads) - median(loads) if told else 0.0,
+        load=median(loads) if separate else None,
+        start=max(loads) - median(loads) if separate else 0.0,
         examples={source: rates.get(source, rates[None]) for source in study.sources},
         questions=dict.fromkeys(study.targets, scoring / questions),
         disk=fmean(sizes),
@@ -148,7 +148,7 @@ def guessed_speed(study: Study, recipe: Recipe | None = None) -> Speed | None:
 @cache
 def device_memory() -> float:
     """Bytes of the smallest GPU here, else of the GPU that a guess assumes."""
-    from tvt.study.doctor.devices import listed_gpus  # the doctor asks for estimates itself
+    from tvt.study.doctor.machine import listed_gpus  # the doctor asks for estimates itself
 
     return min((gpu.memory for gpu in listed_gpus()), default=0.0) or DEVICE_MEMORY
 
@@ -167,7 +167,7 @@ def _assumed(recipe: Recipe, shape: Shape, twice: Sequence[bool], *, here: bool)
     yield f"{TEXT_TOKENS} tokens of text a row, {READING / 1e9:.0f} GB/s for reading weights"
 
 
-class Shown(NamedTuple):
+class ShownPictures(NamedTuple):
     """Pictures of rows; pixels are those after ``model.max_pixels``."""
 
     pictures: float
@@ -187,17 +187,17 @@ class _Pictures:
         self._most: int | None = recipe.model.max_pixels
         self.assumed = False
 
-    def of(self, manifest: TaskManifest, part: Part) -> Shown:
+    def of(self, manifest: TaskManifest, part: Part) -> ShownPictures:
         """Of a part of a task's rows."""
         found = _sampled(manifest, part)
         if found is None:
             self.assumed = True
             mean, large = (float(min(each, self._most or each)) for each in (MEAN_PIXELS, ORDINARY_PIXELS))
-            return Shown(manifest.shown, mean, manifest.shown, large)
+            return ShownPictures(manifest.shown, mean, manifest.shown, large)
         rows = [[min(each, self._most or each) for each in row] for row in found]
         pixels, largest = [each for row in rows for each in row], max(rows, key=sum)
         mean = fmean(pixels) if pixels else 0.0
-        return Shown(len(pixels) / len(rows), mean, len(largest), fmean(largest) if largest else 0.0)
+        return ShownPictures(len(pixels) / len(rows), mean, len(largest), fmean(largest) if largest else 0.0)
 
 
 def _sampled(manifest: TaskManifest, part: Part) -> list[list[float]] | None:
@@ -209,7 +209,7 @@ def _sampled(manifest: TaskManifest, part: Part) -> list[list[float]] | None:
         for question in islice(read(locate(manifest, part), manifest.name), SAMPLED):
             sizes = [shown_size(image) for image in question.images]
             found.append([float(width * height) for width, height in sizes])
-    except (InputError, PictureError):  # told where the rows are checked
+    except (InputError, PictureError):  # reported where the rows are checked
         return None
     return found or None
 
@@ -224,11 +224,11 @@ class _Guess:
         self._batch = recipe.evaluation.batch_size
         self._extra = PASS_TOKENS[recipe.model.load_in_4bit]
 
-    def checkpointing(self, shown: Shown) -> bool:
+    def checkpointing(self, shown: ShownPictures) -> bool:
         """Whether a run on such rows computes activations twice."""
         return expected_checkpointing(self._recipe, self._shape, device_memory(), shown.largest, shown.most)
 
-    def training(self, shown: Shown, *, checkpointing: bool) -> float:
+    def training(self, shown: ShownPictures, *, checkpointing: bool) -> float:
         """Of a training example on one process."""
         text, tower, passing = self._forward(shown, self._recipe.training.per_device_train_batch_size)
         passes = 3 if checkpointing else 2
@@ -238,11 +238,11 @@ class _Guess:
             return computing + preparing
         return max(computing, preparing / (self._loaders or AUTOMATIC_LOADERS))
 
-    def scoring(self, shown: Shown) -> float:
+    def scoring(self, shown: ShownPictures) -> float:
         """Of a question: its pictures are prepared while the device computes, and once for many runs."""
         return sum(self._forward(shown, self._batch)) / self._flops
 
-    def _forward(self, shown: Shown, batch: int) -> tuple[float, float, float]:
+    def _forward(self, shown: ShownPictures, batch: int) -> tuple[float, float, float]:
         """Operations of language model and tower for a row, and its share of what a pass costs on top."""
         pictures, pixels = shown.pictures, shown.pixels
         tokens = TEXT_TOKENS + pictures * self._shape.picture_tokens(pixels, self._max_pixels)

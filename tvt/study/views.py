@@ -31,7 +31,7 @@ from tvt.io.mixture_file import load_mixture, save_mixture
 from tvt.io.model_folder import numbers_in
 from tvt.study.answers import scored_cells
 from tvt.study.plan import BASE_RUN, Study
-from tvt.study.store import Store
+from tvt.study.store import RunRecord, Store
 
 Row = Score | MaskedScore
 
@@ -68,9 +68,7 @@ def _answered(study: Study, store: Store) -> AnswerReport:
     """How the runs that the tables hold answered."""
     keys = {where: key for where, key in study.questions.items() if where[1] == "evaluation"}
     runs = [(study.run_id(run), run) for run in study.runs()]
-    mixtures = [
-        (run_id, Run(label=told["label"], counts=told["counts"], seed=told["seed"])) for run_id, told in _mixtures(study, store)
-    ]
+    mixtures = [(run_id, spec.run) for run_id, spec in _mixtures(study, store)]
     cells = scored_cells(store, ((run_id, run, keys) for run_id, run in dict([*runs, *mixtures]).items()))
     sets = tuple(found for where, found in study.sets.items() if where in keys)
     return AnswerReport(thresholds=study.recipe.warnings, cells=tuple(cells), sets=sets)
@@ -112,15 +110,15 @@ def source_scores(study: Study, store: Store) -> Iterator[Row]:
 def mixture_scores(study: Study, store: Store) -> Iterator[MixtureScore]:
     """The cells of every other run that was trained as the study's are: doses, and mixtures of several sources."""
     budget = study.recipe.budget
-    for run_id, told in _mixtures(study, store):
-        counts: Mapping[str, int] = told["counts"]
+    for run_id, spec in _mixtures(study, store):
+        counts = spec.run.counts
         cells = store.finished(run_id).cells
         for target in study.targets:
             cell = cells.get((target, "evaluation"))
             if cell is not None and cell.key == study.questions[target, "evaluation"]:
                 yield MixtureScore(
                     mixture=_mixture_name(counts, budget),
-                    run=f"seed_{told['seed']}",
+                    run=f"seed_{spec.run.seed}",
                     weights={source: count / budget for source, count in counts.items()},
                     target=target,
                     correct=cell.correct,
@@ -129,15 +127,15 @@ def mixture_scores(study: Study, store: Store) -> Iterator[MixtureScore]:
                 )
 
 
-def _mixtures(study: Study, store: Store) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _mixtures(study: Study, store: Store) -> Iterator[tuple[str, RunRecord]]:
     """The ids of those runs, with what ``spec.json`` says of them."""
     budget, family = study.recipe.budget, digest.of_value(study.family())
-    for run_id, told in store.known().items():
-        counts: Mapping[str, int] = told["counts"]
+    for run_id, spec in store.known().items():
+        counts = spec.run.counts
         if not counts or sum(counts.values()) > budget or (len(counts) == 1 and sum(counts.values()) == budget):
             continue
-        if told["seed"] in study.recipe.seeds and _belongs(study, told["identity"], counts, family):
-            yield run_id, told
+        if spec.run.seed in study.recipe.seeds and _belongs(study, spec.identity, counts, family):
+            yield run_id, spec
 
 
 def foreign_runs(study: Study, store: Store) -> list[str]:
@@ -145,10 +143,10 @@ def foreign_runs(study: Study, store: Store) -> list[str]:
     family = digest.of_value(study.family())
     mine = {study.run_id(run) for run in study.runs()}
     foreign = []
-    for run_id, told in store.known().items():
-        counts: Mapping[str, int] = told["counts"]
-        fits = told["seed"] in study.recipe.seeds and sum(counts.values()) <= study.recipe.budget
-        if run_id not in mine and not (counts and fits and _belongs(study, told["identity"], counts, family)):
+    for run_id, spec in store.known().items():
+        counts = spec.run.counts
+        fits = spec.run.seed in study.recipe.seeds and sum(counts.values()) <= study.recipe.budget
+        if run_id not in mine and not (counts and fits and _belongs(study, spec.identity, counts, family)):
             foreign.append(run_id)
     return foreign
 
@@ -156,9 +154,9 @@ def foreign_runs(study: Study, store: Store) -> list[str]:
 def _mixture_name(counts: Mapping[str, int], budget: int) -> str:
     """A name that depends on the counts alone: the same mixture may go by several labels."""
     shares = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    told = " + ".join(f"{100 * count / budget:.3g}% {source}" for source, count in shares[:4])
+    names = " + ".join(f"{100 * count / budget:.3g}% {source}" for source, count in shares[:4])
     more = f" + {len(shares) - 4} more" if len(shares) > 4 else ""
-    return f"{told}{more} [{digest.of_value(dict(counts))[:6]}]"
+    return f"{names}{more} [{digest.of_value(dict(counts))[:6]}]"
 
 
 def _belongs(study: Study, identity: Mapping[str, Any], counts: Mapping[str, int], family: str) -> bool:
@@ -171,8 +169,8 @@ def parameters(model_name_or_path: str) -> float | None:
     folder = Path(model_name_or_path)
     if folder.is_dir():
         return numbers_in(folder) / 1e9 or None
-    told = re.search(r"(?<![\d.])(\d+(?:\.\d+)?)[Bb](?![a-z])", folder.name)
-    return float(told.group(1)) if told else None
+    match = re.search(r"(?<![\d.])(\d+(?:\.\d+)?)[Bb](?![a-z])", folder.name)
+    return float(match.group(1)) if match else None
 
 
 def comparison_runs(entries: Sequence[Arm], seeds: Sequence[int]) -> dict[tuple[str, int], Run]:
@@ -232,7 +230,7 @@ SCHEMA = 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kept:
+class StoredComparison:
     """A comparison of the study."""
 
     name: str
@@ -245,12 +243,12 @@ def comparison_name(mixture: Mixture, stem: str) -> str:
     return f"{stem}-{digest.of_value(mixture.model_dump(mode='json'))[:8]}"
 
 
-def keep_comparison(folder: Path, kept: Kept) -> None:
+def keep_comparison(folder: Path, comparison: StoredComparison) -> None:
     """Write a comparison into a study's folder; the entries come last."""
-    place = folder / "comparisons" / kept.name
-    save_mixture(kept.mixture, place / MIXTURE)
-    told = {"schema": SCHEMA, "entries": [entry.model_dump(mode="json") for entry in kept.entries]}
-    atomic.write_text(place / ENTRIES, json.dumps(told, indent=1, ensure_ascii=False) + "\n")
+    place = folder / "comparisons" / comparison.name
+    save_mixture(comparison.mixture, place / MIXTURE)
+    record = {"schema": SCHEMA, "entries": [entry.model_dump(mode="json") for entry in comparison.entries]}
+    atomic.write_text(place / ENTRIES, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
 
 def comparison_names(folder: Path) -> tuple[str, ...]:
@@ -259,7 +257,7 @@ def comparison_names(folder: Path) -> tuple[str, ...]:
     return tuple(path.parent.name for path in found)
 
 
-def load_comparison(folder: Path, name: str) -> Kept:
+def load_comparison(folder: Path, name: str) -> StoredComparison:
     """Read a comparison.
 
     Raises:
@@ -271,8 +269,8 @@ def load_comparison(folder: Path, name: str) -> Kept:
         known = f"; there are {', '.join(names)}" if names else ""
         raise InputError(f"{folder}: no comparison '{name}'{suggest(name, names)}{known}")
     try:
-        told = json.loads((place / ENTRIES).read_text(encoding="utf-8"))
-        entries = tuple(Arm.model_validate(entry) for entry in told["entries"])
+        record = json.loads((place / ENTRIES).read_text(encoding="utf-8"))
+        entries = tuple(Arm.model_validate(entry) for entry in record["entries"])
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
         raise InputError(f"{place / ENTRIES}: damaged; delete {place} and compare the mixture again") from error
-    return Kept(name=name, mixture=load_mixture(place / MIXTURE), entries=entries)
+    return StoredComparison(name=name, mixture=load_mixture(place / MIXTURE), entries=entries)

@@ -1,6 +1,7 @@
-"""How far a study is, looked at from beside: what is done, what each run at work is at, and how long the rest takes.
+"""How far a study is, read from its folder: what is done, what each run at work is at, and how long the rest takes.
 
-Whoever does the runs may be anywhere, so that only the disk tells: checkpoints, records, and answers as they come in.
+The processes that do the runs may be anywhere, so that all is read from the disk: checkpoints, records, and answers as they
+come in.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from tvt.core.scores import set_name
 from tvt.errors import InputError
 from tvt.evaluate.store import AnswerStore
 from tvt.io import json_lines
-from tvt.study.jobs import Task, Where
+from tvt.study.jobs import RunTask, Where
 from tvt.study.plan import Study
 from tvt.study.store import Status, Store
 from tvt.train.batches import Order
@@ -38,7 +39,7 @@ class Position:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class Snapshot:
     """A study at one moment."""
 
     states: dict[str, Status]
@@ -62,7 +63,7 @@ class Watch:
         tasks: the runs.
     """
 
-    def __init__(self, study: Study, store: Store, tasks: Sequence[Task]) -> None:
+    def __init__(self, study: Study, store: Store, tasks: Sequence[RunTask]) -> None:
         self._study, self._store, self._tasks = study, store, tasks
         self._done: set[str] = set()
         self._answers = _Answers(store.answers)
@@ -70,7 +71,7 @@ class Watch:
         self._examples = self._questions = 0
         self._loads: list[float] = []
 
-    def look(self) -> Look:
+    def look(self) -> Snapshot:
         """How far it is now.
 
         Raises:
@@ -83,17 +84,17 @@ class Watch:
         for task in self._tasks:
             if states[task.run_id] in ("done", "failed"):
                 continue
-            steps, asked = self._training(task), self._scoring(task)
+            steps, answers = self._training(task), self._scoring(task)
             examples += task.run.examples * (1 - steps[0] / steps[1] if steps[1] else 0)
-            questions += asked[1] - asked[0]
+            questions += answers[1] - answers[0]
             if states[task.run_id] == "running":
-                positions.append(self._position(task, steps, asked))
+                positions.append(self._position(task, steps, answers))
             else:
                 waiting += 1
         left = self._left(examples, questions, waiting, len(positions))
-        return Look(states=states, at_work=tuple(positions), seconds_left=left)
+        return Snapshot(states=states, at_work=tuple(positions), seconds_left=left)
 
-    def _state(self, task: Task) -> Status:
+    def _state(self, task: RunTask) -> Status:
         if task.run_id in self._done:
             return "done"
         state = self._store.status(task.run_id, task.keys)
@@ -102,7 +103,7 @@ class Watch:
             self._clock(task)
         return state
 
-    def _clock(self, task: Task) -> None:
+    def _clock(self, task: RunTask) -> None:
         """Take the speed of a run that is done."""
         finished, record = self._store.finished(task.run_id), self._store.training(task.run_id)
         self._scoring_seconds += finished.scoring_seconds
@@ -119,7 +120,7 @@ class Watch:
         loading = waiting * median(self._loads)
         return (loading + training + questions * self._scoring_seconds / self._questions) / at_work
 
-    def _training(self, task: Task) -> tuple[int, int]:
+    def _training(self, task: RunTask) -> tuple[int, int]:
         """Steps that are safe, and how many there are; none of both where the adapter is there."""
         if task.run.is_base or self._store.training(task.run_id) is not None:
             return 0, 0
@@ -133,7 +134,7 @@ class Watch:
         )
         return steps_done(self._store.run_folder(task.run_id)), order.steps
 
-    def _scoring(self, task: Task) -> tuple[int, int]:
+    def _scoring(self, task: RunTask) -> tuple[int, int]:
         """Answers that are written of the cells that a run lacks, and how many these will be."""
         cells = self._store.finished(task.run_id).cells
         missing = [where for where, key in task.keys.items() if where not in cells or cells[where].key != key]
@@ -143,9 +144,9 @@ class Watch:
             return 0, total
         return min(self._answers.count(record.adapter_digest if record else None, missing), total), total
 
-    def _position(self, task: Task, steps: tuple[int, int], asked: tuple[int, int]) -> Position:
+    def _position(self, task: RunTask, steps: tuple[int, int], answers: tuple[int, int]) -> Position:
         if not steps[1]:
-            return Position(name=task.run.name, phase="scoring", done=asked[0], total=asked[1])
+            return Position(name=task.run.name, phase="scoring", done=answers[0], total=answers[1])
         if not (self._store.run_folder(task.run_id) / "mixed").is_dir():
             return Position(name=task.run.name, phase="mixing", done=0, total=0)
         return Position(name=task.run.name, phase="training", done=steps[0], total=steps[1])
@@ -166,15 +167,15 @@ class _Answers:
                 self._adapters[place] = _adapter(place)
         names = [set_name(*where) for where in cells]
         folders = [place for place, found in self._adapters.items() if found == adapter]
-        return max((sum(self._told(place)[name] for name in names) for place in folders), default=0)
+        return max((sum(self._counts(place)[name] for name in names) for place in folders), default=0)
 
-    def _told(self, place: Path) -> Counter[str]:
-        told: Counter[str] = Counter()
+    def _counts(self, place: Path) -> Counter[str]:
+        counts: Counter[str] = Counter()
         for path in place.glob("chunk-*.jsonl"):
             if path not in self._chunks:
                 self._chunks[path] = Counter(row["task"] for row in json_lines.read(path))
-            told += self._chunks[path]
-        return told
+            counts += self._chunks[path]
+        return counts
 
 
 def _adapter(place: Path) -> str | None:

@@ -16,8 +16,8 @@ from tvt.core.events import AttemptEvent, Defect, Died, End, Failed, Note, Phase
 from tvt.core.recipe import Recipe
 from tvt.errors import InputError, MissingPackageError, ProcessDiedError, ProcessFailedError
 from tvt.study.events import EventWriter, writing_to
-from tvt.study.jobs import Job, Task
-from tvt.study.store import unmark
+from tvt.study.jobs import Job, RunTask
+from tvt.study.run_folders import unmark
 
 if TYPE_CHECKING:
     from submitit.core.utils import DelayedSubmission
@@ -30,7 +30,7 @@ INTERRUPTED = 130
 """Exit code of a worker that got Ctrl-C."""
 
 
-def attempt(runner: Runner, task: Task, report: Report) -> None:
+def attempt(runner: Runner, task: RunTask, report: Report) -> None:
     """Do what is missing of a run. An interruption passes through, and then no end is reported."""
 
     def progress(phase: Phase, done: int, total: int) -> None:
@@ -39,7 +39,7 @@ def attempt(runner: Runner, task: Task, report: Report) -> None:
     report(_end(runner, task, progress))
 
 
-def _end(runner: Runner, task: Task, progress: ShowPhase) -> End:
+def _end(runner: Runner, task: RunTask, progress: ShowPhase) -> End:
     try:
         return runner.do(task, progress)
     except ProcessDiedError as error:

@@ -1,4 +1,4 @@
-"""Who does a study's runs: processes of this machine, Slurm, or Ray; all of them by one small interface."""
+"""The executors of a study's runs: processes of this machine, Slurm, or Ray; all of them by one small interface."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tvt.core.choices import EXECUTORS
 from tvt.core.events import AttemptEvent
 from tvt.core.recipe import Recipe
 from tvt.errors import Check, InputError, Status
-from tvt.study.jobs import Job, Task
+from tvt.study.jobs import Job, RunTask
 
 
 class Executor(Protocol):
@@ -23,7 +23,7 @@ class Executor(Protocol):
     room: int
     """How many attempts may be submitted and not ended at once."""
 
-    def submit(self, task: Task) -> None:
+    def submit(self, task: RunTask) -> None:
         """Start an attempt at a run, or queue it; returns at once.
 
         Raises:
@@ -54,11 +54,11 @@ class Engine(ABC):
 
     @abstractmethod
     def room(self, recipe: Recipe) -> int:
-        """How many runs are done at once where nobody says. No cluster is asked."""
+        """How many runs are done at once by default. No cluster is asked."""
 
     @abstractmethod
     def checks(self, recipe: Recipe) -> Iterator[Check]:
-        """For ``tvt doctor``: whether what it needs is installed and within reach."""
+        """For ``tvt doctor``: whether what it needs is installed and can be reached."""
 
     @abstractmethod
     def start(self, job: Job, workers: int | None) -> Executor:

@@ -21,7 +21,7 @@ from tvt.io.machine import RUNS_AT_ONCE
 from tvt.io.processes import die_with_parent
 from tvt.study.events import read_events
 from tvt.study.executors import Engine, Executor, executor_check
-from tvt.study.jobs import Job, Task
+from tvt.study.jobs import Job, RunTask
 from tvt.study.worker import INTERRUPTED
 from tvt.train.probe import gpus_lacking, visible_gpus
 
@@ -89,7 +89,7 @@ class LocalExecutor:
         self._logs: dict[str, Path] = {}
         self._keep_logs = False
 
-    def submit(self, task: Task) -> None:
+    def submit(self, task: RunTask) -> None:
         """Give the run to a process that waits for one, or to a new one."""
         slot = next(slot for slot in self._slots if slot.run is None)
         slot.run = task.run_id

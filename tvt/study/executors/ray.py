@@ -1,4 +1,4 @@
-"""Runs as tasks of a Ray cluster. What happens in them is told by files in the study's folder, which all nodes see."""
+"""Runs as tasks of a Ray cluster. Their messages come through files in the study's folder, which all nodes see."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from tvt.io.machine import installed_version
 from tvt.study.events import EventFile, writing_to
 from tvt.study.executors import Engine, Executor, executor_check
 from tvt.study.executors.local import default_workers
-from tvt.study.jobs import Job, Task
+from tvt.study.jobs import Job, RunTask
 from tvt.study.worker import attempt, start_runner
 
 _LOG_STAYS = Died | Defect | Stopped
-"""Ends after which what was printed may be wanted."""
+"""Ends after which the log stays."""
 _LOCK = ".lock"
 _STOP_SECONDS = 10.0
 _PATIENCE_SECONDS = 60.0
@@ -39,7 +39,7 @@ _PATIENCE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class _Sent:
+class _RayTask:
     ref: Any
     events: EventFile
 
@@ -72,7 +72,7 @@ class RayExecutor:
     """One Ray task per attempt, in a process of its own.
 
     Args:
-        job: what may be asked for.
+        job: what may be submitted.
         workers: attempts at once; more than the cluster has room for wait in Ray's queue. Default: as many as
             it has room for.
 
@@ -82,13 +82,13 @@ class RayExecutor:
 
     def __init__(self, job: Job, workers: int | None) -> None:
         self._job, self._workers = job, workers
-        self._sent: dict[str, _Sent] = {}
+        self._sent: dict[str, _RayTask] = {}
         self._logs: dict[str, Path] = {}
         self._names = (f"{uuid.uuid4().hex[:8]}-{number}" for number in itertools.count())
         self._cluster = Cluster(job.recipe.runtime.ray.address)
         try:
-            self._asked = asked(job.recipe, self._cluster.nodes())
-            self._start = self._cluster.task(do_attempt, self._asked)
+            self._request = request_of(job.recipe, self._cluster.nodes())
+            self._start = self._cluster.task(do_attempt, self._request)
             self.room, self._roomy = 1, -_PATIENCE_SECONDS
             self._look()
             self._open = ExitStack()
@@ -97,14 +97,14 @@ class RayExecutor:
             self._cluster.leave()
             raise
 
-    def submit(self, task: Task) -> None:
+    def submit(self, task: RunTask) -> None:
         """Ray places it as soon as a node has room."""
         name = f"{task.run_id}-{next(self._names)}"
         events, log = self._folder / f"{name}.events", self._job.folder / "logs" / f"worker-ray-{name}.log"
         events.touch()  # by which a node knows that it sees the study's folder
         log.touch()
         ref = self._start(self._job.only(task).dump(), str(events), str(log))
-        self._sent[task.run_id] = _Sent(ref, EventFile(events))
+        self._sent[task.run_id] = _RayTask(ref, EventFile(events))
         self._logs[task.run_id] = log
 
     def poll(self, seconds: float) -> list[AttemptEvent]:
@@ -141,20 +141,20 @@ class RayExecutor:
     def _look(self) -> None:
         """Count the runs that the cluster holds, which changes when nodes come and go."""
         nodes = self._cluster.nodes()
-        room = sum(_holds(node, self._asked) for node in nodes)
+        room = sum(_holds(node, self._request) for node in nodes)
         if room:
             self._roomy = time.monotonic()
         elif time.monotonic() - self._roomy > _PATIENCE_SECONDS:
             sizes = sorted({f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes})
             raise InputError(
-                f"a run asks for {self._asked['CPU']} CPUs and {self._asked['GPU']} GPUs of a node, and the nodes of the Ray "
-                f"cluster have {', or '.join(sizes)}; lower runtime.num_processes, runtime.ray.cpus_per_run or "
+                f"a run asks for {self._request['CPU']} CPUs and {self._request['GPU']} GPUs of a node, and the nodes of the "
+                f"Ray cluster have {', or '.join(sizes)}; lower runtime.num_processes, runtime.ray.cpus_per_run or "
                 "runtime.ray.gpus_per_run, or start a larger node"
             )
         self.room = self._workers or max(room, 1)
 
 
-def asked(recipe: Recipe, nodes: list[Mapping[str, float]]) -> dict[str, int]:
+def request_of(recipe: Recipe, nodes: list[Mapping[str, float]]) -> dict[str, int]:
     """What a run asks of a node, as Ray calls it."""
     runtime = recipe.runtime
     gpus, cpus = runtime.ray.gpus_per_run, runtime.ray.cpus_per_run
@@ -187,9 +187,9 @@ def do_attempt(text: str, events: str, log: str) -> None:
         attempt(start_runner(job, report), job.tasks[0], report)
 
 
-def _holds(node: Mapping[str, float], asked: Mapping[str, int]) -> int:
+def _holds(node: Mapping[str, float], request: Mapping[str, int]) -> int:
     """How many runs a node has room for when it is idle."""
-    return min(int(node.get(kind, 0) // count) for kind, count in asked.items() if count)
+    return min(int(node.get(kind, 0) // count) for kind, count in request.items() if count)
 
 
 @contextmanager
@@ -218,7 +218,7 @@ _START = (
     "start one with ray start on its nodes, this machine among them, or leave the address out for one of this machine alone"
 )
 _PASSED_ON = ("TVT_CACHE", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_DATASETS_CACHE")
-"""Variables of the command that a run sees too. No tokens: Ray shows variables to whoever sees the cluster."""
+"""Variables of the command that a run sees too. No tokens: Ray shows variables to everybody who sees the cluster."""
 
 
 def need_ray() -> None:
@@ -255,7 +255,7 @@ class Cluster:
         import ray
 
         own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": _OBJECTS_BYTES} if address == LOCAL else {}
-        # Ray prints on our terminal whatever befell its processes; the study says so in its own words.
+        # Ray prints on our terminal what happens to its processes; the study has messages of its own.
         ray._private.worker.print_to_stdstream = lambda *_, **__: None
         terminated = signal.getsignal(signal.SIGTERM)
         try:
@@ -283,12 +283,12 @@ class Cluster:
             raise InputError(f"{what}; start it and run the same command again: what is done stays")
         return list(self._nodes.values())
 
-    def task(self, function: Callable[..., None], asked: Mapping[str, int]) -> Callable[..., Any]:
+    def task(self, function: Callable[..., None], request: Mapping[str, int]) -> Callable[..., Any]:
         """What starts, or queues, a task that asks for so much of a node; it returns Ray's reference to the task."""
         options = {
-            "num_cpus": asked["CPU"],
-            "num_gpus": asked["GPU"],
-            "max_retries": 0,  # whoever answers for failures counts them
+            "num_cpus": request["CPU"],
+            "num_gpus": request["GPU"],
+            "max_retries": 0,  # the conductor counts failures
             "max_calls": 1,  # a process per task: what it holds of GPUs' memory goes with it
             "runtime_env": {"env_vars": _environment()},
         }
@@ -358,13 +358,13 @@ def _lines(error: Exception) -> list[str]:
 
 def _environment() -> dict[str, str]:
     """Variables for the process of a run."""
-    told = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error"}
-    told = {name: os.environ.get(name, value) for name, value in told.items()}
-    told |= {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    variables = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error"}
+    variables = {name: os.environ.get(name, value) for name, value in variables.items()}
+    variables |= {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     code = Path(tvt.__file__).parents[1]
     if code.name != "site-packages":  # a clone, which nodes with the same disk can use
-        told["PYTHONPATH"] = f"{code}:${{PYTHONPATH}}"  # Ray fills in the node's own
-    return told
+        variables["PYTHONPATH"] = f"{code}:${{PYTHONPATH}}"  # Ray fills in the node's own
+    return variables
 
 
 def _unconnected(address: str, why: str) -> str:

@@ -1,6 +1,6 @@
 """Runs as jobs of Slurm: what a run asks of it, its submission through submitit, alone or as an array, and what becomes of it.
 
-What happens in a job is told by files in the study's folder.
+The messages of a job come through a file in the study's folder.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ from tvt.io.atomic import attempted, exclusively
 from tvt.io.machine import installed_version
 from tvt.study.events import EventFile
 from tvt.study.executors import Engine, Executor, executor_check, slurm_queue
-from tvt.study.jobs import Job, Task
-from tvt.study.store import Queued, Store, mark, marked, unmark
+from tvt.study.jobs import Job, RunTask
+from tvt.study.run_folders import Queued, mark, marked, unmark
+from tvt.study.store import Store
 from tvt.study.worker import Attempt
 
 FOLDER = "slurm"
@@ -37,7 +38,7 @@ FOLDER = "slurm"
 
 
 @dataclass(frozen=True)
-class _Sent:
+class _SlurmJob:
     queued: Queued
     events: EventFile
     mine: bool
@@ -78,7 +79,7 @@ class SlurmExecutor:
     A run that is in this cluster's queue already, because a command was killed or another one is there, is followed.
 
     Args:
-        job: what may be asked for.
+        job: what may be submitted.
         room: jobs in the queue or at work at once.
 
     Raises:
@@ -90,8 +91,8 @@ class SlurmExecutor:
         self._job, self._store = job, Store(job.folder)
         self._cluster = slurm_queue.cluster()
         self._submitter = Submitter(job.recipe, job.folder / "logs" / FOLDER)
-        self._waiting: list[Task] = []
-        self._sent: dict[str, _Sent] = {}
+        self._waiting: list[RunTask] = []
+        self._sent: dict[str, _SlurmJob] = {}
         self._logs: dict[str, Path] = {}
         self._watch = slurm_queue.QueueWatch()
         slurm_queue.forget_gone(job.folder)
@@ -99,7 +100,7 @@ class SlurmExecutor:
         (job.folder / "logs" / FOLDER).mkdir(parents=True, exist_ok=True)
         self._alone = self._open.enter_context(attempted(job.folder / "logs" / FOLDER / ".lock"))
 
-    def submit(self, task: Task) -> None:
+    def submit(self, task: RunTask) -> None:
         """Follow the run's job if there is one; else the next look submits one."""
         queued = marked(self._store.run_folder(task.run_id))
         if queued is not None and (queued.executor, queued.cluster) == ("slurm", self._cluster):
@@ -133,16 +134,16 @@ class SlurmExecutor:
         names = [f"{FOLDER}/{task.run_id}-{uuid.uuid4().hex[:8]}.events" for task in tasks]
         logs = self._job.folder / "logs"
         attempts = [Attempt(self._job.only(t).dump(), str(logs / name)) for t, name in zip(tasks, names, strict=True)]
-        # Whoever tidies up meanwhile takes files for abandoned that no marker names.
+        # A process that tidies up meanwhile removes files that no marker names.
         with exclusively(logs / ".lock"), uninterrupted():
             jobs = self._submitter.submit(attempts)
             for task, name, job in zip(tasks, names, jobs, strict=True):
                 queued = Queued(executor="slurm", cluster=self._cluster, job=job, events=name)
                 self._follow(task.run_id, queued, mine=True)
-                mark(self._store.run_folder(task.run_id), queued)
+                mark(self._store.folders.make(task.run_id, task.run), queued)
 
     def _follow(self, run_id: str, queued: Queued, *, mine: bool) -> None:
-        self._sent[run_id] = _Sent(queued, EventFile(self._job.folder / "logs" / queued.events), mine)
+        self._sent[run_id] = _SlurmJob(queued, EventFile(self._job.folder / "logs" / queued.events), mine)
         self._logs[run_id] = self._submitter.log(queued.job)
         self._watch.look_soon()
 
@@ -193,7 +194,7 @@ def resources(recipe: Recipe) -> dict[str, Any]:
     loaders = runtime.dataloader_num_workers
     if loaders is None:
         loaders = AUTOMATIC_LOADERS if gpus else 0
-    asked: dict[str, Any] = {
+    options: dict[str, Any] = {
         "job_name": f"tvt-{recipe.name}",
         "partition": slurm.partition,
         "account": slurm.account,
@@ -207,7 +208,7 @@ def resources(recipe: Recipe) -> dict[str, Any]:
         "array_parallelism": slurm.array_parallelism,
         "setup": list(slurm.setup) or None,
     }
-    return {name: value for name, value in asked.items() if value is not None}
+    return {name: value for name, value in options.items() if value is not None}
 
 
 class Submitter:
@@ -226,12 +227,12 @@ class Submitter:
         # The interpreter takes the place of the batch script's shell. The process is there once, on the first node, and Slurm's
         # signal before the end (B: to the batch script) reaches it; a shell would die of it, or keep it for itself.
         self._engine = SlurmExecutor(folder, max_num_timeout=_REQUEUES, python=f"exec {shlex.quote(sys.executable)}")
-        told = f"B:{SlurmJobEnvironment.USR_SIG}@{slurm.signal_delay_s}"
+        signal_option = f"B:{SlurmJobEnvironment.USR_SIG}@{slurm.signal_delay_s}"
         self._engine.update_parameters(
             **resources(recipe),
             use_srun=False,
             stderr_to_stdout=True,
-            additional_parameters={"signal": told, "requeue": True, **slurm.additional_parameters},
+            additional_parameters={"signal": signal_option, "requeue": True, **slurm.additional_parameters},
         )
 
     def submit(self, attempts: Sequence[Attempt]) -> list[str]:
@@ -263,13 +264,13 @@ def uninterrupted() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread() or not callable(before):
         yield
         return
-    heard = threading.Event()
-    signal.signal(signal.SIGINT, lambda *_: heard.set())
+    interrupted = threading.Event()
+    signal.signal(signal.SIGINT, lambda *_: interrupted.set())
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # what is started inherits it
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         signal.signal(signal.SIGINT, before)
-    if heard.is_set():
+    if interrupted.is_set():
         raise KeyboardInterrupt

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from tvt.errors import InputError
-from tvt.study.store import all_marked, unmark
+from tvt.study.run_folders import all_marked, unmark
 
 _SECONDS = 30
 _ENDS = {
@@ -44,18 +44,18 @@ def in_queue(jobs: Collection[str]) -> dict[str, str]:
     """
     if not jobs:
         return {}
-    # Elements of arrays are told one by one; a queue of one unknown job is an error, of several not.
-    told = _ask("squeue", "--noheader", "--array", "--jobs", ",".join(sorted(jobs)), "--format", "%i|%r", unknown="")
-    return dict(line.strip().split("|", 1) for line in told.splitlines() if "|" in line)
+    # Elements of arrays are listed one by one; a queue of one unknown job is an error, of several not.
+    text = _ask("squeue", "--noheader", "--array", "--jobs", ",".join(sorted(jobs)), "--format", "%i|%r", unknown="")
+    return dict(line.strip().split("|", 1) for line in text.splitlines() if "|" in line)
 
 
 def end_of(job: str) -> str:
     """How a job ended that is no longer in the queue, as half a sentence; Slurm forgets that after some minutes."""
     try:
-        told = _ask("scontrol", "--oneliner", "show", "job", job)
+        text = _ask("scontrol", "--oneliner", "show", "job", job)
     except InputError:
-        told = ""
-    facts: Mapping[str, str] = dict(re.findall(r"(\w+)=(\S+)", told))
+        text = ""
+    facts: Mapping[str, str] = dict(re.findall(r"(\w+)=(\S+)", text))
     state = facts.get("JobState", "")
     if state in _ENDS:
         return _ENDS[state]
@@ -122,7 +122,7 @@ def cancel(jobs: Collection[str]) -> None:
 def forget_gone(study: Path) -> None:
     """Remove the markers of jobs that are no longer in this cluster's queue, where it can be asked.
 
-    Whoever submitted them was killed before they ended, and so were they: else they had removed their markers.
+    The command that submitted them was killed before they ended, and so were they before they could remove their markers.
     """
     ours = {folder: queued.job for folder, queued in all_marked(study).items() if queued.executor == "slurm"}
     if not ours or shutil.which("squeue") is None:
