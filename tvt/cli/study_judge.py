@@ -21,8 +21,8 @@ from tvt.errors import InputError
 if TYPE_CHECKING:
     from tvt.core.matrix import TransferMatrix
     from tvt.core.selection import SelectionSpec
-    from tvt.study.judgement import Judgement
     from tvt.study.adaptive import AdaptiveOutcome, AdaptiveStudy
+    from tvt.study.judgement import Judgement
     from tvt.study.session import Session
 
 EPILOG = """\b
