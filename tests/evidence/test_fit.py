@@ -100,7 +100,7 @@ def test_missing_scores_and_cvar_and_stability() -> None:
     told = stability(holed, SelectionSpec())
     assert told is not None
     assert len(told.folds) == 5
-    assert np.isfinite(told.kept[:, 0]).all()
+    assert np.isfinite(told.held_out[:, 0]).all()
 
 
 def test_too_few_runs_are_refused() -> None:

@@ -104,8 +104,8 @@ def test_stability_leaves_out_a_run_of_each_source_that_has_several() -> None:
     # Without the first runs s0 promises (0.2 + 0.6) / 2 and gave 0.1; without the second ones s1 promises 0.5 and gave 0.3;
     # without the third s1, which has none to leave out, promises its mean.
     assert found.weights == pytest.approx(np.array([[1, 0, 0], [0, 1, 0], [0, 1, 0]]), abs=1e-6)
-    assert found.promised[:, 0] == pytest.approx([0.4, 0.5, 0.4])
-    assert found.kept[:, 0] == pytest.approx([0.1, 0.3, 0.4])
+    assert found.predicted[:, 0] == pytest.approx([0.4, 0.5, 0.4])
+    assert found.held_out[:, 0] == pytest.approx([0.1, 0.3, 0.4])
 
 
 def test_completion_says_so() -> None:
