@@ -258,7 +258,7 @@ def test_candidates_differ_and_keep_to_what_is_allowed(study: Session) -> None:
     asked = prepared(study, exclude=("Alpha",), caps={"all": 0.75})
     mixture = finish(asked)
     assert isinstance(mixture, Mixture)
-    matrix = asked.evidence
+    matrix = asked.evidence.matrix
     assert isinstance(matrix, TransferMatrix)
     found = candidates(matrix, mixture, asked, 12)
     assert found[0].label == "selected"
