@@ -128,7 +128,7 @@ def _selected(plan: _Plan, mixture: Mixture) -> Arm:
         rounded = round_to_counts(weights / weights.sum(), plan.budget, caps=caps, floors=floors)
         counts = dict(zip(names, map(int, rounded), strict=True))
         about += f", scaled from {mixture.budget:,} examples" if mixture.budget != plan.budget else ""
-        about += f", less {' and '.join(over)} than chosen for want of data or by cap" if over else ""
+        about += f", less {' and '.join(over)} than chosen, limited by data or a cap" if over else ""
     return _arm(names, weights, counts, label="selected", kind="selected", about=about)
 
 

@@ -104,7 +104,7 @@ def absent(manifest: TaskManifest, part: Part) -> Absent | None:
 
 def _unlocated(manifest: TaskManifest, part: Part) -> Absent:
     if part == "training" and manifest.builder is not None:
-        step = "tvt data build TASK makes them, and tvt tasks show TASK tells from what"
+        step = "tvt data build TASK makes them, and tvt tasks show TASK names what it needs"
         return Absent(of=manifest.name, what="no training rows in the recipe's data_dir", step=step)
     use = {"training": "trained on", "evaluation": "scored on", "report": "reported on"}[part]
     what = f"its manifest has no '{part}:', so it cannot be {use}"

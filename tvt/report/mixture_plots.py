@@ -172,7 +172,7 @@ def promise_figure(comparison: Comparison, labels: Mapping[str, str] | None = No
     axes.set_title(f"Predicted and realised{': ' if told else ''}{', '.join(told)}")
     kinds = dict.fromkeys(p.kind for p in promise.points)
     handles: list[Any] = [Line2D([], [], label=plain(kind), **_look(kind)) for kind in kinds]
-    handles.append(Line2D([], [], color=GREY, linewidth=0.9, linestyle="--", label="promise kept"))
+    handles.append(Line2D([], [], color=GREY, linewidth=0.9, linestyle="--", label="predicted = measured"))
     axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 

@@ -111,7 +111,7 @@ def with_own(of: AdapterSimilarity) -> Floats:
 def mantel_sentence(of: Mantel) -> str:
     """A rank correlation with its test."""
     if not np.isfinite(of.rho):
-        return f"not told, {of.pairs} pairs of tasks are too few or all alike"
+        return f"not tested, {of.pairs} pairs of tasks are too few or all alike"
     how = f"all {of.relabellings:,}" if of.exact else f"{of.relabellings:,} random"
     return f"rho {of.rho:+.2f} over {of.pairs} pairs, p {of.p:.2g} (Mantel test, {how} relabellings)"
 

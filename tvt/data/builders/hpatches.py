@@ -163,7 +163,7 @@ class _Pair:
             wrong = pick_wrong(self.second, right, unlike, rng)
             if wrong is not None:
                 return here, [right, *(unlike[j] for j in wrong)]
-        raise UnfitError("no point that is safely told from three others")
+        raise UnfitError("no point that differs enough from three others")
 
     def _matches(self, points: list[Point]) -> NDArray[np.float64]:
         return project(self.matrix, np.array(points, dtype=np.float64).reshape(-1, 2))

@@ -152,7 +152,7 @@ def _cut(pixels: Pixels, rng: np.random.Generator) -> tuple[_Cut, tuple[float, f
         if _overlap(canvas, (WIDTH, 2 * height), wrong, (WIDTH // 2, height)):
             continue
         cut = _Cut(canvas, wrong, height)
-        reason = "no two pieces that are told apart"
+        reason = "no two pieces that differ enough"
         right, other = (_piece(pixels, corner, height) for corner in (cut.gap, wrong))
         if min(_detail(right), _detail(other)) < LEAST_DETAIL:
             continue

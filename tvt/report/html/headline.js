@@ -105,7 +105,7 @@ function definitions() {
     ["Source and target", "A source is a task that the model is finetuned on; a target is a task that it is then scored on. Training on a task and scoring on the same one is set apart: it is no transfer."],
     ["PGF, the Perfection Gap Factor", "The part of the gap to a perfect score that finetuning closes. 1 is perfect, 0 is no change. Below 0 is harm, and harm can be far below −1: who was nearly perfect has more to lose than to gain."],
     ["Run", "The same finetuning once more with another random seed. Runs that differ say how much is chance."],
-    ["Standard error", "How far a figure might be off. It comes from two places that are told apart: the spread between runs, and the finite number of questions."],
+    ["Standard error", "How far a figure might be off. It comes from two places, shown apart: the spread between runs, and the finite number of questions."],
     ["Transferability and malleability", "What a source does to all targets together, and what all sources do to a target: the mean of its helpful (or harmful) transfers, damped where only few are."],
     ["Clique", "A set of tasks in which every task helps (or harms) every other, both ways."],
     ...Object.values(PERSONAS).map((of) => [of.title, of.about]),

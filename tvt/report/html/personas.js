@@ -8,7 +8,7 @@ function personasSection() {
   return section(
     "tasks",
     "Givers and takers",
-    el("p", { class: "about" }, "Transferability is what a source does to the other tasks, malleability what the other tasks do to a target. Help and harm are told apart, since a task may do both.", data.withSelf ? " A task's transfer to itself counts here." : " A task's transfer to itself is left out."),
+    el("p", { class: "about" }, "Transferability is what a source does to the other tasks, malleability what the other tasks do to a target. Help and harm stand apart, since a task may do both.", data.withSelf ? " A task's transfer to itself counts here." : " A task's transfer to itself is left out."),
     body,
     personaParts(),
   );
