@@ -20,7 +20,7 @@ import numpy as np
 from tvt.core.matrix import TransferMatrix
 from tvt.core.selection import SelectionSpec
 from tvt.data.studies.load import load_study
-from tvt.selection.adaptive import NextRun, Progress, Stop, Tolerance, next_run
+from tvt.selection.adaptive import NextRun, RunsLeft, Stop, Tolerance, next_run
 from tvt.selection.audit import objective_value, tidy
 from tvt.selection.engine import Prepared, prepare
 from tvt.types import Floats
@@ -48,7 +48,7 @@ class Course:
     stopped: int | None
 
 
-Pick = Callable[[TransferMatrix, Deal, Progress], NextRun | Stop | None]
+Pick = Callable[[TransferMatrix, Deal, RunsLeft], NextRun | Stop | None]
 
 
 def deal(full: TransferMatrix, seed: int) -> Deal:
@@ -78,23 +78,23 @@ def chosen(prepared: Prepared) -> Floats:
     return tidy(solution.weights, prepared.request)
 
 
-def adaptive(now: TransferMatrix, of: Deal, progress: Progress) -> NextRun | Stop | None:
+def adaptive(now: TransferMatrix, of: Deal, progress: RunsLeft) -> NextRun | Stop | None:
     """The policy."""
     return next_run(now, of.spec, progress)
 
 
-def at_random(_: TransferMatrix, of: Deal, progress: Progress) -> NextRun | Stop | None:
+def at_random(_: TransferMatrix, of: Deal, progress: RunsLeft) -> NextRun | Stop | None:
     """Any run that is left."""
     return drawn([s for s, left in progress.left.items() for _ in left], of, progress)
 
 
-def evenly(_: TransferMatrix, of: Deal, progress: Progress) -> NextRun | Stop | None:
+def evenly(_: TransferMatrix, of: Deal, progress: RunsLeft) -> NextRun | Stop | None:
     """A run of any source with the fewest."""
     most = max(map(len, progress.left.values()))
     return drawn([s for s, left in progress.left.items() if len(left) == most], of, progress)
 
 
-def drawn(sources: Sequence[str], of: Deal, progress: Progress) -> NextRun:
+def drawn(sources: Sequence[str], of: Deal, progress: RunsLeft) -> NextRun:
     """A run of one of the sources."""
     source = str(np.random.default_rng([of.seed, len(sources)]).choice(sources))
     return NextRun(source=source, seed=progress.left[source][0], why="")
@@ -117,7 +117,7 @@ def replayed(full: TransferMatrix, of: Deal, pick: Pick, total: int) -> Course:
         if spent >= total:
             return Course(regret=regret, stopped=stopped)
         left = {s: order[len(runs) :] for s, order, runs in zip(full.sources, of.order, done, strict=True)}
-        progress = Progress(left=left, going={})
+        progress = RunsLeft(left=left, going={})
         choice = pick(now, of, progress) if stopped is None else Stop(why="it has stopped")
         if isinstance(choice, Stop):
             stopped = stopped or spent

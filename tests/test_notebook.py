@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import builtins
+import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pandas as pd
 import pytest
 
 import tvt
+from commands import ENVIRONMENT
 from tvt.compare.comparison import Calibration, Comparison, Contrast, Difference
 from tvt.core.arms import Arm
 from tvt.errors import InputError, MissingPackageError
@@ -224,3 +227,11 @@ def test_without_pandas_a_frame_says_what_to_install(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(builtins, "__import__", refuse)
     with pytest.raises(MissingPackageError, match=r"pandas is not installed.*tvt\[frames\]"):
         STUDY.to_frame()
+
+
+@pytest.mark.parametrize("name", ["compare", "evaluate", "report", "train"])
+def test_a_function_whose_name_is_a_packages_is_called_however_the_package_was_imported(name: str) -> None:
+    """In a process of its own, in which only that package was imported before."""
+    code = f"import tvt.{name}, tvt\nassert callable(tvt.{name})\ntvt.{name}()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=ENVIRONMENT, check=False)
+    assert re.search(rf"TypeError: {name}\(\) missing \d required positional argument", done.stderr), done.stderr

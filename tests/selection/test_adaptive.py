@@ -16,7 +16,7 @@ from tvt.core.matrix import TransferMatrix
 from tvt.core.selection import SelectionSpec
 from tvt.data.studies.load import load_study
 from tvt.errors import InputError
-from tvt.selection.adaptive import NextRun, Outlook, Progress, Stop, Tolerance, next_run, run_variance
+from tvt.selection.adaptive import NextRun, Outlook, RunsLeft, Stop, Tolerance, next_run, run_variance
 
 NAN = float("nan")
 Z90 = 1.6449
@@ -31,28 +31,28 @@ def column(rows: dict[str, list[float]], runs: int = 4) -> TransferMatrix:
     return TransferMatrix.from_values(cube, sources=list(rows), targets=["t"], runs=[f"seed_{k}" for k in range(runs)])
 
 
-def progress(matrix: TransferMatrix, **going: int) -> Progress:
+def progress(matrix: TransferMatrix, **going: int) -> RunsLeft:
     """All seeds are left that the matrix has not and that are not at work."""
     begun = {s: int(n) + going.get(s, 0) for s, n in zip(matrix.sources, matrix.run_count.max(axis=1), strict=True)}
-    return Progress(left={s: range(n, len(matrix.runs)) for s, n in begun.items()}, going=going)
+    return RunsLeft(left={s: range(n, len(matrix.runs)) for s, n in begun.items()}, going=going)
 
 
 def test_every_source_has_a_first_run_before_anything_else() -> None:
     left = {"a": [0, 1], "b": [0, 1], "c": [1]}
-    first = next_run(None, ONE, Progress(left=left, going={}))
+    first = next_run(None, ONE, RunsLeft(left=left, going={}))
     assert first == NextRun(source="a", seed=0, why="a, seed 0: its first run")
-    second = next_run(None, ONE, Progress(left={**left, "a": [1]}, going={"a": 1}))
+    second = next_run(None, ONE, RunsLeft(left={**left, "a": [1]}, going={"a": 1}))
     assert isinstance(second, NextRun)
     assert (second.source, second.seed) == ("b", 0)
-    assert next_run(None, ONE, Progress(left={"a": [1], "b": [1]}, going={"a": 1, "b": 1})) is None
+    assert next_run(None, ONE, RunsLeft(left={"a": [1], "b": [1]}, going={"a": 1, "b": 1})) is None
     matrix = column({"a": [0.1]})
-    assert next_run(matrix, ONE, Progress(left={"a": [1], "b": [1]}, going={"b": 1})) is None
+    assert next_run(matrix, ONE, RunsLeft(left={"a": [1], "b": [1]}, going={"b": 1})) is None
     with pytest.raises(InputError, match="nothing was measured"):
-        next_run(None, ONE, Progress(left={"a": [], "b": []}, going={}))
+        next_run(None, ONE, RunsLeft(left={"a": [], "b": []}, going={}))
 
 
 def test_a_source_whose_first_run_failed_gets_another() -> None:
-    choice = next_run(column({"a": [0.1]}), ONE, Progress(left={"a": [1], "b": [1]}, going={}))
+    choice = next_run(column({"a": [0.1]}), ONE, RunsLeft(left={"a": [1], "b": [1]}, going={}))
     assert isinstance(choice, NextRun)
     assert (choice.source, choice.seed) == ("b", 1)
 
@@ -143,7 +143,7 @@ def test_it_proposes_what_is_left_and_the_order_of_names_does_not_matter(data: s
     counts = [data.draw(st.integers(1, 3)) for _ in full.sources]
     now = seen(full, [range(n) for n in counts])
     going = {s: data.draw(st.integers(0, 3 - n)) for s, n in zip(full.sources, counts, strict=True)}
-    at = Progress(left={s: range(n + going[s], 3) for s, n in zip(full.sources, counts, strict=True)}, going=going)
+    at = RunsLeft(left={s: range(n + going[s], 3) for s, n in zip(full.sources, counts, strict=True)}, going=going)
     spec = SelectionSpec(targets={"target_0": 1.0, "target_1": 1.0}, exclude=("source_4",), anyway=True)
     found = next_run(now, spec, at)
     assert isinstance(found, NextRun | Stop)
@@ -179,9 +179,9 @@ def test_every_kind_of_request(asked: dict[str, object]) -> None:
     assert choice.source not in {*asked.get("targets", ()), *asked.get("goals", ())}  # type: ignore[misc, call-overload]
 
 
-def progress_of(full: TransferMatrix, now: TransferMatrix) -> Progress:
+def progress_of(full: TransferMatrix, now: TransferMatrix) -> RunsLeft:
     missing = np.isnan(now.values).all(axis=2)
-    return Progress(left={s: np.flatnonzero(missing[:, i]).tolist() for i, s in enumerate(full.sources)}, going={})
+    return RunsLeft(left={s: np.flatnonzero(missing[:, i]).tolist() for i, s in enumerate(full.sources)}, going={})
 
 
 def test_a_decision_among_thirteen_sources_is_quick() -> None:

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 
 from tvt.core.recipe import Recipe
 from tvt.io.adapter_file import WEIGHTS
-from tvt.train import Progress, TrainingRecord
+from tvt.train import TrainingProgress, TrainingRecord
 
 Values = dict[str, Any]
 
@@ -43,7 +43,7 @@ class StopError(Exception):
 
 
 def stop_at(step: int) -> Any:
-    def progress(told: Progress) -> None:
+    def progress(told: TrainingProgress) -> None:
         if told.step == step:
             raise StopError
 

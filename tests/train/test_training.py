@@ -22,7 +22,7 @@ from training_runs import StopError, farthest, recipe, stop_at, weights
 from tvt.core.recipe import ModelConfig
 from tvt.errors import InputError, TrainingError
 from tvt.io.adapter_file import WEIGHTS, verify_adapter
-from tvt.train import Progress, load_training_record, train
+from tvt.train import TrainingProgress, load_training_record, train
 
 MIXED = [1, 0, 2, 1, 1, 0, 3, 1, 0, 1, 1, 2]
 
@@ -40,7 +40,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_learns_rows_of_all_kinds(family: str, models: dict[str, Path], rows: Path, tmp_path: Path) -> None:
-    told: list[Progress] = []
+    told: list[TrainingProgress] = []
     asked = recipe(models[family], {"num_train_epochs": 4, "gradient_checkpointing": True})
     record = train(asked, rows, tmp_path / "run", seed=1, progress=told.append)
     losses = [loss for _, loss in record.losses]

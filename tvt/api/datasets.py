@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tvt.core.recipe import Recipe
     from tvt.data.mixing.plan import MixPlan
     from tvt.data.tasks import TaskManifest
-    from tvt.train.record import Progress, TrainingRecord
+    from tvt.train.record import TrainingProgress, TrainingRecord
 
 Count = Callable[[str, int, int], None]
 """Called with what is counted, how much of it is done and how much there is (0: not known)."""
@@ -101,7 +101,7 @@ def train(
     machine_rank: int | None = None,
     rendezvous_timeout: float = 600,
     count: Count = _uncounted,
-    progress: Callable[[Progress], None] = lambda _: None,
+    progress: Callable[[TrainingProgress], None] = lambda _: None,
     note: Callable[[str], None] = lambda _: None,
 ) -> TrainingRecord:
     """Train a LoRA adapter: see ``tvt train``. The same call again finds the run done.

@@ -9,7 +9,7 @@ import click
 
 from tvt.cli.answer_options import answer_lines, answers_json, show_answers, thresholds_of, warn_option
 from tvt.cli.data_options import manifests_option, named_paths, pixels_option
-from tvt.cli.options import Choice, echo_json, json_option, note
+from tvt.cli.options import NearestChoice, echo_json, json_option, note
 from tvt.cli.progress_bar import progress_bar
 from tvt.cli.status_line import status_line
 from tvt.core.choices import READERS
@@ -55,7 +55,7 @@ Examples:
 @click.option("--report", is_flag=True, help="With --tasks: the questions kept back for reports, where a manifest has some.")
 @click.option(
     "--mode",
-    type=Choice(["options", "generate"]),
+    type=NearestChoice(["options", "generate"]),
     default="options",
     show_default=True,
     help="Score the option letters in one pass, or let the model answer and read the letter.",
@@ -71,7 +71,7 @@ Examples:
 @click.option("--max-new-tokens", type=click.IntRange(min=1), default=16, show_default=True, help="Of a generated answer.")
 @click.option(
     "--extract",
-    type=Choice([*READERS.names, *OLD_NAMES]),
+    type=NearestChoice([*READERS.names, *OLD_NAMES]),
     default=READERS.default,
     show_default=True,
     metavar="READER",
@@ -80,7 +80,7 @@ Examples:
 @click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True, help="Questions in a pass.")
 @click.option(
     "--dtype",
-    type=Choice(["bfloat16", "float16", "float32"]),
+    type=NearestChoice(["bfloat16", "float16", "float32"]),
     default="bfloat16",
     show_default=True,
     help="Of the model.",

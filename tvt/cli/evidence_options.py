@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from tvt.cli.options import Ceiling, Choice, Metric, Unit, note
+from tvt.cli.options import Ceiling, Metric, NearestChoice, Unit, note
 from tvt.cli.spec_options import FieldOption
 from tvt.core.choices import RESPONSES
 
@@ -21,7 +21,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def response_options(function: F) -> F:
     """Decorator: ``--response`` and ``--kappa``."""
     decorators = (
-        click.option("--response", type=Choice(RESPONSES.names), help="How gain grows with weight.  [default: log]"),
+        click.option("--response", type=NearestChoice(RESPONSES.names), help="How gain grows with weight.  [default: log]"),
         click.option("--kappa", cls=FieldOption, type=float),
     )
     for decorate in reversed(decorators):

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from tvt.cli.data_options import data_options, pixels_option, source_paths
-from tvt.cli.options import Choice, note
+from tvt.cli.options import NearestChoice, note
 from tvt.core.choices import EXPORTS
 from tvt.errors import InputError
 
@@ -20,7 +20,7 @@ Example:
 
 @click.command(epilog=EPILOG)
 @click.argument("mixture", type=click.Path(path_type=Path))
-@click.option("--to", type=Choice(EXPORTS.names), required=True, help="The trainer, or json for your own scripts.")
+@click.option("--to", type=NearestChoice(EXPORTS.names), required=True, help="The trainer, or json for your own scripts.")
 @click.option("-o", "--output", metavar="PATH", help="File to write; a folder for several. Default: stdout.")
 @data_options("a file, folder or hub dataset", "SOURCE.jsonl")
 @click.option("--model", metavar="NAME", help="Base model, a hub name or folder. Default: the mixture's, where it says.")

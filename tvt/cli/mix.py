@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tvt.cli.data_options import data_options, manifests_option, source_paths
-from tvt.cli.options import Choice, echo_json, json_option, note
+from tvt.cli.options import NearestChoice, echo_json, json_option, note
 from tvt.cli.progress_bar import progress_bars
 from tvt.errors import InputError
 
@@ -49,7 +49,7 @@ def _is_number(text: str) -> bool:
 )
 @click.option(
     "--overlap",
-    type=Choice(["question", "image"]),
+    type=NearestChoice(["question", "image"]),
     default="question",
     show_default=True,
     help="What may not be shared with them: images with the prompt, or any single image (the same bytes).",

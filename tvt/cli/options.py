@@ -23,7 +23,7 @@ Unit = Literal["fraction", "percent"]
 Ceiling = Literal["task", "human"]
 
 
-class Choice(click.Choice[str]):
+class NearestChoice(click.Choice[str]):
     """A choice that names the nearest one where another is given."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
@@ -40,19 +40,19 @@ def reading_options(function: F) -> F:
     for option in (
         click.option(
             "--ceiling",
-            type=Choice(["task", "human"]),
+            type=NearestChoice(["task", "human"]),
             default="task",
             show_default=True,
             help="What counts as a perfect score: what each task states (1 as a rule), or what people reach.",
         ),
         click.option(
             "--unit",
-            type=Choice(["fraction", "percent"]),
+            type=NearestChoice(["fraction", "percent"]),
             help="Unit of the values in a CSV. Default: what the values clearly are, else refused.",
         ),
         click.option(
             "--metric",
-            type=Choice(["pgf", "gain"]),
+            type=NearestChoice(["pgf", "gain"]),
             default="pgf",
             show_default=True,
             help="What a CSV holds: PGF, or gains that are no PGF (a relative change, say).",

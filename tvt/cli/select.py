@@ -9,7 +9,17 @@ import click
 
 from tvt.cli.answer_options import answers_json, show_answers, study_answers, warn_option
 from tvt.cli.evidence_options import evidence_options, load_evidence
-from tvt.cli.options import Ceiling, Choice, Metric, SectionedCommand, Unit, echo_json, json_option, note, study_arguments
+from tvt.cli.options import (
+    Ceiling,
+    Metric,
+    NearestChoice,
+    SectionedCommand,
+    Unit,
+    echo_json,
+    json_option,
+    note,
+    study_arguments,
+)
 from tvt.cli.progress_bar import progress_bar
 from tvt.cli.spec_options import REQUEST_SECTIONS, requested, selection_options
 from tvt.cli.status_line import status_line
@@ -42,7 +52,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 @study_arguments(required=False)
 @selection_options
 @evidence_options
-@click.option("--frontier", "frontier_kind", type=Choice(["risk", "harm"]), help="Also gain against risk or worst harm.")
+@click.option("--frontier", "frontier_kind", type=NearestChoice(["risk", "harm"]), help="Also gain against risk or worst harm.")
 @click.option("--plots", type=FILE, metavar="DIR", help="Folder for the frontier's plot (SVG and PNG).")
 @click.option("--explain", "in_sentences", is_flag=True, help="Tell the answer in sentences.")
 @click.option("--preview", is_flag=True, help="Rank mixtures by merged adapters of a study of tvt study run; changes nothing.")

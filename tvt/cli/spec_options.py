@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from tvt.cli.completion import complete_labels
-from tvt.cli.options import Choice
+from tvt.cli.options import NearestChoice
 from tvt.core.objective import OBJECTIVES
 from tvt.errors import InputError
 
@@ -62,7 +62,7 @@ def selection_options(function: F) -> F:
     decorators = (
         click.option(
             "--objective",
-            type=Choice([*OBJECTIVES]),
+            type=NearestChoice([*OBJECTIVES]),
             help="; ".join(f"{o.name}: {o.about}" for o in OBJECTIVES.values()) + ". Default: goals where given, else gain.",
         ),
         field("--goal", "goals", multiple=True, metavar="TARGET=GAIN", shell_complete=goals),

@@ -11,7 +11,7 @@ import click
 
 from tvt.cli.answer_options import answers_json, show_answers, thresholds_of, warn_option
 from tvt.cli.completion import complete_folders, complete_recipes
-from tvt.cli.options import SectionedCommand, echo_json, json_option, note
+from tvt.cli.options import NearestChoice, SectionedCommand, echo_json, json_option, note
 from tvt.cli.status_line import status_line
 from tvt.cli.study_judge import (
     RUN_SECTIONS,
@@ -60,7 +60,7 @@ def executor_options(function: F) -> F:
     """Decorator: ``--executor`` and ``--workers``."""
     for option in (
         click.option("--workers", type=click.IntRange(min=1), help="Runs at once.  [default: one per device slot]"),
-        click.option("--executor", type=click.Choice(EXECUTORS.names), help="What does the runs.  [default: the recipe's]"),
+        click.option("--executor", type=NearestChoice(EXECUTORS.names), help="What does the runs.  [default: the recipe's]"),
     ):
         function = option(function)
     return function

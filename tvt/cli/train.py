@@ -20,7 +20,7 @@ from tvt.cli.progress_bar import progress_bars
 from tvt.cli.status_line import status_line
 
 if TYPE_CHECKING:
-    from tvt.train.record import Progress
+    from tvt.train.record import TrainingProgress
 
 EPILOG = """\b
 Examples:
@@ -116,7 +116,7 @@ def command(
 
     with _quiet(), progress_bars() as count, status_line("loading the model and its rows") as doing:
 
-        def show(progress: Progress) -> None:
+        def show(progress: TrainingProgress) -> None:
             doing("")
             click.echo(str(progress), err=True)
 

@@ -43,7 +43,7 @@ class Tolerance:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress(Frozen):
+class RunsLeft(Frozen):
     """How far the study is: each source's seeds that are not begun, in order, and how many are at work."""
 
     left: Mapping[str, Sequence[int]]
@@ -90,7 +90,7 @@ class Swing:
 
 
 def next_run(
-    matrix: TransferMatrix | None, spec: SelectionSpec, progress: Progress, tolerance: Tolerance | None = None
+    matrix: TransferMatrix | None, spec: SelectionSpec, progress: RunsLeft, tolerance: Tolerance | None = None
 ) -> NextRun | Stop | None:
     """The next run to do.
 
@@ -164,7 +164,7 @@ def _settled(outlook: Outlook, swings: Sequence[Swing]) -> NextRun | Stop:
 class Outlook:
     """The present mixture, and what it would become if a source's runs came out otherwise."""
 
-    def __init__(self, matrix: TransferMatrix, spec: SelectionSpec, progress: Progress) -> None:
+    def __init__(self, matrix: TransferMatrix, spec: SelectionSpec, progress: RunsLeft) -> None:
         self.matrix, self.spec, self.progress = matrix, Evidence.of(matrix).settled(spec), progress
         self.prepared = prepare(matrix, self.spec)
         self.weights = self._solve(self.prepared)

@@ -13,7 +13,7 @@ from tvt.core.scores import MaskedScore, Score
 from tvt.core.selection import SelectionSpec
 from tvt.core.task import resolve_name
 from tvt.errors import InputError
-from tvt.selection.adaptive import NextRun, Progress, Stop, Tolerance, next_run
+from tvt.selection.adaptive import NextRun, RunsLeft, Stop, Tolerance, next_run
 from tvt.selection.engine import select
 from tvt.selection.request import resolve_request
 from tvt.study.estimate import CostEstimate, estimate
@@ -126,7 +126,7 @@ class AdaptiveStudy:
             if states[task.run_id] not in _BEGUN:
                 left[source].append(seed)
             going[source] += states[task.run_id] in ("running", "queued")
-        return next_run(self.matrix(), self._spec, Progress(left=left, going=going), self._tolerance)
+        return next_run(self.matrix(), self._spec, RunsLeft(left=left, going=going), self._tolerance)
 
     def _states(self, going: frozenset[str]) -> dict[str, Status]:
         """The state of every run; one that is at work here counts as that before its process has begun it."""

@@ -27,7 +27,7 @@ from tvt.model.base import Loaded
 from tvt.study.jobs import Job, RunTask, Where
 from tvt.study.run_folders import clear
 from tvt.study.store import Cell, Finished, Store
-from tvt.train import Progress, train
+from tvt.train import TrainingProgress, train
 from tvt.train.checkpoints import remove_other_layouts, steps_done
 from tvt.train.record import ADAPTER, CHECKPOINTS, RUN
 from tvt.train.record import RECORD as TRAINING
@@ -127,7 +127,7 @@ class Runner:
             paths = {source: self._rows(source) for source in counts}
             write_mix(plan_mix(Mixture.of_counts(counts), paths, seed=task.run.seed), mixed)
 
-        def show_steps(progress: Progress) -> None:
+        def show_steps(progress: TrainingProgress) -> None:
             show("training", progress.step, progress.steps)
 
         record = train(

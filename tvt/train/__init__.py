@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from tvt.io.processes import Machines
 from tvt.train.launch import train
-from tvt.train.record import Progress, TrainingRecord, load_training_record
+from tvt.train.record import TrainingProgress, TrainingRecord, load_training_record
 
-__all__ = ["Machines", "Progress", "TrainingRecord", "load_training_record", "train"]
+__all__ = ["Machines", "TrainingProgress", "TrainingRecord", "load_training_record", "train"]

@@ -25,8 +25,8 @@ from tvt.train.record import (
     ADAPTER,
     LOG,
     RECORD,
-    Progress,
     TrainingJob,
+    TrainingProgress,
     TrainingRecord,
     base_digest,
     load_training_record,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 import errno
 import socket
 
-Report = Callable[[Progress], None]
+Report = Callable[[TrainingProgress], None]
 Note = Callable[[str], None]
 
 
@@ -207,7 +207,7 @@ def _run_processes(job: TrainingJob, machines: Machines, progress: Report) -> No
         rendezvous=_meeting(job),
         again="go on with --resume",
     )
-    run_together(work, machines, lambda _, what: progress(Progress(**what)))
+    run_together(work, machines, lambda _, what: progress(TrainingProgress(**what)))
 
 
 def _meeting(job: TrainingJob) -> str:

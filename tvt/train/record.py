@@ -66,7 +66,7 @@ class TrainingJob:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class TrainingProgress:
     """How far a run has come, at every logging step."""
 
     step: int

@@ -24,7 +24,7 @@ from tvt.train.card import CARD, model_card
 from tvt.train.checkpoints import remember_run
 from tvt.train.loader import start_server, worker_count
 from tvt.train.model import check_dtype, lora_config, needs_checkpointing, spare_frozen_parts
-from tvt.train.record import ADAPTER, CHECKPOINTS, Progress, TrainingJob, TrainingRecord, save_training_record
+from tvt.train.record import ADAPTER, CHECKPOINTS, TrainingJob, TrainingProgress, TrainingRecord, save_training_record
 from tvt.train.rows import Examples, check_rows, load_rows
 from tvt.train.trainer import CheckpointGuard, GradientGuard, GuardedTrainer, Meter, adapter_shapes
 from tvt.types import silent
@@ -33,7 +33,7 @@ PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "deepspeed")
 _ROWS = ".rows"
 
 
-def run(job: TrainingJob, progress: Callable[[Progress], None], base: Loaded | None = None) -> TrainingRecord | None:
+def run(job: TrainingJob, progress: Callable[[TrainingProgress], None], base: Loaded | None = None) -> TrainingRecord | None:
     """Train, in this one process of the run; the first process writes and returns the record.
 
     Args:

@@ -17,7 +17,7 @@ from tvt.io.adapter_file import WEIGHTS, check_weights
 from tvt.train.batches import Collator, Order
 from tvt.train.checkpoints import write_checkpoint_record
 from tvt.train.loader import Prepare, checked, end_workers, loader
-from tvt.train.record import Progress, TrainingJob
+from tvt.train.record import TrainingJob, TrainingProgress
 from tvt.train.rows import Examples
 
 ADVICE = "lower training.learning_rate or training.max_grad_norm, or train in bfloat16 or float32"
@@ -172,7 +172,7 @@ def adapter_shapes(model: torch.nn.Module) -> dict[str, tuple[int, ...]]:
 class Meter(TrainerCallback):
     """Measures the rate and reports the progress."""
 
-    def __init__(self, order: Order, progress: Callable[[Progress], None]) -> None:
+    def __init__(self, order: Order, progress: Callable[[TrainingProgress], None]) -> None:
         self._order, self._progress = order, progress
         self._started = self._first = 0.0
         self.seconds = 0.0
@@ -189,7 +189,7 @@ class Meter(TrainerCallback):
             return
         done = max(state.global_step - self._first, 1)
         self._progress(
-            Progress(
+            TrainingProgress(
                 step=state.global_step,
                 steps=self._order.steps,
                 loss=float(logs["loss"]),

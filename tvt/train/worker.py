@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tvt.io.processes import report, run_part
-from tvt.train.record import Progress, TrainingJob
+from tvt.train.record import TrainingJob, TrainingProgress
 
 
 def main(path: Path) -> None:
@@ -15,7 +15,7 @@ def main(path: Path) -> None:
     run_part(lambda: _train(TrainingJob.load(path.read_text(encoding="utf-8"))))
 
 
-def report_progress(progress: Progress) -> None:
+def report_progress(progress: TrainingProgress) -> None:
     """One line of progress to the parent."""
     report("progress", asdict(progress))
 
