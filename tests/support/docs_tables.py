@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from commands import ROOT
+from tvt.core.recipe import recipe_fields
 from tvt.core.selection import SelectionSpec
 from tvt.data.studies.load import load_study
 from tvt.data.tasks import load_manifests
@@ -44,6 +45,15 @@ def tasks() -> list[str]:
             name, count = (manifest.name, manifest.evaluation.questions) if first else ("", "")
             instead = ", a substitute" if source.substitute else ""
             rows.append(f"| {name} | {count} | [{source.name}]({source.url}){instead} | `{source.layout}` | {source.licence} |")
+    return rows
+
+
+def recipe() -> list[str]:
+    """Every field of a recipe."""
+    rows = ["| field | changes | default | what |", "|---|---|---|---|"]
+    for field in recipe_fields():
+        default = f"`{field.default}`" if field.default else ""
+        rows.append(f"| `{field.name}` | {field.effect} | {default} | {field.description} |")
     return rows
 
 

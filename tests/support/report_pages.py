@@ -91,4 +91,4 @@ def comparison() -> Comparison:
     rng = np.random.default_rng(4)
     truth = rng.normal(0, 0.15, (4, 4)) + 0.2 * np.eye(4)
     of = world(truth, SelectionSpec(goals={"task 0": 0.1, "task 2": 0.1}, anyway=True), questions=120)
-    return compare(of.measured, of.entries, of.matrix, of.spec)
+    return compare(of.measured, of.arms, of.matrix, of.spec)

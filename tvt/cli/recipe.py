@@ -10,8 +10,9 @@ from tvt.cli.completion import complete_recipes
 from tvt.cli.options import echo_json, json_option, note
 
 EPILOG = """\b
-Example:
+Examples:
   tvt recipe check recipes/example.yaml --set training.learning_rate=2e-4
+  tvt recipe fields training
 """
 
 
@@ -53,3 +54,25 @@ def check(*, recipe: Path, overrides: tuple[str, ...], as_json: bool) -> None:
         f"  of {loaded.budget:,} examples, {loaded.training.global_batch_size} a step, scored on {len(loaded.targets)} targets"
     )
     click.echo(f"  training digest {training[:12]}, evaluation digest {evaluation[:12]}: runs with the same are not done again")
+
+
+@command.command(epilog=EPILOG)
+@click.argument("words", nargs=-1)
+def fields(*, words: tuple[str, ...]) -> None:
+    """Every field of a recipe: its default, whether another value changes results, and what it does.
+
+    With WORDS only the fields that hold one of them in their name.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from tvt.core.recipe import recipe_fields
+    from tvt.errors import InputError
+
+    shown = [field for field in recipe_fields() if not words or any(word in field.name for word in words)]
+    if not shown:
+        raise InputError(f"no field of a recipe holds {' or '.join(map(repr, words))}; tvt recipe fields lists all")
+    table = Table("field", "default", "changes", "what", box=None, pad_edge=False)
+    for field in shown:
+        table.add_row(field.name, field.default or "needed", field.effect, field.description)
+    Console().print(table, markup=False)

@@ -6,9 +6,10 @@ recipe finds what is done, and changing a result-relevant field makes new runs. 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, Field, FiniteFloat, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
 
 from tvt.core.choices import EXECUTORS, PROMPTS
 from tvt.core.frozen import FrozenModel
@@ -40,7 +41,13 @@ def runtime(default: Any = ..., **limits: Any) -> Any:
     return Field(default, json_schema_extra=RUNTIME, **limits)
 
 
-class ModelConfig(FrozenModel):
+class Settings(FrozenModel):
+    """A part of a recipe. The text below a field is its description: ``tvt recipe fields`` and the docs' table show it."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class ModelConfig(Settings):
     """The base model."""
 
     model_name_or_path: str = results()
@@ -48,9 +55,11 @@ class ModelConfig(FrozenModel):
     revision: str | None = results(None)
     """Hub revision; pin it."""
     dtype: Literal["float32", "bfloat16", "float16"] = results("bfloat16")
+    """Precision in which the base model is loaded."""
     load_in_4bit: bool = results(False)
     """QLoRA: nf4 with double quantisation."""
     attn_implementation: Literal["sdpa", "eager", "flash_attention_2"] = results("sdpa")
+    """How attention is computed, in transformers' names."""
     freeze_vision: bool = results(True)
     """Keep LoRA out of the vision tower."""
     max_pixels: int | None = later(None, ge=1)
@@ -58,39 +67,50 @@ class ModelConfig(FrozenModel):
     they stay as they are."""
 
 
-class LoraSettings(FrozenModel):
+class LoraSettings(Settings):
     """The adapter."""
 
     lora_r: int = results(8, ge=1)
+    """The adapter's rank."""
     lora_alpha: int = results(16, ge=1)
+    """Its scale is this number over the rank."""
     lora_dropout: FiniteFloat = results(0.0, ge=0, lt=1)
+    """Dropout of its input while it trains."""
     lora_target_modules: str | tuple[str, ...] | None = results(None)
     """Module names or a regular expression; default: all linear layers of the language model."""
 
 
-class TrainingConfig(FrozenModel):
+class TrainingConfig(Settings):
     """One run's training, in TRL's and transformers' names."""
 
     learning_rate: FiniteFloat = results(1e-4, gt=0)
+    """The highest learning rate of the schedule."""
     num_train_epochs: FiniteFloat = results(1.0, gt=0)
+    """Passes over the rows of a run; a fraction is allowed."""
     global_batch_size: int = results(32, ge=1)
     """Examples per optimiser step over all processes; steps of a device follow from it."""
     per_device_train_batch_size: int = runtime(8, ge=1)
     """Examples per forward pass; gradient accumulation makes up the global batch."""
     lr_scheduler_type: Literal["cosine", "linear", "constant", "constant_with_warmup"] = results("cosine")
+    """Course of the learning rate after the warm-up."""
     warmup_ratio: FiniteFloat = results(0.03, ge=0, lt=1)
+    """Share of the steps in which the learning rate rises."""
     weight_decay: FiniteFloat = results(0.0, ge=0)
+    """Weight decay of the optimiser."""
     max_grad_norm: FiniteFloat = results(1.0, gt=0)
+    """Gradients with a larger norm are scaled down to it."""
     optim: str = results("adamw_torch")
+    """The optimiser, as transformers names it."""
     gradient_checkpointing: bool | None = runtime(None)
     """Compute activations a second time instead of keeping them: less memory, a third more time. Default: only where the
-    estimate of :mod:`tvt.model.needs` says that the largest rows need it on the GPU at hand."""
+    estimate of memory says that the largest rows need it on the GPU at hand."""
     logging_steps: int = runtime(10, ge=1)
+    """Steps between two lines of loss."""
     save_steps: int = runtime(200, ge=1)
     """Steps between checkpoints from which an interrupted run resumes."""
 
 
-class EvaluationConfig(FrozenModel):
+class EvaluationConfig(Settings):
     """How runs are scored."""
 
     mode: Literal["options", "generate"] = results("options")
@@ -102,11 +122,12 @@ class EvaluationConfig(FrozenModel):
     """How questions are put: *dataset* (images, then the row's own prompt, as in training), *official* (as BLINK's code asks),
     *letter* (with a note that asks for the letter alone), or the file of a jinja2 template."""
     batch_size: int = runtime(16, ge=1)
+    """Questions in a forward pass."""
     questions: int | None = results(None, ge=1)
     """At most so many questions of each target; default: all."""
 
 
-class WarningSettings(FrozenModel):
+class WarningSettings(Settings):
     """From when on a score is doubtful, since it measures habits of answering rather than what the model sees.
 
     The one place of these thresholds: every command that shows a score warns by them, and shows the threshold with the warning.
@@ -124,12 +145,15 @@ class WarningSettings(FrozenModel):
     """Cells with fewer questions are left alone: on four with two options, one model in eight that guesses gives one letter."""
 
 
-class SlurmConfig(FrozenModel):
+class SlurmConfig(Settings):
     """What a run asks of Slurm, beside its machines and GPUs, which follow from ``num_machines`` and ``num_processes``."""
 
     partition: str | None = runtime(None)
+    """Partition of a run's job."""
     account: str | None = runtime(None)
+    """Account that the job is charged to."""
     qos: str | None = runtime(None)
+    """Quality of service of the job."""
     timeout_min: int = runtime(240, ge=1)
     """Time limit of a run, in minutes; one that meets it is requeued and goes on from its last whole checkpoint."""
     signal_delay_s: int = runtime(90, ge=1)
@@ -148,7 +172,7 @@ class SlurmConfig(FrozenModel):
     """More options of sbatch, e.g. ``constraint: h100``."""
 
 
-class RayConfig(FrozenModel):
+class RayConfig(Settings):
     """Where Ray is, and what a run asks of it."""
 
     address: str | None = runtime(None)
@@ -159,7 +183,7 @@ class RayConfig(FrozenModel):
     """Default: as many as a run has processes."""
 
 
-class RuntimeConfig(FrozenModel):
+class RuntimeConfig(Settings):
     """Where and how a run happens; nothing here changes results."""
 
     num_processes: int = runtime(1, ge=1)
@@ -194,10 +218,11 @@ class RuntimeConfig(FrozenModel):
         return {name: value for name, value in given.items() if name not in REMOVED} if isinstance(given, dict) else given
 
 
-class Recipe(FrozenModel):
+class Recipe(Settings):
     """A study's recipe. ``sources`` and ``targets`` are task names; a target need not be a source."""
 
     name: str = runtime(min_length=1, max_length=100)
+    """The study's name."""
     model: ModelConfig
     sources: tuple[str, ...] = runtime(min_length=1)
     """Tasks to train on, one run each. Which other runs there are does not change a run."""
@@ -272,3 +297,41 @@ def identity(part: BaseModel) -> dict[str, Any]:
         for name, field in type(part).model_fields.items()
         if field.json_schema_extra == RESULTS or (field.json_schema_extra == LATER and getattr(part, name) != field.default)
     }
+
+
+class RecipeField(NamedTuple):
+    """A field of a recipe, as ``tvt recipe fields`` and the docs show it."""
+
+    name: str
+    """With its part, e.g. ``training.learning_rate``."""
+    effect: str
+    """``results`` or ``runtime``."""
+    default: str
+    """As YAML has it; empty where a recipe must say it."""
+    description: str
+
+
+def recipe_fields(model: type[BaseModel] = Recipe, part: str = "") -> Iterator[RecipeField]:
+    """Every field of a recipe in order, those of its parts in place of the part."""
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from recipe_fields(kind, f"{part}{name}.")
+            continue
+        default = "" if field.is_required() else _as_yaml(field.default)
+        effect = dict(field.json_schema_extra)["effect"] if isinstance(field.json_schema_extra, dict) else ""
+        yield RecipeField(f"{part}{name}", str(effect), default, " ".join((field.description or "").replace("``", "`").split()))
+
+
+def _as_yaml(value: Any) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case tuple():
+            return f"[{', '.join(map(_as_yaml, value))}]"
+        case float():
+            return f"{value:g}"
+        case _:
+            return str(value)
