@@ -12,6 +12,7 @@ import pytest
 
 from adapter_weights import write_weights
 from mixing_rows import mixture, question
+from tvt.core.scores import Run
 from tvt.data.mixing.dataset import write_mix
 from tvt.data.mixing.plan import plan_mix
 from tvt.data.questions.files import write_jsonl, write_parquet
@@ -50,7 +51,7 @@ def test_a_studys_files(umask: int, tmp_path: Path) -> None:
     write_study(tmp_path / "study", manifest, study.scores, study.masked)
     store = Store(tmp_path / "study")
     with (
-        store.claim("abc") as free,
+        store.claim("abc", Run(label="A", counts={"A": 1})) as free,
         writing_to(tmp_path / "study" / "logs" / "a.events"),
         exclusively(tmp_path / "study" / ".l"),
     ):
