@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import inspect
 import re
 import subprocess
 import sys
@@ -235,3 +236,19 @@ def test_a_function_whose_name_is_a_packages_is_called_however_the_package_was_i
     code = f"import tvt.{name}, tvt\nassert callable(tvt.{name})\ntvt.{name}()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=ENVIRONMENT, check=False)
     assert re.search(rf"TypeError: {name}\(\) missing \d required positional argument", done.stderr), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("weights", "fault"),
+    [({"Jigsaw": 2.0}, "sum to 2, above 1"), ({"Jigsaw": -1.0}, "negative"), ({"Jigsaw": np.nan}, "no number")],
+)
+def test_weights_that_are_no_shares_are_refused(weights: dict[str, float], fault: str) -> None:
+    with pytest.raises(InputError, match=fault):
+        tvt.predict(STUDY, weights)
+
+
+@pytest.mark.parametrize("name", ["compare", "evaluate", "report", "train"])
+def test_help_of_a_function_whose_name_is_a_packages_is_the_functions(name: str) -> None:
+    function = getattr(tvt, name)
+    assert f"``tvt {name}``" in str(inspect.getdoc(function))
+    assert len(inspect.signature(function).parameters) > 2

@@ -5,7 +5,9 @@ The names below are the public API; each is imported when first used, so that ``
 
 from __future__ import annotations
 
+import inspect
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -75,11 +77,21 @@ __version__ = "0.2.0"
 
 
 class _CallablePackage(ModuleType):
-    """A package of tvt that is a function of the public API as well."""
+    """A package of tvt that is a function of the public API as well; signature and docstring are the function's."""
+
+    @property
+    def _function(self) -> Callable[..., object]:
+        name = self.__name__.removeprefix("tvt.")
+        function: Callable[..., object] = getattr(import_module(_HOMES[name]), name)
+        return function
 
     def __call__(self, *arguments: object, **options: object) -> object:
-        name = self.__name__.removeprefix("tvt.")
-        return getattr(import_module(_HOMES[name]), name)(*arguments, **options)
+        return self._function(*arguments, **options)
+
+    def __getattribute__(self, name: str) -> object:
+        if name == "__doc__":
+            return self._function.__doc__
+        return inspect.signature(self._function) if name == "__signature__" else super().__getattribute__(name)
 
 
 class _Tvt(ModuleType):

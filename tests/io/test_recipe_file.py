@@ -13,7 +13,7 @@ from recipe_fields import parts
 from tvt.core.recipe import LATER, RESULTS, RUNTIME, Recipe, identity
 from tvt.errors import InputError
 from tvt.io import digest
-from tvt.io.recipe_file import load_recipe, model_path, override_recipe, public_model_name
+from tvt.io.recipe_file import load_recipe, model_path, public_model_name
 
 EXAMPLE = ROOT / "recipes" / "example.yaml"
 
@@ -95,7 +95,7 @@ def test_the_prompt_changes_scores_and_not_training() -> None:
 
 
 def test_override_is_yaml_and_may_make_a_part() -> None:
-    changed = override_recipe(load_recipe(EXAMPLE), ["training.learning_rate=1e-3", "seeds=[3, 4]", "runtime.deepspeed=x.json"])
+    changed = load_recipe(EXAMPLE, ["training.learning_rate=1e-3", "seeds=[3, 4]", "runtime.deepspeed=x.json"])
     assert (changed.training.learning_rate, changed.seeds, changed.runtime.deepspeed) == (1e-3, (3, 4), "x.json")
 
 

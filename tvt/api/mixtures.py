@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from tvt.api.studies import Study, evidence_of, load_mixture_runs
+from tvt.core.choices import RESPONSES
 from tvt.core.frozen import Frozen
 from tvt.core.mixture import FailedSelection, Mixture, Prediction
 from tvt.core.mixture_runs import MixtureRuns
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from tvt.study.session import Session
 
 Frontier = Literal["risk", "harm"]
+_DUST = 1e-6
+"""By how much weights may sum to more than 1, since they are rounded."""
 Mixtures = Mixture | Mapping[str, float] | Floats | Frame | str | Path
 """One mixture or several: see :func:`predict`."""
 
@@ -44,7 +47,9 @@ class Predictions(Frozen):
     fit: FitReport | None = None
     """How well the response of a table of mixture runs predicts runs it has not seen."""
     curvature: Curvature | None = None
-    """kappa of the log response, and how it came about."""
+    """kappa of a response that is curved, and how it came about."""
+    response: str = RESPONSES.default
+    """Name of the response where there is a curvature."""
     notes: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Any]:
@@ -68,7 +73,7 @@ class Predictions(Frozen):
             {"mixture": name, "scores": {target: _score(p) for target, p in gains.items()}}
             for name, gains in zip(self.ids, self.gains, strict=True)
         ]
-        curvature = {} if self.curvature is None else {"response": {"form": "log", **self.curvature.json_value()}}
+        curvature = {} if self.curvature is None else {"response": {"form": self.response, **self.curvature.json_value()}}
         return {"schema": 1, "predictions": predictions, **curvature, **({} if self.fit is None else {"fit": self.fit})}
 
     def to_frame(self) -> Frame:
@@ -260,9 +265,34 @@ def predict(
 
     evidence = evidence_of(study)
     ids, weights, names = _weights(mixtures, sources, evidence)
+    _check_shares(ids, weights)
     request = _request(evidence, spec, wanted)
     gains, fit, notes = look_up(evidence, weights, names, request)
-    return Predictions(ids=ids, gains=gains, fit=fit, notes=notes, curvature=Evidence.of(evidence).curvature(request))
+    return Predictions(
+        ids=ids,
+        gains=gains,
+        fit=fit,
+        notes=notes,
+        curvature=Evidence.of(evidence).curvature(request),
+        response=request.response,
+    )
+
+
+def _check_shares(ids: Sequence[str], weights: Floats) -> None:
+    """Shares are not negative, and sum to 1 at the most: to less at a dose, to 0 for the base model.
+
+    Raises:
+        InputError: of every mixture that is none.
+    """
+    faults = []
+    for name, row in zip(ids, weights, strict=True):
+        total = float(row.sum())
+        if not (row >= 0).all():
+            faults.append(f"{name}: a weight is negative or no number; weights are shares of the budget")
+        elif total > 1 + _DUST:
+            faults.append(f"{name}: weights sum to {total:.6g}, above 1; make them shares of the budget")
+    if faults:
+        raise InputError(*faults)
 
 
 def _weights(

@@ -23,20 +23,22 @@ if TYPE_CHECKING:
     from rich.markdown import Markdown
 
 
-@click.command(name="docs")
+EPILOG = """\b
+Examples:
+  tvt docs
+  tvt docs selecting
+  tvt docs concepts > concepts.md
+"""
+
+
+@click.command(name="docs", epilog=EPILOG)
 @click.argument(
     "page", required=False, shell_complete=lambda _context, _parameter, typed: [n for n in _pages() if n.startswith(typed)]
 )
 def command(page: str | None) -> None:
-    r"""Show a PAGE of the documentation; without one, list them.
+    """Show a PAGE of the documentation; without one, list them.
 
     In a terminal it is set; sent into a file or a pipe, it is the Markdown itself.
-
-    \b
-    Examples:
-      tvt docs
-      tvt docs selecting
-      tvt docs concepts > concepts.md
     """
     found = _pages()
     if page is None:

@@ -23,6 +23,7 @@ from tvt.cli.options import (
 from tvt.cli.progress_bar import progress_bar
 from tvt.cli.spec_options import REQUEST_SECTIONS, requested, selection_options
 from tvt.cli.status_line import status_line
+from tvt.core.choices import RESPONSES
 from tvt.errors import InfeasibleError, InputError, SolverError
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def command(
     if options["plots"] and not options["frontier_kind"]:
         raise InputError("--plots draws the frontier; add --frontier risk or --frontier harm")
     session = _open_previewed(studies) if options["preview"] else None
-    if studies and runs_file and (options["kappa"] or options["response"] == "linear"):
+    if studies and runs_file and (options["kappa"] or not RESPONSES.find(spec.response).curved):
         note("--runs beside a STUDY fits kappa, and there is nothing to fit with --kappa or --response linear")
     with status_line("reading the evidence"):
         evidence = load_evidence(

@@ -8,20 +8,21 @@ import click
 
 from tvt.cli.options import echo_json, json_option
 
+EPILOG = """\b
+Examples:
+  tvt studies
+  tvt studies --json
+  tvt analyze qwen2.5-vl-7b
+"""
 
-@click.command(name="studies")
+
+@click.command(name="studies", epilog=EPILOG)
 @json_option
 def command(as_json: bool) -> None:
-    r"""List the studies that come with tvt.
+    """List the studies that come with tvt.
 
     A study says how finetuning on each source task changed each target task. Any command that takes a STUDY takes one of
     these names (or its end, such as 7b), a study folder, or a CSV file. A study of your own is made by tvt study.
-
-    \b
-    Examples:
-      tvt studies
-      tvt studies --json
-      tvt analyze qwen2.5-vl-7b
     """
     from tvt.data.studies.load import bundled_studies
 

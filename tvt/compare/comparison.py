@@ -206,7 +206,7 @@ def frame_of(comparison: Comparison) -> Frame:
         found = c.estimate
         figures = [np.nan] * 4 if found is None else [found.value, found.error, found.low, found.high]
         rows.append((c.arm, c.against, c.target, c.tested, *figures, c.p_corrected, c.outcome, c.reason))
-    names = ["entry", "against", "target", "tested", "value", "error", "low", "high", "p_corrected", "verdict", "reason"]
+    names = ["arm", "against", "target", "tested", "value", "error", "low", "high", "p_corrected", "outcome", "reason"]
     return pandas().DataFrame(rows, columns=names)
 
 

@@ -57,7 +57,12 @@ def _entry(path: Path, name: str) -> float:
 
 @cache
 def installed_version(name: str) -> str | None:
-    """The installed version of a package; ``None`` where it is not installed."""
+    """The installed version of a package; ``None`` where it is not installed.
+
+    tvt's own is that of its code: the metadata of an editable install stay those of the day it was made.
+    """
+    if name == "tvt":
+        return tvt.__version__
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

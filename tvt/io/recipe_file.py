@@ -80,23 +80,6 @@ def _near(near: Path, name: str) -> str:
     return name if found is None else str(found.absolute())
 
 
-def override_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
-    """Return ``recipe`` with ``overrides`` applied, validated anew.
-
-    Raises:
-        InputError: as :func:`load_recipe`.
-    """
-    data = recipe.model_dump(mode="json")
-    faults = [fault for override in overrides if (fault := _override(data, override))]
-    try:
-        changed = Recipe.model_validate(data)
-    except ValidationError as error:
-        raise InputError(*faults, *input_error(error, Recipe, "recipe with --set").faults) from error
-    if faults:
-        raise InputError(*faults)
-    return changed
-
-
 def _override(data: dict[str, Any], text: str) -> str | None:
     """Set one value in ``data``; returns the fault if that cannot be."""
     name, equals, value = text.partition("=")

@@ -1,4 +1,7 @@
-"""A comparison in the terminal: the verdict, every entry on every target, the differences, and the promise. Fits 80 columns."""
+"""A comparison in the terminal: the decision, every arm on every target, the differences, and predicted against realised.
+
+Fits 80 columns.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ def comparison_report(
     legend = [f"{head} {plain(target)}" for target, head in heads.items() if head != plain(target)]
     parts += [*([Text("; ".join(legend), style="dim")] if legend else []), Text("")]
     parts += [differences_table(comparison, accuracy=accuracy), *single_targets(comparison, heads, accuracy=accuracy)]
-    parts += [promise_table(comparison), *map(Text, promise_sentences(comparison))]
+    parts += [calibration_table(comparison), *map(Text, calibration_sentences(comparison))]
     parts += _missing(comparison)
     return [*parts, *(Text(f"Note: {note}.", style="yellow") for note in (*comparison.notes, *comparison.calibration.notes))]
 
@@ -138,15 +141,15 @@ def single_targets(comparison: Comparison, heads: Mapping[str, str], *, accuracy
     return [_titled(title, table)]
 
 
-def promise_table(comparison: Comparison) -> Group:
+def calibration_table(comparison: Comparison) -> Group:
     """Predicted and realised PGF of the selected mixture, counting targets first."""
-    promise = comparison.calibration
+    calibration = comparison.calibration
     table = _table()
     table.add_column("target", overflow="fold")
-    for name in ("predicted", f"{promise.confidence:.0%} interval", "realised"):
+    for name in ("predicted", f"{calibration.confidence:.0%} interval", "realised"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    own = [p for p in promise.points if p.kind == "selected"]
+    own = [p for p in calibration.points if p.kind == "selected"]
     for p in sorted(own, key=lambda p: (not p.counting, -p.predicted, p.target)):
         within = "" if p.inside else "below it" if p.realised < p.predicted else "above it"
         name = plain(p.target) + ("°" if p.counting else "")
@@ -164,28 +167,28 @@ def promise_table(comparison: Comparison) -> Group:
     return _titled("Selected mixture: predicted and realised PGF (° served)", table, caption)
 
 
-def promise_sentences(comparison: Comparison) -> list[str]:
-    """How well the predictions did over all entries; nothing where there are too few."""
-    promise = comparison.calibration
-    told = []
-    if promise.rank is not None:
-        within = [rho for rho in promise.rank_by_target.values() if rho is not None]
+def calibration_sentences(comparison: Comparison) -> list[str]:
+    """How well the predictions did over all arms; nothing where there are too few."""
+    of = comparison.calibration
+    lines = []
+    if of.rank is not None:
+        within = [rho for rho in of.rank_by_target.values() if rho is not None]
         by = f"; within a target {min(within):+.2f} to {max(within):+.2f}" if len(within) > 1 else ""
-        mixtures = len({p.label for p in promise.points})
-        told.append(
-            f"Rank correlation of predicted and realised over {mixtures} mixtures and {len(promise.points)} points: "
-            f"{promise.rank:+.2f}{by}."
+        mixtures = len({p.label for p in of.points})
+        lines.append(
+            f"Rank correlation of predicted and realised over {mixtures} mixtures and {len(of.points)} points: "
+            f"{of.rank:+.2f}{by}."
         )
-    if promise.slope is not None and promise.intercept is not None and promise.covered is not None:
-        told.append(
-            f"Realised is about {promise.slope:.2f} x predicted {promise.intercept:+.3f}; {promise.covered:.0%} of the values "
-            f"lie in the predicted {promise.confidence:.0%} interval, widened by their own error."
+    if of.slope is not None and of.intercept is not None and of.covered is not None:
+        lines.append(
+            f"Realised is about {of.slope:.2f} x predicted {of.intercept:+.3f}; {of.covered:.0%} of the values "
+            f"lie in the predicted {of.confidence:.0%} interval, widened by their own error."
         )
-    if promise.optimism_selected is not None:
-        others = promise.optimism_others
+    if of.optimism_selected is not None:
+        others = of.optimism_others
         beside = f", {others:+.3f} for the others" if others is not None else ""
-        told.append(f"Predicted minus realised (°, mean): {promise.optimism_selected:+.3f} for the selected mixture{beside}.")
-    return told
+        lines.append(f"Predicted minus realised (°, mean): {of.optimism_selected:+.3f} for the selected mixture{beside}.")
+    return lines
 
 
 def _table() -> Table:

@@ -113,7 +113,7 @@ def _summary(found: Judgement) -> str:
     lost = float(np.mean([choice.regret.value for choice in found.choices]))
     same = sum(choice.same_verdict for choice in found.choices)
     asked = len(found.choices) * len(found.names)
-    told = f"Regret on average: {lost:.3f}, of a gain of {gain:.3f}; the same verdict {same} of {asked} times"
+    told = f"Regret on average: {lost:.3f}, of a gain of {gain:.3f}; the same decision {same} of {asked} times"
     worst = max(found.choices, key=lambda choice: choice.regret.value)
     if len(found.choices) < 2 or worst.regret.value < 0.0005:
         return f"{told}."
@@ -134,7 +134,7 @@ def _notes(found: Judgement) -> list[str]:
     if not all(like.signs for like in found.likeness):
         notes.append("no cell of the full study is credibly not 0 (or its noise is not known), so signs cannot be compared")
     if sum(choice.same_verdict for choice in found.choices) < len(found.choices) * len(found.names):
-        notes.append("where verdicts differ, one of the two trains on nothing; --anyway judges the mixtures alone")
+        notes.append("where decisions differ, one of the two trains on nothing; --anyway judges the mixtures alone")
     if any(choice.full.verdict != "train" and choice.regret.value < 0 for choice in found.choices):
         notes.append(
             "a regret below 0: what the cheaper study trained on gains by the full study's figures, but not credibly so"

@@ -46,7 +46,7 @@ class SelectionResult(Frozen):
 
     def json_value(self) -> dict[str, Any]:
         """The keys of ``tvt select --json``: those of the contract first, then what else was asked for."""
-        response = None if self.curvature is None else {"form": "log", **self.curvature.json_value()}
+        response = None if self.curvature is None else {"form": self.spec.response, **self.curvature.json_value()}
         kappas = {f"{kappa:.6g}": weights for kappa, weights in self.sensitivity.items()}
         more = {
             "response": response,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tvt.core.mixture import FailedSelection, Mixture
+from tvt.core.mixture import Mixture
 from tvt.evidence.response import Curvature
 from tvt.selection.stability import STRATEGIES, Stability
 
@@ -39,14 +39,6 @@ def kappa_sentences(
     shares = _join([f"{weights.get(largest, 0.0):.0%} at kappa {kappa:.2g}" for kappa, weights in sensitivity.items()])
     moved = max(sum(max(w - mixture.weights.get(s, 0.0), 0.0) for s, w in weights.items()) for weights in sensitivity.values())
     return [f"{basis}: {largest} would get {shares}; at most {moved:.0%} of the budget would change hands."]
-
-
-def explain_failure(failed: FailedSelection) -> list[str]:
-    """Sentences on a request that no mixture can meet."""
-    lines = [f"No mixture was chosen: {failed.reason}."]
-    if failed.conflicts:
-        lines.append("Drop or loosen one of the limits named, or make protection soft (leave out --hard).")
-    return lines
 
 
 def _nothing(mixture: Mixture) -> list[str]:
