@@ -94,7 +94,7 @@ function differencePlot(study, of, target, label) {
 
 /** Predicted against realised, with the line on which a kept promise lies. */
 function promisePlot(of, label) {
-  const { points } = of.calibration;
+  const { points } = of.promise;
   if (!points.length) return el("p", { class: "hint" }, "There is no predicted gain to hold against a result yet.");
   const chart = responsive((width) => {
     const side = span(points.flatMap((point) => [point.predicted, point.realised, point.realised - point.error, point.realised + point.error]));
@@ -112,7 +112,7 @@ function promisePlot(of, label) {
   const rows = points.map((point) => [el("span", {}, named(point.label), " on ", named(label(point.target))), `${point.estimated.length ? ESTIMATE : ""}${signed(point.predicted, 3)}`, `${signed(point.low, 3)} to ${signed(point.high, 3)}`, signed(point.realised, 3), plainNumber(point.error, 3), point.inside ? "yes" : "no"]);
   const resting = points.some((point) => point.estimated.length) ? ` ${ESTIMATE} rests on cells that were not measured but estimated.` : "";
   return [
-    framed("Predicted against realised", chart, ["On the dashed line the gain is the predicted one; above it, it is larger. ", promiseText(of.calibration), resting], null),
+    framed("Predicted against realised", chart, ["On the dashed line the gain is the predicted one; above it, it is larger. ", promiseText(of.promise), resting], null),
     legend(key("point chosen", "selected mixture"), key("point quiet", "baselines"), "lines: one standard error"),
     tableBehind(() => dataTable("Predicted against realised", ["mixture and target", "predicted", "interval", "realised", "±", "inside"], rows), "predicted and realised"),
   ];
