@@ -249,7 +249,7 @@ def test_a_cluster_that_is_gone(world: World, tvt: Tvt, study: Path) -> None:
         mortal.head_node.kill_gcs_server()
         _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == 2, stderr
-    again = "start it and run the same command again: what is done is kept"
+    again = "start it and run the same command again: what is done stays"
     assert stderr.splitlines()[-1] == f"tvt: the Ray cluster at {address} does not answer; {again}"
 
 
