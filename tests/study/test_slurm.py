@@ -262,9 +262,12 @@ def test_jobs_of_a_killed_command_are_taken_over(
     jobs = cluster.jobs()
     assert len(jobs) == 3
     assert states(tvt, study) == {"queued": 3}
+    follower = tvt.start("study", "run", recipe(world), "-o", study)
+    wait_for(lambda: holders(study / "logs" / "slurm" / ".lock") == 1, follower)
     cluster.ask("scontrol", "update", f"jobid={','.join(jobs)}", "starttime=now")
-    told = done(tvt("study", "run", recipe(world), "-o", study))
-    assert told.stderr.count("done ") == 3
+    _, stderr = follower.communicate(timeout=PATIENCE)
+    assert follower.returncode == 0, stderr
+    assert stderr.count("done ") == 3
     assert len(scripts(study)) == 1
     assert markers(study) == []
     same(study, first)
