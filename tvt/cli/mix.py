@@ -30,8 +30,8 @@ class _Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         pairs = zip(args, [*args[1:], ""], strict=True)
-        told = [f"{arg}={SHOWN}" if arg == "--preview" and not _is_number(after) else arg for arg, after in pairs]
-        return super().parse_args(ctx, told)
+        lines = [f"{arg}={SHOWN}" if arg == "--preview" and not _is_number(after) else arg for arg, after in pairs]
+        return super().parse_args(ctx, lines)
 
 
 def _is_number(text: str) -> bool:

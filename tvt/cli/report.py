@@ -1,4 +1,4 @@
-"""``tvt report``: one HTML file that explains a study to whoever opens it."""
+"""``tvt report``: one HTML file that explains a study."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The result of a comparison in plain sentences, whoever won."""
+"""The result of a comparison in plain sentences, whatever they say."""
 
 from __future__ import annotations
 

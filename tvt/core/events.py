@@ -95,7 +95,7 @@ End = Done | Failed | Nothing | Held | Stopped | Defect | Died
 AttemptEvent = Note | PhaseProgress | End
 """What an attempt reports."""
 StudyEvent = Note | PhaseProgress | Done | Failed | Idle
-"""What the conductor reports to whoever shows the study."""
+"""What the conductor reports to the display of the study."""
 _KINDS: dict[str, type[AttemptEvent]] = {
     "note": Note,
     "progress": PhaseProgress,

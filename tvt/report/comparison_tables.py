@@ -244,8 +244,8 @@ def _short(c: Contrast) -> str:
 
 
 def _missing(comparison: Comparison) -> list[RenderableType]:
-    told: list[RenderableType] = [
+    lines: list[RenderableType] = [
         Text(f"Missing: {m.arm}, seed {m.seed}: {m.reason}.", style="yellow") for m in comparison.missing[:MOST_MISSING]
     ]
     more = len(comparison.missing) - MOST_MISSING
-    return [*told, Text(f"Missing: {more} more runs; --json has them.", style="yellow")] if more > 0 else told
+    return [*lines, Text(f"Missing: {more} more runs; --json has them.", style="yellow")] if more > 0 else lines

@@ -256,13 +256,13 @@ def _place(data: QuestionData | None) -> str:
     """Where questions are, in a line."""
     if data is None:
         return ""
-    told = [data.path or " ".join(filter(None, (data.dataset, data.config)))]
-    told += [f"split {data.split}"] if data.dataset is not None else []
-    told += [f"{column} = {value}" for column, value in data.where.items()]
-    told += [f"{data.questions:,} questions"] if data.questions is not None else []
-    told += [f"revision {data.revision}"] if data.revision is not None else []
-    told += [f"read from {data.folder}"] if data.folder is not None else []
-    return ", ".join(told)
+    lines = [data.path or " ".join(filter(None, (data.dataset, data.config)))]
+    lines += [f"split {data.split}"] if data.dataset is not None else []
+    lines += [f"{column} = {value}" for column, value in data.where.items()]
+    lines += [f"{data.questions:,} questions"] if data.questions is not None else []
+    lines += [f"revision {data.revision}"] if data.revision is not None else []
+    lines += [f"read from {data.folder}"] if data.folder is not None else []
+    return ", ".join(lines)
 
 
 def _here(here: RowsHere) -> str:

@@ -134,12 +134,12 @@ def answer_warnings(report: AnswerReport, *, hint: bool = True) -> list[Warned]:
     if lines and hint:
         lines.append(Warned(WHAT_TO_DO))
     if report.unknown:
-        told = (
+        text = (
             f"how the answers behind {len(report.unknown)} of {len(report.cells)} scores are spread over the letters is not "
             "known, so nothing is said of them: their answers are not in the folder, or damaged; tvt study run counts those "
             "that are there"
         )
-        lines.append(Warned(told))
+        lines.append(Warned(text))
     return lines
 
 

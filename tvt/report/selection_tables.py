@@ -63,21 +63,21 @@ BAR = 12
 """Width of the largest weight's bar."""
 
 
-def selection_report(told: SelectionResult) -> list[RenderableType]:
+def selection_report(result: SelectionResult) -> list[RenderableType]:
     """Everything that ``tvt select`` shows, in order."""
-    mixture, spec = told.mixture, told.spec
+    mixture, spec = result.mixture, result.spec
     parts: list[RenderableType] = [_headline(mixture, spec)]
     if mixture.verdict == "nothing_helps":
         parts += [Text(line) for line in explain(mixture)]
     else:
-        parts += [weights_table(mixture, told.stability), gains_table(mixture.predicted, spec, mixture)]
+        parts += [weights_table(mixture, result.stability), gains_table(mixture.predicted, spec, mixture)]
         if mixture.prices:
             parts.append(prices_table(mixture))
-        if told.stability is not None:
-            parts.append(trust_table(told.stability))
-        parts += [Text(line) for line in kappa_sentences(mixture, told.sensitivity, told.curvature)]
-    if told.fit is not None:
-        parts.append(fit_table(told.fit))
+        if result.stability is not None:
+            parts.append(trust_table(result.stability))
+        parts += [Text(line) for line in kappa_sentences(mixture, result.sensitivity, result.curvature)]
+    if result.fit is not None:
+        parts.append(fit_table(result.fit))
     parts.append(_footer(mixture))
     parts += [Text(f"Note: {note}.", style="yellow") for note in mixture.notes]
     return parts
@@ -197,9 +197,9 @@ def fit_table(report: FitReport) -> Table:
     return table
 
 
-def frontier_table(told: SelectionResult) -> Table:
+def frontier_table(result: SelectionResult) -> Table:
     """The frontier, one mixture a row."""
-    points, kind, short = told.frontier, told.frontier_kind, told.short
+    points, kind, short = result.frontier, result.frontier_kind, result.short
     table = Table(title="Frontier: gain against " + ("risk" if kind == "risk" else "the worst harm"), **TABLE)
     table.add_column("risk" if kind == "risk" else "least gain", justify="right", no_wrap=True)
     table.add_column("gain", justify="right", no_wrap=True)
@@ -271,12 +271,12 @@ def candidates_table(preview: Preview, short: Callable[[str], str] = str) -> Tab
     table.add_column("largest shares", overflow="fold")
     for p in preview.candidates:
         figures = ("merged", "predicted", *(["trained"] if trained else []))
-        told = [_signed(p.objective.get(figure)) for figure in figures]
-        told[1] = (
-            resting(any(p.predicted[t].estimated for t, w in preview.counting.items() if w and t in p.predicted)) + told[1]
+        lines = [_signed(p.objective.get(figure)) for figure in figures]
+        lines[1] = (
+            resting(any(p.predicted[t].estimated for t, w in preview.counting.items() if w and t in p.predicted)) + lines[1]
         )
         style = "bold" if p.candidate.label == preview.selected else None
-        table.add_row(p.candidate.label, *told, _shares(p.candidate, short), style=style)
+        table.add_row(p.candidate.label, *lines, _shares(p.candidate, short), style=style)
     return table
 
 
@@ -319,20 +319,20 @@ def agreement_sentences(preview: Preview) -> list[str]:
     """What the agreement says, in words."""
     by_figure: Mapping[str, Agreement] = {a.figure: a for a in preview.agreement}
     merged, predicted = by_figure["merged"], by_figure["predicted"]
-    told = []
+    lines = []
     if merged.mixture_rank is None or predicted.mixture_rank is None:
-        told.append(
+        lines.append(
             f"{merged.mixtures} trained mixtures of several sources are too few to say which figure ranks mixtures better."
         )
     else:
-        told.append(
+        lines.append(
             f"Over {merged.mixtures} trained mixtures, merging ranks them with a correlation of {merged.mixture_rank:+.2f} to "
             f"training, the prediction with {predicted.mixture_rank:+.2f}."
         )
     if merged.error is not None and predicted.error is not None:
         nearer = "merging" if merged.error < predicted.error else "the prediction"
-        told.append(f"On single gains {nearer} is nearer: {merged.error:.3f} off merged, {predicted.error:.3f} off predicted.")
-    return told
+        lines.append(f"On single gains {nearer} is nearer: {merged.error:.3f} off merged, {predicted.error:.3f} off predicted.")
+    return lines
 
 
 def _listed(preview: Preview, short: Callable[[str], str]) -> str:
@@ -342,8 +342,8 @@ def _listed(preview: Preview, short: Callable[[str], str]) -> str:
 
 def _shares(candidate: Candidate, short: Callable[[str], str], most: int = 3) -> str:
     top = sorted(candidate.weights.items(), key=lambda item: (-item[1], item[0]))
-    told = ", ".join(f"{short(s)} {w:.0%}" for s, w in top[:most])
-    return told + (f" +{len(top) - most}" if len(top) > most else "")
+    text = ", ".join(f"{short(s)} {w:.0%}" for s, w in top[:most])
+    return text + (f" +{len(top) - most}" if len(top) > most else "")
 
 
 def _signed(value: float | None, digits: int = 3) -> str:

@@ -52,8 +52,8 @@ def _mark(status: str | None) -> Text:
 def legend(statuses: Sequence[str]) -> Text:
     """How many runs have which status, with its mark."""
     counted = Counter(statuses)
-    told = [f"{MARKS[status][0]} {counted[status]} {status}" for status in MARKS if counted[status]]
-    return Text("  ".join(told), style="dim")
+    lines = [f"{MARKS[status][0]} {counted[status]} {status}" for status in MARKS if counted[status]]
+    return Text("  ".join(lines), style="dim")
 
 
 def failures_table(failures: Mapping[str, str]) -> Table:

@@ -14,7 +14,7 @@ wrong one does not, by a margin.
 TARA, news photographs of the New York Times, is the source that BLINK was made from.
 Layout (read in zeyofu/TARA, ``eval.py``, whose folder ``data/nyt_preprocessed`` this is): ``input/train.jsonl``, an object with
 ``image_url`` a line, and ``images/``, where an image is called by its address without ``https://static01.nyt.com/``, with ``-``
-for ``/``, and ``.jpg`` at its end. The index is shared by TARA's makers, the images are downloaded by whoever uses it; those
+for ``/``, and ``.jpg`` at its end. The index is shared by TARA's makers, each user downloads the images; those
 that are there are used. The splits for evaluation (``gold_dev.jsonl``, ``gold_test.jsonl``) are not touched.
 
 COCO's photographs stand in for TARA's, which can only be downloaded one by one from the newspaper.
