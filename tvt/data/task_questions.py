@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from tvt.core.question import Question, QuestionSet
 from tvt.core.task import resolve_name
+from tvt.data.controls import shuffled
 from tvt.data.hub.formats import format_of
 from tvt.data.hub.questions import count_rows, is_here, is_stored, read_rows, row_digests, rows_identity, stored_questions
 from tvt.data.hub.rows import commit_of, local_folder
@@ -131,15 +132,31 @@ def read(data: QuestionData, task: str) -> Iterator[Question]:
         InputError: not there, or faulty.
     """
     data = as_stored(data)
-    if data.path is not None:
-        yield from islice(read_questions(Path(data.path)), data.questions)
-    elif data.dataset == MINIATURE:
-        from tvt.data.miniature import generate
+    questions = _all_of(data, task) if is_drawn(data) else islice(_all_of(data, task), data.skip, _end(data))
+    yield from shuffled(questions, data.shuffled, task) if data.shuffled else questions
 
-        split = _split(data)
-        yield from generate(str(data.config), data.questions or 0, seed=0, split=split)
-    else:
-        yield from islice(read_rows(data, task), data.questions)
+
+def _all_of(data: QuestionData, task: str) -> Iterator[Question]:
+    """The questions in their place, with their own answers; of those that are drawn, the ones asked for."""
+    if data.path is not None:
+        return read_questions(Path(data.path))
+    if not is_drawn(data):
+        return read_rows(data, task)
+    from tvt.data.miniature import question
+
+    drawn = (question(str(data.config), index, seed=0, split=_split(data)) for index in range(data.skip, _end(data) or 0))
+    return (q if q.task == task else replace(q, task=task) for q in drawn)
+
+
+def _end(data: QuestionData) -> int | None:
+    """The place after the last question that is taken."""
+    return None if data.questions is None else data.skip + data.questions
+
+
+def _part_of(data: QuestionData) -> dict[str, Any]:
+    """What is taken of the questions in their place, and what is done to them: the part of their identity that is not content."""
+    changed = {"skip": data.skip, "shuffled": data.shuffled}
+    return {"questions": data.questions, **{name: value for name, value in changed.items() if value}}
 
 
 def as_stored(data: QuestionData) -> QuestionData:
@@ -150,7 +167,7 @@ def as_stored(data: QuestionData) -> QuestionData:
     """
     if data.path is not None or data.dataset == MINIATURE or not is_stored(data):
         return data
-    return QuestionData(path=str(stored_questions(data)), questions=data.questions)
+    return QuestionData(path=str(stored_questions(data)), questions=data.questions, skip=data.skip, shuffled=data.shuffled)
 
 
 def pinned(data: QuestionData) -> QuestionData:
@@ -179,11 +196,11 @@ def identify(data: QuestionData, task: str, forbidden: Forbidden | None = None) 
     identity: dict[str, Any]
     data = as_stored(data)
     if data.path is not None:
-        identity = {"content": _content(Path(data.path), task, forbidden or Forbidden()), "questions": data.questions}
+        identity = {"content": _content(Path(data.path), task, forbidden or Forbidden()), **_part_of(data)}
     elif data.dataset == MINIATURE:
-        identity = {"miniature": _MINIATURE_VERSION, "task": data.config, "split": _split(data), "questions": data.questions}
+        identity = {"miniature": _MINIATURE_VERSION, "task": data.config, "split": _split(data), **_part_of(data)}
     else:
-        identity = {"content": rows_identity(data), "questions": data.questions}
+        identity = {"content": rows_identity(data), **_part_of(data)}
     return digest.of_value(identity)
 
 
@@ -241,7 +258,7 @@ def count(data: QuestionData) -> int:
     Raises:
         InputError: not there.
     """
-    rows = rows_of(data)
+    rows = max(rows_of(data) - (0 if is_drawn(data) else data.skip), 0)
     return rows if data.questions is None else min(rows, data.questions)
 
 
@@ -252,7 +269,7 @@ def as_file(data: QuestionData, task: str, folder: Path) -> Path:
         InputError: not there, or faulty.
     """
     data = as_stored(data)
-    if data.path is not None and data.questions is None:
+    if data.path is not None and data.questions is None and not data.skip and not data.shuffled:
         return Path(data.path)
     path = folder / f"{digest.of_value([task, identify(data, task)])[:16]}.parquet"
     if not path.exists():

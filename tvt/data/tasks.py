@@ -34,6 +34,10 @@ class QuestionData(FrozenModel):
     """Split that is used; for the miniature ``train``, ``select`` or ``report``."""
     questions: Annotated[int, Field(ge=1)] | None = None
     """How many questions there are; for the miniature, how many are drawn."""
+    skip: Annotated[int, Field(ge=0)] = 0
+    """How many questions at the start are left out; for the miniature, drawn questions beyond those."""
+    shuffled: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the questions whose answers are replaced at random, as a control: these teach the form and nothing of the task."""
     revision: str | None = None
     """Commit of the dataset on the hub; pin it."""
     folder: str | None = None
@@ -129,6 +133,14 @@ class TaskManifest(FrozenModel):
     """The questions it is scored on, and on which mixtures are selected."""
     report: QuestionData | None = None
     """Questions held back for comparing mixtures after they were selected; without them ``evaluation`` serves for both."""
+
+    @model_validator(mode="after")
+    def _scored_whole(self) -> TaskManifest:
+        for part in ("evaluation", "report"):
+            data: QuestionData | None = getattr(self, part)
+            if data is not None and (data.skip or data.shuffled):
+                raise ValueError(f"{part}: skip and shuffled are for training rows only; remove them")
+        return self
 
     @property
     def shown(self) -> int:

@@ -15,8 +15,8 @@ from tvt.errors import InputError
 from tvt.io import strict_yaml
 from tvt.io.strict_yaml import input_error
 
-MINIATURE = "tvt/miniature"
-"""The name of the base model that comes with tvt."""
+BUNDLED_MODELS = {"tvt/miniature": "base", "tvt/miniature-balanced": "balanced"}
+"""The folder of each base model that comes with tvt, by its name."""
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -46,7 +46,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 def resolve_recipe_paths(recipe: Recipe, near: Path) -> Recipe:
     """The recipe with what lies near a folder named by absolute paths, so that it means the same from anywhere.
 
-    The model ``tvt/miniature`` is the one that comes with tvt.
+    The models ``tvt/miniature`` and ``tvt/miniature-balanced`` are those that come with tvt.
     """
     values = recipe.model_dump(mode="json")
     model = recipe.model.model_name_or_path
@@ -63,14 +63,16 @@ def resolve_recipe_paths(recipe: Recipe, near: Path) -> Recipe:
 
 
 def model_path(name: str) -> str:
-    """A model's name or folder as transformers knows it: ``tvt/miniature`` is a folder inside tvt."""
-    return str(Path(tvt.__file__).resolve().parent / "data" / "miniature" / "base") if name == MINIATURE else name
+    """A model's name or folder as transformers knows it: those that come with tvt are folders inside it."""
+    folder = BUNDLED_MODELS.get(name)
+    return name if folder is None else str(Path(tvt.__file__).resolve().parent / "data" / "miniature" / folder)
 
 
 def public_model_name(name: str) -> str:
     """A model's name for others: a hub name, or the last part of a folder; the inverse of :func:`model_path`."""
-    if name == model_path(MINIATURE):
-        return MINIATURE
+    bundled = next((model for model in BUNDLED_MODELS if name == model_path(model)), None)
+    if bundled is not None:
+        return bundled
     return Path(name).name if Path(name).is_absolute() or Path(name).is_dir() else name
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from tvt import __version__
 from tvt.core.recipe import Recipe
 from tvt.io.card import front_matter, hub_dataset, hub_name, table
-from tvt.io.recipe_file import MINIATURE, public_model_name
+from tvt.io.recipe_file import BUNDLED_MODELS, public_model_name
 from tvt.train.record import TrainingJob, TrainingRecord
 
 CARD = "README.md"
@@ -22,7 +22,7 @@ _REMARK = "license: fill it in; the base model's licence and those of the traini
 def model_card(job: TrainingJob, record: TrainingRecord) -> str:
     """README.md of the adapter that ``record`` describes; no path of this machine is in it."""
     base = public_model_name(job.recipe.model.model_name_or_path)
-    hub = hub_name(base) if base != MINIATURE else None
+    hub = hub_name(base) if base not in BUNDLED_MODELS else None
     mix = _mix(job.dataset)
     header = {
         "library_name": "peft",

@@ -16,7 +16,7 @@ from tvt.errors import Check, TvtError
 from tvt.io.machine import installed_version
 from tvt.io.model_folder import names_folder, snapshot
 from tvt.io.names import folder_name
-from tvt.io.recipe_file import MINIATURE, load_recipe, model_path
+from tvt.io.recipe_file import BUNDLED_MODELS, load_recipe, public_model_name
 from tvt.model.attention import WRITTEN_AGAINST, windows_at_once
 from tvt.model.families import read_config
 from tvt.model.needs import ORDINARY_PIXELS, PHOTOGRAPH_PIXELS, PICTURES, USABLE, pass_needs, shape_of
@@ -103,8 +103,9 @@ def _failing(name: str, line: str) -> Check:
 def _base_model(recipe: Recipe) -> Check:
     """Whether the base model is a folder, or in the hub's cache. The hub is not asked."""
     name, revision = recipe.model.model_name_or_path, recipe.model.revision
-    if name == model_path(MINIATURE):
-        return check("base model", f"{MINIATURE}, which comes with tvt")
+    bundled = public_model_name(name)
+    if bundled in BUNDLED_MODELS:
+        return check("base model", f"{bundled}, which comes with tvt")
     if names_folder(name):  # training_checks has its faults
         return check("base model", f"in {shown(Path(name))}")
     pinned = "" if revision else "; pin model.revision, so that the study stays what it is"
