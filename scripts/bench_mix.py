@@ -17,10 +17,10 @@ from pathlib import Path
 import click
 
 from tvt.core.mixture import Audit, Mixture, SolverRecord
-from tvt.core.question import Question
+from tvt.core.task import Question
 from tvt.data.questions.batches import SCHEMA, batch_of
 from tvt.data.questions.files import write_jsonl, write_parquet
-from tvt.io.mixture_file import save_mixture
+from tvt.io.yaml_files import save_mixture
 
 SHARES = {"Counting": 0.4, "Jigsaw": 0.3, "Depth": 0.2, "Forensic": 0.1}
 EPOCHS = {"Counting": 1, "Jigsaw": 2, "Depth": 1, "Forensic": 4}

@@ -25,7 +25,7 @@ from tvt.data.miniature import MINIATURE_TASKS, generate
 from tvt.data.mixing.dataset import write_mix
 from tvt.data.mixing.plan import plan_mix
 from tvt.data.questions.files import write_parquet
-from tvt.io.recipe_file import model_path
+from tvt.io.yaml_files import model_path
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", **os.environ}

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from tvt.data.studies.load import bundled_studies as bundled_studies
     from tvt.errors import TvtError as TvtError
     from tvt.evaluate.readers import read_answer as read_answer
-    from tvt.io.mixture_file import load_mixture as load_mixture
-    from tvt.io.mixture_file import save_mixture as save_mixture
+    from tvt.io.yaml_files import load_mixture as load_mixture
+    from tvt.io.yaml_files import save_mixture as save_mixture
 
 _HOMES = {
     "FailedSelection": "tvt.core.mixture",
@@ -56,7 +56,7 @@ _HOMES = {
     "compare": "tvt.api.runs",
     "evaluate": "tvt.api.scoring",
     "export": "tvt.api.datasets",
-    "load_mixture": "tvt.io.mixture_file",
+    "load_mixture": "tvt.io.yaml_files",
     "load_mixture_runs": "tvt.api.studies",
     "load_study": "tvt.api.studies",
     "mix": "tvt.api.datasets",
@@ -65,7 +65,7 @@ _HOMES = {
     "read_answer": "tvt.evaluate.readers",
     "report": "tvt.api.reports",
     "run_study": "tvt.api.runs",
-    "save_mixture": "tvt.io.mixture_file",
+    "save_mixture": "tvt.io.yaml_files",
     "select": "tvt.api.mixtures",
     "train": "tvt.api.datasets",
     "write_mix": "tvt.data.mixing.dataset",

@@ -13,7 +13,7 @@ from tvt.cli.main import cli
 from tvt.data.questions.files import read_questions
 from tvt.data.tasks import load_manifest
 from tvt.errors import InputError
-from tvt.io.recipe_file import load_recipe
+from tvt.io.yaml_files import load_recipe
 
 
 def init(*arguments: str) -> Result:

@@ -78,8 +78,8 @@ def compared() -> Any:
 
     from compare_worlds import world
     from tvt.compare.engine import compare
-    from tvt.core.encode import encode
     from tvt.core.selection import SelectionSpec
+    from tvt.core.values import encode
 
     truth = np.random.default_rng(0).normal(0, 0.15, (4, 4)) + 0.2 * np.eye(4)
     of = world(truth, SelectionSpec(goals={"task 0": 0.1}, anyway=True), questions=60)

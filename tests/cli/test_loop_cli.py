@@ -11,7 +11,7 @@ pytest.importorskip("trl")
 
 from commands import tvt
 from tvt.core.mixture import Mixture
-from tvt.io.mixture_file import save_mixture
+from tvt.io.yaml_files import save_mixture
 
 RECIPE = {
     "name": "loop",

@@ -14,7 +14,7 @@ from mixing_rows import COUNTS, mixture, question
 from tvt.cli.main import cli
 from tvt.data.questions.files import write_jsonl, write_parquet
 from tvt.errors import InputError
-from tvt.io.mixture_file import save_mixture
+from tvt.io.yaml_files import save_mixture
 
 
 @pytest.fixture

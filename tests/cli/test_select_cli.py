@@ -17,7 +17,7 @@ from kappa_worlds import world
 from tvt.core.task import Task
 from tvt.data.studies.folder import StudyManifest, write_study
 from tvt.data.studies.load import load_study
-from tvt.io.mixture_file import load_mixture
+from tvt.io.yaml_files import load_mixture
 
 
 def tvt(*arguments: str, columns: int = 80) -> subprocess.CompletedProcess[str]:

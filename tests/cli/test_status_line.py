@@ -12,8 +12,8 @@ from commands import ENVIRONMENT
 
 SLOW = """
 import sys, time, click
-from tvt.cli import status_line as module
-module.AFTER_SECONDS = 0.2
+from tvt.cli import progress as module
+module.LINE_AFTER_SECONDS = 0.2
 with module.status_line("reading the rows of") as tell:
     tell("Jigsaw")
     sys.stdin.readline()
@@ -101,7 +101,7 @@ def test_an_error_takes_the_line_away_too() -> None:
 
 def test_a_command_on_a_terminal_keeps_stdout_clean() -> None:
     code = (
-        "import sys, time\nfrom tvt.cli import status_line as module\nmodule.AFTER_SECONDS = 0.0\n"
+        "import sys, time\nfrom tvt.cli import progress as module\nmodule.LINE_AFTER_SECONDS = 0.0\n"
         "sys.argv = ['tvt', 'analyze', 'qwen2.5-vl-7b', '--json']\nfrom tvt.cli.main import main\nmain()"
     )
     out, shown = on_terminal(code, awaited=())

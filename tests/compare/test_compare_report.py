@@ -14,8 +14,8 @@ from rich.console import Console
 from compare_worlds import World, world
 from tvt.compare.comparison import Comparison
 from tvt.compare.engine import compare
-from tvt.core.encode import encode
 from tvt.core.selection import SelectionSpec
+from tvt.core.values import encode
 from tvt.report.comparison_tables import comparison_report
 from tvt.report.mixture_plots import plot_comparison
 from tvt.report.style import short_labels

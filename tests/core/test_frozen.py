@@ -15,8 +15,8 @@ import pytest
 from pydantic import BaseModel
 
 import tvt
-from tvt.core.frozen import Frozen, FrozenDict, FrozenModel, frozen
-from tvt.io.mixture_file import load_mixture, save_mixture
+from tvt.core.values import Frozen, FrozenDict, FrozenModel, frozen
+from tvt.io.yaml_files import load_mixture, save_mixture
 
 STUDY = tvt.load_study("qwen2.5-vl-7b")
 ROOT = Path(tvt.__file__).parent

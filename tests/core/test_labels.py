@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tvt.core.labels import aligned, positions
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture_runs import MixtureRuns
+from tvt.core.values import aligned, positions
 
 
 def matrix() -> TransferMatrix:

@@ -14,19 +14,18 @@ from click.testing import CliRunner, Result
 
 import vsi_copy
 from texts import flat
-from tvt.cli import analyze, predict, report, select, study_judge
+from tvt.cli import analyze, predict, report, select, study_results
 from tvt.core.answer_statistics import AnswerReport, AnswerStatistics, GivenAnswer, ScoredCell, answer_statistics
 from tvt.core.mixture import Mixture
-from tvt.core.question import Question, QuestionSet, question_warnings
 from tvt.core.recipe import WarningSettings
 from tvt.core.scores import Score
-from tvt.core.task import Task
+from tvt.core.task import Question, QuestionSet, Task, question_warnings
 from tvt.data.questions.files import write_parquet
 from tvt.data.studies.folder import ANSWERS_FILE, StudyManifest, write_answer_file, write_study
 from tvt.data.task_questions import count_set, look_at_set, question_digests
 from tvt.data.tasks import QuestionData, find_manifests
 from tvt.errors import InputError
-from tvt.io.mixture_file import save_mixture
+from tvt.io.yaml_files import save_mixture
 from tvt.report.evaluation_tables import answer_warnings
 from tvt.study.answers import folder_report
 
@@ -170,7 +169,7 @@ COMMANDS: dict[str, Called] = {
     "analyze": lambda study, _: (analyze.command, [study]),
     "select": lambda study, _: (select.command, [study, "--anyway", "--no-stability"]),
     "predict": lambda study, mixture: (predict.command, [study, "--mixture", mixture]),
-    "study judge": lambda study, _: (study_judge.command, [study, "--against", study, "--anyway"]),
+    "study judge": lambda study, _: (study_results.command, [study, "--against", study, "--anyway"]),
 }
 
 

@@ -18,8 +18,8 @@ import blink_copy
 from blink_copy import NAME, SHAPES, picture
 from commands import ENVIRONMENT
 from tvt.core.choices import FORMATS
-from tvt.core.question import Question
 from tvt.core.recipe import Recipe
+from tvt.core.task import Question
 from tvt.data.hub.formats import BlinkRows, HubRow
 from tvt.data.hub.questions import shown_questions, stored_questions
 from tvt.data.hub.rows import content_of
@@ -29,7 +29,7 @@ from tvt.data.task_data import resolve_data_paths
 from tvt.data.task_questions import as_file, count, identify, locate, pinned, read
 from tvt.data.tasks import QuestionData, TaskManifest, load_manifest, load_manifests
 from tvt.errors import InputError, MissingPackageError
-from tvt.io.stat_cache import cache_folder
+from tvt.io.digest import cache_folder
 from tvt.study.plan import load_study_plan
 
 pytest.importorskip("datasets")

@@ -23,7 +23,7 @@ from tvt.data.mixing.dataset import write_mix
 from tvt.data.mixing.plan import plan_mix
 from tvt.data.questions.files import read_questions, write_jsonl, write_parquet
 from tvt.errors import InputError
-from tvt.io.mixture_file import load_mixture
+from tvt.io.yaml_files import load_mixture
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(SUPPORT)])}
 SIZES = {"One": 20, "Many": 10, "Text": 6, "Unused": 3}

@@ -18,13 +18,13 @@ import study_world
 import tiny_models
 import tiny_vlm
 from tvt.core.choices import PROMPTS
-from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig
+from tvt.core.task import Question
 from tvt.errors import InputError
 from tvt.evaluate.evaluator import Evaluator
 from tvt.evaluate.prompts import Profile, Template, read_profile
 from tvt.evaluate.scorer import Scorer
-from tvt.io.recipe_file import load_recipe
+from tvt.io.yaml_files import load_recipe
 from tvt.model.base import load_base
 from tvt.study.plan import Study, load_study_plan
 

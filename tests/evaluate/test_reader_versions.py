@@ -13,7 +13,7 @@ import study_world
 import tvt.study.plan
 from study_world import Tvt, World, done
 from tvt.evaluate.readers import Careful, find_reader
-from tvt.io.recipe_file import load_recipe
+from tvt.io.yaml_files import load_recipe
 from tvt.study.plan import load_study_plan
 
 WORDS = {"mode": "generate", "max_new_tokens": 3}

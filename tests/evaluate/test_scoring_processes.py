@@ -16,15 +16,15 @@ import tiny_vlm
 from ports import free_ports
 from study_world import Tvt, World, done, write_recipe
 from tvt.core.events import Done
-from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig
+from tvt.core.task import Question
 from tvt.data.questions.files import write_jsonl
 from tvt.errors import InputError, NotFiniteScoreError, ProcessDiedError, ProcessFailedError
 from tvt.evaluate.asking import Flush
 from tvt.evaluate.evaluator import Evaluator
 from tvt.evaluate.sharing import ScoringProcesses
 from tvt.io.processes import Machines
-from tvt.io.recipe_file import load_recipe
+from tvt.io.yaml_files import load_recipe
 from tvt.model.base import Loaded
 from tvt.study.jobs import make_job
 from tvt.study.runner import Runner

@@ -27,7 +27,7 @@ from tvt.errors import InputError, TrainingError
 from tvt.evaluate.adapters import attached, check_adapter
 from tvt.evaluate.asking import compose
 from tvt.evaluate.scorer import RawAnswer, Scorer
-from tvt.io.recipe_file import load_recipe
+from tvt.io.yaml_files import load_recipe
 from tvt.model.base import Loaded, load_base
 from tvt.study.jobs import make_job
 from tvt.study.runner import Runner

@@ -17,13 +17,13 @@ from rich.console import Console
 from tvt.compare.calibration import calibration
 from tvt.compare.comparison import Contrast, Difference
 from tvt.core.arms import Arm, Candidate
-from tvt.core.encode import encode
 from tvt.core.matrix import TransferMatrix
 from tvt.core.selection import SelectionSpec
+from tvt.core.values import encode
 from tvt.data.studies.load import load_study
 from tvt.evidence.completion import complete
 from tvt.evidence.predict import estimated_cells, predict, resting_on
-from tvt.io.mixture_file import dump_mixture, load_mixture
+from tvt.io.yaml_files import dump_mixture, load_mixture
 from tvt.report.selection_tables import preview_report
 from tvt.selection.engine import prepare, select
 from tvt.selection.explain import explain

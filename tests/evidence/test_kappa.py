@@ -9,11 +9,11 @@ import pytest
 
 from kappa_worlds import study
 from problems import random_matrix
-from tvt.core.encode import encode
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Mixture
 from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.selection import DEFAULT_KAPPA, SelectionSpec
+from tvt.core.values import encode
 from tvt.errors import InputError
 from tvt.evidence.evidence import Evidence
 from tvt.evidence.kappa import fit_kappa, signed_parts

@@ -15,11 +15,11 @@ from tvt.cli.export import command
 from tvt.cli.main import cli
 from tvt.core.choices import EXPORTS
 from tvt.core.mixture import Audit, Mixture, SolverRecord
-from tvt.core.question import Question
+from tvt.core.task import Question
 from tvt.data.questions.files import write_jsonl
 from tvt.errors import InputError
 from tvt.exports import export
-from tvt.io.mixture_file import save_mixture
+from tvt.io.yaml_files import save_mixture
 
 MODEL = "Qwen/Qwen2.5-VL-7B-Instruct"
 COUNTS = {"Jigsaw": 7, "Visual_Correspondence": 12, "Counting": 5, "Art_Style": 0}

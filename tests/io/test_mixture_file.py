@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tvt.core.mixture import Audit, Harm, Mixture, Prediction, SolverRecord
 from tvt.errors import InputError
-from tvt.io.mixture_file import dump_mixture, load_mixture, save_mixture
+from tvt.io.yaml_files import dump_mixture, load_mixture, save_mixture
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 name = st.one_of(

@@ -13,7 +13,7 @@ from recipe_fields import parts
 from tvt.core.recipe import LATER, RESULTS, RUNTIME, Recipe, identity
 from tvt.errors import InputError
 from tvt.io import digest
-from tvt.io.recipe_file import load_recipe, model_path, public_model_name
+from tvt.io.yaml_files import load_recipe, model_path, public_model_name
 
 EXAMPLE = ROOT / "recipes" / "example.yaml"
 

@@ -10,7 +10,7 @@ import pytest
 from commands import ROOT
 from published_models import BILLIONS, CONFIGS
 from tvt.core.recipe import ModelConfig, Recipe
-from tvt.io.recipe_file import load_recipe
+from tvt.io.yaml_files import load_recipe
 from tvt.model.needs import (
     ORDINARY_PIXELS,
     USABLE,

@@ -33,7 +33,7 @@ from tvt.core.recipe import ModelConfig, Recipe
 from tvt.errors import InputError, MissingPackageError
 from tvt.io.model_folder import model_folder_faults
 from tvt.io.processes import launch_fault
-from tvt.io.recipe_file import load_recipe
+from tvt.io.yaml_files import load_recipe
 from tvt.model.families import model_checks
 from tvt.study.doctor.recipe import StudyChecks
 from tvt.train import load_training_record, train

@@ -25,11 +25,11 @@ from commands import tvt
 from tvt.api.mixtures import open_previewed, preview_selection
 from tvt.compare.baselines import candidates, distinct
 from tvt.core.arms import Candidate
-from tvt.core.encode import encode
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Mixture
 from tvt.core.scores import Run, perfection_gap_factor
 from tvt.core.selection import SelectionSpec
+from tvt.core.values import encode
 from tvt.data.questions.files import write_jsonl, write_parquet
 from tvt.data.studies.load import load_study
 from tvt.data.task_questions import locate, read
@@ -37,7 +37,7 @@ from tvt.errors import InputError
 from tvt.evaluate.evaluator import Evaluator
 from tvt.evaluate.merging import merge_adapters
 from tvt.io.adapter_file import WEIGHTS, check_weights, write_record
-from tvt.io.recipe_file import load_recipe
+from tvt.io.yaml_files import load_recipe
 from tvt.report.selection_tables import preview_report
 from tvt.selection.engine import Prepared, finish, prepare
 from tvt.study.jobs import make_job

@@ -26,7 +26,7 @@ from study_folders import id_of
 from study_world import Tvt, World, done, events, specs, wait_for
 from tvt.core.events import Died, Stopped
 from tvt.errors import InputError, MissingPackageError
-from tvt.io.recipe_file import load_recipe
+from tvt.io.yaml_files import load_recipe
 from tvt.study.executors import choose_executor
 from tvt.study.executors.ray import do_attempt, end_of
 

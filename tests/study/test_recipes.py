@@ -11,7 +11,7 @@ from commands import ROOT, tvt
 from tvt.core.recipe import Recipe
 from tvt.data.task_questions import choose
 from tvt.data.tasks import find_manifests, load_manifests
-from tvt.io.recipe_file import load_recipe
+from tvt.io.yaml_files import load_recipe
 from tvt.train.checks import deepspeed_faults
 
 FOLDER = ROOT / "recipes"

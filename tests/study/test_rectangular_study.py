@@ -23,7 +23,7 @@ from tvt.core.recipe import Recipe
 from tvt.data.studies.folder import ANSWERS_FILE
 from tvt.data.studies.load import load_study
 from tvt.io.machine import bundled_root
-from tvt.io.recipe_file import load_recipe
+from tvt.io.yaml_files import load_recipe
 from tvt.study.plan import load_study_plan
 from tvt.study.store import Store
 from tvt.study.views import measured

@@ -27,7 +27,7 @@ from study_world import QUICK, Tvt, World, done, events, wait_for
 from training_runs import farthest, weights
 from tvt.core.events import Note
 from tvt.errors import InputError
-from tvt.io.recipe_file import load_recipe
+from tvt.io.yaml_files import load_recipe
 from tvt.study.executors import slurm_queue
 from tvt.study.executors.slurm import SlurmExecutor
 from tvt.study.jobs import Job, make_job

@@ -17,7 +17,7 @@ import study_world
 from commands import ROOT
 from study_world import World
 from tvt.core.events import Died
-from tvt.io.recipe_file import load_recipe
+from tvt.io.yaml_files import load_recipe
 from tvt.study.events import EventFile
 from tvt.study.executors.slurm import resources
 from tvt.study.jobs import make_job

@@ -25,7 +25,7 @@ from tvt.core.recipe import RUNTIME, Recipe
 from tvt.data.questions.files import open_questions, write_jsonl, write_parquet
 from tvt.data.studies.load import load_study
 from tvt.errors import InputError
-from tvt.io.recipe_file import load_recipe
+from tvt.io.yaml_files import load_recipe
 from tvt.study.plan import Study, load_study_plan
 from tvt.study.session import open_session
 from tvt.study.store import Store

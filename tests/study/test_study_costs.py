@@ -17,7 +17,7 @@ from test_study import study as study  # noqa: PLC0414 - a fixture
 import study_world
 from commands import ROOT
 from study_world import Tvt, World, done
-from tvt.io.recipe_file import load_recipe
+from tvt.io.yaml_files import load_recipe
 from tvt.study.estimate import CostEstimate, RemainingWork, estimate, factors
 from tvt.study.session import Session, open_session
 from tvt.study.speed import guessed_speed, measured_speed

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from scipy.special import stdtrit
 
-from tvt.core.encode import encode
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.scores import MixtureScore, Score
 from tvt.core.task import Task
+from tvt.core.values import encode
 from tvt.transfer.aggregates import transferability
 from tvt.transfer.dose_trend import dose_trend
 

@@ -11,7 +11,7 @@ from tvt.core.choices import EXPORTS
 from tvt.core.mixture import Mixture
 from tvt.data.mixing.dataset import Mixed
 from tvt.errors import InputError, suggest
-from tvt.io.mixture_file import load_mixture
+from tvt.io.yaml_files import load_mixture
 
 if TYPE_CHECKING:
     from tvt.core.recipe import Recipe
@@ -124,7 +124,7 @@ def train(
         InputError: a faulty recipe or mixture, or a needed package is missing.
         TrainingError: training was stopped by a guard.
     """
-    from tvt.io.recipe_file import load_recipe
+    from tvt.io.yaml_files import load_recipe
 
     settings = load_recipe(Path(recipe)) if isinstance(recipe, str | Path) else recipe
     try:

@@ -13,11 +13,11 @@ from pydantic import ValidationError
 
 from tvt.api.studies import Study, evidence_of, load_mixture_runs
 from tvt.core.choices import RESPONSES
-from tvt.core.frozen import Frozen
 from tvt.core.mixture import FailedSelection, Mixture, Prediction
 from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.notebook import Frame, counted, is_frame, predictions_frame, predictions_html, predictions_of
 from tvt.core.selection import SelectionSpec
+from tvt.core.values import Frozen
 from tvt.errors import InputError, MissingPackageError
 from tvt.evidence.evidence import Evidence, Measurements
 from tvt.evidence.fit import FitReport
@@ -301,7 +301,7 @@ def _weights(
     """Ids, weights (N, S) and the sources of their columns."""
     from tvt.data.studies.mixtures import load_mixtures
     from tvt.evidence.predict import weights_of
-    from tvt.io.mixture_file import load_mixture
+    from tvt.io.yaml_files import load_mixture
 
     if isinstance(mixtures, str | Path):
         path = Path(mixtures)

@@ -19,7 +19,7 @@ from tvt.data.studies.load import Metric, find_study
 from tvt.data.studies.score_rows import Unit
 from tvt.errors import InputError, MissingPackageError
 from tvt.io import atomic
-from tvt.io.recipe_file import load_recipe
+from tvt.io.yaml_files import load_recipe
 from tvt.report.evaluation_tables import answer_warnings
 from tvt.report.html.explorer_data import explore
 from tvt.report.html.page import page_data, render

@@ -57,7 +57,7 @@ def run_study(
         TrainingError: every run failed.
     """
     from tvt.io.names import folder_name
-    from tvt.io.recipe_file import load_recipe
+    from tvt.io.yaml_files import load_recipe
     from tvt.study.session import open_session
 
     loaded = load_recipe(Path(recipe), overrides)
@@ -211,7 +211,7 @@ def _kept(
 ) -> StoredComparison:
     """The comparison that is meant: of a mixture, by name, or the only one."""
     from tvt.compare.baselines import arms_of
-    from tvt.io.mixture_file import load_mixture
+    from tvt.io.yaml_files import load_mixture
     from tvt.study.views import StoredComparison, comparison_name, comparison_names, load_comparison
 
     folder = session.store.folder

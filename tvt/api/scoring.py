@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from tvt.api.studies import collect
 from tvt.core.choices import READERS
-from tvt.core.frozen import Frozen
-from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig
+from tvt.core.task import Question
+from tvt.core.values import Frozen
 from tvt.errors import InputError, refuse
 
 if TYPE_CHECKING:
     from tvt.core.answer_statistics import AnswerReport
-    from tvt.core.question import QuestionSet
     from tvt.core.recipe import WarningSettings
     from tvt.core.scores import Part
+    from tvt.core.task import QuestionSet
     from tvt.data.tasks import TaskManifest
     from tvt.evaluate.results import CellResult
     from tvt.evaluate.sharing import ScoringProcesses
@@ -142,7 +142,7 @@ def evaluate(
     from tvt.data.tasks import benchmarks, find_manifests
     from tvt.evaluate.evaluator import Evaluator
     from tvt.evaluate.readers import find_reader
-    from tvt.io.recipe_file import model_path
+    from tvt.io.yaml_files import model_path
     from tvt.model.families import model_checks
 
     if not base and not adapters:

@@ -6,10 +6,20 @@ from pathlib import Path
 
 import click
 
-from tvt.cli.answer_options import answers_json, show_answers, study_answers, warn_option
-from tvt.cli.options import Ceiling, Metric, Unit, echo_json, json_option, note, study_arguments
-from tvt.cli.progress_bar import progress_bar
-from tvt.cli.status_line import status_line
+from tvt.cli.options import (
+    Ceiling,
+    Metric,
+    Unit,
+    answers_json,
+    echo_json,
+    json_option,
+    note,
+    show_answers,
+    study_answers,
+    study_arguments,
+    warn_option,
+)
+from tvt.cli.progress import progress_bar, status_line
 
 EPILOG = """\b
 Example:

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tvt.cli.answer_options import answers_json, show_answers, warn_option
 from tvt.cli.completion import complete_folders
-from tvt.cli.options import echo_json, json_option, note
-from tvt.cli.status_line import status_line
+from tvt.cli.options import answers_json, echo_json, json_option, note, show_answers, warn_option
+from tvt.cli.progress import status_line
 from tvt.cli.study import answers_of, do_runs, executor_options
 
 if TYPE_CHECKING:

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tvt.cli.data_options import manifests_option, named_paths, pixels_option
-from tvt.cli.options import echo_json, json_option
-from tvt.cli.progress_bar import progress_bars
+from tvt.cli.options import echo_json, json_option, manifests_option, named_paths, pixels_option
+from tvt.cli.progress import progress_bars
 from tvt.errors import InputError
 
 if TYPE_CHECKING:
@@ -203,7 +202,7 @@ def _limits(model: str | None, revision: str | None, max_pixels: int | None) -> 
                 raise InputError(f"{option} is of a model; name it with --model")
         return None
     from tvt.core.recipe import ModelConfig
-    from tvt.io.recipe_file import model_path
+    from tvt.io.yaml_files import model_path
     from tvt.model.limits import load_limits
 
     return load_limits(ModelConfig(model_name_or_path=model_path(model), revision=revision, max_pixels=max_pixels))

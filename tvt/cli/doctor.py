@@ -8,7 +8,7 @@ import click
 
 from tvt.cli.completion import complete_recipes
 from tvt.cli.options import echo_json, json_option
-from tvt.cli.status_line import status_line
+from tvt.cli.progress import status_line
 
 EPILOG = """\b
 Examples:

@@ -7,11 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tvt.cli.answer_options import answer_lines, answers_json, show_answers, thresholds_of, warn_option
-from tvt.cli.data_options import manifests_option, named_paths, pixels_option
-from tvt.cli.options import NearestChoice, echo_json, json_option, note
-from tvt.cli.progress_bar import progress_bar
-from tvt.cli.status_line import status_line
+from tvt.cli.options import (
+    NearestChoice,
+    answer_lines,
+    answers_json,
+    echo_json,
+    json_option,
+    manifests_option,
+    named_paths,
+    note,
+    pixels_option,
+    show_answers,
+    thresholds_of,
+    warn_option,
+)
+from tvt.cli.progress import progress_bar, status_line
 from tvt.core.choices import READERS
 from tvt.errors import InputError
 from tvt.evaluate.readers import OLD_NAMES, find_reader, offered
@@ -202,7 +212,7 @@ def _questions(given: tuple[str, ...], options: dict[str, Any]) -> Questions:
 def _settings(options: dict[str, Any]) -> tuple[Any, Any]:
     """The options as the values that recipes hold."""
     from tvt.core.recipe import EvaluationConfig, ModelConfig
-    from tvt.io.recipe_file import model_path
+    from tvt.io.yaml_files import model_path
 
     model = ModelConfig(
         model_name_or_path=model_path(options["model"]),

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from tvt.cli.data_options import data_options, pixels_option, source_paths
-from tvt.cli.options import NearestChoice, note
+from tvt.cli.options import NearestChoice, data_options, note, pixels_option, source_paths
 from tvt.core.choices import EXPORTS
 from tvt.errors import InputError
 

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tvt.cli.data_options import data_options, manifests_option, source_paths
-from tvt.cli.options import NearestChoice, echo_json, json_option, note
-from tvt.cli.progress_bar import progress_bars
+from tvt.cli.options import NearestChoice, data_options, echo_json, json_option, manifests_option, note, source_paths
+from tvt.cli.progress import progress_bars
 from tvt.errors import InputError
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What several commands share: the studies they are given, ``--json``, and notes on stderr.
+"""What several commands share: studies and how they are read, ``--json``, ``--warn``, where rows are, and notes on stderr.
 
 Nothing heavy is imported here: the help of a command needs neither numpy nor the studies.
 """
@@ -6,16 +6,20 @@ Nothing heavy is imported here: the help of a command needs neither numpy nor th
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
 from tvt.cli.completion import complete_studies
-from tvt.errors import suggest
+from tvt.errors import InputError, suggest
 
 if TYPE_CHECKING:
-    pass
+    from tvt.core.answer_statistics import AnswerReport
+    from tvt.core.recipe import WarningSettings
+    from tvt.report.evaluation_tables import Warned
 
 F = TypeVar("F", bound=Callable[..., Any])
 Metric = Literal["pgf", "gain"]
@@ -101,8 +105,8 @@ class SectionedCommand(click.Command):
 
 
 def echo_json(obj: object) -> None:
-    """Print a value as one JSON object on stdout: see :func:`tvt.core.encode.encode`."""
-    from tvt.core.encode import encode
+    """Print a value as one JSON object on stdout: see :func:`tvt.core.values.encode`."""
+    from tvt.core.values import encode
 
     click.echo(json.dumps(encode(obj), indent=2, ensure_ascii=False, allow_nan=False))
 
@@ -110,3 +114,171 @@ def echo_json(obj: object) -> None:
 def note(text: str) -> None:
     """Print a note on stderr, so that stdout stays what was asked for."""
     click.echo(f"note: {text}", err=True)
+
+
+warn_option = click.option(
+    "--warn",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Another threshold of the warnings about answers: letter_share, letter_excess, letter_mass, unread or questions, e.g. "
+    "unread=0.2. Repeatable.  [default: the study's recipe, 'warnings:']",
+)
+"""Decorator: ``--warn``, passed as ``warn``."""
+
+
+def thresholds_of(settings: WarningSettings, warn: Sequence[str]) -> WarningSettings:
+    """The thresholds with those that the command line gives.
+
+    Raises:
+        InputError: an unknown one, or a value that is none; every fault, one line each.
+    """
+    from pydantic import ValidationError
+
+    from tvt.core.recipe import WarningSettings as Settings
+    from tvt.io.strict_yaml import input_error
+
+    told: dict[str, Any] = settings.model_dump()
+    faults = []
+    for text in warn:
+        name, equals, value = text.partition("=")
+        if name not in told or not equals:
+            faults.append(f"--warn {text}: write it as FIELD=VALUE, one of {', '.join(told)}{suggest(name, list(told))}")
+        else:
+            told[name] = value
+    try:
+        found = Settings.model_validate(told)
+    except ValidationError as error:
+        raise InputError(*faults, *input_error(error, Settings, "--warn").faults) from error
+    if faults:
+        raise InputError(*faults)
+    return found
+
+
+def study_answers(studies: Sequence[str], warn: Sequence[str]) -> dict[str, AnswerReport]:
+    """What is known of the answers of each study, by the name that the person wrote; of bundled ones and tables, nothing.
+
+    Raises:
+        InputError: a study's records are damaged, or a threshold is none.
+    """
+    from tvt.api.studies import answer_reports
+
+    reports = answer_reports(studies)
+    return {name: replace(report, thresholds=thresholds_of(report.thresholds, warn)) for name, report in reports.items()}
+
+
+def answer_lines(reports: Mapping[str, AnswerReport]) -> list[Warned]:
+    """The warnings of all studies, with the study's name where there are several."""
+    from tvt.report.evaluation_tables import answer_warnings
+
+    return [
+        line._replace(text=f"{name}: {line.text}") if len(reports) > 1 else line
+        for name, report in reports.items()
+        for line in answer_warnings(report)
+    ]
+
+
+def show_answers(reports: Mapping[str, AnswerReport], *, as_json: bool) -> None:
+    """Print the warnings: on stdout, where the figures stand, or as notes on stderr where stdout is one JSON object."""
+    lines = answer_lines(reports)
+    if as_json:
+        for line in lines:
+            note(line.text)
+    elif lines:
+        from rich.console import Console
+        from rich.text import Text
+
+        console = Console(highlight=False)
+        for line in lines:
+            console.print(Text(f"warning: {line.text}", style="bold red" if line.loud else "yellow"))
+
+
+def answers_json(reports: Mapping[str, AnswerReport]) -> dict[str, Any] | None:
+    """The key ``answers`` of a command's JSON; ``None`` where nothing is known of the answers behind any study.
+
+    With several studies every entry names its ``study``, and ``thresholds`` is ``None`` where they differ: each warning has its
+    own.
+    """
+    from tvt.core.values import encode
+
+    told = {name: encode(report) for name, report in reports.items() if report.known}
+    if len(told) <= 1:
+        return next(iter(told.values()), None)
+    thresholds = [found.pop("thresholds") for found in told.values()]
+    lists = next(iter(told.values()))
+    return {
+        "thresholds": thresholds[0] if all(one == thresholds[0] for one in thresholds) else None,
+        **{key: [{"study": name, **entry} for name, found in told.items() for entry in found[key]] for key in lists},
+    }
+
+
+def data_options(kinds: str, names: str) -> Callable[[F], F]:
+    """Decorator: ``--data`` and ``--data-dir``, passed as ``data`` (raw, see :func:`source_paths`) and ``data_dir``.
+
+    Args:
+        kinds: what may stand for a source.
+        names: what is looked for in the folder.
+    """
+
+    def decorate(function: F) -> F:
+        function = click.option(
+            "--data-dir",
+            type=click.Path(path_type=Path),
+            default=Path("data"),
+            show_default=True,
+            help=f"Folder of {names} for sources without --data.",
+        )(function)
+        return click.option("--data", multiple=True, metavar="SOURCE=PATH", help=f"A source's rows: {kinds}. Repeatable.")(
+            function
+        )
+
+    return decorate
+
+
+def pixels_option(function: F) -> F:
+    """Decorator: ``--max-pixels``, as a recipe's ``model.max_pixels``."""
+    return click.option(
+        "--max-pixels",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Pictures with more pixels are scaled down to N for the model, as by a recipe's model.max_pixels.",
+    )(function)
+
+
+def named_paths(option: str, form: str, given: Sequence[str], example: str) -> dict[str, str]:
+    """Options of the form ``NAME=PATH`` as a mapping.
+
+    Args:
+        option: how it is called, for messages.
+        form: what stands on both sides, e.g. ``SOURCE=PATH``.
+        given: as they were written.
+        example: one that is right.
+
+    Raises:
+        InputError: options of another form, or a name given twice; every fault, one line each.
+    """
+    faults: list[str] = []
+    pairs: dict[str, str] = {}
+    for item in given:
+        name, separator, path = item.partition("=")
+        if not (separator and name and path):
+            faults.append(f"{option} {item}: not {form}; write e.g. {option} {example}")
+        elif name in pairs:
+            faults.append(f"{option} {name}: given twice; keep one")
+        pairs.setdefault(name, path)
+    if faults:
+        raise InputError(*faults)
+    return pairs
+
+
+def source_paths(data: Sequence[str]) -> dict[str, str]:
+    """``--data SOURCE=PATH`` options as a mapping; see :func:`named_paths`."""
+    return named_paths("--data", "SOURCE=PATH", data, "Jigsaw=data/jigsaw.jsonl")
+
+
+manifests_option = click.option(
+    "--manifests",
+    multiple=True,
+    metavar="PATH",
+    help="Task manifest, a folder of them, or 'miniature' for the drawn tasks that come with tvt. Repeatable.",
+)
+"""Decorator: ``--manifests``, passed as ``manifests``."""

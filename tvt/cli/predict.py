@@ -7,11 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tvt.cli.answer_options import answers_json, show_answers, study_answers, warn_option
-from tvt.cli.evidence_options import evidence_options, load_evidence
-from tvt.cli.options import Ceiling, Metric, Unit, echo_json, json_option, note, study_arguments
-from tvt.cli.spec_options import FieldOption, build_spec
-from tvt.cli.status_line import status_line
+from tvt.cli.options import (
+    Ceiling,
+    Metric,
+    Unit,
+    answers_json,
+    echo_json,
+    json_option,
+    note,
+    show_answers,
+    study_answers,
+    study_arguments,
+    warn_option,
+)
+from tvt.cli.progress import status_line
+from tvt.cli.spec_options import FieldOption, build_spec, evidence_options, load_evidence
 from tvt.errors import InputError
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ def check(*, recipe: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     from tvt.errors import refuse
     from tvt.evaluate.prompts import read_profile
     from tvt.io import digest
-    from tvt.io.recipe_file import load_recipe
+    from tvt.io.yaml_files import load_recipe
     from tvt.train.checks import environment_checks, training_checks
 
     loaded = load_recipe(recipe, overrides)

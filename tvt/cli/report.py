@@ -6,9 +6,8 @@ from pathlib import Path
 
 import click
 
-from tvt.cli.answer_options import answer_lines, study_answers, warn_option
-from tvt.cli.options import Ceiling, Metric, Unit, note, study_arguments
-from tvt.cli.progress_bar import progress_bars
+from tvt.cli.options import Ceiling, Metric, Unit, answer_lines, note, study_answers, study_arguments, warn_option
+from tvt.cli.progress import progress_bars
 
 LARGE = 2.0
 """Megabytes from which on a file is awkward to send around."""

@@ -7,22 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tvt.cli.answer_options import answers_json, show_answers, study_answers, warn_option
-from tvt.cli.evidence_options import evidence_options, load_evidence
 from tvt.cli.options import (
     Ceiling,
     Metric,
     NearestChoice,
     SectionedCommand,
     Unit,
+    answers_json,
     echo_json,
     json_option,
     note,
+    show_answers,
+    study_answers,
     study_arguments,
+    warn_option,
 )
-from tvt.cli.progress_bar import progress_bar
-from tvt.cli.spec_options import REQUEST_SECTIONS, requested, selection_options
-from tvt.cli.status_line import status_line
+from tvt.cli.progress import progress_bar, status_line
+from tvt.cli.spec_options import REQUEST_SECTIONS, evidence_options, load_evidence, requested, selection_options
 from tvt.core.choices import RESPONSES
 from tvt.errors import InfeasibleError, InputError, SolverError
 
@@ -129,7 +130,7 @@ def _run(evidence: Measurements, spec: SelectionSpec, options: dict[str, Any], s
         soft = any(name.startswith("protection") for name in result.conflicts)
         raise error(f"{result.reason}{'; or make protection soft (without --hard)' if soft else ''}")
     if options["output"]:
-        from tvt.io.mixture_file import save_mixture
+        from tvt.io.yaml_files import save_mixture
 
         save_mixture(result.mixture, options["output"])
     if options["as_json"]:

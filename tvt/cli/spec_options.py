@@ -1,4 +1,4 @@
-"""The options that ask for a mixture, and the request that they make."""
+"""The options that ask for a mixture and say what is known of gains, and the request that they make."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from tvt.cli.completion import complete_labels
-from tvt.cli.options import NearestChoice
+from tvt.cli.options import Ceiling, Metric, NearestChoice, Unit, note
+from tvt.core.choices import RESPONSES
 from tvt.core.objective import OBJECTIVES
 from tvt.errors import InputError
 
 if TYPE_CHECKING:
     from tvt.core.selection import SelectionSpec
+    from tvt.evidence.evidence import Measurements
 
 F = TypeVar("F", bound=Callable[..., Any])
 ALL = "all"
@@ -184,7 +186,7 @@ def read_sizes(path: Path | None) -> dict[str, float]:
 def read_prior(items: Sequence[str]) -> dict[str, float]:
     """``--prior NAME=SHARE`` items, or one mixture file whose weights are the prior."""
     if len(items) == 1 and Path(items[0]).is_file():
-        from tvt.io.mixture_file import load_mixture
+        from tvt.io.yaml_files import load_mixture
 
         return dict(load_mixture(Path(items[0])).weights)
     return parse_pairs("--prior", items)
@@ -227,3 +229,52 @@ def _number(text: str) -> float | None:
         return float(text[:-1]) / 100 if text.endswith("%") else float(text)
     except ValueError:
         return None
+
+
+def response_options(function: F) -> F:
+    """Decorator: ``--response`` and ``--kappa``."""
+    decorators = (
+        click.option("--response", type=NearestChoice(RESPONSES.names), help="How gain grows with weight.  [default: log]"),
+        click.option("--kappa", cls=FieldOption, type=float),
+    )
+    for decorate in reversed(decorators):
+        function = decorate(function)
+    return function
+
+
+def evidence_options(function: F) -> F:
+    """Decorator: ``--response``, ``--kappa``, ``--runs`` (as ``runs_file``) and ``--lower-is-better``."""
+    decorators = (
+        response_options,
+        click.option(
+            "--runs",
+            "runs_file",
+            type=click.Path(path_type=Path),
+            help="Table of mixture runs (w:SOURCE, score:TARGET): fits the response.",
+        ),
+        click.option("--lower-is-better", is_flag=True, help="The scores of --runs are losses."),
+    )
+    for decorate in reversed(decorators):
+        function = decorate(function)
+    return function
+
+
+def load_evidence(
+    studies: Sequence[str],
+    *,
+    metric: Metric,
+    unit: Unit | None,
+    ceiling: Ceiling,
+    runs_file: Path | None,
+    lower_is_better: bool,
+) -> Measurements:
+    """The studies pooled, with the table of mixture runs among their evidence; or the table alone. Notes go to stderr.
+
+    Raises:
+        InputError: neither is given, or any fault of the files.
+    """
+    from tvt.api.studies import load_mixture_runs, load_studies, pool_evidence
+
+    matrices = load_studies(studies, metric=metric, unit=unit, ceiling=ceiling)
+    runs = None if runs_file is None else load_mixture_runs(runs_file, lower_is_better=lower_is_better)
+    return pool_evidence(matrices, runs, note)

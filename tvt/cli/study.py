@@ -9,19 +9,28 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from tvt.cli.answer_options import answers_json, show_answers, thresholds_of, warn_option
 from tvt.cli.completion import complete_folders, complete_recipes
-from tvt.cli.options import NearestChoice, SectionedCommand, echo_json, json_option, note
-from tvt.cli.status_line import status_line
-from tvt.cli.study_judge import (
+from tvt.cli.options import (
+    NearestChoice,
+    SectionedCommand,
+    answers_json,
+    echo_json,
+    json_option,
+    note,
+    show_answers,
+    thresholds_of,
+    warn_option,
+)
+from tvt.cli.progress import status_line
+from tvt.cli.study_results import (
     RUN_SECTIONS,
     adaptive_options,
     adaptive_study,
     outcome_json,
     show_outcome,
 )
-from tvt.cli.study_judge import command as judge
-from tvt.cli.study_merge import command as merge
+from tvt.cli.study_results import command as judge
+from tvt.cli.study_results import merge_command as merge
 from tvt.cli.study_show import cheaper_ways, run_grid, ways_json
 from tvt.core.choices import EXECUTORS
 from tvt.errors import InputError
@@ -165,7 +174,7 @@ def status(*, folder: Path, watch: bool, interval: float, warn: tuple[str, ...],
 
 
 def answers_of(session: Session, tasks: Sequence[RunTask], warn: Sequence[str] = ()) -> dict[str, AnswerReport]:
-    """What is known of the answers of some runs, as :func:`tvt.cli.answer_options.show_answers` takes it."""
+    """What is known of the answers of some runs, as :func:`tvt.cli.options.show_answers` takes it."""
     from tvt.study.answers import answer_report
 
     report = answer_report(session.study, session.store, tasks)
@@ -174,7 +183,7 @@ def answers_of(session: Session, tasks: Sequence[RunTask], warn: Sequence[str] =
 
 def note_questions(session: Session, tasks: Sequence[RunTask]) -> None:
     """Print what is odd about the questions before any of them is asked."""
-    from tvt.core.question import question_warnings
+    from tvt.core.task import question_warnings
 
     asked = dict.fromkeys(where for task in tasks for where in task.keys)
     for text in question_warnings(session.study.sets[where] for where in asked if where in session.study.sets):
@@ -230,7 +239,7 @@ def _open(path: Path, output: Path | None, overrides: tuple[str, ...], *, planni
     with status_line("reading the rows of") as tell:
         from tvt.errors import refuse
         from tvt.io.names import folder_name
-        from tvt.io.recipe_file import load_recipe
+        from tvt.io.yaml_files import load_recipe
         from tvt.study.session import changes, open_session
         from tvt.train.checks import training_checks
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tvt.cli.completion import complete_tasks
-from tvt.cli.data_options import manifests_option
-from tvt.cli.options import echo_json, json_option
+from tvt.cli.options import echo_json, json_option, manifests_option
 from tvt.errors import InputError
 
 if TYPE_CHECKING:

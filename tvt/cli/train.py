@@ -14,10 +14,8 @@ from typing import TYPE_CHECKING
 import click
 
 from tvt.cli.completion import complete_recipes
-from tvt.cli.data_options import data_options, source_paths
-from tvt.cli.options import echo_json, json_option, note
-from tvt.cli.progress_bar import progress_bars
-from tvt.cli.status_line import status_line
+from tvt.cli.options import data_options, echo_json, json_option, note, source_paths
+from tvt.cli.progress import progress_bars, status_line
 
 if TYPE_CHECKING:
     from tvt.train.record import TrainingProgress
@@ -101,7 +99,7 @@ def command(
     The loss is on the answer alone, and the vision tower stays frozen unless the recipe says otherwise. A loss or gradient that
     is not finite stops the run before it changes anything. The same command again finds the run done.
     """
-    from tvt.io.recipe_file import load_recipe
+    from tvt.io.yaml_files import load_recipe
 
     runtime = {
         "num_processes": num_processes,

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from tvt.core.arms import Arm, Candidate, Kind
-from tvt.core.labels import positions
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Mixture
 from tvt.core.selection import SelectionSpec
+from tvt.core.values import positions
 from tvt.errors import InputError, suggest
 from tvt.selection.audit import audit, best_single, proportional, pure_value, round_to_counts, tidy, uniform
 from tvt.selection.engine import Prepared, prepare

@@ -9,9 +9,8 @@ from typing import Any, Literal
 import numpy as np
 
 from tvt.core.arms import Arm, Kind
-from tvt.core.encode import by_fields
-from tvt.core.frozen import Frozen
 from tvt.core.notebook import Frame, counted, pandas, table
+from tvt.core.values import Frozen, by_fields
 
 TestOutcome = Literal["better", "worse", "no difference shown", "same mixture", "not measured"]
 """*same mixture*: nothing to test. *not measured*: the runs or the answers for it are missing,

@@ -20,9 +20,9 @@ import numpy as np
 
 from tvt.compare.answers import Answered, seed_noise
 from tvt.compare.comparison import Difference
-from tvt.core.frozen import Frozen
 from tvt.core.objective import DEFAULT, MET, NUMERIC, OBJECTIVES, Objective, Term
 from tvt.core.selection import Requested
+from tvt.core.values import Frozen
 from tvt.stats.intervals import StudentT
 from tvt.stats.noise import SeedVariance, satterthwaite
 from tvt.types import Floats

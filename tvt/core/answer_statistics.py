@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
-from tvt.core.question import QuestionSet
 from tvt.core.recipe import WarningSettings
+from tvt.core.task import QuestionSet
 
 Kind = Literal["collapse", "letter_mass", "unread"]
 KINDS: tuple[Kind, ...] = ("collapse", "letter_mass", "unread")

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from tvt.core.frozen import Frozen, FrozenModel
+from tvt.core.values import Frozen, FrozenModel
 
 Kind = Literal["selected", "uniform", "random", "proportional", "best_single", "direct"]
 Answers = npt.NDArray[np.float64]

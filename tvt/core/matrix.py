@@ -12,12 +12,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from tvt.core.frozen import Frozen
-from tvt.core.labels import aligned
 from tvt.core.mixture_runs import MixtureRuns, join, mixture_gains
 from tvt.core.notebook import Frame, counted, matrix_fields, matrix_frame, matrix_html
 from tvt.core.scores import MaskedScore, MixtureScore, Score, has_gap, item_standard_error, perfection_gap_factor
 from tvt.core.task import Task, resolve_name
+from tvt.core.values import Frozen, aligned
 from tvt.errors import InputError
 from tvt.stats.noise import pooled_variance
 from tvt.types import Bools, Floats

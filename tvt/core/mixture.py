@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from tvt.core.frozen import FrozenDict, FrozenModel
 from tvt.core.notebook import Frame, counted, mixture_fields, mixture_frame, mixture_html, predictions_frame, shares
+from tvt.core.values import FrozenDict, FrozenModel
 
 
 class Prediction(FrozenModel):

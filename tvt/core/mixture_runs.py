@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tvt.core.frozen import Frozen
-from tvt.core.labels import aligned
 from tvt.core.notebook import Frame, counted, runs_frame, runs_html
 from tvt.core.scores import MixtureScore, Score, item_standard_error, perfection_gap_factor
+from tvt.core.values import Frozen, aligned
 from tvt.types import Bools, Floats
 
 NOTHING = 1e-12

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
 
 from tvt.core.choices import EXECUTORS, PROMPTS
-from tvt.core.frozen import FrozenModel
 from tvt.core.task import printable
+from tvt.core.values import FrozenModel
 
 RESULTS: dict[str, Any] = {"effect": "results"}
 LATER: dict[str, Any] = {**RESULTS, "default": "left out of identities"}

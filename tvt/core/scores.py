@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tvt.core.frozen import Frozen
+from tvt.core.values import Frozen
 from tvt.types import Bools, Floats
 
 BASE = "base"

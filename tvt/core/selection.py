@@ -8,8 +8,8 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, FiniteFloat, field_validator, model_validator
 
 from tvt.core.choices import RESPONSES
-from tvt.core.frozen import Frozen, FrozenDict, FrozenModel
 from tvt.core.objective import DEFAULT, DEFAULT_WITH_GOALS, OBJECTIVES, Objective
+from tvt.core.values import Frozen, FrozenDict, FrozenModel
 from tvt.errors import suggest
 from tvt.types import Floats
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tvt.core.question import Question
+from tvt.core.task import Question
 
 _REMEMBERED = 256
 """Answers among which one is drawn for a question without options."""

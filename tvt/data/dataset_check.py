@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from tvt.core.question import LETTERS, is_number
+from tvt.core.task import LETTERS, is_number
 from tvt.data.csv_table import Faults
 from tvt.data.lookalikes import NEAR, Gallery, ImageHash, hash_bytes, near_pairs_within
 from tvt.data.questions.batches import image_fault, image_size

@@ -25,7 +25,7 @@ from tvt.data.task_questions import read
 from tvt.data.tasks import MINIATURE, QuestionData, TaskManifest
 from tvt.errors import InputError, needs_data_extra
 from tvt.io import atomic, digest
-from tvt.io.stat_cache import cache_folder
+from tvt.io.digest import cache_folder
 from tvt.model.picture import as_rgb, decode
 from tvt.types import Progress, silent
 

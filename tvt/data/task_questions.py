@@ -10,8 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
-from tvt.core.question import Question, QuestionSet
-from tvt.core.task import resolve_name
+from tvt.core.task import Question, QuestionSet, resolve_name
 from tvt.data.controls import shuffled
 from tvt.data.hub.formats import format_of
 from tvt.data.hub.questions import count_rows, is_here, is_stored, read_rows, row_digests, rows_identity, stored_questions
@@ -21,7 +20,7 @@ from tvt.data.questions.files import open_questions, read_questions, whole_files
 from tvt.data.tasks import MINIATURE, QuestionData, TaskManifest
 from tvt.errors import InputError
 from tvt.io import digest
-from tvt.io.stat_cache import recall, remember, states
+from tvt.io.digest import recall, remember, states
 
 Part = Literal["training", "evaluation", "report"]
 

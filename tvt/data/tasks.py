@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from tvt.core.choices import FORMATS
-from tvt.core.frozen import FrozenDict, FrozenModel
 from tvt.core.task import Task, TaskName
+from tvt.core.values import FrozenDict, FrozenModel
 from tvt.errors import InputError
 from tvt.io import strict_yaml
 from tvt.io.machine import bundled_root

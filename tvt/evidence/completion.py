@@ -15,8 +15,8 @@ from itertools import product
 
 import numpy as np
 
-from tvt.core.frozen import Frozen
 from tvt.core.matrix import TransferMatrix
+from tvt.core.values import Frozen
 from tvt.types import Bools, Floats
 
 LEAST = 4

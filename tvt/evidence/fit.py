@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from tvt.core.frozen import Frozen
 from tvt.core.mixture_runs import MixtureRuns
+from tvt.core.values import Frozen
 from tvt.errors import InputError
 from tvt.evidence.response import Curve, Response
 from tvt.stats.ranks import rank_correlation

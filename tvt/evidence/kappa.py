@@ -36,11 +36,10 @@ from scipy.linalg import solve_triangular
 from scipy.special import ndtr
 from scipy.stats import t as student
 
-from tvt.core.frozen import Frozen
-from tvt.core.labels import positions
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture_runs import NOTHING, MixtureRuns
 from tvt.core.selection import DEFAULT_KAPPA
+from tvt.core.values import Frozen, positions
 from tvt.evidence.completion import Completed, complete
 from tvt.evidence.response import HIGHEST, LOWEST, Curvature, Curve
 from tvt.stats.noise import pooled_variance

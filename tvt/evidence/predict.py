@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tvt.core.labels import aligned
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Prediction
 from tvt.core.selection import SelectionSpec
+from tvt.core.values import aligned
 from tvt.errors import InputError, suggest
 from tvt.evidence.completion import complete
 from tvt.evidence.evidence import Evidence, Measurements

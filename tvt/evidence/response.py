@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tvt.core.frozen import Frozen
+from tvt.core.values import Frozen
 from tvt.types import Floats
 
 LOWEST, HIGHEST = 1e-2, 1e4

@@ -12,9 +12,9 @@ import numpy as np
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from tvt.core.encode import encode
 from tvt.core.matrix import TransferMatrix
 from tvt.core.selection import SelectionSpec
+from tvt.core.values import encode
 from tvt.evidence.predict import estimated_cells
 from tvt.report.structure_tables import adapter_tables, dose_table, group_tables
 from tvt.report.style import (

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from tvt.core.question import LETTERS, Question
+from tvt.core.task import LETTERS, Question
 from tvt.model.picture import PictureError, decode
 
 COLUMNS = 3

@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from tvt.core.question import LETTERS, Question
+from tvt.core.task import LETTERS, Question
 from tvt.data.dataset_check import DataFinding, DatasetReport
 from tvt.data.questions.batches import image_size
 from tvt.data.task_data import RowsHere

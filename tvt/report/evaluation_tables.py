@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tvt.core.answer_statistics import KINDS, AnswerFinding, AnswerReport, ScoredCell
-from tvt.core.question import QuestionSet, question_warnings, some
 from tvt.core.recipe import WarningSettings
+from tvt.core.task import QuestionSet, question_warnings, some
 from tvt.evaluate.results import CellResult, Macro, Members, macro
 from tvt.report.style import TABLE
 

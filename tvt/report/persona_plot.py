@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
-from tvt.core.labels import aligned
 from tvt.core.matrix import TransferMatrix
+from tvt.core.values import aligned
 from tvt.report.heatmap import MOST_LABELS, MOST_NUMBERS, colour_limit
 from tvt.report.structure_tables import mantel_sentence, with_own
 from tvt.report.style import (

@@ -12,10 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from tvt.core.arms import Candidate
-from tvt.core.frozen import Frozen
 from tvt.core.mixture import Mixture, Prediction
 from tvt.core.objective import OBJECTIVES
 from tvt.core.selection import SelectionSpec
+from tvt.core.values import Frozen
 from tvt.evidence.fit import FitReport
 from tvt.evidence.response import Curvature
 from tvt.report.style import ESTIMATE, MISSING, TABLE, resting, resting_legend

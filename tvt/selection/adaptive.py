@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tvt.core.frozen import Frozen
 from tvt.core.matrix import TransferMatrix
 from tvt.core.objective import MET
 from tvt.core.selection import SelectionSpec
+from tvt.core.values import Frozen
 from tvt.errors import InputError
 from tvt.evidence.evidence import Evidence, lower_bounds
 from tvt.selection.audit import objective_value, tidy

@@ -10,13 +10,12 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 
-from tvt.core.encode import encode
-from tvt.core.labels import aligned, positions
 from tvt.core.mixture import Audit, FailedSelection, Harm, Mixture, Prediction
 from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.objective import MET
 from tvt.core.selection import SelectionSpec
 from tvt.core.task import resolve_name
+from tvt.core.values import aligned, encode, positions
 from tvt.errors import InputError, TvtError
 from tvt.evidence.completion import Completed
 from tvt.evidence.evidence import Evidence, FullResponse, Measurements, with_kappa

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tvt.core.frozen import Frozen
 from tvt.core.selection import ALL, SelectionSpec
+from tvt.core.values import Frozen
 from tvt.errors import InputError
 from tvt.evidence.evidence import Evidence, Measurements
 from tvt.evidence.predict import resting_on

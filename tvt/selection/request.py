@@ -11,8 +11,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from tvt.core.frozen import Frozen
 from tvt.core.selection import ALL, Requested, SelectionSpec
+from tvt.core.values import Frozen
 from tvt.errors import InputError
 from tvt.types import Bools, Floats, Positions
 

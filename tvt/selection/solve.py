@@ -23,9 +23,9 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 
-from tvt.core.frozen import Frozen
 from tvt.core.mixture import SolverRecord
 from tvt.core.objective import MET
+from tvt.core.values import Frozen
 from tvt.evidence.response import Curve, Response
 from tvt.selection.audit import protection_shortfall
 from tvt.selection.problem import Model, ProblemBuilder

@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from tvt.core.frozen import Frozen
-from tvt.core.labels import aligned, positions
 from tvt.core.objective import MET, Objective
 from tvt.core.selection import Requested, SelectionSpec
+from tvt.core.values import Frozen, aligned, positions
 from tvt.errors import InputError
 from tvt.evidence.evidence import Evidence, Measurements
 from tvt.evidence.fit import Form

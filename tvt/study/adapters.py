@@ -12,7 +12,7 @@ from pathlib import Path
 from tvt.core.recipe import Recipe
 from tvt.errors import InputError
 from tvt.io.adapter_file import LoraFile, LowRank, open_lora, verify_adapter
-from tvt.io.recipe_file import load_recipe
+from tvt.io.yaml_files import load_recipe
 from tvt.study.store import RECIPE, RunRecord, Store
 from tvt.train.record import ADAPTER
 from tvt.transfer.adapter_similarity import AdapterKey, AdapterSimilarity, adapter_similarity

@@ -12,7 +12,7 @@ from tvt.core.scores import Part, Run, Score, set_name
 from tvt.data.studies.folder import StudyFolder, read_answer_file, read_study
 from tvt.errors import InputError
 from tvt.evaluate.store import AnswerStore
-from tvt.io.recipe_file import load_recipe
+from tvt.io.yaml_files import load_recipe
 from tvt.study.jobs import RunTask
 from tvt.study.plan import Study
 from tvt.study.store import RECIPE, Cell, RunRecord, Store

@@ -10,15 +10,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tvt.core.question import Question
 from tvt.core.recipe import Recipe
 from tvt.core.scores import Part, Run
+from tvt.core.task import Question
 from tvt.data.task_questions import pinned, read
 from tvt.data.tasks import MINIATURE, QuestionData
 from tvt.errors import InputError
 from tvt.evaluate.asking import question_rows
 from tvt.evaluate.prompts import read_profile
-from tvt.io.stat_cache import recall, remember
+from tvt.io.digest import recall, remember
 from tvt.model.limits import LIMITS_VERSION, ModelLimits, ShownRow, load_limits
 from tvt.study.plan import Study
 

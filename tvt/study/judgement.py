@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from tvt.core.frozen import Frozen
+from tvt.core.values import Frozen
 from tvt.types import Floats
 
 Verdict = Literal["train", "nothing_helps", "no_answer"]

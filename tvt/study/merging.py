@@ -18,10 +18,10 @@ from tvt.core.scores import Run, set_name, tally
 from tvt.errors import InputError
 from tvt.evaluate.scorer import RawAnswer
 from tvt.evaluate.store import IDENTITY, AnswerStore, Row, outcome_of
-from tvt.io import atomic, resource_errors
+from tvt.io import atomic, machine
 from tvt.io.adapter_file import CONFIG, RECORD, WEIGHTS, verify_adapter
 from tvt.io.atomic import exclusively
-from tvt.io.recipe_file import load_recipe
+from tvt.io.yaml_files import load_recipe
 from tvt.study.jobs import Where
 from tvt.study.run_folders import RUN, clear, tidy
 from tvt.study.store import RECIPE, SCORES, Cell, Cells, Finished, Store
@@ -75,7 +75,7 @@ def merge(folder: Path, others: Sequence[Path], *, dry_run: bool = False, report
         planned: _Planned = {}
         return [_Merging(Store(folder), Store(other), planned).do(report) for other in others]
     folder.mkdir(parents=True, exist_ok=True)
-    with resource_errors.reported(folder, "copying runs"):
+    with machine.resource_errors(folder, "copying runs"):
         with exclusively(folder / ".views"):
             if not (folder / RECIPE).exists():
                 atomic.write_bytes(folder / RECIPE, (others[0] / RECIPE).read_bytes())

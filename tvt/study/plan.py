@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tvt.core.choices import READERS
-from tvt.core.question import QuestionSet
 from tvt.core.recipe import Recipe
 from tvt.core.scores import Part, Run, set_name
+from tvt.core.task import QuestionSet
 from tvt.data.mixing.plan import LAYOUT
 from tvt.data.questions.checks import Forbidden
 from tvt.data.task_data import resolve_data_paths

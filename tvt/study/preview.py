@@ -29,7 +29,7 @@ from tvt.evaluate.evaluator import Evaluator
 from tvt.evaluate.merging import merge_adapters
 from tvt.evaluate.results import CellResult
 from tvt.evidence.predict import resting_on
-from tvt.io import resource_errors
+from tvt.io import machine
 from tvt.io.atomic import attempted
 from tvt.selection.engine import Prepared
 from tvt.stats.intervals import known
@@ -165,7 +165,7 @@ class _Merges:
         base, asked = cells, sum(cell.asked for cell in cells.values())
         scores: list[Score] = []
         seeds: dict[str, list[int]] = {}
-        with resource_errors.reported(self.store.folder, "the preview"), _room(self.store.folder) as room:
+        with machine.resource_errors(self.store.folder, "the preview"), _room(self.store.folder) as room:
             for place, (candidate, seed, adapters) in enumerate(todo, 1):
                 merged = merge_adapters(self.study.recipe.model, adapters, room / "merged")
                 cells = self._ask(merged, place * self._count, total, progress)

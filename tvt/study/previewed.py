@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tvt.core.arms import Candidate
-from tvt.core.encode import by_fields
-from tvt.core.frozen import Frozen
+from tvt.core.values import Frozen, by_fields
 
 Figure = Literal["merged", "predicted", "linear"]
 """*merged*: scored on merged adapters. *predicted*: by the selection's response. *linear*: weighted mean of sources' gains."""

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from tvt.core.events import Done, Failed, Held, Nothing, Phase
 from tvt.core.mixture import Mixture
-from tvt.core.question import Question
 from tvt.core.scores import set_name
+from tvt.core.task import Question
 from tvt.data.mixing.dataset import write_mix
 from tvt.data.mixing.plan import plan_mix
 from tvt.data.task_questions import as_file, read
@@ -19,7 +19,7 @@ from tvt.errors import InputError, NotFiniteScoreError, ProcessDiedError, Proces
 from tvt.evaluate.evaluator import Evaluator
 from tvt.evaluate.results import CellResult
 from tvt.evaluate.sharing import ScoringProcesses
-from tvt.io import resource_errors
+from tvt.io import machine
 from tvt.io.adapter_file import verify_adapter
 from tvt.io.atomic import exclusively
 from tvt.io.processes import Machines
@@ -77,7 +77,7 @@ class Runner:
                 return Held(run=task.run_id) if turn == "held" else Nothing(run=task.run_id)
             clear(self.store.run_folder(task.run_id))
             try:
-                with resource_errors.reported(self.job.folder, task.run.name, self.job.recipe):
+                with machine.resource_errors(self.job.folder, task.run.name, self.job.recipe):
                     self.store.begin(task.run_id, task.run, task.identity)
                     started = time.monotonic()
                     adapter, trained = (None, 0.0) if task.run.is_base else self._adapter(task, show)

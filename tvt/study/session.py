@@ -14,9 +14,9 @@ from tvt.core.scores import Part, Run, set_name
 from tvt.errors import InputError
 from tvt.evaluate.readers import find_reader
 from tvt.evaluate.store import SCORER_VERSION, AnswerStore
-from tvt.io import atomic, resource_errors, strict_yaml
+from tvt.io import atomic, machine, strict_yaml
 from tvt.io.atomic import exclusively
-from tvt.io.recipe_file import load_recipe
+from tvt.io.yaml_files import load_recipe
 from tvt.study.conductor import Conductor, More
 from tvt.study.executors import Start
 from tvt.study.jobs import RunTask, Where, check_job, make_job, make_task
@@ -74,7 +74,7 @@ class Session:
         Raises:
             InputError: something that would stop every run; what is done stays.
         """
-        with resource_errors.reported(self.store.folder, self.study.recipe.name):
+        with machine.resource_errors(self.store.folder, self.study.recipe.name):
             with exclusively(self.store.folder / ".views"):
                 save_recipe(self.study.recipe, self.store.folder)
             if retry:

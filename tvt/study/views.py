@@ -27,8 +27,8 @@ from tvt.errors import InputError, suggest
 from tvt.evaluate.store import items_file
 from tvt.io import atomic, digest, json_lines
 from tvt.io.atomic import exclusively
-from tvt.io.mixture_file import load_mixture, save_mixture
 from tvt.io.model_folder import numbers_in
+from tvt.io.yaml_files import load_mixture, save_mixture
 from tvt.study.answers import scored_cells
 from tvt.study.plan import BASE_RUN, Study
 from tvt.study.store import RunRecord, Store

@@ -10,7 +10,7 @@ from typing import Any
 from tvt import __version__
 from tvt.core.recipe import Recipe
 from tvt.io.card import front_matter, hub_dataset, hub_name, table
-from tvt.io.recipe_file import BUNDLED_MODELS, public_model_name
+from tvt.io.yaml_files import BUNDLED_MODELS, public_model_name
 from tvt.train.record import TrainingJob, TrainingRecord
 
 CARD = "README.md"

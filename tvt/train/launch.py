@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tvt.core.recipe import Recipe
 from tvt.errors import InputError, MissingPackageError, TrainingError, refuse
-from tvt.io import atomic, digest, resource_errors
+from tvt.io import atomic, digest, machine
 from tvt.io.adapter_file import verify_adapter
 from tvt.io.atomic import attempted
 from tvt.io.processes import Machines, SharedWork, run_together, without_launcher
@@ -100,7 +100,7 @@ def train(
         job = _resumed(job, resume, machines, note)
         if not rows_checked and machines.rank == 0 and job.resume_from is None:
             load_limits(recipe.model).check(shown_rows(dataset))
-        with resource_errors.reported(output, str(output), recipe):
+        with machine.resource_errors(output, str(output), recipe):
             if recipe.runtime.num_processes == 1 and machines.count == 1 and not recipe.runtime.deepspeed:
                 return _run_here(job, progress, base)
             if base is not None:

@@ -9,9 +9,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from tvt.core.encode import by_fields, encode
-from tvt.core.frozen import Frozen
 from tvt.core.recipe import Recipe
+from tvt.core.values import Frozen, by_fields, encode
 from tvt.errors import InputError
 from tvt.io import atomic, digest
 

@@ -23,9 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from tvt.core.frozen import Frozen
-from tvt.core.labels import aligned
 from tvt.core.matrix import TransferMatrix
+from tvt.core.values import Frozen, aligned
 from tvt.io.adapter_file import LowRank
 from tvt.stats.ranks import Mantel, mantel
 from tvt.transfer.aggregates import run_mean

@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from tvt.core.encode import by_fields
-from tvt.core.frozen import Frozen
 from tvt.core.matrix import TransferMatrix
+from tvt.core.values import Frozen, by_fields
 from tvt.stats.intervals import Interval, run_interval
 from tvt.stats.noise import jackknife_error
 from tvt.stats.ranks import ZERO

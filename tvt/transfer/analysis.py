@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from tvt.core.encode import by_fields
-from tvt.core.frozen import Frozen
 from tvt.core.matrix import TransferMatrix
 from tvt.core.notebook import matrix_html, table
+from tvt.core.values import Frozen, by_fields
 from tvt.errors import InputError
 from tvt.stats.intervals import Interval, run_interval
 from tvt.stats.ranks import least_p

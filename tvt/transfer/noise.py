@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from tvt.core.encode import by_fields
 from tvt.core.matrix import TransferMatrix
+from tvt.core.values import by_fields
 from tvt.stats.intervals import holm
 from tvt.stats.noise import pooled_degrees
 from tvt.stats.ranks import ZERO, correlation, rank_correlation

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tvt.core.question import LETTERS, Question
+from tvt.core.task import LETTERS, Question
 from tvt.data.builders.choose import (
     TRAINING,
     VALIDATION,

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tvt.core.question import Question
+from tvt.core.task import Question
 from tvt.data.csv_table import MAX_FAULTS, Faults
 from tvt.data.hub.formats import HubRow, RowFormat, format_of, text_of
 from tvt.data.hub.rows import HubRows, content_of, is_commit, label, local_folder, open_rows
@@ -27,7 +27,7 @@ from tvt.data.tasks import QuestionData
 from tvt.errors import InputError
 from tvt.io import digest
 from tvt.io.atomic import exclusively, new_file
-from tvt.io.stat_cache import cache_folder, recall, remember, states
+from tvt.io.digest import cache_folder, recall, remember, states
 
 _VERSION = 1
 """Raised whenever files in the cache would be written otherwise."""

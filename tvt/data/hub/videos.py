@@ -31,14 +31,14 @@ from typing import Any
 
 import numpy as np
 
-from tvt.core.question import LETTERS
+from tvt.core.task import LETTERS
 from tvt.data.hub.formats import HubRow, RowFormat, text_of, texts_of
 from tvt.data.questions.batches import UncheckedQuestion
 from tvt.data.tasks import QuestionData
 from tvt.errors import InputError, needs_data_extra
 from tvt.io import atomic, digest
 from tvt.io.atomic import exclusively
-from tvt.io.stat_cache import cache_folder
+from tvt.io.digest import cache_folder
 
 FRAMES_VERSION = 1
 """Raised whenever the same video would give other frames."""

@@ -24,13 +24,13 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from tvt.core.frozen import Frozen
+from tvt.core.values import Frozen
 from tvt.data.mixing.card import card
 from tvt.data.mixing.plan import MixPlan, MixSource, source_record
 from tvt.data.questions.batches import IMAGES, IMAGES_FEATURE, Rows, with_features
 from tvt.errors import InputError
 from tvt.io import atomic, digest, json_lines
-from tvt.io.mixture_file import dump_mixture
+from tvt.io.yaml_files import dump_mixture
 from tvt.types import Progress, silent
 
 SHARD_BYTES = 128 * 2**20

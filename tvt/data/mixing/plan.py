@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tvt.core.mixture import Mixture
-from tvt.core.question import Question
+from tvt.core.task import Question
 from tvt.data.csv_table import MAX_FAULTS
 from tvt.data.questions.batches import Rows
 from tvt.data.questions.checks import EvaluationSet, Overlap, Scan, Shared, scan

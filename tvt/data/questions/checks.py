@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tvt.core.question import answer_fault
+from tvt.core.task import answer_fault
 from tvt.data.csv_table import Faults
 from tvt.data.questions.batches import Rows, flat_images, image_fault, list_lengths, value_lengths
 from tvt.data.questions.files import QuestionSource, open_questions

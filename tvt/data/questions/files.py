@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tvt.core.question import Question
+from tvt.core.task import Question
 from tvt.data.csv_table import Faults
 from tvt.data.questions.batches import OPTIONAL, SCHEMA, Rows, batch_of, questions_of
 from tvt.data.questions.file_formats import JsonlQuestions, ParquetQuestions

@@ -18,10 +18,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator
 
 from tvt.core.answer_statistics import AnswerReport
-from tvt.core.frozen import FrozenModel
 from tvt.core.matrix import TransferMatrix
 from tvt.core.scores import BASE, MaskedScore, MixtureScore, Score
 from tvt.core.task import Ceiling, Task
+from tvt.core.values import FrozenModel
 from tvt.data.csv_table import Faults, Table, find_columns, read_table
 from tvt.data.studies.mixtures import MIXTURES_FILE, mixture_scores_csv, read_mixture_scores
 from tvt.data.studies.score_rows import BASE_NAMES, FolderRow, Scores, check_size, read_scores, refuse_if_empty

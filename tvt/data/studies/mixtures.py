@@ -18,11 +18,11 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from tvt.core.labels import aligned
 from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.notebook import Frame
 from tvt.core.scores import MixtureScore, Score
 from tvt.core.task import resolve_name
+from tvt.core.values import aligned
 from tvt.data.csv_table import Count, CsvRow, Faults, Number, RightAnswers, Table, distinct, read_rows, read_table
 from tvt.data.studies.score_rows import check_base, count_faults
 from tvt.errors import suggest

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tvt.core.choices import READERS
-from tvt.core.question import LETTERS
+from tvt.core.task import LETTERS
 from tvt.errors import InputError
 from tvt.evaluate.readers.numbers import ONES, TENS
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvt.core.encode import encode
+from tvt.core.values import encode
 
 DIGITS = 5
 """Decimals of the page's figures: more than any is shown with, fewer than would swell the file."""

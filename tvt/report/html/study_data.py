@@ -16,7 +16,7 @@ from tvt.core.scores import Score
 from tvt.core.selection import SelectionSpec
 from tvt.data.studies.folder import StudyFolder
 from tvt.evidence.predict import estimated_cells
-from tvt.io.recipe_file import public_model_name
+from tvt.io.yaml_files import public_model_name
 from tvt.report.analysis_tables import headline
 from tvt.report.evaluation_tables import Warned
 from tvt.report.heatmap import colour_limit

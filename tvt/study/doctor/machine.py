@@ -21,9 +21,9 @@ from typing import Any
 from tvt import __version__
 from tvt.errors import Check, Status
 from tvt.io import machine
+from tvt.io.digest import VARIABLE, cache_folder
 from tvt.io.machine import installed_version
 from tvt.io.model_folder import hub_cache
-from tvt.io.stat_cache import VARIABLE, cache_folder
 
 GIB = 2**30
 LITTLE_DISK, LITTLE_MEMORY, LITTLE_SHARED = 10 * GIB, 4 * GIB, GIB

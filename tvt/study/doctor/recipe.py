@@ -10,13 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tvt.core.question import question_warnings
 from tvt.core.recipe import Recipe
+from tvt.core.task import question_warnings
 from tvt.errors import Check, TvtError
 from tvt.io.machine import installed_version
 from tvt.io.model_folder import names_folder, snapshot
 from tvt.io.names import folder_name
-from tvt.io.recipe_file import BUNDLED_MODELS, load_recipe, public_model_name
+from tvt.io.yaml_files import BUNDLED_MODELS, load_recipe, public_model_name
 from tvt.model.attention import WRITTEN_AGAINST, windows_at_once
 from tvt.model.families import read_config
 from tvt.model.needs import ORDINARY_PIXELS, PHOTOGRAPH_PIXELS, PICTURES, USABLE, pass_needs, shape_of

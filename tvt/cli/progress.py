@@ -1,4 +1,4 @@
-"""Progress bars for commands that count one thing, or several one after the other."""
+"""What a person sees while a command works: bars where things are counted, a line where nobody knows how long it takes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Timer
 
-AFTER_SECONDS = 2.0
+BAR_AFTER_SECONDS = 2.0
 
 
 @contextmanager
@@ -23,7 +24,7 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
 
     def show(done: int, total: int) -> None:
         bars.update(task, completed=done, total=total)
-        if not bars.live.is_started and sys.stderr.isatty() and time.monotonic() - started > AFTER_SECONDS:
+        if not bars.live.is_started and sys.stderr.isatty() and time.monotonic() - started > BAR_AFTER_SECONDS:
             bars.start()
 
     try:
@@ -56,4 +57,53 @@ def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
 
 
 def _silent(what: str, done: int, total: int) -> None:
+    """Shows nothing."""
+
+
+LINE_AFTER_SECONDS = 1.0
+"""What is done sooner needs no line."""
+
+
+@contextmanager
+def status_line(doing: str) -> Iterator[Callable[[str], None]]:
+    """Say what is done at the moment, where a person is watching and once it has taken a while; the line is gone afterwards.
+
+    Notes on stderr come out above the line; nothing may be printed on stdout meanwhile, where stdout is the same terminal.
+
+    Args:
+        doing: what is done. What is said later comes behind it; an empty text takes the line away for good.
+    """
+    if not sys.stderr.isatty():
+        yield _not_shown
+        return
+    from rich.console import Console
+    from rich.live import Live
+    from rich.spinner import Spinner
+    from rich.text import Text
+
+    spinner = Spinner("dots", Text(doing))
+    # stdout is left alone: its bytes must go where the user sent them.
+    line = Live(spinner, console=Console(stderr=True), transient=True, redirect_stdout=False)
+    timer = Timer(LINE_AFTER_SECONDS, line.start)
+    timer.daemon = True
+    timer.start()
+
+    def stop() -> None:
+        timer.cancel()
+        timer.join()
+        line.stop()
+
+    def tell(what: str) -> None:
+        if what:
+            spinner.update(text=Text(f"{doing} {what}"))
+        else:
+            stop()
+
+    try:
+        yield tell
+    finally:
+        stop()
+
+
+def _not_shown(what: str) -> None:
     """Shows nothing."""
