@@ -30,7 +30,7 @@ from tvt.core.mixture import Mixture
 from tvt.core.selection import SelectionSpec
 from tvt.data.studies.load import load_study
 from tvt.io.yaml_files import load_recipe
-from tvt.report.study_progress import StudyProgress
+from tvt.report.study_tables import StudyProgress
 from tvt.selection.engine import select
 from tvt.study.executors import choose_executor
 from tvt.study.jobs import RunTask

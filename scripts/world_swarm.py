@@ -18,7 +18,7 @@ from tvt.core.recipe import Recipe
 from tvt.core.scores import Run
 from tvt.data.task_questions import count, locate
 from tvt.io.yaml_files import load_recipe
-from tvt.report.study_progress import StudyProgress
+from tvt.report.study_tables import StudyProgress
 from tvt.selection.audit import round_to_counts
 from tvt.study.executors import choose_executor
 from tvt.study.jobs import RunTask, Where, make_task

@@ -59,7 +59,7 @@ def _driver() -> str | None:
 def _compiler(bench: Bench) -> bool | None:
     """Compile a file that includes Python's headers; on a GPU, build and run a kernel of Triton too, and say whether that went.
 
-    Which compiler Triton calls is in tvt/train/kernels.py, which needs more packages than this leg may count on.
+    Which compiler Triton calls is in tvt/train/probe.py, which needs more packages than this leg may count on.
     """
     name = os.environ.get("CC") or next((one for one in ("gcc", "clang") if shutil.which(one)), None)
     source = bench.folder / "probe.c"

@@ -19,7 +19,7 @@ from tvt.core.choices import BUILDERS
 from tvt.core.task import Question
 from tvt.data.questions.files import read_questions, write_jsonl
 from tvt.errors import InputError
-from tvt.report.contact_sheet import contact_sheet
+from tvt.report.data_tables import contact_sheet
 
 pytest.importorskip("imagehash")
 

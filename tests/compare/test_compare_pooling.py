@@ -17,8 +17,7 @@ from tvt.compare.engine import compare, contrast
 from tvt.compare.statistics import Block, Served, estimate
 from tvt.core.arms import Arm, Measured
 from tvt.core.selection import SelectionSpec
-from tvt.stats.intervals import holm
-from tvt.stats.noise import SeedVariance
+from tvt.stats.noise import SeedVariance, holm
 
 
 def test_three_mixtures_and_two_seeds_by_hand() -> None:

@@ -11,7 +11,7 @@ from scipy import stats
 from compare_worlds import logistic_answers
 from tvt.compare.statistics import Block, accuracy_block, estimate, pgf_block
 from tvt.core.scores import item_standard_error, perfection_gap_factor
-from tvt.stats.intervals import holm
+from tvt.stats.noise import holm
 
 
 def test_two_seeds_and_three_questions_by_hand() -> None:

@@ -27,7 +27,7 @@ from tvt.data.tasks import QuestionData, find_manifests
 from tvt.errors import InputError
 from tvt.io.yaml_files import save_mixture
 from tvt.report.evaluation_tables import answer_warnings
-from tvt.study.answers import folder_report
+from tvt.study.outputs import folder_report
 
 USUAL = WarningSettings()
 TASKS = ("Depth", "Jigsaw", "Counting")

@@ -164,8 +164,7 @@ def test_the_card_is_for_people_only(trained: Any) -> None:
 
 
 def test_a_base_model_of_the_hub_is_named(trained: Any) -> None:
-    from tvt.train.card import model_card
-    from tvt.train.record import TrainingJob
+    from tvt.train.record import TrainingJob, model_card
 
     recipe, folder, record = trained
     model = recipe.model.model_copy(update={"model_name_or_path": "Qwen/Qwen2.5-VL-3B-Instruct", "revision": "c0ffee"})

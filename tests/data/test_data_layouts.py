@@ -17,7 +17,7 @@ from tvt.cli.main import cli
 from tvt.core.choices import BUILDERS
 from tvt.data.builders.contract import find_builder
 from tvt.data.questions.files import read_questions
-from tvt.report.contact_sheet import CELL, MARGIN
+from tvt.report.data_tables import CELL, MARGIN
 
 pytest.importorskip("imagehash")
 

@@ -14,7 +14,7 @@ import tvt
 from answer_forms import AROUND, COLOURS, as_json, forms
 from commands import ROOT
 from tvt.core.task import LETTERS
-from tvt.evaluate.readers.cleaning import LONGEST, parts
+from tvt.evaluate.readers.numbers import LONGEST, parts
 
 OPTIONS: dict[str, tuple[str, ...]] = {
     "colours": COLOURS[:4],

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from tvt.compare.calibration import calibration
 from tvt.compare.comparison import Contrast, Difference
+from tvt.compare.conclusions import calibration
 from tvt.core.arms import Arm, Candidate
 from tvt.core.matrix import TransferMatrix
 from tvt.core.selection import SelectionSpec

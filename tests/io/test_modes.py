@@ -22,7 +22,7 @@ from tvt.io import atomic
 from tvt.io.adapter_file import CONFIG, WEIGHTS, write_record
 from tvt.io.atomic import attempted, exclusively
 from tvt.io.yaml_files import save_mixture
-from tvt.study.events import writing_to
+from tvt.study.jobs import writing_to
 from tvt.study.store import Store
 
 

@@ -172,7 +172,7 @@ class TestCheckpointing:
         return model, examples, lengths, Collator(processor, picture_always=False), load_config(model)
 
     def test_it_is_on_where_the_largest_rows_do_not_fit(self, parts: Any) -> None:
-        from tvt.train.model import fits, patches_of
+        from tvt.train.trainer import fits, patches_of
 
         model, examples, lengths, collator, config = parts
         told = recipe(model=model.model_dump(), training={"per_device_train_batch_size": 2})
@@ -192,7 +192,7 @@ class TestCheckpointing:
     def test_what_the_recipe_says_is_done_and_zero_3_takes_no_chance(
         self, asked: bool | None, divided: bool, on: bool, parts: Any
     ) -> None:
-        from tvt.train.model import needs_checkpointing
+        from tvt.train.trainer import needs_checkpointing
 
         told = recipe(training={"gradient_checkpointing": asked})
         assert needs_checkpointing(told, *parts[1:], divided=divided) is on
@@ -201,7 +201,7 @@ class TestCheckpointing:
     def test_on_a_gpu_its_free_memory_decides(self, free: float, on: bool, parts: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         import torch
 
-        from tvt.train.model import needs_checkpointing
+        from tvt.train.trainer import needs_checkpointing
 
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free, free))
@@ -230,6 +230,6 @@ class TestCheckpointing:
         assert {flag for flags in seen for flag in flags} == {on}
 
     def test_on_a_cpu_it_is_off(self, parts: Any) -> None:
-        from tvt.train.model import needs_checkpointing
+        from tvt.train.trainer import needs_checkpointing
 
         assert not needs_checkpointing(recipe(), *parts[1:], divided=False)

@@ -38,7 +38,7 @@ from tvt.model.families import model_checks
 from tvt.study.doctor.recipe import StudyChecks
 from tvt.train import load_training_record, train
 from tvt.train.checks import _UNPACKED, OPTIMIZER_PACKAGES, TRACKERS, UNUSABLE_OPTIMIZERS, machine_checks, training_checks
-from tvt.train.kernels import stale_locks, watched
+from tvt.train.probe import stale_locks, watched
 
 ROWS = [1, 0, 1, 0]
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 4990120184\n"

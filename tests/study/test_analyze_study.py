@@ -25,7 +25,7 @@ from tvt.data.studies.load import load_study
 from tvt.errors import InputError
 from tvt.io.adapter_file import check_weights, write_record
 from tvt.stats.ranks import rank_correlation
-from tvt.study.adapters import study_adapters
+from tvt.study.outputs import study_adapters
 from tvt.transfer.aggregates import transferability
 
 SOURCES = ("Alpha", "Beta", "Gamma")

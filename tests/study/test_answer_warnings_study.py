@@ -20,7 +20,7 @@ from texts import flat
 from tvt.core.answer_statistics import AnswerReport
 from tvt.data.questions.files import read_questions, write_parquet
 from tvt.data.studies.folder import ANSWERS_FILE
-from tvt.study.answers import folder_report
+from tvt.study.outputs import folder_report
 
 COUNT = 12
 NEW = ("choices", "letter", "letter_share", "letter_right", "letter_mass")

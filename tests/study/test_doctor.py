@@ -22,11 +22,10 @@ from tvt.study.doctor import guarded, machine
 from tvt.study.doctor.recipe import StudyChecks, cached
 from tvt.study.executors import ray as ray_executor
 from tvt.study.executors import slurm as slurm_executor
-from tvt.train import kernels as compiler
+from tvt.train import probe as compiler
 from tvt.train import train
 from tvt.train.checks import machine_checks
-from tvt.train.kernels import compiler_checks
-from tvt.train.probe import Probe
+from tvt.train.probe import Probe, compiler_checks
 
 Torch = dict[str, Any]
 H100: Torch = {"name": "H100", "memory": 80e9, "bfloat16": True}

@@ -11,7 +11,7 @@ import pytest
 from commands import ROOT
 from study_world import Tvt, done
 from tvt.io.yaml_files import model_path
-from tvt.study.answers import folder_report
+from tvt.study.outputs import folder_report
 
 WRITTEN = ROOT / "tests" / "study" / "version-0.1.0"
 

@@ -22,7 +22,7 @@ from tvt.core.events import (
     event_json,
     event_of,
 )
-from tvt.study.events import EventFile, writing_to
+from tvt.study.jobs import EventFile, writing_to
 
 EVENTS: tuple[AttemptEvent, ...] = (
     Note(text="slow"),

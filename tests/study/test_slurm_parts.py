@@ -18,9 +18,8 @@ from commands import ROOT
 from study_world import World
 from tvt.core.events import Died
 from tvt.io.yaml_files import load_recipe
-from tvt.study.events import EventFile
 from tvt.study.executors.slurm import resources
-from tvt.study.jobs import make_job
+from tvt.study.jobs import EventFile, make_job
 from tvt.study.run_folders import KEPT_LOGS, Queued, mark, tidy
 from tvt.study.runner import Runner
 from tvt.study.session import open_session

@@ -24,7 +24,7 @@ from commands import PATIENCE
 from study_folders import hold, id_of
 from study_world import Tvt, World, done, specs
 from tvt.io.yaml_files import load_recipe
-from tvt.report.study_progress import Watched, changes, picture, sentence
+from tvt.report.study_tables import Watched, changes, picture, sentence
 from tvt.study.session import Session, open_session
 from tvt.study.watch import Snapshot, Watch
 

@@ -146,7 +146,7 @@ def adapter_similarities(
         InputError: a study that holds no adapters; the faults of all studies.
     """
     from tvt.data.studies.load import find_study
-    from tvt.study.adapters import study_adapters
+    from tvt.study.outputs import study_adapters
 
     return collect(lambda study: study_adapters(find_study(study), progress), studies)
 
@@ -160,7 +160,7 @@ def answer_reports(studies: Sequence[str]) -> dict[str, AnswerReport]:
     from tvt.core.answer_statistics import AnswerReport
     from tvt.core.recipe import WarningSettings
     from tvt.data.studies.load import find_study
-    from tvt.study.answers import folder_report
+    from tvt.study.outputs import folder_report
 
     unknown = AnswerReport(thresholds=WarningSettings(), known=False)
     paths = {study: find_study(study) for study in studies}

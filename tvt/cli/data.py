@@ -180,7 +180,7 @@ def preview(*, file: Path, output: Path | None, rows: int, columns: int, seed: i
 
     from tvt.data.questions.files import open_questions
     from tvt.io import atomic
-    from tvt.report.contact_sheet import as_png, contact_sheet
+    from tvt.report.data_tables import as_png, contact_sheet
 
     source = open_questions(file)
     if not source.rows:

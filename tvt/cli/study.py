@@ -175,7 +175,7 @@ def status(*, folder: Path, watch: bool, interval: float, warn: tuple[str, ...],
 
 def answers_of(session: Session, tasks: Sequence[RunTask], warn: Sequence[str] = ()) -> dict[str, AnswerReport]:
     """What is known of the answers of some runs, as :func:`tvt.cli.options.show_answers` takes it."""
-    from tvt.study.answers import answer_report
+    from tvt.study.outputs import answer_report
 
     report = answer_report(session.study, session.store, tasks)
     return {str(session.store.folder): replace(report, thresholds=thresholds_of(report.thresholds, warn))}
@@ -203,7 +203,7 @@ def do_runs(
     from rich.console import Console
 
     from tvt.api import runs
-    from tvt.report.study_progress import StudyProgress
+    from tvt.report.study_tables import StudyProgress
 
     tasks = tasks if chooser is None else chooser.tasks
     planned = len(runs.to_do(session, tasks, retry=retry)) if chooser is None else chooser.planned
@@ -220,7 +220,7 @@ def _with_answers(
     """``show``, followed by what makes a run's scores doubtful when the run is done."""
     from tvt.core.events import Done, Note
     from tvt.report.evaluation_tables import answer_warnings
-    from tvt.study.answers import answer_report
+    from tvt.study.outputs import answer_report
 
     of = {task.run_id: task for task in tasks}
 

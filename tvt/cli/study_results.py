@@ -100,7 +100,7 @@ def command(
         return
     from rich.console import Console
 
-    from tvt.report.judgement_tables import judgement_report
+    from tvt.report.comparison_tables import judgement_report
 
     console = Console(highlight=False)
     for part in judgement_report(found):

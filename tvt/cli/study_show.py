@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from tvt.core.recipe import Recipe
-    from tvt.report.study_progress import Watched
-    from tvt.report.study_tables import Way
+    from tvt.report.study_tables import Watched, Way
     from tvt.study.adaptive import Alternative
     from tvt.study.estimate import CostEstimate, Factor
     from tvt.study.jobs import RunTask
@@ -65,8 +64,7 @@ def watch(session: Session, interval: float) -> None:
     from rich.console import Console
     from rich.live import Live
 
-    from tvt.report.study_progress import picture
-    from tvt.report.study_tables import failures_table
+    from tvt.report.study_tables import failures_table, picture
 
     console = Console(highlight=False)
     with suppress(KeyboardInterrupt):
@@ -83,7 +81,7 @@ def watch(session: Session, interval: float) -> None:
 
 
 def _print_changes(session: Session, interval: float, console: Console) -> None:
-    from tvt.report.study_progress import changes
+    from tvt.report.study_tables import changes
 
     before: Watched | None = None
     for watched in _looks(session, interval):
@@ -95,7 +93,7 @@ def _print_changes(session: Session, interval: float, console: Console) -> None:
 
 def _looks(session: Session, interval: float) -> Iterator[Watched]:
     """The study, again and again, until nothing is left to do."""
-    from tvt.report.study_progress import Watched
+    from tvt.report.study_tables import Watched
     from tvt.study.executors.slurm_queue import forget_gone
     from tvt.study.watch import Watch
 

@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from tvt.compare.answers import Answered, SeedNoise, seed_noise
-from tvt.compare.calibration import calibration
 from tvt.compare.comparison import Comparison, Contrast, Difference, TestOutcome
-from tvt.compare.sentences import sentences
+from tvt.compare.conclusions import calibration, sentences
 from tvt.compare.statistics import LEVEL, Served, accuracy_block, bent_estimate, estimate, pgf_block
 from tvt.core.arms import Arm, Measured
 from tvt.core.matrix import TransferMatrix
@@ -18,8 +17,7 @@ from tvt.core.selection import SelectionSpec
 from tvt.errors import InputError
 from tvt.selection.audit import limited
 from tvt.selection.engine import prepare
-from tvt.stats.intervals import StudentT, holm
-from tvt.stats.noise import SeedVariance
+from tvt.stats.noise import SeedVariance, StudentT, holm
 
 
 def compare(

@@ -23,8 +23,7 @@ from tvt.compare.comparison import Difference
 from tvt.core.objective import DEFAULT, MET, NUMERIC, OBJECTIVES, Objective, Term
 from tvt.core.selection import Requested
 from tvt.core.values import Frozen
-from tvt.stats.intervals import StudentT
-from tvt.stats.noise import SeedVariance, satterthwaite
+from tvt.stats.noise import SeedVariance, StudentT, satterthwaite
 from tvt.types import Floats
 
 LEVEL = 0.95

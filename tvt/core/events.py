@@ -67,7 +67,7 @@ class Stopped(RunEvent):
     """The attempt ended by an error that would stop every run."""
 
     type: str
-    """The error's class: a name in :data:`tvt.study.events.ERRORS`."""
+    """The error's class: a name in :data:`tvt.study.jobs.ERRORS`."""
     lines: list[str]
 
 

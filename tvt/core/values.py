@@ -4,8 +4,9 @@ A digest names them, so neither their mappings nor their arrays may change. ``fr
 field, not another number in the field's array; :class:`Frozen` (dataclasses) and :class:`FrozenModel` (pydantic) freeze what
 their fields hold too.
 
-In JSON a dataclass is the object of its fields. ``field(metadata={"json": "se"})`` gives a field another key, ``{"json": None}``
-leaves it out; an object whose keys are not its fields says what it is written as in ``json_value()``. What is not known is null.
+In JSON a dataclass is the object of its fields. ``field(metadata={"json": "se"})`` gives a field another key,
+``{"json": None}`` leaves it out; an object whose keys are not its fields says what it is written as in ``json_value()``. An
+unknown value is null.
 """
 
 from __future__ import annotations

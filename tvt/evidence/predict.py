@@ -18,7 +18,7 @@ from tvt.evidence.completion import complete
 from tvt.evidence.evidence import Evidence, Measurements
 from tvt.evidence.fit import FitReport
 from tvt.evidence.response import Response
-from tvt.stats.intervals import normal_factor
+from tvt.stats.noise import normal_factor
 from tvt.types import Floats
 
 Cells = Sequence[tuple[str, str]]

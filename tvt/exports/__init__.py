@@ -1,6 +1,6 @@
 """A mixture as another trainer's configuration, with the mixture's exact integer counts.
 
-No trainer's probabilistic mixing carries exact weights, so every export states counts. One module a trainer.
+No trainer's probabilistic mixing carries exact weights, so every export states counts.
 """
 
 from __future__ import annotations

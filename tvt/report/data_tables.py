@@ -1,11 +1,18 @@
-"""Tasks and rows in the terminal: what ``tvt tasks`` and ``tvt data`` say, and the sources and rows of a mixed dataset."""
+"""Tasks and rows for people: what ``tvt tasks`` and ``tvt data`` say, the sources of a mixed dataset, and a sheet of questions
+with their pictures.
+"""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
+from PIL import Image, ImageDraw, ImageFont
 from rich import box
 from rich.table import Table
 from rich.text import Text
@@ -15,7 +22,7 @@ from tvt.data.dataset_check import DataFinding, DatasetReport
 from tvt.data.questions.batches import image_size
 from tvt.data.task_data import RowsHere
 from tvt.data.tasks import QuestionData, TaskManifest, TrainingSource
-from tvt.model.picture import PictureError
+from tvt.model.picture import PictureError, decode
 from tvt.report.style import MISSING, TABLE
 
 MOST_SHOWN = 5
@@ -269,3 +276,133 @@ def _here(here: RowsHere) -> str:
     if here.where is None:
         return "none"
     return f"{here.rows:,} in {here.where}" if here.rows is not None else here.where
+
+
+COLUMNS = 3
+CELL = 560
+"""Width of a question in pixels."""
+MARGIN = 16
+TALLEST = 300
+"""Images of a question are at most so tall; several stand side by side, two in a row."""
+TEXT = 17
+MOST_LINES = 7
+"""A longer question is cut."""
+INK, FAINT, PAPER, RIGHT = (28, 30, 34), (110, 114, 122), (255, 255, 255), (0, 128, 66)
+_LINE = round(TEXT * 1.4)
+
+
+@dataclass(frozen=True)
+class _Line:
+    text: str
+    colour: tuple[int, int, int]
+    bold: bool = False
+
+
+def contact_sheet(questions: Sequence[Question], title: str, columns: int = COLUMNS) -> Image.Image:
+    """Draw questions as a sheet.
+
+    Args:
+        questions: what to show, in reading order.
+        title: above the sheet.
+        columns: how many stand side by side.
+    """
+    cells = [_cell(question) for question in questions]
+    columns = max(1, min(columns, len(cells)))
+    rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
+    heights = [max(cell.height for cell in row) for row in rows]
+    head = 2 * MARGIN + 2 * TEXT
+    sheet = Image.new("RGB", (columns * (CELL + MARGIN) + MARGIN, head + sum(heights) + MARGIN * (len(rows) + 1)), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    draw.text((MARGIN, MARGIN), title, INK, _font(round(TEXT * 1.4), bold=True))
+    top = head
+    for row, height in zip(rows, heights, strict=True):
+        draw.line((MARGIN, top - MARGIN // 2, sheet.width - MARGIN, top - MARGIN // 2), (222, 224, 228))
+        for place, cell in enumerate(row):
+            sheet.paste(cell, (MARGIN + place * (CELL + MARGIN), top))
+        top += height + MARGIN
+    return sheet
+
+
+def as_png(sheet: Image.Image) -> bytes:
+    """The sheet as a file."""
+    stream = io.BytesIO()
+    sheet.save(stream, "PNG", optimize=True)
+    return stream.getvalue()
+
+
+def _cell(question: Question) -> Image.Image:
+    picture = _pictures(question.images)
+    lines = _lines(question)
+    cell = Image.new("RGB", (CELL, picture.height + MARGIN // 2 + _LINE * len(lines)), PAPER)
+    cell.paste(picture, (0, 0))
+    draw = ImageDraw.Draw(cell)
+    for place, line in enumerate(lines):
+        top = picture.height + MARGIN // 2 + place * _LINE
+        draw.text((0, top), line.text, line.colour, _font(TEXT, bold=line.bold))
+    return cell
+
+
+def _pictures(images: Sequence[bytes]) -> Image.Image:
+    """The images of a question, in rows of two; one that cannot be read is a crossed box."""
+    side = 1 if len(images) == 1 else 2
+    width = (CELL - (side - 1) * MARGIN // 2) // side
+    small = [_small(data, width) for data in images]
+    rows = [small[start : start + side] for start in range(0, len(small), side)]
+    height = sum(max(image.height for image in row) + MARGIN // 2 for row in rows)
+    found = Image.new("RGB", (CELL, height), PAPER)
+    top = 0
+    for row in rows:
+        for place, image in enumerate(row):
+            found.paste(image, (place * (width + MARGIN // 2), top))
+        top += max(image.height for image in row) + MARGIN // 2
+    return found
+
+
+def _small(data: bytes, width: int) -> Image.Image:
+    try:
+        decoded = decode(data)
+    except PictureError:  # the sheet shows that there is no image
+        broken = Image.new("RGB", (width, TALLEST // 2), (240, 240, 240))
+        ImageDraw.Draw(broken).line((0, 0, width, TALLEST // 2), (200, 0, 0), 3)
+        return broken
+    scale = min(width / decoded.width, TALLEST / decoded.height)
+    size = (max(1, round(decoded.width * scale)), max(1, round(decoded.height * scale)))
+    return decoded.resize(size, Image.Resampling.LANCZOS)
+
+
+def _lines(question: Question) -> list[_Line]:
+    asked = _wrapped(" ".join((question.question or question.prompt).split()))
+    if len(asked) > MOST_LINES:
+        asked = [*asked[: MOST_LINES - 1], asked[MOST_LINES - 1].rstrip(" .") + " …"]
+    lines = [_Line(question.id, FAINT), *(_Line(text, INK) for text in asked)]
+    if question.numeric:
+        return [*lines, _Line(f"answer: {question.answer}", RIGHT, bold=True)]
+    for letter, option in zip(LETTERS, question.options, strict=False):
+        right = letter == question.answer
+        first, *rest = _wrapped(f"({letter}) {option}" + "  ✓" * right, bold=right)
+        lines += [_Line(text, RIGHT if right else INK, right) for text in (first, *rest)]
+    return lines
+
+
+def _wrapped(text: str, *, bold: bool = False) -> list[str]:
+    """A text in lines that fit a cell; a word that does not is cut."""
+    font = _font(TEXT, bold=bold)
+    lines = [""]
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}".strip()
+        if font.getlength(longer) <= CELL:
+            lines[-1] = longer
+            continue
+        while font.getlength(word) > CELL:
+            word = word[: max(1, len(word) * 3 // 4)]  # noqa: PLW2901
+        lines.append(word)
+    return [line for line in lines if line] or [""]
+
+
+@cache
+def _font(size: int, *, bold: bool) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans, which matplotlib brings and which has the letters of most alphabets."""
+    import matplotlib
+
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name), size)

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from tvt.report.style import MISSING, dense_table, grid_tables, interval, join, number, percent, plain, shortened, titled
-from tvt.stats.intervals import Interval
+from tvt.stats.noise import Interval
 from tvt.stats.ranks import Mantel
 from tvt.transfer.adapter_similarity import AdapterSimilarity
 from tvt.transfer.aggregates import MEASURES, GroupCell, Grouping

@@ -24,7 +24,7 @@ from tvt.types import Bools, Floats
 if TYPE_CHECKING:  # tables need neither matplotlib nor scipy
     from matplotlib.figure import Figure
 
-    from tvt.stats.intervals import Interval
+    from tvt.stats.noise import Interval
 
 HELP = "#0072B2"
 """Blue: positive transfer (Okabe and Ito's palette)."""

@@ -22,8 +22,7 @@ from tvt.errors import InputError
 from tvt.evidence.evidence import Evidence, lower_bounds
 from tvt.selection.audit import objective_value, tidy
 from tvt.selection.engine import BETTER, Prepared, prepare, select
-from tvt.stats.intervals import normal_factor
-from tvt.stats.noise import PRIOR_RUNS, pooled_variance
+from tvt.stats.noise import PRIOR_RUNS, normal_factor, pooled_variance
 from tvt.types import Floats
 
 REGRET = 0.002

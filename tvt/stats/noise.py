@@ -1,4 +1,6 @@
-"""The noise between runs: how much a cell differs from run to run, by all cells that have several.
+"""The noise between runs, the intervals that it gives, and p-values corrected for how many of them are looked at.
+
+The noise is how much a cell differs from run to run, by all cells that have several.
 
 With ``n`` runs of a cell, ``v`` their sample variance and sums over the cells that have several, a target's pooled variance is
 ``s_t = sum (n - 1) v / sum (n - 1)`` over its column, and ``s`` the same over the whole matrix. Few runs tell a target's own
@@ -9,9 +11,10 @@ posterior mean of a variance whose prior counts as four runs (Smyth 2004, "moder
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+from scipy.special import ndtri, stdtr, stdtrit
 
 from tvt.types import Floats
 
@@ -72,3 +75,69 @@ def jackknife_error(left_out: Floats) -> Floats:
         return np.full(left_out.shape[1:], np.nan)
     spread: Floats = np.sqrt((runs - 1) / runs * np.sum((left_out - left_out.mean(axis=0)) ** 2, axis=0))
     return spread
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure with what the spread between the runs says of it; NaN where that is not known (one run, say)."""
+
+    value: float = field(metadata={"json": "mean"})
+    error: float = field(metadata={"json": "se"})
+    """Standard error: jackknife over the runs."""
+    low: float
+    """Of the 95% interval: Student's t with one degree of freedom less than there are runs."""
+    high: float
+
+
+UNKNOWN = Interval(float("nan"), float("nan"), float("nan"), float("nan"))
+
+
+def run_interval(value: float, left_out: Floats) -> Interval:
+    """The interval of an estimate.
+
+    Args:
+        value: the estimate from all runs.
+        left_out: the same with one run left out each, (runs,); empty with fewer than two runs.
+    """
+    error = float(jackknife_error(left_out))
+    half = float(stdtrit(len(left_out) - 1, 0.975)) * error if np.isfinite(error) else float("nan")
+    return Interval(value, error, value - half, value + half)
+
+
+@dataclass(frozen=True)
+class StudentT:
+    """A value with its standard error and degrees of freedom: Student's t interval and two-sided p."""
+
+    value: float
+    error: float
+    df: float
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Low and high of the two-sided interval."""
+        half = self.error * float(stdtrit(self.df, 0.5 + level / 2))
+        return self.value - half, self.value + half
+
+    @property
+    def p(self) -> float:
+        """Of the value against 0."""
+        return float(2 * stdtr(self.df, -abs(self.value) / self.error))
+
+
+def normal_factor(confidence: float) -> float:
+    """Half-width of a two-sided normal interval at ``confidence``, in standard errors."""
+    return float(ndtri(0.5 + confidence / 2))
+
+
+def known(value: float) -> float | None:
+    """The value; ``None`` where it is not finite."""
+    return float(value) if np.isfinite(value) else None
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Holm's step-down corrected p-values (Scand J Stat 1979), in the order given."""
+    values: Floats = np.asarray(p, dtype=float)
+    order = np.argsort(values, kind="stable")
+    steps = np.maximum.accumulate(values[order] * np.arange(values.size, 0, -1))
+    out = np.empty(values.size)
+    out[order] = np.minimum(steps, 1.0)
+    return [float(v) for v in out]

@@ -24,9 +24,8 @@ from tvt.core.events import (
     StudyEvent,
 )
 from tvt.errors import InputError, TvtError
-from tvt.study.events import ERRORS
 from tvt.study.executors import Executor
-from tvt.study.jobs import Job, RunTask
+from tvt.study.jobs import ERRORS, Job, RunTask
 from tvt.study.store import Store
 
 TRIES = 3

@@ -26,8 +26,7 @@ from tvt.study.jobs import Where
 from tvt.study.run_folders import RUN, clear, tidy
 from tvt.study.store import RECIPE, SCORES, Cell, Cells, Finished, Store
 from tvt.study.verify import CheckedCell, FinishedRun, refuse_links, verify_run, worth
-from tvt.train.card import CARD
-from tvt.train.record import ADAPTER, CHECKPOINTS, TrainingRecord, save_training_record
+from tvt.train.record import ADAPTER, CARD, CHECKPOINTS, TrainingRecord, save_training_record
 from tvt.train.record import RUN as TRAINED_AS
 
 Report = Callable[[str], object]

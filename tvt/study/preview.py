@@ -32,7 +32,7 @@ from tvt.evidence.predict import resting_on
 from tvt.io import machine
 from tvt.io.atomic import attempted
 from tvt.selection.engine import Prepared
-from tvt.stats.intervals import known
+from tvt.stats.noise import known
 from tvt.stats.ranks import rank_correlation
 from tvt.study.plan import Study
 from tvt.study.previewed import Agreement, Figure, Gain, Preview, Previewed

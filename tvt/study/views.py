@@ -29,7 +29,7 @@ from tvt.io import atomic, digest, json_lines
 from tvt.io.atomic import exclusively
 from tvt.io.model_folder import numbers_in
 from tvt.io.yaml_files import load_mixture, save_mixture
-from tvt.study.answers import scored_cells
+from tvt.study.outputs import scored_cells
 from tvt.study.plan import BASE_RUN, Study
 from tvt.study.store import RunRecord, Store
 

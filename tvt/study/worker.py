@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 from tvt.core.events import AttemptEvent, Defect, Died, End, Failed, Note, Phase, PhaseProgress, Stopped
 from tvt.core.recipe import Recipe
 from tvt.errors import InputError, MissingPackageError, ProcessDiedError, ProcessFailedError
-from tvt.study.events import EventWriter, writing_to
-from tvt.study.jobs import Job, RunTask
+from tvt.study.jobs import EventWriter, Job, RunTask, writing_to
 from tvt.study.run_folders import unmark
 
 if TYPE_CHECKING:

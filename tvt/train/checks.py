@@ -13,8 +13,7 @@ from tvt.core.recipe import Recipe
 from tvt.errors import Check, Status, suggest
 from tvt.io.processes import launch_fault
 from tvt.model.families import GROUP, model_checks
-from tvt.train.kernels import compiler_checks, stale_locks
-from tvt.train.probe import visible_gpus
+from tvt.train.probe import compiler_checks, stale_locks, visible_gpus
 
 _BITSANDBYTES = (
     *("adamw_bnb_8bit", "adamw_8bit", "ademamix", "ademamix_8bit", "lion_8bit", "lion_32bit"),

@@ -19,8 +19,7 @@ from tvt.model.families import rows_fault
 from tvt.model.limits import load_limits
 from tvt.train.checkpoints import check_same_run, has_checkpoints, layout, newest_checkpoint, remove_broken
 from tvt.train.checks import machine_checks, training_checks
-from tvt.train.kernels import watched
-from tvt.train.probe import gpus_lacking, visible_gpus
+from tvt.train.probe import gpus_lacking, visible_gpus, watched
 from tvt.train.record import (
     ADAPTER,
     LOG,

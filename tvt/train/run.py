@@ -20,13 +20,30 @@ from tvt.model.base import Loaded, load_model
 from tvt.model.inputs import check_agreement
 from tvt.model.loading import load_config, load_processor
 from tvt.train.batches import Collator, Order, row_lengths
-from tvt.train.card import CARD, model_card
 from tvt.train.checkpoints import remember_run
 from tvt.train.loader import start_server, worker_count
-from tvt.train.model import check_dtype, lora_config, needs_checkpointing, spare_frozen_parts
-from tvt.train.record import ADAPTER, CHECKPOINTS, TrainingJob, TrainingProgress, TrainingRecord, save_training_record
+from tvt.train.record import (
+    ADAPTER,
+    CARD,
+    CHECKPOINTS,
+    TrainingJob,
+    TrainingProgress,
+    TrainingRecord,
+    model_card,
+    save_training_record,
+)
 from tvt.train.rows import Examples, check_rows, load_rows
-from tvt.train.trainer import CheckpointGuard, GradientGuard, GuardedTrainer, Meter, adapter_shapes
+from tvt.train.trainer import (
+    CheckpointGuard,
+    GradientGuard,
+    GuardedTrainer,
+    Meter,
+    adapter_shapes,
+    check_dtype,
+    lora_config,
+    needs_checkpointing,
+    spare_frozen_parts,
+)
 from tvt.types import silent
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "deepspeed")

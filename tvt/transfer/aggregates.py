@@ -15,8 +15,7 @@ import numpy as np
 
 from tvt.core.matrix import TransferMatrix
 from tvt.core.values import Frozen, by_fields
-from tvt.stats.intervals import Interval, run_interval
-from tvt.stats.noise import jackknife_error
+from tvt.stats.noise import Interval, jackknife_error, run_interval
 from tvt.stats.ranks import ZERO
 from tvt.types import Bools, Floats
 

@@ -13,7 +13,7 @@ from tvt.core.matrix import TransferMatrix
 from tvt.core.notebook import matrix_html, table
 from tvt.core.values import Frozen, by_fields
 from tvt.errors import InputError
-from tvt.stats.intervals import Interval, run_interval
+from tvt.stats.noise import Interval, run_interval
 from tvt.stats.ranks import least_p
 from tvt.transfer.adapter_similarity import AdapterSimilarity, beside_pgf
 from tvt.transfer.aggregates import (

@@ -18,7 +18,7 @@ import numpy as np
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.values import Frozen
-from tvt.stats.intervals import UNKNOWN, Interval, run_interval
+from tvt.stats.noise import UNKNOWN, Interval, run_interval
 from tvt.stats.ranks import rank_correlation
 from tvt.transfer.aggregates import aggregate, leave_one_out, run_mean
 from tvt.types import Floats

@@ -13,8 +13,7 @@ from scipy import stats
 
 from tvt.core.matrix import TransferMatrix
 from tvt.core.values import by_fields
-from tvt.stats.intervals import holm
-from tvt.stats.noise import pooled_degrees
+from tvt.stats.noise import holm, pooled_degrees
 from tvt.stats.ranks import ZERO, correlation, rank_correlation
 from tvt.transfer.aggregates import run_mean
 from tvt.types import Bools, Floats

@@ -116,8 +116,8 @@ class Careful(Reader):
     def read_letter(self, text: str, options: Sequence[str]) -> str | None:
         """See :class:`Careful`."""
         from tvt.evaluate.readers.claims import decide
-        from tvt.evaluate.readers.cleaning import parts
         from tvt.evaluate.readers.naming import mark
+        from tvt.evaluate.readers.numbers import parts
         from tvt.evaluate.readers.option_texts import option_texts
 
         texts = option_texts(tuple(options))

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from tvt.core.task import LETTERS
-from tvt.evaluate.readers.cleaning import plain
-from tvt.evaluate.readers.numbers import ORDINALS, in_figures
+from tvt.evaluate.readers.numbers import ORDINALS, in_figures, plain
 
 _ARTICLES = ("the", "a", "an")
 _COMMON = frozenset(

@@ -9,8 +9,7 @@ from pathlib import Path
 from tvt.errors import Check
 from tvt.study.doctor import machine
 from tvt.study.doctor.recipe import StudyChecks
-from tvt.train.kernels import compiler_checks
-from tvt.train.probe import Probe
+from tvt.train.probe import Probe, compiler_checks
 
 _ORDER = ("packages", "GPUs", "memory", "disk", "caches", "network", "recipe")
 

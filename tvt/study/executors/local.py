@@ -19,9 +19,8 @@ from tvt.core.recipe import Recipe
 from tvt.errors import Check, InputError
 from tvt.io.machine import RUNS_AT_ONCE
 from tvt.io.processes import die_with_parent
-from tvt.study.events import read_events
 from tvt.study.executors import Engine, Executor, executor_check
-from tvt.study.jobs import Job, RunTask
+from tvt.study.jobs import Job, RunTask, read_events
 from tvt.study.worker import INTERRUPTED
 from tvt.train.probe import gpus_lacking, visible_gpus
 

@@ -24,10 +24,9 @@ from tvt.core.recipe import Recipe
 from tvt.errors import Check, InputError, MissingPackageError, TvtError
 from tvt.io.atomic import attempted, exclusively
 from tvt.io.machine import installed_version
-from tvt.study.events import EventFile, writing_to
 from tvt.study.executors import Engine, Executor, executor_check
 from tvt.study.executors.local import default_workers
-from tvt.study.jobs import Job, RunTask
+from tvt.study.jobs import EventFile, Job, RunTask, writing_to
 from tvt.study.worker import attempt, start_runner
 
 _LOG_STAYS = Died | Defect | Stopped

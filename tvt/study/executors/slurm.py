@@ -26,9 +26,8 @@ from tvt.core.recipe import AUTOMATIC_LOADERS, Recipe
 from tvt.errors import Check, InputError, MissingPackageError
 from tvt.io.atomic import attempted, exclusively
 from tvt.io.machine import installed_version
-from tvt.study.events import EventFile
 from tvt.study.executors import Engine, Executor, executor_check, slurm_queue
-from tvt.study.jobs import Job, RunTask
+from tvt.study.jobs import EventFile, Job, RunTask
 from tvt.study.run_folders import Queued, mark, marked, unmark
 from tvt.study.store import Store
 from tvt.study.worker import Attempt
