@@ -29,11 +29,9 @@ def test_every_command_has_help_with_an_example(name: str) -> None:
 
 @commands
 def test_help_says_something_of_every_option(name: str) -> None:
-    from importlib import import_module
-
     import click
 
-    command = import_module(COMMANDS[name].module).command
+    command = COMMANDS[name].load()
     assert command.help
     options = [p for p in command.params if isinstance(p, click.Option) and not p.hidden]
     silent = [p.name for p in options if not (p.get_help_record(click.Context(command)) or ("", ""))[1]]

@@ -19,8 +19,8 @@ import docs_tables
 from commands import ROOT
 from documents import Page
 from tvt import errors
-from tvt.cli.docs import command
 from tvt.cli.main import COMMANDS
+from tvt.cli.start import docs as command
 from tvt.data.tasks import load_manifest
 from tvt.errors import InputError
 

@@ -28,8 +28,7 @@ from tvt.report.selection_tables import preview_report
 from tvt.selection.engine import prepare, select
 from tvt.selection.explain import explain
 from tvt.selection.frontier import frontier
-from tvt.study.preview import predicted_gains
-from tvt.study.previewed import Gain, Preview, Previewed
+from tvt.study.previewed import Gain, Preview, Previewed, predicted_gains
 
 HIDDEN = (
     ("Art_Style", "Relative_Depth"),

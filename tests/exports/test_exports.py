@@ -11,8 +11,8 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from tvt.cli.export import command
 from tvt.cli.main import cli
+from tvt.cli.mix import export as command
 from tvt.core.choices import EXPORTS
 from tvt.core.mixture import Audit, Mixture, SolverRecord
 from tvt.core.task import Question

@@ -35,7 +35,7 @@ from tvt.io.model_folder import model_folder_faults
 from tvt.io.processes import launch_fault
 from tvt.io.yaml_files import load_recipe
 from tvt.model.families import model_checks
-from tvt.study.doctor.recipe import StudyChecks
+from tvt.study.doctor import StudyChecks
 from tvt.train import load_training_record, train
 from tvt.train.checks import _UNPACKED, OPTIMIZER_PACKAGES, TRACKERS, UNUSABLE_OPTIMIZERS, machine_checks, training_checks
 from tvt.train.probe import stale_locks, watched

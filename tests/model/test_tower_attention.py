@@ -229,7 +229,7 @@ def test_training_and_scoring_stack_alike(tmp_path: Path) -> None:
 
 
 def doctor_of(folder: Path, **model: Any) -> list[tuple[str, str]]:
-    from tvt.study.doctor.recipe import tower_checks
+    from tvt.study.doctor import tower_checks
 
     return [(check.status, check.found) for check in tower_checks(recipe(folder, **model))]
 

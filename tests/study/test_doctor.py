@@ -18,8 +18,8 @@ import pytest
 
 from commands import PATIENCE, ROOT, tvt
 from tvt.errors import Check, InputError
-from tvt.study.doctor import guarded, machine
-from tvt.study.doctor.recipe import StudyChecks, cached
+from tvt.study import this_machine as machine
+from tvt.study.doctor import StudyChecks, cached, guarded
 from tvt.study.executors import ray as ray_executor
 from tvt.study.executors import slurm as slurm_executor
 from tvt.train import probe as compiler
@@ -321,7 +321,7 @@ def test_precision_and_bits(home: Path, monkeypatch: pytest.MonkeyPatch) -> None
     absent = {"bitsandbytes", "flash_attn", "kernels", "wandb"}
     for place in ("tvt.model.families.find_spec", "tvt.train.checks.find_spec"):
         monkeypatch.setattr(place, lambda name: None if name in absent else find_spec(name))
-    monkeypatch.setattr("tvt.study.doctor.recipe.installed_version", lambda name: None if name == "torch" else "9")
+    monkeypatch.setattr("tvt.study.doctor.installed_version", lambda name: None if name == "torch" else "9")
     assert the(of_recipe(home), "packages").found == "not installed: torch"
     missing = [check for check in of_recipe(home, model=model(load_in_4bit=True)) if check.name == "4 bits"]
     assert {check.status for check in missing} == {"fail", "warn"}, "the package, and a GPU"
@@ -436,7 +436,7 @@ def test_missing_data(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_study_larger_than_the_disk(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("Usage", (), {"free": 1e6, "total": 1e12})
-    monkeypatch.setattr("tvt.study.doctor.recipe.shutil.disk_usage", lambda place: usage())
+    monkeypatch.setattr("tvt.study.doctor.shutil.disk_usage", lambda place: usage())
     assert the(of_recipe(home, model={"model_name_or_path": "Some/VL-7B"}), "disk").status == "fail"
 
 

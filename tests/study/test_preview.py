@@ -41,8 +41,8 @@ from tvt.io.yaml_files import load_recipe
 from tvt.report.selection_tables import preview_report
 from tvt.selection.engine import Prepared, finish, prepare
 from tvt.study.jobs import make_job
-from tvt.study.preview import agreements, judged, preview, trained_candidates
-from tvt.study.previewed import Gain, Preview, Previewed
+from tvt.study.preview import preview, trained_candidates
+from tvt.study.previewed import Gain, Preview, Previewed, agreements, judged
 from tvt.study.runner import Runner
 from tvt.study.session import Session, open_session, save_recipe
 from tvt.study.views import write_views

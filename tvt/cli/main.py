@@ -17,32 +17,41 @@ from tvt.errors import TvtError
 
 
 @dataclass(frozen=True)
-class _Entry:
-    """Where a command lives and what the overview says of it, known without importing it."""
+class _Listed:
+    """Where a command is and what the overview says of it, known without importing it."""
 
     section: str
-    module: str
+    place: str
+    """``module:name``."""
     summary: str
 
+    def load(self) -> click.Command:
+        """The command itself."""
+        module, _, name = self.place.partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
 
-COMMANDS: dict[str, _Entry] = {
-    "doctor": _Entry("Start", "tvt.cli.doctor", "Say what this machine has, what would fail, and how to mend it."),
-    "init": _Entry("Start", "tvt.cli.init", "Write a recipe, a manifest and example questions to start from."),
-    "docs": _Entry("Start", "tvt.cli.docs", "Read the documentation: concepts, recipes, troubleshooting."),
-    "tasks": _Entry("Data", "tvt.cli.tasks", "List the tasks, and what their training rows are built from."),
-    "data": _Entry("Data", "tvt.cli.data", "Build a task's training rows, check them, look at them."),
-    "study": _Entry("Measure", "tvt.cli.study", "Make a study of your own: finetune on each task, score on all."),
-    "studies": _Entry("Look", "tvt.cli.studies", "List the studies that come with tvt."),
-    "analyze": _Entry("Look", "tvt.cli.analyze", "Who helps whom: PGF, cliques, personas, noise."),
-    "report": _Entry("Look", "tvt.cli.report", "One HTML file that explains a study, with mixtures to choose from."),
-    "select": _Entry("Choose", "tvt.cli.select", "Turn a transfer study into an optimised data mixture."),
-    "predict": _Entry("Choose", "tvt.cli.predict", "Say what a given mixture would do."),
-    "mix": _Entry("Use", "tvt.cli.mix", "Write a mixture as one dataset, ready to train on."),
-    "train": _Entry("Use", "tvt.cli.train", "Train an adapter on a mixed dataset."),
-    "recipe": _Entry("Use", "tvt.cli.recipe", "Check a recipe: how the runs of a study are trained and scored."),
-    "evaluate": _Entry("Use", "tvt.cli.evaluate", "Score adapters and their base model on tasks."),
-    "compare": _Entry("Judge", "tvt.cli.compare", "Did the selected mixture beat the baselines, and gain what was predicted?"),
-    "export": _Entry("Use", "tvt.cli.export", "Write a mixture as another trainer's configuration."),
+
+COMMANDS: dict[str, _Listed] = {
+    "doctor": _Listed("Start", "tvt.cli.start:doctor", "Say what this machine has, what would fail, and how to mend it."),
+    "init": _Listed("Start", "tvt.cli.start:init", "Write a recipe, a manifest and example questions to start from."),
+    "docs": _Listed("Start", "tvt.cli.start:docs", "Read the documentation: concepts, recipes, troubleshooting."),
+    "tasks": _Listed("Data", "tvt.cli.data:tasks", "List the tasks, and what their training rows are built from."),
+    "data": _Listed("Data", "tvt.cli.data:command", "Build a task's training rows, check them, look at them."),
+    "study": _Listed("Measure", "tvt.cli.study:command", "Make a study of your own: finetune on each task, score on all."),
+    "studies": _Listed("Look", "tvt.cli.studies:command", "List the studies that come with tvt."),
+    "analyze": _Listed("Look", "tvt.cli.analyze:command", "Who helps whom: PGF, cliques, personas, noise."),
+    "report": _Listed("Look", "tvt.cli.report:command", "One HTML file that explains a study, with mixtures to choose from."),
+    "select": _Listed("Choose", "tvt.cli.select:command", "Turn a transfer study into an optimised data mixture."),
+    "predict": _Listed("Choose", "tvt.cli.predict:command", "Say what a given mixture would do."),
+    "mix": _Listed("Use", "tvt.cli.mix:command", "Write a mixture as one dataset, ready to train on."),
+    "train": _Listed("Use", "tvt.cli.train:command", "Train an adapter on a mixed dataset."),
+    "recipe": _Listed("Use", "tvt.cli.train:recipe", "Check a recipe: how the runs of a study are trained and scored."),
+    "evaluate": _Listed("Use", "tvt.cli.evaluate:command", "Score adapters and their base model on tasks."),
+    "compare": _Listed(
+        "Judge", "tvt.cli.compare:command", "Did the selected mixture beat the baselines, and gain what was predicted?"
+    ),
+    "export": _Listed("Use", "tvt.cli.mix:export", "Write a mixture as another trainer's configuration."),
 }
 
 EXAMPLE = "tvt select qwen2.5-vl-7b --goal Jigsaw=0.15 --without-direct"
@@ -57,12 +66,11 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(COMMANDS[cmd_name].module).command
-        return command
+        return COMMANDS[cmd_name].load()
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         width = max(map(len, COMMANDS))
-        for section in dict.fromkeys(entry.section for entry in COMMANDS.values()):
+        for section in dict.fromkeys(each.section for each in COMMANDS.values()):
             with formatter.section(section):
                 rows = [(n.ljust(width), e.summary) for n, e in COMMANDS.items() if e.section == section]
                 formatter.write_dl(rows)

@@ -216,9 +216,9 @@ def _hundredths(value: float) -> str:
 def _heads(targets: Sequence[str], labels: Mapping[str, str]) -> dict[str, str]:
     """Column heads of at most nine letters; numbers tell apart what is cut to the same."""
     heads: dict[str, str] = {}
-    for number, target in enumerate(targets, start=1):
+    for place, target in enumerate(targets, start=1):
         head = shortened(labels.get(target, plain(target)), WIDEST_HEAD)
-        heads[target] = head if head not in heads.values() else shortened(head, WIDEST_HEAD - 2).rstrip("…") + f"…{number}"
+        heads[target] = head if head not in heads.values() else shortened(head, WIDEST_HEAD - 2).rstrip("…") + f"…{place}"
     return heads
 
 

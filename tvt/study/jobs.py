@@ -1,5 +1,5 @@
-"""What the processes of a study are given and what they send: the runs to do with all that they need, checked against the limits
-of the model, and events, which are written line by line into a pipe or a file.
+"""What the processes of a study are given and what they send: the runs to do with all that they need, checked against the
+limits of the model; and events, which are written line by line into a pipe or a file.
 """
 
 from __future__ import annotations

@@ -148,7 +148,7 @@ def guessed_speed(study: Study, recipe: Recipe | None = None) -> Speed | None:
 @cache
 def device_memory() -> float:
     """Bytes of the smallest GPU here, else of the GPU that a guess assumes."""
-    from tvt.study.doctor.machine import listed_gpus  # the doctor asks for estimates itself
+    from tvt.study.this_machine import listed_gpus  # the doctor asks for estimates itself
 
     return min((gpu.memory for gpu in listed_gpus()), default=0.0) or DEVICE_MEMORY
 

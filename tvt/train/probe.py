@@ -1,4 +1,4 @@
-"""Which packages work here, which accelerators there are and what is compiled for them, without loading torch into this process.
+"""Which packages work here, which accelerators there are, what is compiled for them; without loading torch into this process.
 
 ``python -m tvt.train.probe torch|deepspeed`` loads a package in a process of its own and reports the outcome as JSON. A broken
 installation can end its process, hang, or print anything: the process that asks is safe from all of it.

@@ -1,5 +1,5 @@
-"""A training run on record: its job and what identifies it, its progress, the record written last, and the adapter's model card,
-in place of the stubs of PEFT and TRL: what it was trained on, how, and what it is not.
+"""A training run on record: its job and what identifies it, its progress, the record written last, and the model card of its
+adapter, in place of the stubs of PEFT and TRL: what it was trained on, how, and what it is not.
 """
 
 from __future__ import annotations

@@ -1,19 +1,31 @@
-"""``tvt init``: a recipe, manifests and example questions to start from, which run as they are on the tiny model."""
+"""Commands to start with: ``tvt init`` (a recipe, manifests and example questions, which run as they are on the tiny model),
+``tvt docs`` and ``tvt doctor``.
+
+"""
 
 from __future__ import annotations
 
 import io
 import json
 import shlex
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from PIL import Image, ImageDraw
 
-from tvt.errors import InputError
+from tvt.cli.completion import complete_recipes
+from tvt.cli.options import echo_json, json_option
+from tvt.cli.progress import status_line
+from tvt.errors import InputError, suggest
 from tvt.io import json_lines, strict_yaml
 from tvt.io.names import file_name
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.markdown import Markdown
 
 EPILOG = """\b
 Examples:
@@ -26,7 +38,7 @@ TASK = "My_Task"
 @click.command(epilog=EPILOG)
 @click.argument("folder", type=click.Path(path_type=Path), metavar="[DIR]", default=Path())
 @click.option("--task", "tasks", multiple=True, default=(TASK,), show_default=True, help="A task's name. Repeatable.")
-def command(*, folder: Path, tasks: tuple[str, ...]) -> None:
+def init(*, folder: Path, tasks: tuple[str, ...]) -> None:
     """Write a study to start from into DIR (default: here): study.yaml, a manifest for each task, and a few example questions.
 
     It runs as it is, on the tiny model that comes with tvt; put your own model, rows and questions in its place. What is there
@@ -190,3 +202,110 @@ def _drawn(number: int, hue: int) -> bytes:
     stream = io.BytesIO()
     image.save(stream, format="PNG")
     return stream.getvalue()
+
+
+PAGES = Path(__file__).parents[1] / "docs"
+
+
+def _pages() -> dict[str, Path]:
+    """The pages by name."""
+    return {path.stem: path for path in sorted(PAGES.glob("*.md"))}
+
+
+DOCS_EPILOG = """\b
+Examples:
+  tvt docs
+  tvt docs selecting
+  tvt docs concepts > concepts.md
+"""
+
+
+@click.command(name="docs", epilog=DOCS_EPILOG)
+@click.argument(
+    "page", required=False, shell_complete=lambda _context, _parameter, typed: [n for n in _pages() if n.startswith(typed)]
+)
+def docs(page: str | None) -> None:
+    """Show a PAGE of the documentation; without one, list them.
+
+    In a terminal it is set; sent into a file or a pipe, it is the Markdown itself.
+    """
+    found = _pages()
+    if page is None:
+        _list(found)
+        return
+    if page not in found:
+        raise InputError(f"no page '{page}'{suggest(page, list(found))}; there are {', '.join(found)}")
+    text = found[page].read_text(encoding="utf-8")
+    if sys.stdout.isatty():
+        from rich.console import Console
+
+        console = Console()
+        with console.capture() as set_page:
+            console.print(_page(text), width=min(console.width, 120))
+        click.echo_via_pager(set_page.get())
+    else:
+        click.echo(text, nl=False)
+
+
+def _page(text: str) -> Markdown:
+    """A page for a terminal; a cell of a table that is too narrow goes on in a further line, and is not cut."""
+    from rich.markdown import Markdown, TableElement
+    from rich.table import Table
+
+    class Folded(TableElement):
+        def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+            for part in super().__rich_console__(console, options):
+                for column in part.columns if isinstance(part, Table) else ():
+                    column.overflow = "fold"
+                yield part
+
+    class Page(Markdown):
+        elements = {**Markdown.elements, "table_open": Folded}  # noqa: RUF012 - as in rich
+
+    return Page(text, hyperlinks=False)
+
+
+def _list(found: dict[str, Path]) -> None:
+    """Names and titles."""
+    for name, path in found.items():
+        with path.open(encoding="utf-8") as lines:
+            title = lines.readline().lstrip("# ").strip()
+        click.echo(f"{name:<{max(map(len, found))}}  {title}")
+
+
+DOCTOR_EPILOG = """\b
+Examples:
+  tvt doctor
+  tvt doctor recipes/miniature.yaml
+  tvt doctor recipe.yaml -o /data/studies/mine --json
+"""
+PATH = click.Path(path_type=Path)
+
+
+@click.command(epilog=DOCTOR_EPILOG)
+@click.argument("recipe", type=PATH, required=False, shell_complete=complete_recipes)
+@click.option("-o", "--output", type=PATH, metavar="DIR", help="The study's folder, whose disk is meant.  [default: studies]")
+@json_option
+@click.pass_context
+def doctor(ctx: click.Context, *, recipe: Path | None, output: Path | None, as_json: bool) -> None:
+    """Look at packages, GPUs, memory, disks, caches and file locks, and say what would fail here and what mends it.
+
+    With a RECIPE, also at its model, data, precision, DeepSpeed file and disk. Nothing is downloaded, built or changed.
+
+    The exit code is 0 where every check is ok or a warning, 2 where one failed.
+    """
+    from tvt.report.study_tables import checks_record, checks_table, verdict
+    from tvt.study.doctor import examine
+    from tvt.study.this_machine import versions
+
+    with status_line("looking at") as tell:
+        checks = examine(recipe, output, tell)
+    if as_json:
+        echo_json(checks_record(checks, versions()))
+    else:
+        from rich.console import Console
+
+        Console(highlight=False).print(checks_table(checks))
+        click.echo(verdict(checks))
+    if any(check.status == "fail" for check in checks):
+        ctx.exit(2)

@@ -1,10 +1,11 @@
-"""Whether a recipe's study can run on this machine."""
+"""``tvt doctor``: what this machine has, what would fail here, and how to mend it. Nothing in it raises or changes anything."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,19 +21,66 @@ from tvt.io.yaml_files import BUNDLED_MODELS, load_recipe, public_model_name
 from tvt.model.attention import WRITTEN_AGAINST, windows_at_once
 from tvt.model.families import read_config
 from tvt.model.needs import ORDINARY_PIXELS, PHOTOGRAPH_PIXELS, PICTURES, USABLE, pass_needs, shape_of
-from tvt.study.doctor import machine
-from tvt.study.doctor.machine import Gpu, Probed, existing, offline, shown, usable
+from tvt.study import this_machine
 from tvt.study.estimate import estimate
 from tvt.study.executors import engine_of
 from tvt.study.plan import Study
 from tvt.study.session import open_session
+from tvt.study.this_machine import Gpu, Probed, existing, offline, shown, usable
 from tvt.study.views import parameters
 from tvt.train.checks import environment_checks, lock_checks, training_checks
+from tvt.train.probe import Probe, compiler_checks
 
 Devices = Sequence[dict[str, Any]]
 _TIGHT = 0.85
 """The share of a GPU's memory from which on an estimate that fits may be too small."""
-check = partial(machine.check, "recipe")
+check = partial(this_machine.check, "recipe")
+
+
+_ORDER = ("packages", "GPUs", "memory", "disk", "caches", "network", "recipe")
+
+
+def examine(recipe: Path | None, folder: Path | None, report: Callable[[str], object] = str) -> list[Check]:
+    """Check this machine, and, with a recipe, whether its study can run here; a check that itself fails becomes a warning.
+
+    Args:
+        recipe: of the study.
+        folder: the study's; default: where ``tvt study run`` would put it.
+        report: called with what is checked next.
+    """
+    study = StudyChecks.read(recipe, folder)
+    with ExitStack() as stack:  # both take seconds: they load while the rest is checked
+        torch, deepspeed = (stack.enter_context(Probe(name)) for name in ("torch", "deepspeed"))
+        gpus = this_machine.listed_gpus()
+        groups: Sequence[tuple[str, Callable[[], Iterable[Check]]]] = [
+            ("packages", this_machine.package_checks),
+            ("memory", this_machine.memory_checks),
+            ("disk", lambda: this_machine.disk_checks(study.folder)),
+            ("caches", this_machine.cache_checks),
+            ("network", this_machine.network_checks),
+            ("file locks", lambda: this_machine.lock_checks(study.folder)),
+            ("recipe", study.checks),
+            ("torch and GPUs", lambda: this_machine.gpu_checks(gpus, torch.answer())),
+            ("C compiler", lambda: compiler_checks("GPUs", gpus=bool(this_machine.usable(gpus, torch.answer())))),
+            ("recipe", lambda: study.device_checks(gpus, torch.answer())),
+            ("extension locks", study.lock_checks),
+            ("DeepSpeed", lambda: this_machine.deepspeed_checks(gpus, deepspeed.answer())),
+        ]
+        checks: list[Check] = []
+        for group, look in groups:
+            report(group)
+            checks += guarded(group, look)
+    return sorted(checks, key=lambda check: _ORDER.index(check.group) if check.group in _ORDER else len(_ORDER))
+
+
+def guarded(group: str, look: Callable[[], Iterable[Check]]) -> list[Check]:
+    """The checks of a group; an exception becomes a warning."""
+    try:
+        return list(look())
+    except Exception as error:  # the other checks shall still be seen
+        reason = (str(error) or "no reason given").splitlines()[0]
+        found = f"could not be checked ({type(error).__name__}: {reason})"
+        return [this_machine.check(group, group, found, warn="everything else was; please report this")]
 
 
 @dataclass(frozen=True, kw_only=True)
