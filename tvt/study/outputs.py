@@ -2,14 +2,13 @@
 
 What the records say is enough: neither the tasks' rows nor the base model need be there, so a study that was moved can be
 looked at as well.
-
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tvt.core.answer_statistics import AnswerReport, AnswerStatistics, GivenAnswer, ScoredCell, answer_statistics
 from tvt.core.recipe import Recipe, WarningSettings
@@ -23,7 +22,9 @@ from tvt.study.jobs import RunTask
 from tvt.study.plan import Study
 from tvt.study.store import RECIPE, Cell, RunRecord, Store
 from tvt.train.record import ADAPTER
-from tvt.transfer.adapter_similarity import AdapterKey, AdapterSimilarity, adapter_similarity
+
+if TYPE_CHECKING:
+    from tvt.transfer.adapter_similarity import AdapterKey, AdapterSimilarity
 
 Progress = Callable[[int, int], None]
 """Called with how many modules are compared and how many there are."""
@@ -49,6 +50,8 @@ def study_adapters(folder: Path, progress: Progress = _silent) -> AdapterSimilar
         InputError: no study with runs, fewer than two sources with adapters, two runs that could each be a source's, or
             adapters that are damaged or no plain LoRA; every fault, one line each.
     """
+    from tvt.transfer.adapter_similarity import adapter_similarity  # loads scipy.stats, which answers need not
+
     path = folder / RECIPE
     if not path.is_file():
         raise InputError(f"{folder}: holds no adapters ({RECIPE} and runs/ are missing); {_REMEDY}")

@@ -1,4 +1,4 @@
-"""A preview: what merged adapters score for mixtures before they are trained, what is predicted of them, how well both agree."""
+"""A preview: what merged adapters score for mixtures before they are trained, what is predicted of them, and how both agree."""
 
 from __future__ import annotations
 
