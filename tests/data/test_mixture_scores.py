@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tvt.core.matrix import pool
 from tvt.core.mixture_runs import MixtureRuns, join
+from tvt.core.pooling import pool
 from tvt.core.scores import MixtureScore, Score
 from tvt.core.task import Task
 from tvt.data.studies.folder import StudyManifest, read_study, write_study

@@ -10,9 +10,10 @@ from pydantic import ValidationError
 
 from problems import log_gains, random_matrix
 from tvt.core import objective
-from tvt.core.matrix import TransferMatrix, pool
+from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Mixture
 from tvt.core.objective import Objective
+from tvt.core.pooling import pool
 from tvt.core.selection import SelectionSpec
 from tvt.core.task import Task
 from tvt.data.studies.load import load_study

@@ -210,7 +210,7 @@ def _kept(
     session: Session, matrix: TransferMatrix, mixture: str | Path | Mixture | None, *, name: str | None, randoms: int, seed: int
 ) -> StoredComparison:
     """The comparison that is meant: of a mixture, by name, or the only one."""
-    from tvt.compare.baselines import arms_of
+    from tvt.compare.baselines import arms_of, placebo_arms
     from tvt.io.yaml_files import load_mixture
     from tvt.study.views import StoredComparison, comparison_name, comparison_names, load_comparison
 
@@ -227,6 +227,7 @@ def _kept(
         return load_comparison(folder, called)
     sizes = {s: m.training.questions for s, m in session.study.sources.items() if m.training and m.training.questions}
     arms = arms_of(matrix, chosen, budget=session.study.recipe.budget, sizes=sizes, randoms=randoms, seed=seed)
+    arms += placebo_arms(session.study.runs())
     return StoredComparison(name=called, mixture=chosen, entries=arms)
 
 

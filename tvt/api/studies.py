@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tvt.core.matrix import TransferMatrix, pool
+from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.notebook import MATRIX, Frame, is_frame
+from tvt.core.pooling import pool
 from tvt.core.task import Ceiling
 from tvt.data.studies.load import Metric, load_csv_study
 from tvt.data.studies.score_rows import Unit

@@ -295,6 +295,7 @@ def _show(
                 "failures": failures,
                 "estimate": costs.plain(),
                 "missing": [str(absent) for absent in study.missing],
+                "doses": study.limited,
                 "answers": answers_json(answers),
                 **({"alternatives": ways_json(ways)} if ways else {}),
                 **({"adaptive": adaptive} if adaptive else {}),
@@ -304,13 +305,15 @@ def _show(
     from rich.console import Console
     from rich.text import Text
 
-    from tvt.report.study_tables import failures_table, grid_table, legend, missing_list, ways_table
+    from tvt.report.study_tables import dose_lines, failures_table, grid_table, legend, missing_list, ways_table
 
     console = Console(highlight=False)
     budget = f"{study.recipe.budget:,} examples a run, {len(study.targets)} targets"
     console.print(f"{study.recipe.name}: {len(tasks)} runs, {budget}, in {store.folder}", markup=False)
-    rows, columns = run_grid(study.recipe, tasks, states)
+    rows, columns = run_grid(study, tasks, states)
     console.print(grid_table(rows, columns), legend(list(states.values())))
+    for line in dose_lines(study.rows, study.limited, study.recipe):
+        console.print(line)
     if failures:
         console.print(failures_table(failures), Text(" try them again with tvt study run --retry-failed", style="dim"))
     if todo:

@@ -18,16 +18,15 @@ if TYPE_CHECKING:
     from tvt.study.adaptive import Alternative
     from tvt.study.estimate import CostEstimate, Factor
     from tvt.study.jobs import RunTask
+    from tvt.study.plan import Study
     from tvt.study.session import Session
 
 
-def run_grid(
-    recipe: Recipe, tasks: Sequence[RunTask], states: Mapping[str, str]
-) -> tuple[dict[str, dict[str, str]], list[str]]:
-    """The runs by source, seed and dose.
+def run_grid(study: Study, tasks: Sequence[RunTask], states: Mapping[str, str]) -> tuple[dict[str, dict[str, str]], list[str]]:
+    """The runs by source, seed and dose; a source's own runs have no dose, whatever its rows allow.
 
     Args:
-        recipe: of the study.
+        study: whose runs these are.
         tasks: its runs.
         states: their statuses, by run id.
 
@@ -36,12 +35,14 @@ def run_grid(
     """
     rows: dict[str, dict[str, str]] = {}
     columns: dict[str, None] = {}
+    recipe = study.recipe
     for task in tasks:
         if task.run.is_base:
             rows["base"] = {f"seed {recipe.seeds[0]}": states[task.run_id]}
             continue
-        (source,) = task.run.counts
-        share = "" if task.run.examples == recipe.budget else f" at {task.run.examples / recipe.budget:.0%}"
+        source = next(iter(task.run.counts)) if task.run.placebo is None else task.run.label
+        whole = task.run.placebo is not None or study.is_cell(task.run)
+        share = "" if whole else f" at {task.run.examples / recipe.budget:.0%}"
         column = f"seed {task.run.seed}{share}"
         columns[column] = None
         rows.setdefault(source, {})[column] = states[task.run_id]
@@ -105,7 +106,7 @@ def _looks(session: Session, interval: float) -> Iterator[Watched]:
             forget_gone(store.folder)
             asked_at = time.monotonic()
         look = watcher.look()
-        rows, columns = run_grid(recipe, tasks, look.states)
+        rows, columns = run_grid(session.study, tasks, look.states)
         yield Watched(
             title=f"{recipe.name}, {len(tasks)} runs, in {store.folder}",
             rows=rows,

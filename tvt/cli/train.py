@@ -177,7 +177,8 @@ def check(*, recipe: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     here = loaded.runtime.executor == "local"
     refuse([*training_checks(loaded), *(environment_checks() if here else ())], note)
     read_profile(loaded.evaluation.prompt)
-    runs = len(loaded.sources) * len(loaded.seeds) * len(loaded.doses)
+    placebos = len(loaded.placebo) * len(loaded.seeds)
+    runs = len(loaded.sources) * len(loaded.seeds) * len(loaded.doses) + placebos
     training, evaluation = (digest.of_value(part) for part in (loaded.training_identity(), loaded.evaluation_identity()))
     if as_json:
         told = {
@@ -189,7 +190,9 @@ def check(*, recipe: Path, overrides: tuple[str, ...], as_json: bool) -> None:
         echo_json({"schema": 1, **told})
         return
     click.echo(f"{recipe}: no faults")
-    click.echo(f"  {runs} training runs: {len(loaded.sources)} sources x {len(loaded.seeds)} seeds x {len(loaded.doses)} doses")
+    beside = f", and {placebos} of placebos" if placebos else ""
+    grid = f"{len(loaded.sources)} sources x {len(loaded.seeds)} seeds x {len(loaded.doses)} doses"
+    click.echo(f"  {runs} training runs: {grid}{beside}")
     click.echo(
         f"  of {loaded.budget:,} examples, {loaded.training.global_batch_size} a step, scored on {len(loaded.targets)} targets"
     )

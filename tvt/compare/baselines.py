@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from tvt.core.arms import Arm, Candidate, Kind
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Mixture
+from tvt.core.scores import Run
 from tvt.core.selection import SelectionSpec
 from tvt.core.values import positions
 from tvt.errors import InputError, suggest
@@ -76,6 +77,23 @@ def arms_of(
     found = [_selected(plan, mixture), *_simple(plan, randoms, seed)]
     direct = _direct(plan, matrix)
     return _marked(found if direct is None else [*found, direct])
+
+
+def placebo_arms(runs: Iterable[Run]) -> tuple[Arm, ...]:
+    """The placebo runs of a study as arms, one per kind: what training teaches that has nothing to do with any task."""
+    about = {"shuffled": "all sources, answers of chance", "format": "all sources, other tasks' prompts, answers of chance"}
+    kinds = {run.placebo: run for run in runs if run.placebo is not None}
+    return tuple(
+        Arm(
+            label=run.label,
+            kind="placebo",
+            weights={source: count / run.examples for source, count in run.counts.items()},
+            counts=dict(run.counts),
+            about=about[kind],
+            placebo=kind,
+        )
+        for kind, run in kinds.items()
+    )
 
 
 def spec_of(mixture: Mixture) -> SelectionSpec:
@@ -189,10 +207,10 @@ def _arm(names: tuple[str, ...], weights: Floats, counts: Mapping[str, int], *, 
 
 def same_mixtures(compared: tuple[Arm, ...] | list[Arm]) -> dict[str, str]:
     """Labels of arms whose counts are those of an earlier arm, with that arm's label."""
-    first: dict[tuple[tuple[str, int], ...], str] = {}
+    first: dict[tuple[object, ...], str] = {}
     same = {}
     for arm in compared:
-        label = first.setdefault(tuple(sorted(arm.counts.items())), arm.label)
+        label = first.setdefault((arm.placebo, *sorted(arm.counts.items())), arm.label)
         if label != arm.label:
             same[arm.label] = label
     return same

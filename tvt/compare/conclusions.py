@@ -84,7 +84,7 @@ def _points(
     counting: Mapping[str, float],
 ) -> list[Point]:
     known = {s for s, row in zip(matrix.sources, np.isfinite(matrix.mean), strict=True) if row.any()}
-    predictable = [arm for arm in arms if arm.counts and set(arm.counts) <= known]
+    predictable = [arm for arm in arms if arm.counts and arm.placebo is None and set(arm.counts) <= known]
     if not predictable:
         return []
     sources = sorted(known)

@@ -9,9 +9,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from tvt.core.scores import PlaceboKind
 from tvt.core.values import Frozen, FrozenModel
 
-Kind = Literal["selected", "uniform", "random", "proportional", "best_single", "direct"]
+Kind = Literal["selected", "uniform", "random", "proportional", "best_single", "direct", "placebo"]
 Answers = npt.NDArray[np.float64]
 """What each question's answer is worth, in [0, 1]: 1 where right, 0 where wrong; in the order of the target's questions."""
 
@@ -27,6 +28,8 @@ class Arm(FrozenModel):
     """Integer examples per source; they sum to the budget."""
     about: str = ""
     """What it is in a few words, e.g. ``all on Jigsaw``."""
+    placebo: PlaceboKind | None = None
+    """What is done to the rows of a placebo, so that they teach nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """The transfer matrix: PGF of every source on every target in every run, with errors and a reason for each missing cell.
 
-It is built from scores, or from several studies whose runs are then read side by side.
+It is built from scores; :mod:`tvt.core.pooling` reads several side by side.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
-from tvt.core.mixture_runs import MixtureRuns, join, mixture_gains
+from tvt.core.mixture_runs import MixtureRuns, mixture_gains
 from tvt.core.notebook import Frame, counted, matrix_fields, matrix_frame, matrix_html
 from tvt.core.scores import MaskedScore, MixtureScore, Score, has_gap, item_standard_error, perfection_gap_factor
 from tvt.core.task import Task, resolve_name
 from tvt.core.values import Frozen, aligned
-from tvt.errors import InputError
 from tvt.stats.noise import pooled_variance
 from tvt.types import Bools, Floats
 
@@ -55,6 +55,12 @@ class TransferMatrix(Frozen):
     """Training examples of a run, where known."""
     evidence: MixtureRuns | None = None
     """Gains of runs on mixtures and doses beside the single-source runs: they tell how gain grows with weight."""
+    doses: Floats | None = None
+    """Share of the budget that a source's run was trained on, (runs, sources), above 0 and at most 1; ``None``: all of it.
+    A run on few rows takes less than the budget, so that it does not repeat them too often."""
+    placebo: TransferMatrix | None = None
+    """Gains of runs that teach nothing of their tasks: a matrix over the same targets with a row a placebo
+    (``placebo-shuffled``, ``placebo-format``), which is no source. ``None`` where none was run."""
 
     def __repr__(self) -> str:
         cells = f"{int(np.isfinite(self.mean).sum())} of {self.mean.size} cells measured"
@@ -89,6 +95,15 @@ class TransferMatrix(Frozen):
             InputError: a column is missing, or a cell stands twice.
         """
         return cls(name=name, metric=metric, tasks=tuple(tasks), **matrix_fields(frame))
+
+    @property
+    def dose(self) -> dict[str, float]:
+        """Share of the budget behind each source's cells: mean over the runs that have one, 1 where that is not known."""
+        if self.doses is None:
+            return dict.fromkeys(self.sources, 1.0)
+        there = np.isfinite(self.values).any(axis=2)
+        shares = _nan_mean(np.where(there, self.doses, np.nan))
+        return {source: 1.0 if np.isnan(share) else float(share) for source, share in zip(self.sources, shares, strict=True)}
 
     @property
     def mean(self) -> Floats:
@@ -175,6 +190,8 @@ class TransferMatrix(Frozen):
             item_errors=aligned(self.item_errors, run, source, target),
             base=aligned(self.base, run, target),
             after=aligned(self.after, run, source, target),
+            doses=None if self.doses is None else aligned(self.doses, run, source, missing=1.0),
+            placebo=None if self.placebo is None else self.placebo.reindex(targets=target[1]),
             reasons={cell: why for cell, why in self.reasons.items() if all(map(set.__contains__, names, cell))},
         )
 
@@ -192,12 +209,20 @@ class TransferMatrix(Frozen):
             item_errors=self.item_errors[kept],
             base=self.base[kept],
             after=self.after[kept],
+            doses=None if self.doses is None else self.doses[kept],
             evidence=None if self.evidence is None else self.evidence.without_runs(left_out),
+            placebo=None if self.placebo is None else self.placebo.without_runs(left_out),
         )
 
+    def without_runs(self, runs: Iterable[str]) -> TransferMatrix | None:
+        """The same matrix without some runs (by name); ``None`` where none is left."""
+        gone = set(runs)
+        keep = [k for k, run in enumerate(self.runs) if run not in gone]
+        return self if len(keep) == len(self.runs) else (self.only_runs(keep) if keep else None)
+
     def digest(self) -> str:
-        """sha256 of names and values (and of the evidence, where there is any): the same for the same measurements in whatever
-        order they were listed.
+        """sha256 of names and values (and of evidence, doses and placebos, where there are any): the same for the same
+        measurements in whatever order they were listed.
         """
         cells = sorted(
             (run, source, target, repr(float(self.values[k, i, j])), repr(float(self.item_errors[k, i, j])))
@@ -205,7 +230,11 @@ class TransferMatrix(Frozen):
             for i, source in enumerate(self.sources)
             for j, target in enumerate(self.targets)
         )
-        beside = [] if self.evidence is None else [self.evidence.cells()]
+        beside: list[Any] = [] if self.evidence is None else [self.evidence.cells()]
+        if self.doses is not None and (self.doses < 1).any():
+            beside.append({"doses": {source: repr(dose) for source, dose in sorted(self.dose.items()) if dose < 1}})
+        if self.placebo is not None:
+            beside.append({"placebo": self.placebo.digest()})
         return hashlib.sha256(json.dumps([self.metric, cells, *beside]).encode()).hexdigest()
 
     @classmethod
@@ -252,14 +281,36 @@ class TransferMatrix(Frozen):
         model: str | None = None,
         parameters: float | None = None,
         mixtures: Iterable[MixtureScore] = (),
+        placebos: Iterable[Score | MaskedScore] = (),
+        doses: Mapping[str, float] | None = None,
     ) -> TransferMatrix:
-        """Build from evaluations with base rows; ``mixtures`` become ``evidence``.
+        """Build from evaluations with base rows.
+
+        Args:
+            scores, masked: evaluations of the base model and of runs on single sources, and those that are missing.
+            tasks: what is known of the tasks.
+            name, model, parameters: of the study.
+            mixtures: evaluations of runs on mixtures and doses, which become ``evidence``.
+            placebos: evaluations of placebo runs, with the placebo's name in place of a source.
+            doses: share of the budget by source, for sources whose runs took less than all of it.
 
         A run without a base row of its own uses the only base row of that target where there is just one. A cell whose base
         is missing, or is not below the target's ceiling, is masked with that reason.
         """
-        builder = _Builder(tuple(scores), tuple(masked), tuple(tasks))
-        return replace(builder.build(name, model, parameters), evidence=builder.evidence(tuple(mixtures)))
+        known = tuple(scores)
+        builder = _Builder(known, tuple(masked), tuple(tasks))
+        matrix = replace(builder.build(name, model, parameters), evidence=builder.evidence(tuple(mixtures)))
+        if doses:
+            shares = np.array([doses.get(source, 1.0) for source in matrix.sources])
+            matrix = replace(matrix, doses=np.tile(shares, (len(matrix.runs), 1)))
+        beside = tuple(placebos)
+        if not beside:
+            return matrix
+        base = (score for score in known if score.source is None)
+        measured = (score for score in beside if isinstance(score, Score))
+        lacking = (score for score in beside if isinstance(score, MaskedScore))
+        built = _Builder((*base, *measured), tuple(lacking), tuple(tasks)).build(name, model, parameters)
+        return replace(matrix, placebo=built.reindex(targets=matrix.targets))
 
 
 class _Builder:
@@ -359,56 +410,3 @@ def _nan_mean(values: Floats) -> Floats:
     count = np.isfinite(values).sum(axis=0)
     with np.errstate(invalid="ignore"):
         return np.where(count > 0, np.nansum(values, axis=0) / np.maximum(count, 1), np.nan)
-
-
-def pool(matrices: Sequence[TransferMatrix]) -> TransferMatrix:
-    """One matrix with the runs of all; a cell that a study lacks is missing in its runs. The spread between studies then counts
-    as spread between runs. Mixture and dose runs beside the studies stand side by side too.
-
-    Raises:
-        InputError: different metrics, or no matrix.
-    """
-    if not matrices:
-        raise InputError("no study given; name one, e.g. qwen2.5-vl-7b, a folder or a CSV")
-    if len(matrices) == 1:
-        return matrices[0]
-    if len({m.metric for m in matrices}) > 1:
-        raise InputError("the studies mix PGF and other gains; select on one kind at a time")
-    sources = tuple(dict.fromkeys(s for m in matrices for s in m.sources))
-    targets = tuple(dict.fromkeys(t for m in matrices for t in m.targets))
-    named = [_named(m).reindex(sources=sources, targets=targets) for m in matrices]
-    values, item_errors, after, base = (
-        np.concatenate([getattr(m, field) for m in named]) for field in ("values", "item_errors", "after", "base")
-    )
-    tasks = {task.name: task for m in reversed(matrices) for task in m.tasks}
-    return TransferMatrix(
-        name="+".join(m.name for m in matrices),
-        sources=sources,
-        targets=targets,
-        runs=tuple(run for m in named for run in m.runs),
-        values=values,
-        item_errors=item_errors,
-        base=base,
-        after=after,
-        reasons={cell: why for m in named for cell, why in m.reasons.items()},
-        tasks=tuple(tasks.values()),
-        metric=matrices[0].metric,
-        evidence=join([m.evidence for m in named if m.evidence is not None]),
-    )
-
-
-def _named(matrix: TransferMatrix) -> TransferMatrix:
-    """The matrix whose runs, and those of its evidence, carry its name, so that those of several studies differ."""
-    evidence = matrix.evidence
-    return replace(
-        matrix,
-        runs=tuple(f"{matrix.name}/{run}" for run in matrix.runs),
-        reasons={(f"{matrix.name}/{run}", source, target): why for (run, source, target), why in matrix.reasons.items()},
-        evidence=None
-        if evidence is None
-        else replace(
-            evidence,
-            ids=tuple(f"{matrix.name}/{name}" for name in evidence.ids),
-            runs=tuple(f"{matrix.name}/{run}" for run in evidence.runs),
-        ),
-    )

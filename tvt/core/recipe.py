@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
 
 from tvt.core.choices import EXECUTORS, PROMPTS
+from tvt.core.scores import PlaceboKind, placebo_name
 from tvt.core.task import printable
 from tvt.core.values import FrozenModel
 
@@ -240,6 +241,12 @@ class Recipe(Settings):
     """One run per source and seed; the seed decides the rows, their order and the adapter's start."""
     doses: tuple[FiniteFloat, ...] = runtime((1.0,), min_length=1)
     """Fractions of the budget, for the dose-response; 1, the study itself, is among them."""
+    max_source_epochs: FiniteFloat | None = runtime(10.0, gt=0)
+    """A run on one source passes over its rows at most so often: on a source with few rows it takes fewer examples than the
+    budget, and its cells are of that dose; null: no limit. It makes other runs only of the sources that it limits."""
+    placebo: tuple[PlaceboKind, ...] = runtime(())
+    """Runs that teach nothing of any task, one per kind and seed, on the rows of all sources in equal shares: *shuffled*
+    (answers of chance) and *format* (another task's prompt, and an answer of chance among its options)."""
     lora: LoraSettings = LoraSettings()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -251,9 +258,10 @@ class Recipe(Settings):
         faults = [] if printable(self.name) else ["name: holds a control character or a line separator; remove it"]
         faults += [
             f"{name}: '{item}' stands twice; keep one"
-            for name in ("sources", "targets", "seeds", "doses")
+            for name in ("sources", "targets", "seeds", "doses", "placebo")
             for item in dict.fromkeys(i for i in getattr(self, name) if getattr(self, name).count(i) > 1)
         ]
+        faults += self._impossible_placebos()
         faults += [
             f"doses: {dose:g} is not in (0, 1]; a dose is a fraction of the budget" for dose in self.doses if not 0 < dose <= 1
         ]
@@ -273,6 +281,17 @@ class Recipe(Settings):
         if faults:
             raise ValueError("\n".join(faults))
         return self
+
+    def _impossible_placebos(self) -> Iterator[str]:
+        """Why the placebos asked for cannot be made of these sources."""
+        count = len(self.sources)
+        if "format" in self.placebo and count < 2:
+            yield "placebo: format takes the prompts of another task, and there is one source; add a source, or drop it"
+        if self.placebo and self.budget < count:
+            yield f"placebo: the budget of {self.budget} is less than an example of each of the {count} sources; raise it"
+        names = {placebo_name(kind) for kind in self.placebo}
+        for task in sorted(names.intersection((*self.sources, *self.targets))):
+            yield f"placebo: '{task}' names the placebo's runs, and a task too; rename the task"
 
     @property
     def gradient_accumulation_steps(self) -> int:

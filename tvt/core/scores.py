@@ -26,6 +26,16 @@ from tvt.types import Bools, Floats
 BASE = "base"
 """The source name of a base row: the model before any finetuning."""
 
+PlaceboKind = Literal["shuffled", "format"]
+"""Training rows that teach nothing of their task: *shuffled*, each row with an answer of chance; *format*, each row's pictures
+under the prompt of another task, with an answer of chance among its options."""
+_PLACEBO = "placebo-"
+
+
+def placebo_name(kind: PlaceboKind) -> str:
+    """What a placebo's runs are called: ``placebo-shuffled``."""
+    return f"{_PLACEBO}{kind}"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Score:
@@ -195,6 +205,8 @@ class Run(Frozen):
     """For people, e.g. ``Jigsaw``, ``Jigsaw at 25%`` or ``uniform``; no part of what the run is."""
     counts: Mapping[str, int]
     seed: int = 0
+    placebo: PlaceboKind | None = None
+    """What is done to the rows, so that they teach nothing of their tasks; ``None``: nothing."""
 
     @property
     def is_base(self) -> bool:
@@ -212,9 +224,10 @@ class Run(Frozen):
         return BASE if self.is_base else f"{self.label}, seed {self.seed}"
 
     def plain(self) -> dict[str, Any]:
-        """As plain values, sources by name and without empty ones."""
+        """As plain values, sources by name and without empty ones; what is done to the rows only where something is."""
         counts = {source: count for source, count in sorted(self.counts.items()) if count}
-        return {"label": self.label, "counts": counts, "seed": self.seed}
+        plain = {"label": self.label, "counts": counts, "seed": self.seed}
+        return plain if self.placebo is None else {**plain, "placebo": self.placebo}
 
 
 def set_name(target: str, part: Part) -> str:

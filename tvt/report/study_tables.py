@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tvt.core.events import Done, Failed, Idle, Note, Phase, PhaseProgress, StudyEvent
+from tvt.core.recipe import Recipe
 from tvt.data.task_questions import Absent
 from tvt.errors import Check
 from tvt.report.style import MISSING, TABLE, dense_table, titled
@@ -58,6 +59,25 @@ def legend(statuses: Sequence[str]) -> Text:
     counted = Counter(statuses)
     lines = [f"{MARKS[status][0]} {counted[status]} {status}" for status in MARKS if counted[status]]
     return Text("  ".join(lines), style="dim")
+
+
+def dose_lines(rows: Mapping[str, int], limited: Mapping[str, float], recipe: Recipe) -> list[Text]:
+    """A line for each source whose rows do not allow the whole budget: what it is trained on instead.
+
+    Args:
+        rows: how many each source has.
+        limited: share of the budget by source, of those sources.
+        recipe: of the study.
+    """
+    lines = []
+    for source, share in limited.items():
+        count = round(share * recipe.budget)
+        passes = count * recipe.training.num_train_epochs / rows[source]
+        of = f"{rows[source]:,} row{'' if rows[source] == 1 else 's'}, {passes:.3g} passes over them"
+        lines.append(
+            Text(f"{source}: {of}, {count:,} examples a run ({share:.3g} of the budget: max_source_epochs)", style="dim")
+        )
+    return lines
 
 
 def failures_table(failures: Mapping[str, str]) -> Table:

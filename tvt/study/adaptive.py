@@ -20,7 +20,7 @@ from tvt.study.estimate import CostEstimate, estimate
 from tvt.study.jobs import RunTask
 from tvt.study.session import Session
 from tvt.study.store import Status, Store
-from tvt.study.views import mixture_scores, source_scores
+from tvt.study.views import mixture_scores, placebo_scores, source_scores
 
 _BEGUN = ("done", "failed", "running", "queued")
 
@@ -54,8 +54,8 @@ class AdaptiveStudy:
         self, session: Session, spec: SelectionSpec, runs: int | None = None, tolerance: Tolerance | None = None
     ) -> None:
         self._session, self._spec, self._tolerance = session, spec, tolerance
-        budget = session.study.recipe.budget
-        self.tasks = [task for task in session.tasks() if task.run.examples in (0, budget)]
+        study = session.study
+        self.tasks = [task for task in session.tasks() if task.run.is_base or study.is_cell(task.run)]
         """Those it may choose."""
         self._base = next(task for task in self.tasks if task.run.is_base)
         self._by_run = {_key(task): task for task in self.tasks if not task.run.is_base}
@@ -112,6 +112,8 @@ class AdaptiveStudy:
             tasks=[manifest.task() for manifest in {**study.sources, **study.targets}.values()],
             name=study.recipe.name,
             mixtures=mixture_scores(study, store),
+            placebos=placebo_scores(study, store),
+            doses=study.limited,
         )
 
     def answer(self) -> Mixture | FailedSelection | None:
@@ -212,7 +214,7 @@ def _alternative(name: str, options: Sequence[str], session: Session, tasks: Seq
 def _adaptive(session: Session, tasks: Sequence[RunTask]) -> Alternative | None:
     """Half of the runs at the full budget, or, where these are no more than one for each source, half of what comes after."""
     study = session.study
-    full = [task for task in tasks if task.run.examples == study.recipe.budget]
+    full = [task for task in tasks if study.is_cell(task.run)]
     sources, total = len(study.sources), len(full)
     count = total // 2 if total // 2 > sources else sources + (total - sources) // 2
     if sources < 2 or not sources < count < total:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from tvt.core.events import AttemptEvent, End, PhaseProgress, event_json, event_
 from tvt.core.recipe import Recipe
 from tvt.core.scores import Part, Run
 from tvt.core.task import Question
+from tvt.data.controls import Control, asked
 from tvt.data.task_questions import pinned, read
 from tvt.data.tasks import MINIATURE, QuestionData
 from tvt.errors import InputError, MissingPackageError, TvtError
@@ -142,11 +143,25 @@ def check_job(study: Study, job: Job) -> None:
     limit = study.recipe.evaluation.questions
     for task, data in job.rows.items():
         checked.add(study.training[task], trained_rows(_read(data, task)))
+    if kinds := {task.run.placebo for task in job.tasks if task.run.placebo is not None}:
+        prompts = {task: asked(_read(data, task)) for task, data in job.rows.items()}
+        for kind in kinds:
+            _check_placebo(checked, study, job, Control(kind=kind, prompts=prompts))
     for (task, part), data in job.questions.items():
         questions = islice(_read(data, task), limit)
         checked.add(study.questions[task, part], question_rows(task, questions, profile))
     if checked.faults:
         raise InputError(*checked.faults)
+
+
+def _check_placebo(checked: _Checked, study: Study, job: Job, control: Control) -> None:
+    """Hold a placebo's rows against the limits where their prompts are others than in their own source."""
+    if control.kind == "shuffled":
+        return
+    run = study.placebo_run(control.kind, seed=0)
+    for task, found in study.identity(run)["data"].items():
+        rows = map(partial(control.question, task), _read(job.rows[task], task))
+        checked.add(found, trained_rows(rows))
 
 
 def trained_rows(questions: Iterable[Question]) -> Iterator[ShownRow]:

@@ -311,6 +311,12 @@ def at_dose(full: TransferMatrix, dose: float) -> Cheap:
             at = (runs.index(run), full.sources.index(source))
             values[at][columns] = dosed.scores[row, inside]
             errors[at][columns] = dosed.known_errors[row, inside]
+    if full.doses is not None:  # a source of few rows has the same run at either budget
+        for k, run in enumerate(runs):
+            if run in full.runs:
+                same = full.doses[full.runs.index(run)] <= dose + _SAME_DOSE
+                values[k, same] = full.values[full.runs.index(run), same]
+                errors[k, same] = full.item_errors[full.runs.index(run), same]
     matrix = replace(
         full,
         name=f"{full.name} at {dose:.3g} of the budget",
@@ -322,6 +328,8 @@ def at_dose(full: TransferMatrix, dose: float) -> Cheap:
         reasons={},
         budget=None if full.budget is None else max(1, round(dose * full.budget)),
         evidence=None,
+        doses=None,
+        placebo=None,
     )
     return Cheap(name=f"at {dose:.3g} of the budget", matrix=matrix)
 

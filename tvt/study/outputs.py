@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tvt.core.answer_statistics import AnswerReport, AnswerStatistics, GivenAnswer, ScoredCell, answer_statistics
 from tvt.core.recipe import Recipe, WarningSettings
 from tvt.core.scores import Part, Run, Score, set_name
+from tvt.data.studies.beside import DOSES_FILE, read_doses
 from tvt.data.studies.folder import StudyFolder, read_answer_file, read_study
 from tvt.errors import InputError
 from tvt.evaluate.store import AnswerStore
@@ -56,7 +57,8 @@ def study_adapters(folder: Path, progress: Progress = _silent) -> AdapterSimilar
     if not path.is_file():
         raise InputError(f"{folder}: holds no adapters ({RECIPE} and runs/ are missing); {_REMEDY}")
     recipe, store = load_recipe(path), Store(folder)
-    folders, missing = _find(recipe, store)
+    doses = read_doses(folder / DOSES_FILE, recipe.sources) if (folder / DOSES_FILE).is_file() else {}
+    folders, missing = _find(recipe, store, doses)
     sources = dict.fromkeys(source for source, _ in folders)
     if len(sources) < 2:
         what = f"adapters of {len(sources)} of {len(recipe.sources)} sources, and comparing takes two"
@@ -66,14 +68,15 @@ def study_adapters(folder: Path, progress: Progress = _silent) -> AdapterSimilar
     return adapter_similarity(list(folders), _streamed(files, progress), missing)
 
 
-def _find(recipe: Recipe, store: Store) -> tuple[dict[AdapterKey, Path], list[str]]:
+def _find(recipe: Recipe, store: Store, doses: Mapping[str, float]) -> tuple[dict[AdapterKey, Path], list[str]]:
     """The adapter of every source and seed, in the recipe's order, and what to say of those that are not there."""
     known = store.known()
     folders: dict[AdapterKey, Path] = {}
     missing, faults = [], []
     for seed in recipe.seeds:
         for source in recipe.sources:
-            runs = [run for run, spec in known.items() if _is_run(spec, source, seed, recipe)]
+            whole = {source: round(doses.get(source, 1.0) * recipe.budget)}
+            runs = [run for run, spec in known.items() if _is_run(spec, whole, seed, recipe)]
             trained = [run for run in runs if store.training(run) is not None and (store.run_folder(run) / ADAPTER).is_dir()]
             if len(trained) > 1:
                 where = " and ".join(str(store.run_folder(run)) for run in trained)
@@ -89,9 +92,9 @@ def _find(recipe: Recipe, store: Store) -> tuple[dict[AdapterKey, Path], list[st
     return folders, missing
 
 
-def _is_run(spec: RunRecord, source: str, seed: int, recipe: Recipe) -> bool:
-    """Whether a run is that of a source alone on the full budget, trained as the recipe says."""
-    if dict(spec.run.counts) != {source: recipe.budget} or spec.run.seed != seed:
+def _is_run(spec: RunRecord, counts: Mapping[str, int], seed: int, recipe: Recipe) -> bool:
+    """Whether a run is that of a source alone on as many examples as it gets, trained as the recipe says."""
+    if dict(spec.run.counts) != counts or spec.run.seed != seed:
         return False
     expected, identity = recipe.training_identity(), spec.identity
     here = {part: {**identity.get(part, {})} for part in expected}

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from tvt.core.choices import READERS
 from tvt.core.recipe import Recipe
-from tvt.core.scores import Part, Run, set_name
+from tvt.core.scores import Part, PlaceboKind, Run, placebo_name, set_name
 from tvt.core.task import QuestionSet
+from tvt.data.controls import Asked, asked, control_faults, control_identity
 from tvt.data.mixing.plan import LAYOUT
 from tvt.data.questions.checks import Forbidden
 from tvt.data.task_data import resolve_data_paths
@@ -50,18 +53,51 @@ class Study:
     """Digest of a base model in a folder."""
     missing: tuple[Absent, ...] = ()
     """What is not on this machine yet; only of a study that is planned."""
+    rows: Mapping[str, int] = field(default_factory=dict)
+    """How many training rows each source has; a source whose rows are not on this machine yet may be left out."""
 
     def runs(self) -> list[Run]:
-        """The base, then one run per seed, dose and source; the full budget before the doses, seeds outermost."""
+        """The base, then one run per seed, dose and source; the full budget before the doses, seeds outermost.
+
+        Placebo runs come last, so that they hold up no cell.
+        """
         grid = [(seed, dose) for dose in sorted(self.recipe.doses, reverse=True) for seed in self.recipe.seeds]
         runs = [self.source_run(source, seed, dose) for seed, dose in grid for source in self.sources]
         distinct = {(*run.counts.items(), run.seed): run for run in reversed(runs)}  # two doses may come to the same examples
-        return [BASE_RUN, *reversed(distinct.values())]
+        placebos = [self.placebo_run(kind, seed) for kind in self.recipe.placebo for seed in self.recipe.seeds]
+        return [BASE_RUN, *reversed(distinct.values()), *placebos]
 
     def source_run(self, source: str, seed: int, dose: float = 1.0) -> Run:
-        """The run on one source alone."""
-        label = source if dose == 1 else f"{source} at {dose:.3g} of the budget"
-        return Run(label=label, counts={source: max(1, round(dose * self.recipe.budget))}, seed=seed)
+        """The run on one source alone, at no more examples than its rows allow (:meth:`whole`)."""
+        count = min(max(1, round(dose * self.recipe.budget)), self.whole(source))
+        share = dose if count == max(1, round(dose * self.recipe.budget)) else count / self.recipe.budget
+        label = source if share == 1 else f"{source} at {share:.3g} of the budget"
+        return Run(label=label, counts={source: count}, seed=seed)
+
+    def whole(self, source: str) -> int:
+        """Examples of a source's run: the budget, or as many as its rows give in the passes that the recipe allows."""
+        most, rows = self.recipe.max_source_epochs, self.rows.get(source)
+        if most is None or rows is None:
+            return self.recipe.budget
+        # Every example is seen num_train_epochs times, so that no choice of examples makes for fewer passes than that.
+        passes = max(1.0, most / self.recipe.training.num_train_epochs)
+        return max(1, min(self.recipe.budget, math.floor(passes * rows + 1e-9)))
+
+    @property
+    def limited(self) -> dict[str, float]:
+        """The share of the budget that a source's run takes, of those whose rows do not allow all of it."""
+        whole = {source: self.whole(source) for source in self.sources}
+        return {source: count / self.recipe.budget for source, count in whole.items() if count < self.recipe.budget}
+
+    def is_cell(self, run: Run) -> bool:
+        """Whether a run makes cells of the matrix: a source alone, at as many examples as it is trained on."""
+        return run.placebo is None and len(run.counts) == 1 and all(n == self.whole(s) for s, n in run.counts.items())
+
+    def placebo_run(self, kind: PlaceboKind, seed: int) -> Run:
+        """A run on the rows of all sources in equal shares, which teach nothing; the first sources take what is left over."""
+        share, over = divmod(self.recipe.budget, len(self.sources))
+        counts = {source: share + (at < over) for at, source in enumerate(self.sources)}
+        return Run(label=placebo_name(kind), counts=counts, seed=seed, placebo=kind)
 
     def family(self) -> dict[str, Any]:
         """What all runs of this study have in common: plain values for a digest."""
@@ -82,7 +118,15 @@ class Study:
         if foreign:
             raise InputError(*(f"{run.label}: source {name} is none of the study; add it to 'sources:'" for name in foreign))
         counts = run.plain()["counts"]
-        return {**self.family(), "counts": counts, "data": {s: self.training[s] for s in counts}, "seed": run.seed}
+        data = {s: self._rows_digest(run.placebo, s) for s in counts}
+        return {**self.family(), "counts": counts, "data": data, "seed": run.seed}
+
+    def _rows_digest(self, placebo: PlaceboKind | None, source: str) -> str:
+        """Of what a run shows of a source."""
+        if placebo is None:
+            return self.training[source]
+        ours = {name: self.training[name] for name in self.sources}
+        return digest.of_value(control_identity(placebo, source, ours))
 
     def run_id(self, run: Run) -> str:
         """The run's id."""
@@ -121,6 +165,7 @@ def load_study_plan(recipe: Recipe, progress: Callable[[str], object] = str, *, 
     for name, manifest in targets.items():
         progress(name)
         reading.target(manifest)
+    faults += [fault for kind in recipe.placebo for fault in control_faults(kind, reading.first)]
     if faults:
         raise InputError(*dict.fromkeys(faults))
     return Study(
@@ -132,6 +177,7 @@ def load_study_plan(recipe: Recipe, progress: Callable[[str], object] = str, *, 
         sizes=reading.sizes,
         sets=reading.sets,
         base=base_digest(recipe.model.model_name_or_path),
+        rows=reading.rows,
         missing=tuple(dict.fromkeys(reading.missing)) if planning else (),
     )
 
@@ -152,14 +198,25 @@ class _Reading:
     sizes: dict[tuple[str, Part], int] = field(default_factory=dict)
     sets: dict[tuple[str, Part], QuestionSet] = field(default_factory=dict)
     missing: list[Absent] = field(default_factory=list)
+    rows: dict[str, int] = field(default_factory=dict)
+    first: dict[str, Asked] = field(default_factory=dict)
+    """What each source's first row asks, where placebos are to be made of them."""
 
     def source(self, manifest: TaskManifest) -> None:
         """Read a task's training rows."""
-        if not self._absent(manifest, "training"):
-            found = _gather(lambda: identify(locate(manifest, "training"), manifest.name, self.scored), self.faults)
-            self.training[manifest.name] = found
-        else:
-            self.training[manifest.name] = f"not here yet: {manifest.name}"
+        name = manifest.name
+        if self._absent(manifest, "training"):
+            self.training[name] = f"not here yet: {name}"
+            if (stated := manifest.training.questions if manifest.training is not None else None) is not None:
+                self.rows[name] = stated
+            return
+        before = len(self.faults)
+        self.training[name] = _gather(lambda: identify(locate(manifest, "training"), name, self.scored), self.faults)
+        if len(self.faults) > before:
+            return
+        self.rows[name] = count(locate(manifest, "training"))
+        if self.recipe.placebo:
+            self.first.update((name, own) for own in asked(islice(read(locate(manifest, "training"), name), 1)))
 
     def target(self, manifest: TaskManifest) -> None:
         """Read the questions that a task is scored on."""

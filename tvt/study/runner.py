@@ -10,8 +10,9 @@ from pathlib import Path
 
 from tvt.core.events import Done, Failed, Held, Nothing, Phase
 from tvt.core.mixture import Mixture
-from tvt.core.scores import set_name
+from tvt.core.scores import PlaceboKind, set_name
 from tvt.core.task import Question
+from tvt.data.controls import Asked, Control, asked
 from tvt.data.mixing.dataset import write_mix
 from tvt.data.mixing.plan import plan_mix
 from tvt.data.task_questions import as_file, read
@@ -60,6 +61,7 @@ class Runner:
             note=self.note,
         )
         self._questions: dict[Where, tuple[Question, ...]] = {}
+        self._prompts: dict[str, tuple[Asked, ...]] = {}
 
     def do(self, task: RunTask, show: ShowPhase) -> Done | Failed | Held | Nothing:
         """Do what is missing of a run.
@@ -125,7 +127,8 @@ class Runner:
         if not mixed.is_dir():
             counts = {source: count for source, count in task.run.counts.items() if count}
             paths = {source: self._rows(source) for source in counts}
-            write_mix(plan_mix(Mixture.of_counts(counts), paths, seed=task.run.seed), mixed)
+            control = self._control(task.run.placebo, list(counts))
+            write_mix(plan_mix(Mixture.of_counts(counts), paths, seed=task.run.seed, control=control), mixed)
 
         def show_steps(progress: TrainingProgress) -> None:
             show("training", progress.step, progress.steps)
@@ -148,6 +151,15 @@ class Runner:
     def _clear(folder: Path) -> None:
         for name in _LEFT:
             shutil.rmtree(folder / name, ignore_errors=True)
+
+    def _control(self, kind: PlaceboKind | None, sources: Sequence[str]) -> Control | None:
+        """What is done to the rows of a placebo on these sources."""
+        if kind is None:
+            return None
+        for source in sources:
+            if source not in self._prompts:
+                self._prompts[source] = asked(read(self.job.rows[source], source))
+        return Control(kind=kind, prompts={source: self._prompts[source] for source in sources})
 
     def _rows(self, source: str) -> Path:
         """A source's training rows as a file; drawn ones are written once for all runs."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +129,14 @@ def reopen(folder: Path, progress: Callable[[str], object] = str) -> Session:
     path = folder / RECIPE
     if not path.is_file():
         raise InputError(f"{folder}: no study with runs ({RECIPE} is missing); make one with tvt study run RECIPE -o {folder}")
-    return open_session(load_recipe(path), folder, progress)
+    return open_session(stored_recipe(path), folder, progress)
+
+
+def stored_recipe(path: Path) -> Recipe:
+    """The recipe in a study's folder. Versions before 0.3 knew no limit of passes over few rows: their runs had none."""
+    recipe = load_recipe(path)
+    known = "max_source_epochs" in strict_yaml.load_file(path)
+    return recipe if known else recipe.model_copy(update={"max_source_epochs": None})
 
 
 def save_recipe(recipe: Recipe, folder: Path) -> None:
@@ -158,7 +165,8 @@ def changes(session: Session) -> Changes:
     path = store.folder / RECIPE
     if not path.is_file():
         return Changes(remade=(), rescored=())
-    before, now = _results(load_recipe(path)), _results(study.recipe)
+    stored = stored_recipe(path)
+    before, now = _results(stored), _results(study.recipe)
     known = [spec.identity for spec in store.known().values()]
     base_cells = store.finished(study.run_id(BASE_RUN)).cells
     models = {identity.get("model", identity.get("base"))["model_name_or_path"] for identity in known}
@@ -175,6 +183,7 @@ def changes(session: Session) -> Changes:
         remade.append(f"{study.recipe.model.model_name_or_path}: another model than before")
     sources = {source for source, _ in rows}
     remade += [f"the training rows of {s}" for s, d in study.training.items() if s in sources and (s, d) not in rows]
+    remade += _other_doses(study, stored)
     remade += _newer(
         "the way rows are trained on", {identity["order"] for identity in known if "order" in identity}, ORDER_VERSION
     )
@@ -192,6 +201,17 @@ def changes(session: Session) -> Changes:
     elif not fields:
         rescored = [f"the questions of {target}" for target in others]
     return Changes(remade=tuple(remade), rescored=tuple(rescored))
+
+
+def _other_doses(study: Study, stored: Recipe) -> list[str]:
+    """A line for the sources that take another number of examples than before, as the limit of passes is another one."""
+    if stored.max_source_epochs == study.recipe.max_source_epochs or stored.budget != study.recipe.budget:
+        return []
+    earlier = replace(study, recipe=stored)
+    moved = [s for s in study.sources if s in stored.sources and earlier.whole(s) != study.whole(s)]
+    limits = f"max_source_epochs: {stored.max_source_epochs} before, {study.recipe.max_source_epochs} now"
+    counts = ", ".join(f"{s} takes {study.whole(s):,} examples, {earlier.whole(s):,} before" for s in moved)
+    return [f"{limits} ({counts})"] if moved else []
 
 
 def _newer(what: str, versions: set[int], now: int) -> list[str]:

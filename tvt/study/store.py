@@ -221,7 +221,12 @@ class Store:
         if record is None:
             return None
         try:
-            run = Run(label=str(record["label"]), counts=dict(record["counts"]), seed=int(record["seed"]))
+            run = Run(
+                label=str(record["label"]),
+                counts=dict(record["counts"]),
+                seed=int(record["seed"]),
+                placebo=record.get("placebo"),
+            )
             return RunRecord(run=run, identity=dict(record["identity"]))
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{self.run_folder(run_id) / RUN}: damaged; {_AGAIN}") from error

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from tvt.core.answer_statistics import AnswerReport
 from tvt.core.arms import Answers, Arm, Measured
 from tvt.core.mixture import Mixture
-from tvt.core.scores import MaskedScore, MixtureScore, Run, Score, set_name, tally
+from tvt.core.scores import MaskedScore, MixtureScore, Run, Score, placebo_name, set_name, tally
 from tvt.core.task import Task
 from tvt.data.studies.folder import StudyManifest, write_answer_file, write_study
 from tvt.data.studies.mixtures import MIXTURES_FILE
@@ -58,6 +58,8 @@ def write_views(study: Study, store: Store) -> None:
             scores,
             [row for row in rows if isinstance(row, MaskedScore)],
             mixtures=mixtures,
+            placebos=tuple(placebo_scores(study, store)),
+            doses=study.limited,
             notes="Written by tvt study from the runs' records; changes are lost.",
         )
         if not mixtures:  # those of an earlier recipe would contradict study.yaml
@@ -80,31 +82,42 @@ def _tasks(study: Study) -> tuple[Task, ...]:
 
 
 def source_scores(study: Study, store: Store) -> Iterator[Row]:
-    """The cells of the base and of every full-budget source run; a failed run's are masked with its reason."""
+    """The cells of the base and of every source's own run; a failed run's are masked with its reason."""
     for run in study.runs():
-        if run.examples not in (0, study.recipe.budget):
+        if run.is_base:
+            yield from _scored(study, store, run, "base", None)
+        elif study.is_cell(run):
+            yield from _scored(study, store, run, f"seed_{run.seed}", next(iter(run.counts)))
+
+
+def placebo_scores(study: Study, store: Store) -> Iterator[Row]:
+    """The cells of every placebo run, with the placebo's name in place of a source."""
+    for run in study.runs():
+        if run.placebo is not None:
+            yield from _scored(study, store, run, f"seed_{run.seed}", placebo_name(run.placebo))
+
+
+def _scored(study: Study, store: Store, run: Run, name: str, source: str | None) -> Iterator[Row]:
+    """The cells of one run."""
+    run_id = study.run_id(run)
+    cells = store.finished(run_id).cells
+    reason = None
+    for target in study.targets:
+        cell = cells.get((target, "evaluation"))
+        if cell is not None and cell.key == study.questions[target, "evaluation"]:
+            yield Score(
+                run=name,
+                source=source,
+                target=target,
+                accuracy=cell.correct / cell.total,
+                correct=cell.correct,
+                total=cell.total,
+                both_correct=cell.both_correct,
+            )
             continue
-        source = None if run.is_base else next(iter(run.counts))
-        name = "base" if run.is_base else f"seed_{run.seed}"
-        run_id = study.run_id(run)
-        cells = store.finished(run_id).cells
-        reason = None
-        for target in study.targets:
-            cell = cells.get((target, "evaluation"))
-            if cell is not None and cell.key == study.questions[target, "evaluation"]:
-                yield Score(
-                    run=name,
-                    source=source,
-                    target=target,
-                    accuracy=cell.correct / cell.total,
-                    correct=cell.correct,
-                    total=cell.total,
-                    both_correct=cell.both_correct,
-                )
-                continue
-            reason = reason or store.failure(run_id)
-            if reason is not None:
-                yield MaskedScore(run=name, source=source, target=target, reason=reason)
+        reason = reason or store.failure(run_id)
+        if reason is not None:
+            yield MaskedScore(run=name, source=source, target=target, reason=reason)
 
 
 def mixture_scores(study: Study, store: Store) -> Iterator[MixtureScore]:
@@ -132,7 +145,8 @@ def _mixtures(study: Study, store: Store) -> Iterator[tuple[str, RunRecord]]:
     budget, family = study.recipe.budget, digest.of_value(study.family())
     for run_id, spec in store.known().items():
         counts = spec.run.counts
-        if not counts or sum(counts.values()) > budget or (len(counts) == 1 and sum(counts.values()) == budget):
+        whole = len(counts) == 1 and sum(counts.values()) == budget
+        if not counts or spec.run.placebo or sum(counts.values()) > budget or whole or study.is_cell(spec.run):
             continue
         if spec.run.seed in study.recipe.seeds and _belongs(study, spec.identity, counts, family):
             yield run_id, spec
@@ -145,7 +159,7 @@ def foreign_runs(study: Study, store: Store) -> list[str]:
     foreign = []
     for run_id, spec in store.known().items():
         counts = spec.run.counts
-        fits = spec.run.seed in study.recipe.seeds and sum(counts.values()) <= study.recipe.budget
+        fits = spec.run.seed in study.recipe.seeds and sum(counts.values()) <= study.recipe.budget and not spec.run.placebo
         if run_id not in mine and not (counts and fits and _belongs(study, spec.identity, counts, family)):
             foreign.append(run_id)
     return foreign
@@ -176,7 +190,11 @@ def parameters(model_name_or_path: str) -> float | None:
 def comparison_runs(entries: Sequence[Arm], seeds: Sequence[int]) -> dict[tuple[str, int], Run]:
     """The run of each entry and seed; an entry without examples is the base model."""
     return {
-        (entry.label, seed): Run(label=entry.label, counts=entry.counts, seed=seed) if sum(entry.counts.values()) else BASE_RUN
+        (entry.label, seed): (
+            Run(label=entry.label, counts=entry.counts, seed=seed, placebo=entry.placebo)
+            if sum(entry.counts.values())
+            else BASE_RUN
+        )
         for entry in entries
         for seed in seeds
     }
@@ -247,7 +265,7 @@ def keep_comparison(folder: Path, comparison: StoredComparison) -> None:
     """Write a comparison into a study's folder; the entries come last."""
     place = folder / "comparisons" / comparison.name
     save_mixture(comparison.mixture, place / MIXTURE)
-    record = {"schema": SCHEMA, "entries": [entry.model_dump(mode="json") for entry in comparison.entries]}
+    record = {"schema": SCHEMA, "entries": [entry.model_dump(mode="json", exclude_none=True) for entry in comparison.entries]}
     atomic.write_text(place / ENTRIES, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
 

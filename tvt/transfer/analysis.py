@@ -267,6 +267,11 @@ def _study_notes(study: StudyAnalysis, alpha: float) -> list[str]:
             f"{study.name}: with {len(matrix.runs)} runs the one-sided p of a clique's edge cannot go below "
             f"{least_p(len(matrix.runs)):.4g}, so no clique passes the test at alpha {alpha:g}"
         )
+    if doses := {source: dose for source, dose in matrix.dose.items() if dose < 1}:
+        listed = ", ".join(f"{source} {dose:.3g}" for source, dose in doses.items())
+        found.append(
+            f"{study.name}: sources with few rows were trained on a share of the budget, and their cells are of that: {listed}"
+        )
     found += [f"{study.name}: no adapter of {reason}" for reason in (study.adapters.missing if study.adapters else ())]
     if study.noise.missing:
         found.append(f"{study.name}: {_cells(study.noise.missing)} missing and left out, never counted as 0")

@@ -70,6 +70,8 @@ def dose_trend(matrix: TransferMatrix) -> DoseTrend | None:
     if matrix.evidence is None or not matrix.evidence.doses.any():
         return None
     full = np.where(matrix.self_cells, np.nan, matrix.values)
+    if matrix.doses is not None:  # sources of few rows have no cell at the full budget
+        full = np.where(matrix.doses[:, :, None] < 1, np.nan, full)
     values = dose_values(matrix, matrix.evidence)
     found = [_point(dose, at, full) for dose, at in sorted(values.items())]
     points = [point for point in found if point is not None]

@@ -25,6 +25,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from tvt.core.values import Frozen
+from tvt.data.controls import Asked, Control
 from tvt.data.mixing.card import card
 from tvt.data.mixing.plan import MixPlan, MixSource, source_record
 from tvt.data.questions.batches import IMAGES, IMAGES_FEATURE, Rows, with_features
@@ -246,7 +247,7 @@ def _scatter(plan: MixPlan, buckets: Buckets, progress: Progress) -> None:
     for source, rows, places in _picks(plan):
         for numbers, batch in source.questions.batches(np.unique(rows)):
             start, end = np.searchsorted(rows, numbers[0]), np.searchsorted(rows, numbers[-1], side="right")
-            converted = _training_rows(batch, source.name)
+            converted = _training_rows(batch, source.name, plan.control)
             for piece in _pieces(_sizes(source)[rows[start:end]]):
                 here = slice(start + piece.start, start + piece.stop)
                 buckets.add(converted, np.searchsorted(numbers, rows[here]), places[here])
@@ -261,13 +262,18 @@ def _pieces(sizes: npt.NDArray[np.int64]) -> Iterator[slice]:
     yield from (slice(start, end) for start, end in pairwise(bounds) if end > start)
 
 
-def _training_rows(batch: pa.RecordBatch, source: str) -> pa.RecordBatch:
+def _training_rows(batch: pa.RecordBatch, source: str, control: Control | None = None) -> pa.RecordBatch:
     """Questions as TRL's prompt and completion."""
+    prompts, answers = batch.column("prompt"), batch.column("answer")
+    if control is not None:
+        columns = (batch.column(name).to_pylist() for name in ("id", "prompt", "options", "answer"))
+        shown = [control.row(source, i, Asked(p, tuple(o), a)) for i, p, o, a in zip(*columns, strict=True)]
+        prompts, answers = (pa.array([getattr(of, name) for of in shown], pa.string()) for name in ("prompt", "answer"))
     return pa.RecordBatch.from_arrays(
         [
             batch.column("images"),
-            _messages("user", batch.column("prompt")),
-            _messages("assistant", batch.column("answer")),
+            _messages("user", prompts),
+            _messages("assistant", answers),
             pa.repeat(pa.scalar(source), batch.num_rows),
             batch.column("id"),
         ],

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from tvt.core.mixture import Mixture
 from tvt.core.task import Question
+from tvt.data.controls import CONTROL_VERSION, Control
 from tvt.data.csv_table import MAX_FAULTS
 from tvt.data.questions.batches import Rows
 from tvt.data.questions.checks import EvaluationSet, Overlap, Scan, Shared, scan
@@ -69,6 +70,8 @@ class MixPlan:
     manifest: RowManifest
     evaluation: str | None
     """Digest of the evaluation sets whose rows are forbidden."""
+    control: Control | None = None
+    """What is done to prompts and answers, where the rows shall teach nothing."""
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -87,6 +90,7 @@ class MixPlan:
                 for source in self.sources
             },
             "evaluation": self.evaluation,
+            **({} if self.control is None else {"placebo": self.control.kind, "version": CONTROL_VERSION}),
         }
 
 
@@ -99,6 +103,7 @@ def plan_mix(
     overlap: Overlap = "question",
     drop_shared: bool = False,
     check: bool = True,
+    control: Control | None = None,
     progress: Progress = silent,
 ) -> MixPlan:
     """Open and check the sources and draw the rows.
@@ -110,6 +115,7 @@ def plan_mix(
         evaluation: files or folders of questions that must not be trained on.
         overlap: what must not be shared with them.
         drop_shared: leave shared rows out instead of refusing them.
+        control: what is done to the rows, so that they teach nothing of their tasks.
         check: read and check all rows; without it (and without ``evaluation``) only the rows shown are read.
         progress: called with how far the reading is.
 
@@ -147,7 +153,12 @@ def plan_mix(
         raise InputError(*empty)
     manifest = draw_rows(counts, {source.name: source.available for source in sources}, seed)
     return MixPlan(
-        mixture=mixture, seed=seed, sources=sources, manifest=manifest, evaluation=forbidden.digest if forbidden else None
+        mixture=mixture,
+        seed=seed,
+        sources=sources,
+        manifest=manifest,
+        evaluation=forbidden.digest if forbidden else None,
+        control=control,
     )
 
 

@@ -1,17 +1,16 @@
 """tvt's own study format: a folder with ``study.yaml`` (what the study is) and ``scores.csv`` (what was counted), and
 ``mixtures.csv`` where runs on mixtures or doses were counted too. Counts of right answers may be sums of scores.
 
-``answers.json`` says how the answers behind ``scores.csv`` are spread, and what is odd about the questions. It is a file of its
-own, so that ``scores.csv`` stays what every version reads. Studies that tvt did not measure have none.
+``placebos.csv`` counts runs that teach nothing of their tasks, ``doses.csv`` names the sources whose runs took less than the
+budget, since they have few rows, and ``answers.json`` says how the answers behind ``scores.csv`` are spread, and what is odd about the
+questions. These three are files of their own, so that ``scores.csv`` stays what every version reads.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,10 +18,11 @@ from pydantic import Field, ValidationError, field_validator
 
 from tvt.core.answer_statistics import AnswerReport
 from tvt.core.matrix import TransferMatrix
-from tvt.core.scores import BASE, MaskedScore, MixtureScore, Score
+from tvt.core.scores import MaskedScore, MixtureScore, Score
 from tvt.core.task import Ceiling, Task
 from tvt.core.values import FrozenModel
 from tvt.data.csv_table import Faults, Table, find_columns, read_table
+from tvt.data.studies.beside import DOSES_FILE, PLACEBOS_FILE, read_doses, read_placebos, score_table, write_beside
 from tvt.data.studies.mixtures import MIXTURES_FILE, mixture_scores_csv, read_mixture_scores
 from tvt.data.studies.score_rows import BASE_NAMES, FolderRow, Scores, check_size, read_scores, refuse_if_empty
 from tvt.data.tasks import load_tasks
@@ -100,6 +100,10 @@ class StudyFolder:
     scores: tuple[Score, ...]
     masked: tuple[MaskedScore, ...]
     mixtures: tuple[MixtureScore, ...] = ()
+    placebos: tuple[Score | MaskedScore, ...] = ()
+    """Of runs that teach nothing of their tasks; the placebo's name stands for a source."""
+    doses: Mapping[str, float] = field(default_factory=dict)
+    """Share of the budget by source, of those whose runs took less than all of it."""
 
     def matrix(self, ceiling: Ceiling = "task") -> TransferMatrix:
         """The PGF matrix of the study."""
@@ -111,6 +115,8 @@ class StudyFolder:
             model=self.manifest.model,
             parameters=self.manifest.parameters,
             mixtures=self.mixtures,
+            placebos=self.placebos,
+            doses=self.doses,
         )
         return replace(matrix, budget=self.manifest.budget)
 
@@ -156,12 +162,27 @@ def read_study(folder: Path) -> StudyFolder:
         faults += error.faults
     try:
         if len(paths) > 1:
-            mixtures = read_mixture_scores(paths[1], [t.name for t in manifest.tasks], None if faults else found.scores)
+            mixtures = read_mixture_scores(paths[1], [task.name for task in manifest.tasks], None if faults else found.scores)
+    except InputError as error:
+        faults += error.faults
+    names = [task.name for task in manifest.tasks]
+    placebos: tuple[Score | MaskedScore, ...] = ()
+    doses: dict[str, float] = {}
+    try:
+        if (folder / PLACEBOS_FILE).is_file():
+            placebos = read_placebos(folder / PLACEBOS_FILE, names, None if faults else found.scores)
+    except InputError as error:
+        faults += error.faults
+    try:
+        if (folder / DOSES_FILE).is_file():
+            doses = read_doses(folder / DOSES_FILE, names)
     except InputError as error:
         faults += error.faults
     if faults:
         raise InputError(*faults)
-    return StudyFolder(manifest=manifest, scores=found.scores, masked=found.masked, mixtures=mixtures)
+    return StudyFolder(
+        manifest=manifest, scores=found.scores, masked=found.masked, mixtures=mixtures, placebos=placebos, doses=doses
+    )
 
 
 def _read_counts(path: Path, manifest: StudyManifest) -> Scores:
@@ -195,6 +216,8 @@ def write_study(
     masked: Iterable[MaskedScore] = (),
     *,
     mixtures: Iterable[MixtureScore] = (),
+    placebos: Iterable[Score | MaskedScore] = (),
+    doses: Mapping[str, float] | None = None,
     notes: str = "",
 ) -> None:
     """Write a study folder that :func:`read_study` reads back equal; ``study.yaml`` comes last, as the record.
@@ -206,6 +229,8 @@ def write_study(
         masked: evaluations that are missing, with their reason.
         mixtures: evaluations of runs on mixtures and doses. Where there are any and the manifest names no file for them, they
             go to ``mixtures.csv`` and ``study.yaml`` names it; where there are none, it names no file.
+        placebos: evaluations of placebo runs, for ``placebos.csv``; without any, there is no such file.
+        doses: share of the budget of sources whose runs took less than all of it, for ``doses.csv``; likewise.
         notes: a comment for the head of ``study.yaml``.
 
     Raises:
@@ -214,9 +239,10 @@ def write_study(
     runs = tuple(mixtures)
     manifest = manifest.model_copy(update={"mixtures": (manifest.mixtures or MIXTURES_FILE) if runs else None})
     paths = _paths(folder, manifest)
-    atomic.write_text(paths[0], _csv(tuple(scores), tuple(masked)))
+    atomic.write_text(paths[0], score_table(tuple(scores), tuple(masked)))
     if runs:
         atomic.write_text(paths[1], mixture_scores_csv(runs))
+    write_beside(folder, tuple(placebos), doses or {})
     data = manifest.model_dump(mode="json", exclude_defaults=True, exclude={"tasks"})
     known = {task.name: task for task in load_tasks()}
     tasks = [t.name if t == known.get(t.name, Task(name=t.name)) else _spelled_out(t, known) for t in manifest.tasks]
@@ -228,29 +254,6 @@ def write_study(
 def _spelled_out(task: Task, known: dict[str, Task]) -> dict[str, Any]:
     """A task as a mapping; all fields where a bundled manifest would otherwise fill some in."""
     return task.model_dump(mode="json", exclude_defaults=task.name not in known)
-
-
-def _csv(scores: tuple[Score, ...], masked: tuple[MaskedScore, ...]) -> str:
-    """The text of ``scores.csv``; optional columns only where they are used."""
-    without = [s for s in scores if s.correct is None or s.total is None]
-    if without:
-        first = without[0]
-        raise InputError(f"{first.source or BASE} -> {first.target}, run {first.run}: no counts; a study folder needs them")
-    paired = any(s.both_correct is not None for s in scores)
-    header = [*_REQUIRED, *(["both_correct"] if paired else []), *(["reason"] if masked else [])]
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, header, lineterminator="\n", restval="", extrasaction="ignore")
-    writer.writeheader()
-    rows: Sequence[Score | MaskedScore] = (*scores, *masked)
-    for row in rows:
-        cells: dict[str, object] = {"run": row.run, "source": row.source or BASE, "target": row.target}
-        if isinstance(row, Score):
-            cells |= {"correct": row.correct, "total": row.total}
-            cells["both_correct"] = "" if row.both_correct is None else row.both_correct
-        else:
-            cells["reason"] = row.reason
-        writer.writerow(cells)
-    return stream.getvalue()
 
 
 def _paths(folder: Path, manifest: StudyManifest) -> list[Path]:

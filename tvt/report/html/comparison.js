@@ -1,6 +1,6 @@
 /* After training: the selected mixture against its baselines, and the promise against what came. */
 
-const KIND_NAMES = { selected: "selected", uniform: "uniform", random: "random", proportional: "proportional", best_single: "best single", direct: "the target's own data" };
+const KIND_NAMES = { selected: "selected", uniform: "uniform", random: "random", proportional: "proportional", best_single: "best single", direct: "the target's own data", placebo: "placebo" };
 
 function comparisonSection() {
   if (!data.studies.some((study) => study.comparisons.length)) return null;
