@@ -252,3 +252,55 @@ def test_help_of_a_function_whose_name_is_a_packages_is_the_functions(name: str)
     function = getattr(tvt, name)
     assert f"``tvt {name}``" in str(inspect.getdoc(function))
     assert len(inspect.signature(function).parameters) > 2
+
+
+@pytest.mark.parametrize("column", ["value", "item_error", "base"])
+def test_a_text_where_a_number_belongs_is_refused_with_its_row_and_column(column: str) -> None:
+    frame = STUDY.to_frame()
+    frame[column] = frame[column].astype(object)
+    frame.loc[3, column] = "abc"
+    with pytest.raises(InputError, match=f"row 3, column {column}: 'abc' is not a number"):
+        tvt.load_study(frame)
+
+
+def test_texts_in_tables_of_mixtures_and_predictions_are_refused() -> None:
+    with pytest.raises(InputError, match="row 1, column weight: 'much' is not a number"):
+        tvt.Mixture.from_frame(pd.DataFrame({"source": ["A", "B"], "weight": [0.5, "much"], "count": [1, 1]}))
+    frame = tvt.predict(STUDY, {"Jigsaw": 1.0}).to_frame().astype({"low": object})
+    frame.loc[0, "low"] = "?"
+    with pytest.raises(InputError, match=r"row 0, column low: '\?' is not a number"):
+        tvt.Predictions.from_frame(frame)
+
+
+@pytest.mark.parametrize("call", [tvt.analyze, tvt.select, tvt.load_study, tvt.load_mixture_runs])
+@pytest.mark.parametrize("study", [3, None])
+def test_what_is_no_study_is_refused_with_what_is_one(call: Any, study: Any) -> None:
+    with pytest.raises(InputError, match="is no study; give a bundled name, a study folder, a CSV"):
+        call(study)
+
+
+def test_several_studies_where_one_is_needed_are_refused() -> None:
+    with pytest.raises(InputError, match="several studies were given where one is needed"):
+        tvt.select([STUDY, "3b"])  # type: ignore[list-item]
+
+
+def test_a_keyword_that_is_none_gets_the_nearest_one() -> None:
+    with pytest.raises(InputError, match="goal: unknown key .did you mean 'goals'"):
+        tvt.select(STUDY, goal={"Jigsaw": 0.1})
+    with pytest.raises(InputError, match="SelectionSpec, or its fields as keywords"):
+        tvt.select(STUDY, {"goals": {"Jigsaw": 0.1}})  # type: ignore[arg-type]
+
+
+def test_a_failed_selection_is_one_short_line() -> None:
+    failed = tvt.select(STUDY, floors={"all": 0.5})
+    assert repr(failed) == str(failed)
+    assert re.fullmatch(r"FailedSelection\(infeasible: .*\)", repr(failed))
+    assert len(repr(failed)) < 130
+
+
+def test_an_analysis_is_a_table_of_gains_with_errors() -> None:
+    frame = tvt.analyze(STUDY).to_frame()
+    assert len(frame) == STUDY.mean.size
+    row = frame[(frame["source"] == "Jigsaw") & (frame["target"] == "Counting")].iloc[0]
+    i, j = STUDY.sources.index("Jigsaw"), STUDY.targets.index("Counting")
+    assert (row["study"], row["gain"], row["error"], row["runs"]) == (STUDY.name, STUDY.mean[i, j], STUDY.error[i, j], 4)

@@ -138,3 +138,22 @@ def test_every_value_with_arrays_or_mappings_freezes_them(package: str) -> None:
             elif dataclasses.is_dataclass(kind) and kind.__dataclass_params__.frozen and name not in PRIVATE_OR_WORKING:
                 faults += [name] if holds_what_changes(kind) and not issubclass(kind, Frozen) else []
     assert not faults
+
+
+def test_arrays_cannot_be_made_writable_again() -> None:
+    digest = STUDY.digest()
+    for array in (STUDY.values, STUDY.values[0], STUDY.base):
+        with pytest.raises(ValueError, match="WRITEABLE"):
+            array.flags.writeable = True
+    assert STUDY.digest() == digest
+
+
+@pytest.mark.parametrize("name", ["mean", "error", "seed_error", "item_error", "run_error", "run_variance", "run_count"])
+def test_computed_arrays_are_read_only_too(name: str) -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        getattr(STUDY, name)[...] = 0.0
+
+
+def test_empty_arrays_and_arrays_of_objects_are_frozen() -> None:
+    assert frozen(np.zeros((0, 3))).shape == (0, 3)
+    assert not frozen(np.array(["a", None], dtype=object)).flags.writeable

@@ -160,3 +160,9 @@ def test_a_recipe_is_told_from_a_study(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text("name: s\nmodel: {model_name_or_path: m}\nsources: [a]\ntargets: [a]\n")
     with pytest.raises(InputError, match=r"a recipe, not what was measured; run it with tvt study run"):
         load_study(tmp_path)
+
+
+def test_a_folder_with_a_recipe_and_no_runs_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("name: mine\n")
+    with pytest.raises(InputError, match="a recipe and no finished run yet; see tvt study status"):
+        load_study(tmp_path)

@@ -16,16 +16,16 @@ pytest.importorskip("av")
 
 import numbered_video
 from tvt.data.hub import videos as module
-from tvt.data.hub.videos import Frames, decode_frames, forget_frames, frame_indices, video_digest, video_frames
+from tvt.data.hub.videos import RECENT, Frames, decode_frames, frame_indices, video_digest, video_frames
 from tvt.errors import InputError
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("TVT_CACHE", str(tmp_path / "cache"))
-    forget_frames()
+    RECENT.clear()
     yield tmp_path / "cache"
-    forget_frames()
+    RECENT.clear()
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_a_video_is_decoded_once_and_its_bytes_are_shared(tmp_path: Path, decode
     path = numbered_video.write(tmp_path / "v.mp4", 40)
     first, second = video_frames(path, 6), video_frames(path, 6)
     assert all(a is b for a, b in zip(first.images, second.images, strict=True))
-    forget_frames()
+    RECENT.clear()
     assert video_frames(path, 6) == first, "from the disk"
     (tmp_path / "elsewhere").mkdir()
     moved = path.rename(tmp_path / "elsewhere" / "w.mp4")
@@ -107,7 +107,7 @@ def test_a_changed_video_is_decoded_anew(tmp_path: Path) -> None:
 def test_damaged_frames_in_the_cache_are_made_anew(damage: str, tmp_path: Path, cache: Path) -> None:
     path = numbered_video.write(tmp_path / "v.mp4", 40)
     first = video_frames(path, 6)
-    forget_frames()
+    RECENT.clear()
     image = sorted(cache.glob("frames/*/*.jpg"))[2]
     if damage == "cut":
         image.write_bytes(image.read_bytes()[:-50])

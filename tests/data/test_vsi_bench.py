@@ -18,7 +18,7 @@ import numbered_video
 import vsi_copy
 from tvt.data.hub import videos as frames_module
 from tvt.data.hub.questions import is_stored
-from tvt.data.hub.videos import forget_frames, frame_indices
+from tvt.data.hub.videos import RECENT, frame_indices
 from tvt.data.task_data import resolve_data_paths
 from tvt.data.task_questions import absent, check_metric, choose, count, identify, locate, read
 from tvt.data.tasks import QuestionData, TaskManifest, find_manifests
@@ -34,9 +34,9 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("TVT_CACHE", str(tmp_path / "cache"))
-    forget_frames()
+    RECENT.clear()
     yield tmp_path / "cache"
-    forget_frames()
+    RECENT.clear()
 
 
 def part(folder: Path, kind: str, **more: Any) -> QuestionData:

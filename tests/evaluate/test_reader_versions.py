@@ -12,7 +12,8 @@ pytest.importorskip("trl")
 import study_world
 import tvt.study.plan
 from study_world import Tvt, World, done
-from tvt.evaluate.readers import Careful, find_reader
+from tvt.core.choices import READERS
+from tvt.evaluate.readers import OLD_NAMES, Careful, find_reader, offered
 from tvt.io.yaml_files import load_recipe
 from tvt.study.plan import load_study_plan
 
@@ -66,3 +67,8 @@ def test_an_evaluation_tells_its_reader(world: World, tvt: Tvt, tmp_path: Path) 
         record = json.loads((tmp_path / "answers" / told["results"][0]["answers"] / "Alpha.json").read_text())
         assert record["reader"] == reader.identity
         assert ("--extract lmms-eval means lmms-eval-0.7.2" in found.stderr) == (name == "lmms-eval")
+
+
+def test_help_offers_every_reader_and_every_old_name() -> None:
+    text = offered()
+    assert [name for name in (*READERS.names, *OLD_NAMES) if f"{name} " not in text] == []

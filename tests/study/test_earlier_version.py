@@ -34,7 +34,8 @@ def test_a_study_of_version_0_1_0_is_analysed_as_it_was(tvt: Tvt, folder: Path) 
     analysis = json.loads(done(tvt("analyze", folder / "study", "--json")).stdout)
     assert list(analysis["studies"]) == ["small"]
     done(tvt("select", folder / "study", "--anyway", "--json"))
-    done(tvt("study", "status", folder / "study"))
+    status = done(tvt("study", "status", folder / "study"))
+    assert "3 finished runs here are of other seeds, sources, settings or of another version of tvt" in status.stderr
 
 
 def test_running_it_again_says_what_is_done_again_and_why(tvt: Tvt, folder: Path) -> None:

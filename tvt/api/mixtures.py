@@ -227,6 +227,8 @@ def preview_selection(
 
 def _request(evidence: Measurements, spec: SelectionSpec | None, wanted: Mapping[str, Any]) -> SelectionSpec:
     """The request of a spec and of keywords; a spec that stands alone is taken as it is."""
+    if spec is not None and not isinstance(spec, SelectionSpec):
+        raise InputError("a request is a SelectionSpec, or its fields as keywords: tvt.select(study, goals={'Jigsaw': 0.15})")
     if spec is not None and not wanted:
         return spec
     fields = {**(spec.model_dump(exclude_unset=True) if spec else {}), **wanted}

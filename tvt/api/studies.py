@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Study = str | Path | TransferMatrix | MixtureRuns | Frame
 """A bundled name, a study folder, a CSV (of a study or of past mixture runs), a pandas table of either, or the value."""
+_FORMS = "a bundled name, a study folder, a CSV, a pandas table, a TransferMatrix or MixtureRuns"
 
 
 def load_study(
@@ -35,13 +36,24 @@ def load_study(
     Raises:
         InputError: nothing is found, or it is faulty, every fault on a line of its own.
     """
+    if isinstance(reference, TransferMatrix):
+        return reference
     if not is_frame(reference):
+        _check_path(reference)
         from tvt.data.studies.load import load_study as load
 
         return load(reference, metric=metric, unit=unit, ceiling=ceiling)
     if set(MATRIX) <= set(reference.columns):
         return TransferMatrix.from_frame(reference, name="DataFrame", metric=metric)
     return load_csv_study(reference, metric=metric, unit=unit)
+
+
+def _check_path(study: object) -> None:
+    """Refuse what names no file and no folder, with what a study can be."""
+    if isinstance(study, list | tuple | set):
+        raise InputError(f"several studies were given where one is needed; name one: {_FORMS}")
+    if not isinstance(study, str | Path):
+        raise InputError(f"{study!r} is no study; give {_FORMS}")
 
 
 def load_studies(
@@ -76,6 +88,8 @@ def load_mixture_runs(table: str | Path | Frame, *, lower_is_better: bool = Fals
     """
     from tvt.data.studies.mixtures import load_mixture_runs as load
 
+    if not is_frame(table):
+        _check_path(table)
     return load(table if is_frame(table) else Path(table), lower_is_better=lower_is_better)
 
 
@@ -87,6 +101,8 @@ def evidence_of(study: Study) -> Measurements:
     """
     if isinstance(study, TransferMatrix | MixtureRuns):
         return study
+    if not is_frame(study):
+        _check_path(study)
     if is_frame(study):
         columns = list(map(str, study.columns))
     elif Path(study).suffix.lower() == ".csv" and Path(study).is_file():

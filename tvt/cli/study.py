@@ -167,10 +167,22 @@ def status(*, folder: Path, watch: bool, interval: float, warn: tuple[str, ...],
     if watch:
         from tvt.cli.study_show import watch as show
 
+        note_others(session)
         show(session, interval)
         show_answers(answers_of(session, session.tasks(), warn), as_json=False)
         return
     _show(session, session.tasks(), as_json, warn=warn)
+    note_others(session)
+
+
+def note_others(session: Session) -> None:
+    """Say how many finished runs the folder has that are none of its recipe's, such as those of another version."""
+    from tvt.study.views import foreign_runs
+
+    others = sum(bool(session.store.finished(run_id).cells) for run_id in foreign_runs(session.study, session.store))
+    if others:
+        are = "1 finished run here is" if others == 1 else f"{others:,} finished runs here are"
+        note(f"{are} of other seeds, sources, settings or of another version of tvt; tvt study run does the recipe's own anew")
 
 
 def answers_of(session: Session, tasks: Sequence[RunTask], warn: Sequence[str] = ()) -> dict[str, AnswerReport]:

@@ -17,7 +17,7 @@ from tvt.core.mixture_runs import MixtureRuns, mixture_gains
 from tvt.core.notebook import Frame, counted, matrix_fields, matrix_frame, matrix_html
 from tvt.core.scores import MaskedScore, MixtureScore, Score, has_gap, item_standard_error, perfection_gap_factor
 from tvt.core.task import Task, resolve_name
-from tvt.core.values import Frozen, aligned
+from tvt.core.values import Frozen, aligned, read_only
 from tvt.stats.noise import pooled_variance
 from tvt.types import Bools, Floats
 
@@ -27,7 +27,8 @@ Cell = tuple[str, str, str]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TransferMatrix(Frozen):
-    """PGF per run, source and target. Missing cells are NaN and never 0; names, not positions, identify rows and columns.
+    """PGF per run, source and target. Missing cells are NaN and never 0; names, not positions, identify rows and columns. All
+    arrays are read-only, those that are computed too: ``study.mean.copy()`` can be changed.
 
     Shapes: ``values``, ``item_errors`` and ``after`` are (runs, sources, targets); ``base`` is (runs, targets).
     ``item_errors``, ``base`` and ``after`` are NaN where counts or accuracies are not known.
@@ -108,13 +109,12 @@ class TransferMatrix(Frozen):
     @property
     def mean(self) -> Floats:
         """Mean over the runs that have the cell, (sources, targets); NaN where none has it."""
-        return _nan_mean(self.values)
+        return read_only(_nan_mean(self.values))
 
     @property
     def run_count(self) -> Floats:
         """How many runs have the cell, (sources, targets)."""
-        count: Floats = np.isfinite(self.values).sum(axis=0).astype(float)
-        return count
+        return read_only(np.isfinite(self.values).sum(axis=0).astype(float))
 
     @property
     def seed_error(self) -> Floats:
@@ -122,18 +122,18 @@ class TransferMatrix(Frozen):
         count = self.run_count
         spread = np.nansum((self.values - self.mean) ** 2, axis=0)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(count > 1, np.sqrt(spread / (count - 1) / count), np.nan)
+            return read_only(np.where(count > 1, np.sqrt(spread / (count - 1) / count), np.nan))
 
     @property
     def run_variance(self) -> Floats:
         """Variance between the runs of a cell, by target, (targets,); NaN where no cell has two (:mod:`tvt.stats.noise`)."""
-        return pooled_variance(self.values)
+        return read_only(pooled_variance(self.values))
 
     @property
     def run_error(self) -> Floats:
         """``seed_error``, and for a cell with one run what the other cells' runs tell: the root of ``run_variance``."""
         once = np.where(self.run_count == 1, np.sqrt(self.run_variance), np.nan)
-        return np.where(self.run_count > 1, self.seed_error, once)
+        return read_only(np.where(self.run_count > 1, self.seed_error, once))
 
     @property
     def item_error(self) -> Floats:
@@ -142,20 +142,19 @@ class TransferMatrix(Frozen):
         All runs answer the same questions, so this error does not shrink with the number of runs: it is the root mean square
         of the runs' own.
         """
-        error: Floats = np.sqrt(_nan_mean(self.item_errors**2))
-        return error
+        return read_only(np.sqrt(_nan_mean(self.item_errors**2)))
 
     @property
     def error(self) -> Floats:
         """That of runs and that of questions together, (sources, targets); one not known counts as 0, NaN where neither is."""
         seed, item = self.run_error, self.item_error
         both = np.sqrt(np.nan_to_num(seed) ** 2 + np.nan_to_num(item) ** 2)
-        return np.where(np.isnan(seed) & np.isnan(item), np.nan, both)
+        return read_only(np.where(np.isnan(seed) & np.isnan(item), np.nan, both))
 
     @property
     def self_cells(self) -> Bools:
         """True where the source is the target, (sources, targets)."""
-        return np.array([[s == t for t in self.targets] for s in self.sources], dtype=bool)
+        return read_only(np.array([[s == t for t in self.targets] for s in self.sources], dtype=bool))
 
     def reason(self, source: str, target: str) -> str | None:
         """Why the mean of a cell is missing, or ``None`` when it is not."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from tvt.core.notebook import Frame, counted, mixture_fields, mixture_frame, mixture_html, predictions_frame, shares
+from tvt.core.notebook import Frame, counted, mixture_fields, mixture_frame, mixture_html, shares
 from tvt.core.values import FrozenDict, FrozenModel
 
 
@@ -113,14 +113,6 @@ class Mixture(FrozenModel):
         """
         return cls(**mixture_fields(frame))
 
-    def predicted_frame(self) -> Frame:
-        """The predicted gains as a pandas table, a row a target; the column mixture is empty.
-
-        Raises:
-            MissingPackageError: pandas is not installed.
-        """
-        return predictions_frame({"": self.predicted})
-
     @classmethod
     def of_counts(cls, counts: Mapping[str, int], **more: Any) -> Mixture:
         """A mixture by its examples per source, such as a baseline or a single source."""
@@ -155,6 +147,11 @@ class FailedSelection(FrozenModel):
     """Smallest amount by which all conflicting constraints must be relaxed together, in their own units."""
     attempts: tuple[str, ...] = ()
     """Solvers tried, in order, with their status."""
+
+    def __repr__(self) -> str:
+        return f"FailedSelection({self.status}: {self.reason if len(self.reason) <= 100 else self.reason[:99] + '…'})"
+
+    __str__ = __repr__
 
     def json_value(self) -> dict[str, Any]:
         """The keys of ``tvt select --json`` where no mixture is feasible."""

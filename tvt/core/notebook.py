@@ -152,6 +152,33 @@ def check_columns(frame: Frame, needed: Sequence[str], what: str) -> None:
         raise InputError(f"{what}: no column {', '.join(missing)}; the columns are {', '.join(needed)}")
 
 
+def numbers(frame: Frame, name: str, what: str) -> Floats:
+    """A column as numbers, NaN where a value is missing.
+
+    Raises:
+        InputError: of every value that is no number, with its row and column.
+    """
+    try:
+        return frame[name].to_numpy(dtype=float, na_value=np.nan)  # type: ignore[no-any-return]
+    except (TypeError, ValueError):
+        known = pandas().to_numeric(frame[name], errors="coerce")
+        wrong = frame[name][known.isna() & frame[name].notna()]
+        faults = [f"{what}: row {row}, column {name}: {value!r} is not a number" for row, value in wrong.items()]
+        raise InputError(*faults or [f"{what}: column {name} holds what is no number"]) from None
+
+
+def analysis_frame(studies: Mapping[str, TransferMatrix]) -> Frame:
+    """A row for each study, source and target: the mean gain, its standard error, and how many runs have the cell."""
+    rows = [
+        (name, source, target, mean[i, j], error[i, j], int(count[i, j]))
+        for name, matrix in studies.items()
+        for mean, error, count in [(matrix.mean, matrix.error, matrix.run_count)]
+        for i, source in enumerate(matrix.sources)
+        for j, target in enumerate(matrix.targets)
+    ]
+    return pandas().DataFrame(rows, columns=["study", "source", "target", "gain", "error", "runs"])
+
+
 def matrix_frame(matrix: TransferMatrix) -> Frame:
     """A row for each run, source and target. NaN where missing; ``reason`` says why."""
     rows = [
@@ -170,7 +197,7 @@ def matrix_fields(frame: Frame) -> dict[str, Any]:
     """The fields of a matrix that a table of :func:`matrix_frame` holds; columns beyond the first four may be absent.
 
     Raises:
-        InputError: a column is missing, or a cell stands twice.
+        InputError: a column is missing, a cell stands twice, or a value is no number.
     """
     check_columns(frame, MATRIX[:4], "frame of a matrix")
     keys = list(zip(*(map(str, frame[name]) for name in MATRIX[:3]), strict=True))
@@ -183,14 +210,14 @@ def matrix_fields(frame: Frame) -> dict[str, Any]:
     shape = len(runs), len(sources), len(targets)
 
     def cube(name: str) -> Floats:
-        found = np.full(shape, np.nan)
+        values = np.full(shape, np.nan)
         if name in frame.columns:
-            found[places] = frame[name].to_numpy(dtype=float, na_value=np.nan)
-        return found
+            values[places] = numbers(frame, name, "frame of a matrix")
+        return values
 
     base = np.full((shape[0], shape[2]), np.nan)
     if "base" in frame.columns:
-        base[places[0], places[2]] = frame["base"].to_numpy(dtype=float, na_value=np.nan)
+        base[places[0], places[2]] = numbers(frame, "base", "frame of a matrix")
     reasons: dict[Cell, str] = {}
     if "reason" in frame.columns:
         reasons = {key: why for key, why in zip(keys, frame["reason"], strict=True) if isinstance(why, str)}
@@ -216,13 +243,16 @@ def mixture_fields(frame: Frame) -> dict[str, Any]:
     """Weights, counts and budget of a table of :func:`mixture_frame`.
 
     Raises:
-        InputError: a column is missing, or a source stands twice.
+        InputError: a column is missing, a source stands twice, or a value is no number.
     """
     check_columns(frame, MIXTURE, "frame of a mixture")
     if frame["source"].duplicated().any():
         raise InputError("frame of a mixture: a source stands twice; keep one")
-    counts = {str(s): int(n) for s, n in zip(frame["source"], frame["count"], strict=True)}
-    weights = {str(s): float(w) for s, w in zip(frame["source"], frame["weight"], strict=True)}
+    weight, count = (numbers(frame, name, "frame of a mixture") for name in ("weight", "count"))
+    if not np.isfinite(count).all():
+        raise InputError("frame of a mixture: a count is missing; write 0 where a source is not used")
+    counts = {str(s): int(n) for s, n in zip(frame["source"], count, strict=True)}
+    weights = {str(s): float(w) for s, w in zip(frame["source"], weight, strict=True)}
     return {"weights": weights, "counts": counts, "budget": sum(counts.values())}
 
 
@@ -240,17 +270,20 @@ def predictions_of(frame: Frame) -> dict[str, dict[str, Prediction]]:
     """The predictions of a table of :func:`predictions_frame`, by mixture and target.
 
     Raises:
-        InputError: a column is missing.
+        InputError: a column is missing, or a value is no number.
     """
     from tvt.core.mixture import Prediction
 
     check_columns(frame, PREDICTIONS[:5], "frame of predictions")
+    figures = {
+        name: numbers(frame, name, "frame of predictions").tolist() for name in PREDICTIONS[2:6] if name in frame.columns
+    }
     found: dict[str, dict[str, Prediction]] = {}
-    for row in frame.to_dict("records"):
-        value = row.get("value")
+    for k, row in enumerate(frame.to_dict("records")):
+        value = figures["value"][k] if "value" in figures else np.nan
         found.setdefault(str(row["mixture"]), {})[str(row["target"])] = Prediction(
-            **{name: float(row[name]) for name in ("gain", "low", "high")},
-            value=None if value is None or value != value else float(value),  # noqa: PLR0124 - NaN
+            **{name: figures[name][k] for name in ("gain", "low", "high")},
+            value=None if np.isnan(value) else value,
             estimated=tuple(row["estimated"]) if isinstance(row.get("estimated"), tuple | list) else (),
         )
     return found

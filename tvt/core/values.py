@@ -55,7 +55,7 @@ def frozen(value: Any) -> Any:
     if isinstance(value, FrozenDict | FrozenList):
         return value
     if isinstance(value, np.ndarray):
-        return _read_only(value)
+        return read_only(value)
     if isinstance(value, dict):
         return FrozenDict({key: frozen(item) for key, item in value.items()})
     if type(value) is list:
@@ -63,15 +63,18 @@ def frozen(value: Any) -> Any:
     return value
 
 
-def _read_only(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def read_only(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The array over memory that nobody can write to: numpy refuses ``flags.writeable = True`` on it and on its views."""
     holder: Any = array
-    while isinstance(holder, np.ndarray):  # a view of an array that can be written to can change as well
-        if holder.flags.writeable:
-            array = array.copy()
-            array.setflags(write=False)
-            return array
+    while isinstance(holder, np.ndarray):
         holder = holder.base
-    return array
+    if isinstance(holder, bytes):
+        return array
+    if array.dtype.hasobject:  # bytes cannot hold references
+        array = array.copy()
+        array.setflags(write=False)
+        return array
+    return np.ndarray(array.shape, array.dtype, buffer=array.tobytes())
 
 
 class Frozen:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tvt.core.matrix import TransferMatrix
-from tvt.core.notebook import matrix_html, table
+from tvt.core.notebook import Frame, analysis_frame, matrix_html, table
 from tvt.core.values import Frozen, by_fields
 from tvt.errors import InputError
 from tvt.stats.noise import Interval, run_interval
@@ -125,6 +125,14 @@ class Analysis(Frozen):
 
     def _repr_html_(self) -> str:
         return "".join(study._repr_html_() for study in self.studies)
+
+    def to_frame(self) -> Frame:
+        """A pandas table, a row for each study, source and target: study, source, target, gain (mean), error, runs.
+
+        Raises:
+            MissingPackageError: pandas is not installed.
+        """
+        return analysis_frame({study.name: study.matrix for study in self.studies})
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -81,7 +81,7 @@ def video_frames(path: Path, count: int) -> Frames:
         InputError: missing, cut off or damaged, or the cache cannot be written.
     """
     stamp = _stamp(path)
-    if (known := _MEMORY.get((stamp, count))) is not None:
+    if (known := RECENT.get((stamp, count))) is not None:
         return known
     request = {"video": video_digest(path), "wanted": count, "version": FRAMES_VERSION, "quality": QUALITY}
     key = digest.of_value(request)[:32]
@@ -92,7 +92,7 @@ def video_frames(path: Path, count: int) -> Frames:
         logging.getLogger(__name__).warning(
             "%s: has %d frames, fewer than the %d asked for; all are shown", path, found.total, count
         )
-    _MEMORY.put((stamp, count), found)
+    RECENT.put((stamp, count), found)
     return found
 
 
@@ -159,12 +159,7 @@ class _Memory:
             self._bytes = 0
 
 
-_MEMORY = _Memory()
-
-
-def forget_frames() -> None:
-    """Give back the memory that frames take."""
-    _MEMORY.clear()
+RECENT = _Memory()
 
 
 def _stored(folder: Path) -> Frames | None:

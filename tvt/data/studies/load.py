@@ -56,6 +56,8 @@ def load_study(
             raise InputError(f"{path}: a CSV does not have its tasks' ceilings; use a study folder for --ceiling {ceiling}")
         return load_csv_study(path, metric=metric, unit=unit)
     if not (path / STUDY_FILE).is_file():
+        if (path / "recipe.yaml").is_file():  # of tvt study
+            raise InputError(f"{path}: a recipe and no finished run yet; see tvt study status {path}, then tvt study run")
         raise InputError(f"{path}: a directory without {STUDY_FILE}; name a study folder or a CSV file")
     if metric != "pgf" or unit is not None:
         option = "--metric" if metric != "pgf" else "--unit"

@@ -66,8 +66,9 @@ def find_reader(name: str) -> Reader:
 
 
 def offered() -> str:
-    """The readers with their titles, in one line for help."""
-    return "; ".join(_titled(name) for name in READERS.names)
+    """The readers with their titles, and old names with what they mean, in one line for help."""
+    old = (f"{name} means {reader}" for name, reader in OLD_NAMES.items())
+    return "; ".join((*(_titled(name) for name in READERS.names), *old))
 
 
 def _titled(name: str) -> str:
