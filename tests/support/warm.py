@@ -29,7 +29,7 @@ PRELOADED = [
     *("datasets", "peft", "trl", "accelerate", "rich.console", "rich.progress", "rich.table", "yaml"),
     *(f"transformers.models.{name}" for name in (*_LLAVA, "siglip.image_processing_pil_siglip")),
     *(f"tvt.study.{name}" for name in ("runner", "session", "estimate", "conductor")),
-    *(f"tvt.report.{name}" for name in ("study_tables", "study_progress")),
+    "tvt.report.study_tables",
     *("tvt.cli.main", "tvt.cli.study", "tvt.evaluate.scorer", "tvt.train.run", "tvt.train.launch", "tvt.data.mixing.dataset"),
 ]
 _CLIENT = """#!{python} -IS

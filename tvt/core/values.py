@@ -66,7 +66,7 @@ def frozen(value: Any) -> Any:
 def read_only(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """The array over memory that nobody can write to: numpy refuses ``flags.writeable = True`` on it and on its views."""
     holder: Any = array
-    while isinstance(holder, np.ndarray):
+    while isinstance(holder, np.ndarray) and not holder.flags.writeable:  # those out of a pickle are, though bytes hold them
         holder = holder.base
     if isinstance(holder, bytes):
         return array
