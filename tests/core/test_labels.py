@@ -8,6 +8,8 @@ import pytest
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.values import aligned, positions
+from tvt.data.studies.load import load_study
+from tvt.errors import InputError
 
 
 def matrix() -> TransferMatrix:
@@ -21,7 +23,7 @@ def matrix() -> TransferMatrix:
 
 
 def test_cells_stay_with_their_names() -> None:
-    found = matrix().reindex(sources=("B", "new", "A"), targets=("Z", "X"))
+    found = matrix().reindex(sources=("B", "new", "A"), targets=("Z", "X"), missing=True)
     assert found.values.shape == (2, 3, 2)
     assert found.values[1, 0, 0] == matrix().values[1, 1, 2]
     assert found.values[0, 2, 1] == matrix().values[0, 0, 0]
@@ -29,6 +31,15 @@ def test_cells_stay_with_their_names() -> None:
     assert found.base.shape == (2, 2)
     assert dict(found.reasons) == {("r0", "A", "X"): "diverged", ("r1", "B", "Z"): "lost"}
     assert not matrix().reindex(targets=("Y",)).reasons
+
+
+def test_unknown_names_are_refused_with_the_nearest_unless_they_may_be_missing() -> None:
+    study = load_study("qwen2.5-vl-7b")
+    with pytest.raises(InputError, match=r"no source 'Jigsw' \(did you mean 'Jigsaw'"):
+        study.reindex(sources=["Jigsw"])
+    with pytest.raises(InputError, match="no run 'r9'"):
+        study.reindex(runs=["r9"])
+    assert np.isnan(study.reindex(sources=["Jigsw"], missing=True).mean).all()
 
 
 def test_there_and_back_is_the_same() -> None:

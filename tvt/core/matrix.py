@@ -13,16 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from tvt.core.mixture_runs import MixtureRuns, mixture_gains
+from tvt.core.measured_cells import Cell, MeasuredCells
+from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.notebook import Frame, counted, matrix_fields, matrix_frame, matrix_html
-from tvt.core.scores import MaskedScore, MixtureScore, Score, has_gap, item_standard_error, perfection_gap_factor
+from tvt.core.scores import MaskedScore, MixtureScore, Score
 from tvt.core.task import Task, resolve_name
 from tvt.core.values import Frozen, aligned, read_only
+from tvt.errors import InputError, suggest
 from tvt.stats.noise import pooled_variance
 from tvt.types import Bools, Floats
-
-Cell = tuple[str, str, str]
-"""(run, source, target)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -172,13 +171,31 @@ class TransferMatrix(Frozen):
         return resolve_name(text, self.tasks, tuple(dict.fromkeys((*self.sources, *self.targets))))
 
     def reindex(
-        self, *, runs: Sequence[str] | None = None, sources: Sequence[str] | None = None, targets: Sequence[str] | None = None
+        self,
+        *,
+        runs: Sequence[str] | None = None,
+        sources: Sequence[str] | None = None,
+        targets: Sequence[str] | None = None,
+        missing: bool = False,
     ) -> TransferMatrix:
-        """The same matrix over other names, in their order; a cell that it does not have is missing, without a reason."""
+        """The same matrix over other names, in their order; a cell that it does not have is missing, without a reason.
+
+        Args:
+            runs, sources, targets: the names; by default its own. A source may stand among the targets and the other way round.
+            missing: whether names that it does not know may be among them.
+
+        Raises:
+            InputError: names that it does not know.
+        """
         run, source, target = (
             (own, own if given is None else given)
             for own, given in ((self.runs, runs), (self.sources, sources), (self.targets, targets))
         )
+        tasks = list(dict.fromkeys((*self.sources, *self.targets)))
+        wanted = (("run", run[1], list(self.runs)), ("source", source[1], tasks), ("target", target[1], tasks))
+        unknown = [(kind, name, known) for kind, given, known in wanted for name in given if name not in known]
+        if unknown and not missing:
+            raise InputError(*(f"{self.name}: no {kind} '{name}'{suggest(name, known)}" for kind, name, known in unknown))
         names = [set(run[1]), set(source[1]), set(target[1])]
         return replace(
             self,
@@ -190,7 +207,7 @@ class TransferMatrix(Frozen):
             base=aligned(self.base, run, target),
             after=aligned(self.after, run, source, target),
             doses=None if self.doses is None else aligned(self.doses, run, source, missing=1.0),
-            placebo=None if self.placebo is None else self.placebo.reindex(targets=target[1]),
+            placebo=None if self.placebo is None else self.placebo.reindex(targets=target[1], missing=True),
             reasons={cell: why for cell, why in self.reasons.items() if all(map(set.__contains__, names, cell))},
         )
 
@@ -297,8 +314,9 @@ class TransferMatrix(Frozen):
         is missing, or is not below the target's ceiling, is masked with that reason.
         """
         known = tuple(scores)
-        builder = _Builder(known, tuple(masked), tuple(tasks))
-        matrix = replace(builder.build(name, model, parameters), evidence=builder.evidence(tuple(mixtures)))
+        named: dict[str, Any] = {"name": name, "model": model, "parameters": parameters}
+        cells = MeasuredCells(known, tuple(masked), tuple(tasks))
+        matrix = cls(**named, **cells.fields(), evidence=cells.evidence(tuple(mixtures)))
         if doses:
             shares = np.array([doses.get(source, 1.0) for source in matrix.sources])
             matrix = replace(matrix, doses=np.tile(shares, (len(matrix.runs), 1)))
@@ -308,100 +326,8 @@ class TransferMatrix(Frozen):
         base = (score for score in known if score.source is None)
         measured = (score for score in beside if isinstance(score, Score))
         lacking = (score for score in beside if isinstance(score, MaskedScore))
-        built = _Builder((*base, *measured), tuple(lacking), tuple(tasks)).build(name, model, parameters)
-        return replace(matrix, placebo=built.reindex(targets=matrix.targets))
-
-
-class _Builder:
-    """Turns evaluations into arrays; apart from the matrix so that each step stays small."""
-
-    def __init__(self, scores: tuple[Score, ...], masked: tuple[MaskedScore, ...], tasks: tuple[Task, ...]) -> None:
-        rows: tuple[Score | MaskedScore, ...] = (*scores, *masked)
-        self.tasks = tasks
-        self.scores = scores
-        self.sources = tuple(dict.fromkeys(r.source for r in rows if r.source is not None))
-        self.targets = tuple(dict.fromkeys(r.target for r in rows))
-        self.runs = tuple(dict.fromkeys(r.run for r in rows if r.source is not None))
-        self.reasons: dict[Cell, str] = {(m.run, m.source, m.target): m.reason for m in masked if m.source is not None}
-        self.base_reasons = {(m.run, m.target): m.reason for m in masked if m.source is None}
-        self.ceilings = {task.name: task.ceiling for task in tasks}
-
-    def build(self, name: str, model: str | None, parameters: float | None) -> TransferMatrix:
-        shape = (len(self.runs), len(self.sources), len(self.targets))
-        after, total, both = (np.full(shape, np.nan) for _ in range(3))
-        base, base_total = self._base()
-        position = {s: i for i, s in enumerate(self.sources)}
-        column = {t: j for j, t in enumerate(self.targets)}
-        row = {r: k for k, r in enumerate(self.runs)}
-        for score in self.scores:
-            if score.source is None:
-                continue
-            at = row[score.run], position[score.source], column[score.target]
-            after[at] = score.accuracy
-            total[at] = np.nan if score.total is None else score.total
-            both[at] = np.nan if score.both_correct is None else score.both_correct
-        ceiling = np.array([self.ceilings.get(t, 1.0) for t in self.targets])
-        # The two accuracies may stand on different numbers of questions; the smaller one bounds what is known.
-        asked = np.fmin(total, base_total[:, None, :])
-        asked = np.where(np.isnan(total) | np.isnan(base_total[:, None, :]), np.nan, asked)
-        self._explain(after, base, ceiling)
-        return TransferMatrix(
-            name=name,
-            sources=self.sources,
-            targets=self.targets,
-            runs=self.runs,
-            values=perfection_gap_factor(after, base[:, None, :], ceiling),
-            item_errors=item_standard_error(after, base[:, None, :], ceiling, asked, both),
-            base=base,
-            after=after,
-            reasons=self.reasons,
-            tasks=self.tasks,
-            model=model,
-            parameters=parameters,
-        )
-
-    def evidence(self, mixtures: tuple[MixtureScore, ...]) -> MixtureRuns | None:
-        """Gains of the runs with weights."""
-        return mixture_gains(mixtures, self._base_rows(), sources=self.sources, targets=self.targets, ceilings=self.ceilings)
-
-    def _base_rows(self) -> dict[str, dict[str, Score]]:
-        """Target -> run -> score of the base model."""
-        rows: dict[str, dict[str, Score]] = {}
-        for score in self.scores:
-            if score.source is None:
-                rows.setdefault(score.target, {})[score.run] = score
-        return rows
-
-    def _base(self) -> tuple[Floats, Floats]:
-        """Accuracy and number of questions of the base rows, (runs, targets)."""
-        accuracy, total = (np.full((len(self.runs), len(self.targets)), np.nan) for _ in range(2))
-        rows = self._base_rows()
-        for j, target in enumerate(self.targets):
-            known = rows.get(target, {})
-            shared = next(iter(known.values())) if len(known) == 1 else None
-            for k, run in enumerate(self.runs):
-                found = known.get(run, shared)
-                if found is not None:
-                    accuracy[k, j] = found.accuracy
-                    total[k, j] = np.nan if found.total is None else found.total
-        return accuracy, total
-
-    def _explain(self, after: Floats, base: Floats, ceiling: Floats) -> None:
-        """Give every cell that will be NaN its reason."""
-        for k, run in enumerate(self.runs):
-            for j, target in enumerate(self.targets):
-                reason = None
-                if np.isnan(base[k, j]):
-                    why = self.base_reasons.get((run, target))
-                    reason = "no base row" if why is None else f"base row missing: {why}"
-                elif not has_gap(base[k, j], ceiling[j]):
-                    reason = f"base accuracy {base[k, j]:.4g} is not below the ceiling {ceiling[j]:.4g}"
-                for i, source in enumerate(self.sources):
-                    cell = (run, source, target)
-                    if reason is not None:
-                        self.reasons.setdefault(cell, reason)
-                    elif np.isnan(after[k, i, j]):
-                        self.reasons.setdefault(cell, "not measured")
+        built = cls(**named, **MeasuredCells((*base, *measured), tuple(lacking), tuple(tasks)).fields())
+        return replace(matrix, placebo=built.reindex(targets=matrix.targets, missing=True))
 
 
 def _nan_mean(values: Floats) -> Floats:

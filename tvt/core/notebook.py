@@ -15,7 +15,8 @@ from tvt.errors import InputError, MissingPackageError
 from tvt.types import Floats
 
 if TYPE_CHECKING:
-    from tvt.core.matrix import Cell, TransferMatrix
+    from tvt.core.matrix import TransferMatrix
+    from tvt.core.measured_cells import Cell
     from tvt.core.mixture import Mixture, Prediction
     from tvt.core.mixture_runs import MixtureRuns
 

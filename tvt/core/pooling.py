@@ -32,7 +32,7 @@ def _joined(named: Sequence[TransferMatrix], matrices: Sequence[TransferMatrix])
     """Matrices whose runs have names of their own, over the sources and targets of all."""
     sources = tuple(dict.fromkeys(s for m in matrices for s in m.sources))
     targets = tuple(dict.fromkeys(t for m in matrices for t in m.targets))
-    named = [m.reindex(sources=sources, targets=targets) for m in named]
+    named = [m.reindex(sources=sources, targets=targets, missing=True) for m in named]
     values, item_errors, after, base = (
         np.concatenate([getattr(m, field) for m in named]) for field in ("values", "item_errors", "after", "base")
     )

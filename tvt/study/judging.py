@@ -356,7 +356,7 @@ def beside(full: TransferMatrix, other: TransferMatrix) -> tuple[Cheap, tuple[st
     rows, columns = ([n for n in ours if n in theirs] for ours, theirs in _sides(full, other))
     if not rows or not columns:
         raise InputError(f"{other.name} shares no {'target' if rows else 'source'} with {full.name}; check the tasks' names")
-    matrix = replace(other.reindex(sources=full.sources, targets=full.targets), tasks=full.tasks)
+    matrix = replace(other.reindex(sources=full.sources, targets=full.targets, missing=True), tasks=full.tasks)
     notes = []
     for word, (ours, theirs) in zip(("source", "target"), _sides(full, other), strict=True):
         lacking, more = [n for n in ours if n not in theirs], [n for n in theirs if n not in ours]
