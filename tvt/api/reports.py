@@ -43,6 +43,7 @@ def report(
     adapters: bool = False,
     alpha: float = 0.01,
     with_self: bool = False,
+    specific: bool = False,
     answers: Mapping[str, AnswerReport] | None = None,
     progress: Progress = lambda _, __, ___: None,
 ) -> Path:
@@ -59,6 +60,7 @@ def report(
         adapters: whether the adapters of the sources' runs are compared.
         alpha: level of the persona tests.
         with_self: whether a task's transfer to itself counts.
+        specific: whether it also shows what the sources do beyond any finetuning.
         answers: what is known of the answers behind each study's scores; by default what its folder says.
         progress: called with what is counted, how much of it is done and how much there is.
 
@@ -73,7 +75,7 @@ def report(
     matrices = load_studies(studies, metric=metric, unit=unit, ceiling=ceiling)
     chosen = _targets(matrices, targets)
     alike = adapter_similarities(studies, partial(progress, "modules compared")) if adapters else None
-    analysis = analyze(matrices, alpha=alpha, with_self=with_self, adapters=alike)
+    analysis = analyze(matrices, alpha=alpha, with_self=with_self, adapters=alike, specific=specific)
     options, reports = _options(metric, unit, ceiling), answer_reports(studies) if answers is None else answers
     sources = [
         replace(

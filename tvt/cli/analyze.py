@@ -47,6 +47,9 @@ Example:
     "--alpha", type=float, default=0.01, show_default=True, help="Level of the persona tests and of the cliques by test."
 )
 @click.option("--with-self", is_flag=True, help="Count a task's transfer to itself too.")
+@click.option(
+    "--specific", is_flag=True, help="Also matrix, cliques, personas and plots of what sources do beyond any finetuning."
+)
 @warn_option
 def command(
     *,
@@ -61,14 +64,16 @@ def command(
     threshold: float | None,
     alpha: float,
     with_self: bool,
+    specific: bool,
     warn: tuple[str, ...],
 ) -> None:
     """Say who helps whom in one or more transfer studies.
 
-    PGF with standard errors, transferability and malleability, cliques, personas over all studies given, groups of tasks,
-    and how far the figures can be trusted; how transfer grows with the dose, where a study has runs on doses. STUDY is a
-    bundled name (tvt studies lists them), a study folder or a CSV. Of a study folder it is also said which scores are doubtful,
-    since the model gave one letter to all questions, say.
+    PGF with standard errors, transferability and malleability, cliques, personas over all studies given; what any finetuning
+    does to each target (by placebo runs, where the study has some) and what a source does beyond it; groups of tasks; and how
+    far the figures can be trusted; how transfer grows with the dose, where a study has runs on doses. STUDY is a bundled name (tvt
+    studies lists them), a study folder or a CSV. Of a study folder it is also said which scores are doubtful, since the model
+    gave one letter to all questions, say.
     """
     with status_line("reading the studies"):
         from tvt.api.studies import adapter_similarities, load_studies
@@ -80,7 +85,7 @@ def command(
     with status_line("looking for cliques, personas and groups"):
         from tvt.api.studies import analyze
 
-        analysis = analyze(matrices, alpha=alpha, threshold=threshold, with_self=with_self, adapters=alike)
+        analysis = analyze(matrices, alpha=alpha, threshold=threshold, with_self=with_self, adapters=alike, specific=specific)
     if plots is not None:
         with status_line("drawing plots"):
             from tvt.report.plots import write_plots

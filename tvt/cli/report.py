@@ -37,6 +37,7 @@ Examples:
 @click.option("--adapters", is_flag=True, help="Also compare the adapters of the sources' runs (see tvt analyze).")
 @click.option("--alpha", type=float, default=0.01, show_default=True, help="Level of the persona tests.")
 @click.option("--with-self", is_flag=True, help="Count a task's transfer to itself too.")
+@click.option("--specific", is_flag=True, help="Also show what the sources do beyond any finetuning (see tvt analyze).")
 @warn_option
 def command(
     *,
@@ -50,6 +51,7 @@ def command(
     adapters: bool,
     alpha: float,
     with_self: bool,
+    specific: bool,
     warn: tuple[str, ...],
 ) -> None:
     """Write one HTML file that explains one or more transfer studies.
@@ -73,6 +75,7 @@ def command(
             adapters=adapters,
             alpha=alpha,
             with_self=with_self,
+            specific=specific,
             answers=answers,
             progress=progress,
         )

@@ -153,7 +153,7 @@ def _end(data: QuestionData) -> int | None:
 
 
 def _part_of(data: QuestionData) -> dict[str, Any]:
-    """What is taken of the questions in their place, and what is done to them: the part of their identity that is not content."""
+    """What is taken of the questions in their place, and what is done to them: the part of their identity beside content."""
     changed = {"skip": data.skip, "shuffled": data.shuffled}
     return {"questions": data.questions, **{name: value for name, value in changed.items() if value}}
 

@@ -37,7 +37,7 @@ class QuestionData(FrozenModel):
     skip: Annotated[int, Field(ge=0)] = 0
     """How many questions at the start are left out; for the miniature, drawn questions beyond those."""
     shuffled: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Share of the questions whose answers are replaced at random, as a control: these teach the form and nothing of the task."""
+    """Share of the questions whose answers are replaced at random, as a control: these teach the form alone."""
     revision: str | None = None
     """Commit of the dataset on the hub; pin it."""
     folder: str | None = None

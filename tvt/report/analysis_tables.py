@@ -16,6 +16,7 @@ from tvt.core.matrix import TransferMatrix
 from tvt.core.selection import SelectionSpec
 from tvt.core.values import encode
 from tvt.evidence.predict import estimated_cells
+from tvt.report.split_tables import split_tables
 from tvt.report.structure_tables import adapter_tables, dose_table, group_tables
 from tvt.report.style import (
     ESTIMATE,
@@ -78,6 +79,8 @@ def print_analysis(analysis: Analysis, console: Console, *, errors: bool = False
         _print_study(study, console, errors)
     _heading(console, "Across the studies" if len(analysis.studies) > 1 else "Personas")
     console.print(personas_table(analysis.personas))
+    if analysis.specific is not None:
+        _print_specific(analysis, analysis.specific, console, errors)
     if analysis.agreement:
         console.print()
         console.print(agreement_table(analysis))
@@ -87,6 +90,18 @@ def print_analysis(analysis: Analysis, console: Console, *, errors: bool = False
         console.print()
         for note in analysis.notes:
             console.print(f"note: {note}")
+
+
+def _print_specific(analysis: Analysis, specific: Analysis, console: Console, errors: bool) -> None:
+    """The paper's figures of what the sources do beyond any finetuning."""
+    for study, beyond in zip(analysis.studies, specific.studies, strict=True):
+        _heading(console, f"{study.name}: beyond any finetuning")
+        for table in matrix_tables(beyond.matrix, console.width, errors=errors):
+            console.print(table)
+        console.print()
+        console.print(cliques_table(beyond))
+    _heading(console, "Personas beyond any finetuning")
+    console.print(personas_table(specific.personas))
 
 
 def matrix_tables(matrix: TransferMatrix, width: int, *, errors: bool) -> list[RenderableType]:
@@ -230,6 +245,7 @@ def _print_study(study: StudyAnalysis, console: Console, errors: bool) -> None:
         *([estimated] if estimated else []),
         aggregates_table(study),
         cliques_table(study),
+        *split_tables(study.split, matrix),
         *(table for grouping in study.groups for table in group_tables(grouping, console.width)),
         *([dose_table(study.doses)] if study.doses else []),
         *(adapter_tables(study.adapters, short_labels(matrix), console.width) if study.adapters else []),

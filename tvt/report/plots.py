@@ -29,7 +29,8 @@ def write_plots(analysis: Analysis, folder: Path) -> list[Path]:
 
     Per study ``heatmap-NAME`` and ``graph-NAME``, ``groups-NAME`` where tasks have a level or granularity, ``doses-NAME`` where
     it has doses, ``adapters-NAME`` where these were asked for; over the studies ``personas``, and ``scale-trend`` where there
-    are at least two.
+    are at least two. Where the analysis has the specific part: ``heatmap-NAME-specific``, ``graph-NAME-specific`` and
+    ``personas-specific``.
 
     Args:
         analysis: what to draw.
@@ -53,7 +54,16 @@ def write_plots(analysis: Analysis, folder: Path) -> list[Path]:
     paths += draw(lambda: persona_figure(analysis), folder, "personas")
     if len(analysis.studies) > 1:
         paths += draw(lambda: trend_figure(analysis), folder, "scale-trend")
-    return paths
+    return paths if analysis.specific is None else [*paths, *_beyond(analysis.specific, folder)]
+
+
+def _beyond(specific: Analysis, folder: Path) -> list[Path]:
+    """Of what the sources do beyond any finetuning: heatmaps, graphs and personas."""
+    paths = []
+    for study in specific.studies:
+        paths += draw(lambda study=study: heatmap_figure(study), folder, f"heatmap-{study.name}")  # type: ignore[misc]
+        paths += draw(lambda study=study: graph_figure(study, specific.threshold), folder, f"graph-{study.name}")  # type: ignore[misc]
+    return paths + draw(lambda: persona_figure(specific), folder, "personas-specific")
 
 
 def _further(study: StudyAnalysis, folder: Path) -> list[Path]:

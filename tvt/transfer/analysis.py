@@ -28,6 +28,7 @@ from tvt.transfer.aggregates import (
 )
 from tvt.transfer.cliques import Cliques, cliques_by_test, every_run_cliques, mean_cliques
 from tvt.transfer.dose_trend import DoseTrend, dose_trend
+from tvt.transfer.generic import Split, specific_matrix, split
 from tvt.transfer.noise import Noise, Significance, between_studies, noise, significance
 from tvt.transfer.personas import ALPHA, KINDS, Personas, personas
 from tvt.types import Floats
@@ -53,6 +54,8 @@ class StudyAnalysis(Frozen):
     groups: tuple[Grouping, ...]
     doses: DoseTrend | None
     """``None`` where the study has no runs on doses."""
+    split: Split
+    """What any finetuning does to each target, and what each source does beyond it."""
     adapters: AdapterSimilarity | None = None
     """``None`` where it was not asked for."""
 
@@ -68,6 +71,9 @@ class StudyAnalysis(Frozen):
             "cliques": {word: cliques.members for word, cliques in self.cliques.items()},
             "noise": self.noise,
             "stand_out": self.significance,
+            **self.split.json_value(),
+            "placebo": None if matrix.placebo is None else _cells_json(matrix.placebo),
+            "doses_of_sources": {source: dose for source, dose in matrix.dose.items() if dose < 1},
             "groups": {grouping.by: grouping for grouping in self.groups},
             "doses": self.doses,
             "adapters": self.adapters,
@@ -119,6 +125,8 @@ class Analysis(Frozen):
     alpha: float
     threshold: float | None
     with_self: bool
+    specific: Analysis | None = None
+    """The same of what the sources do beyond any finetuning; ``None`` where it was not asked for."""
 
     def __repr__(self) -> str:
         return f"Analysis of {', '.join(study.name for study in self.studies)}"
@@ -151,7 +159,7 @@ class Analysis(Frozen):
             "alpha": self.alpha,
             "threshold": self.threshold,
             "with_self": self.with_self,
-            "studies": {study.name: study for study in self.studies},
+            "studies": self._studies_json(),
             "personas": {kind: self.personas.passing(kind) for kind in KINDS},
             "personas_all": {
                 kind: {t.task: {"p": t.p, "values": len(t.values), "median": t.median} for t in self.personas.of(kind)}
@@ -160,7 +168,19 @@ class Analysis(Frozen):
             "trend": self.trend,
             "agreement": [{"studies": pair, "spearman": rho, "cells": cells} for pair, (rho, cells) in self.agreement.items()],
             "notes": self.notes,
+            **({} if self.specific is None else {"specific_personas": self.specific.json_value()["personas"]}),
         }
+
+    def _studies_json(self) -> dict[str, Any]:
+        """The studies by name, with the cliques and aggregates of the specific part where these were asked for."""
+        if self.specific is None:
+            return {study.name: study for study in self.studies}
+        named = ("transferability", "malleability", "cliques")
+        found = {}
+        for study, beyond in zip(self.studies, self.specific.studies, strict=True):
+            value = beyond.json_value()
+            found[study.name] = {**study.json_value(), **{f"specific_{name}": value[name] for name in named}}
+        return found
 
 
 def analyze(
@@ -170,6 +190,7 @@ def analyze(
     threshold: float | None = None,
     with_self: bool = False,
     adapters: Sequence[AdapterSimilarity] | None = None,
+    specific: bool = False,
 ) -> Analysis:
     """Analyse one or more studies.
 
@@ -179,6 +200,7 @@ def analyze(
         threshold: also look for cliques whose mean PGF exceeds this magnitude.
         with_self: whether self-transfer counts in aggregates, personas and groups.
         adapters: how alike each study's adapters are, where that shall be reported too.
+        specific: also analyse what the sources do beyond any finetuning (:attr:`Analysis.specific`).
 
     Raises:
         InputError: no study, or an option out of range.
@@ -205,7 +227,14 @@ def analyze(
         alpha=alpha,
         threshold=threshold,
         with_self=with_self,
+        specific=_beyond(studies, alpha, threshold, with_self) if specific else None,
     )
+
+
+def _beyond(studies: Sequence[StudyAnalysis], alpha: float, threshold: float | None, with_self: bool) -> Analysis:
+    """The analysis of the specific parts, whose studies are named after their own."""
+    parts = [specific_matrix(replace(study.matrix, name=study.name), study.split) for study in studies]
+    return analyze(parts, alpha=alpha, threshold=threshold, with_self=with_self)
 
 
 def unique_names(names: Sequence[str]) -> list[str]:
@@ -237,6 +266,7 @@ def _study(name: str, matrix: TransferMatrix, alpha: float, threshold: float | N
         significance=significance(matrix),
         groups=groupings(matrix, with_self=with_self),
         doses=dose_trend(matrix),
+        split=split(matrix),
     )
 
 

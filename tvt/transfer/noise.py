@@ -170,9 +170,21 @@ def significance(matrix: TransferMatrix, alpha: float = ALPHA) -> Significance |
     between tasks and over the own gains each by itself.
     """
     p = p_values(matrix)
-    if p is None:
+    return None if p is None else stand_out(matrix, p, matrix.mean, alpha)
+
+
+def stand_out(matrix: TransferMatrix, p: Floats, mean: Floats, alpha: float = ALPHA) -> Significance | None:
+    """The cells that differ from 0 once their p-values are corrected by Holm; ``None`` where no cell could be tested.
+
+    Args:
+        matrix: the study.
+        p: two-sided, (sources, targets), NaN where a cell could not be tested.
+        mean: what was tested, (sources, targets).
+        alpha: level.
+    """
+    if not np.isfinite(p).any():
         return None
-    own, mean = matrix.self_cells, matrix.mean
+    own = matrix.self_cells
     apart, same = _stand_out(p, ~own, alpha), _stand_out(p, own, alpha)
 
     def named(chosen: Bools) -> tuple[tuple[str, str], ...]:

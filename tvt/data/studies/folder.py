@@ -2,8 +2,8 @@
 ``mixtures.csv`` where runs on mixtures or doses were counted too. Counts of right answers may be sums of scores.
 
 ``placebos.csv`` counts runs that teach nothing of their tasks, ``doses.csv`` names the sources whose runs took less than the
-budget, since they have few rows, and ``answers.json`` says how the answers behind ``scores.csv`` are spread, and what is odd about the
-questions. These three are files of their own, so that ``scores.csv`` stays what every version reads.
+budget, since they have few rows, and ``answers.json`` says how the answers behind ``scores.csv`` are spread, and what is odd
+about the questions. These three are files of their own, so that ``scores.csv`` stays what every version reads.
 """
 
 from __future__ import annotations

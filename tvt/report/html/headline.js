@@ -1,7 +1,7 @@
 /* The first screen: what was found, in sentences; and what the words mean. */
 
 function headlineSection() {
-  const title = data.studies.length === 1 ? el("h1", {}, "Task transfer in ", named(shown().name)) : el("h1", {}, `Task transfer in ${data.studies.length} studies`);
+  const title = measured.length === 1 ? el("h1", {}, "Task transfer in ", named(shown().name)) : el("h1", {}, `Task transfer in ${measured.length} studies`);
   const lead = el("p", { class: "lead" }, "How finetuning a vision-language model on one task changes it on others: who helps whom, who harms whom, and how sure that is.");
   const over = data.sentences.length ? el("div", { class: "over" }, data.sentences.map((text) => el("p", {}, sentence(text, data.studies.flatMap((study) => study.tasks))))) : null;
   const body = el("div", {});

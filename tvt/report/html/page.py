@@ -102,7 +102,8 @@ def page_data(analysis: Analysis, sources: Sequence[StudySource]) -> dict[str, A
 
     Returns:
         ``schema``, ``version`` (of tvt), ``alpha``, ``studies`` (see :func:`tvt.report.html.study_data.study_data`),
-        ``personas`` (kind -> tests with ``label``, ``p``, ``passes``, ``values``, ``median``), ``trend``, ``agreement``,
+        ``personas`` (kind -> tests with ``label``, ``p``, ``passes``, ``values``, ``median``), ``specificPersonas`` (the same
+        beyond any finetuning, or null), ``trend``, ``agreement``,
         ``sentences`` (over all studies) and ``notes``.
     """
     told = analysis.json_value()
@@ -112,13 +113,26 @@ def page_data(analysis: Analysis, sources: Sequence[StudySource]) -> dict[str, A
         "version": __version__,
         "alpha": analysis.alpha,
         "withSelf": analysis.with_self,
-        "studies": [study_data(study, source) for study, source in zip(analysis.studies, sources, strict=True)],
+        "studies": _studies(analysis, sources),
         "personas": _personas(analysis),
+        "specificPersonas": None if analysis.specific is None else _personas(analysis.specific),
         "trend": short(told["trend"]) if len(analysis.studies) > 1 else [],
         "agreement": short(told["agreement"]),
         "sentences": [*persona_sentences(analysis.personas), *([trend] if trend else [])],
         "notes": _notes(analysis),
     }
+
+
+def _studies(analysis: Analysis, sources: Sequence[StudySource]) -> list[dict[str, Any]]:
+    """The studies, each followed by what its sources do beyond any finetuning where that was asked for (``of`` is set)."""
+    found = []
+    beyond = (None,) * len(sources) if analysis.specific is None else analysis.specific.studies
+    for study, source, more in zip(analysis.studies, sources, beyond, strict=True):
+        found.append({**study_data(study, source), "of": None})
+        if more is not None:
+            plain_source = StudySource(reference=source.reference, recipe=source.recipe, versions=source.versions)
+            found.append({**study_data(more, plain_source), "of": study.name, "name": f"{study.name}, beyond any finetuning"})
+    return found
 
 
 def _notes(analysis: Analysis) -> list[str]:

@@ -2,7 +2,7 @@
 
 function personasSection() {
   const body = el("div", {});
-  const update = () => fill(body, sides(shown()), groupParts(shown()));
+  const update = () => fill(body, sides(shown()), genericPart(shown()), groupParts(shown()));
   onChange("study", update);
   update();
   return section(
@@ -10,7 +10,8 @@ function personasSection() {
     "Givers and takers",
     el("p", { class: "about" }, "Transferability is what a source does to the other tasks, malleability what the other tasks do to a target. Help and harm stand apart, since a task may do both.", data.withSelf ? " A task's transfer to itself counts here." : " A task's transfer to itself is left out."),
     body,
-    personaParts(),
+    personaParts("Personas", data.personas),
+    data.specificPersonas ? personaParts("Personas beyond any finetuning", data.specificPersonas) : null,
   );
 }
 
@@ -37,6 +38,28 @@ function sides(study) {
   );
 }
 
+/** What any finetuning does to each target, by placebo runs or by the mean over the other sources. */
+function genericPart(study) {
+  const { generic, error, sentences } = study.split;
+  if (study.of || !generic.some((value) => value !== null)) return null;
+  const rows = study.targets
+    .map((task, at) => ({ task, value: generic[at], error: error[at] }))
+    .filter((row) => row.value !== null)
+    .sort((a, b) => b.value - a.value)
+    .map((row) => {
+      const bound = row.error === null ? [null, null] : [row.value - 2 * row.error, row.value + 2 * row.error];
+      const series = [{ value: row.value, low: bound[0], high: bound[1], kind: row.value < 0 ? "harm" : "help" }];
+      return { label: study.tasks[row.task].label, series, text: signed(row.value), figures: [signed(row.value, 3), plainNumber(row.error, 3)] };
+    });
+  const cells = rows.map((row) => [named(row.label), ...row.figures]);
+  return framed(
+    "What any finetuning does to a target",
+    dotPlot(rows, { label: `Generic part of ${rows.length} targets`, title: "help right, harm left" }),
+    `Whiskers: two standard errors. ${sentences.join(" ")}`,
+    tableBehind(() => dataTable("What any finetuning does to a target", ["target", "gain", "±"], cells), "generic parts"),
+  );
+}
+
 function sideRow(task, of, at, known) {
   const series = ["positive", "negative"].map((sign) => {
     const [value, error] = [of[sign][at], of[`${sign}Error`][at]];
@@ -52,16 +75,16 @@ function sideRow(task, of, at, known) {
 }
 
 /** The four personas over all studies: single values as specks, their median as a dot. */
-function personaParts() {
-  const some = Object.values(data.personas).some((tests) => tests.some((test) => test.values.length));
+function personaParts(title, personas) {
+  const some = Object.values(personas).some((tests) => tests.some((test) => test.values.length));
   if (!some) return null;
-  const runs = data.studies.reduce((sum, study) => sum + study.runs.length, 0);
+  const runs = measured.reduce((sum, study) => sum + study.runs.length, 0);
   return el(
     "div",
     {},
-    el("h3", { text: "Personas" }),
-    el("p", { class: "about" }, `Does a task stand out from the others, over ${many(data.studies.length, "study").replace("studys", "studies")} and ${many(runs, "run")}? Each speck is one run: the task's figure less the other tasks' mean. Tasks whose one-sided Wilcoxon test passes at ${data.alpha} are marked; with so many tests about one in a hundred would pass by chance.`.replace("one in a hundred", `${percent(data.alpha, 0)} of them`)),
-    el("div", { class: "pair" }, Object.entries(PERSONAS).map(([kind, of]) => personaPlot(kind, of, data.personas[kind]))),
+    el("h3", { text: title }),
+    el("p", { class: "about" }, `Does a task stand out from the others, over ${many(measured.length, "study").replace("studys", "studies")} and ${many(runs, "run")}? Each speck is one run: the task's figure less the other tasks' mean. Tasks whose one-sided Wilcoxon test passes at ${data.alpha} are marked; with so many tests about one in a hundred would pass by chance.`.replace("one in a hundred", `${percent(data.alpha, 0)} of them`)),
+    el("div", { class: "pair" }, Object.entries(PERSONAS).map(([kind, of]) => personaPlot(kind, of, personas[kind]))),
   );
 }
 

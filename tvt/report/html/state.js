@@ -19,6 +19,9 @@ function shown() {
   return data.studies[state.study];
 }
 
+/** The studies that were measured: the others are what their sources do beyond any finetuning. */
+const measured = data.studies.filter((study) => !study.of);
+
 /** Show another study. */
 function chooseStudy(at) {
   state.study = at;

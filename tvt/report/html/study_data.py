@@ -23,6 +23,7 @@ from tvt.report.heatmap import colour_limit
 from tvt.report.html import short
 from tvt.report.html.explorer_data import Explorer
 from tvt.report.html.orders import orders, start_layout, tasks_of
+from tvt.report.split_tables import split_sentences
 from tvt.report.style import plain, short_labels
 from tvt.transfer.aggregates import Aggregate
 from tvt.transfer.analysis import StudyAnalysis
@@ -74,6 +75,7 @@ def study_data(study: StudyAnalysis, source: StudySource) -> dict[str, Any]:
         "headline": headline(study).removeprefix(f"{study.name}: "),
         "warnings": [{"text": warned.text, "loud": warned.loud} for warned in source.warnings],
         "standing": _standing(study),
+        "split": _split(study),
         "pgf": _cells(study, source.folder),
         "orders": orders(study),
         "layout": start_layout(matrix),
@@ -133,6 +135,16 @@ def _questions(matrix: TransferMatrix, scores: Sequence[Score]) -> list[int | No
         totals.setdefault(score.target, set()).add(score.total)
     found = [totals.get(target, set()) for target in matrix.targets]
     return [next(iter(of)) if len(of) == 1 else None for of in found]
+
+
+def _split(study: StudyAnalysis) -> dict[str, Any]:
+    """What any finetuning does to each target (positions as in ``targets``), and what explains the variance of transfers."""
+    of = study.split
+    return {
+        "generic": short(of.generic),
+        "error": short(of.generic_error),
+        "sentences": list(split_sentences(of, study.matrix)),
+    }
 
 
 def _stands(study: StudyAnalysis) -> list[list[int]] | None:
