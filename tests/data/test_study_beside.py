@@ -105,7 +105,7 @@ def study(name: str = "one", runs: tuple[str, ...] = SEEDS) -> TransferMatrix:
 
 def test_fewer_targets_or_runs_are_fewer_of_the_placebos_too() -> None:
     matrix = study()
-    small = matrix.reindex(targets=("Beta",), sources=("Beta", "Gamma"))
+    small = matrix.reindex(targets=("Beta",), sources=("Beta", "Gamma"), missing=True)
     assert small.placebo is not None
     assert (small.placebo.targets, small.placebo.sources) == (("Beta",), KINDS)
     assert small.dose == {"Beta": 0.5, "Gamma": 1.0}

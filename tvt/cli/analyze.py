@@ -69,11 +69,11 @@ def command(
 ) -> None:
     """Say who helps whom in one or more transfer studies.
 
-    PGF with standard errors, transferability and malleability, cliques, personas over all studies given; what any finetuning
-    does to each target (by placebo runs, where the study has some) and what a source does beyond it; groups of tasks; and how
-    far the figures can be trusted; how transfer grows with the dose, where a study has runs on doses. STUDY is a bundled name (tvt
-    studies lists them), a study folder or a CSV. Of a study folder it is also said which scores are doubtful, since the model
-    gave one letter to all questions, say.
+    PGF with standard errors, transferability and malleability, cliques, personas over all studies given; what any
+    finetuning does to each target (by placebo runs, where the study has some) and what a source does beyond it; groups of
+    tasks; and how far the figures can be trusted; how transfer grows with the dose, where a study has runs on doses. STUDY
+    is a bundled name (tvt studies lists them), a study folder or a CSV. Of a study folder it is also said which scores are
+    doubtful, since the model gave one letter to all questions, say.
     """
     with status_line("reading the studies"):
         from tvt.api.studies import adapter_similarities, load_studies
