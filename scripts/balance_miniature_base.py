@@ -24,7 +24,8 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from miniature_model import Pool, batch_of, make_pool
-from tvt.core.task import LETTERS, Task
+from tvt.core.question import LETTERS
+from tvt.core.task import Task
 from tvt.data.miniature import MINIATURE_TASKS
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -26,8 +26,8 @@ import click
 import torch
 from PIL import Image
 
+from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig
-from tvt.core.task import Question
 from tvt.data.questions.files import read_questions
 from tvt.evaluate.asking import compose
 from tvt.evaluate.evaluator import Evaluator

@@ -17,7 +17,7 @@ from pathlib import Path
 import click
 
 from tvt.core.mixture import Audit, Mixture, SolverRecord
-from tvt.core.task import Question
+from tvt.core.question import Question
 from tvt.data.questions.batches import SCHEMA, batch_of
 from tvt.data.questions.files import write_jsonl, write_parquet
 from tvt.io.yaml_files import save_mixture

@@ -22,7 +22,7 @@ from transformers import (
     SiglipVisionConfig,
 )
 
-from tvt.core.task import LETTERS
+from tvt.core.question import LETTERS
 from tvt.data.miniature import MINIATURE_TASKS, Split, generate, scene_of
 from tvt.data.miniature.scene import SIZE, Scene, Shape, Texture, render
 

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from miniature_model import PATCH, SHAPES, Pool, batch_of, build_model, build_processor, make_pool, to_pixels
-from tvt.core.task import LETTERS
+from tvt.core.question import LETTERS
 from tvt.data.miniature import MINIATURE_TASKS
 from tvt.data.miniature.scene import SIZE
 

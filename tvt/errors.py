@@ -190,13 +190,13 @@ def refuse(checks: Iterable[Check], note: Callable[[str], None] = _no_note) -> N
         MissingPackageError: nothing but packages is missing.
         InputError: something else is wrong.
     """
-    found = list(checks)
-    failing = [check for check in found if check.status == "fail"]
+    result = list(checks)
+    failing = [check for check in result if check.status == "fail"]
     lines = dict.fromkeys(check.line for check in failing)
     if failing and all(check.package for check in failing):
         raise MissingPackageError("\n".join(lines))
     if failing:
         raise InputError(*lines)
-    for check in found:
+    for check in result:
         if check.status == "warn":
             note(check.line)

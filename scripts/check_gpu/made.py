@@ -123,7 +123,7 @@ def examples(bench: Bench, count: int, shape: tuple[int, int] = (448, 448)) -> l
 
 def questions(bench: Bench, count: int, shape: tuple[int, int] = (448, 448)) -> list[Any]:
     """Questions with a picture each and four options, of differing lengths."""
-    from tvt.core.task import Question
+    from tvt.core.question import Question
 
     width, height = size(bench, shape)
     return [

@@ -16,7 +16,7 @@ from commands import ROOT, tvt
 from tiny_builder import write_index
 from tvt.cli.main import cli
 from tvt.core.choices import BUILDERS
-from tvt.core.task import Question
+from tvt.core.question import Question
 from tvt.data.questions.files import read_questions, write_jsonl
 from tvt.errors import InputError
 from tvt.report.data_tables import contact_sheet

@@ -303,3 +303,18 @@ def test_runs_beside_a_study_fit_kappa_in_select_and_predict(evidenced: Path, tm
     assert json.loads(done.stdout)["response"] == selected
     assert "fitted on 10 mixture runs" in done.stderr
     assert tvt("predict", "--mixtures", str(mixtures)).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--cvar", "3"], "--cvar: input should be less than or equal to 1, not 3.0"),
+        (["--cap", "Jigsaw=3"], "--cap Jigsaw: input should be less than or equal to 1, not 3.0"),
+        (["--max-epochs", "0"], "--max-epochs: input should be greater than 0, not 0.0"),
+        (["--cvar", "0.2", "--risk", "1"], "risk and cvar are two ways to be careful; choose one"),
+    ],
+)
+def test_faults_of_a_request_name_the_option(arguments: list[str], message: str) -> None:
+    result = tvt("select", "qwen2.5-vl-7b", *arguments)
+    assert_refused(result)
+    assert result.stderr.splitlines() == [f"tvt: {message}"]

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tvt.cli.main import cli
-from tvt.core.task import Question
+from tvt.core.question import Question
 from tvt.data.questions.files import write_parquet
 from tvt.data.tasks import load_manifests
 from tvt.errors import InputError

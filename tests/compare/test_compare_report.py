@@ -134,8 +134,8 @@ def test_pictures_are_written_and_reproducible(targets: int, tmp_path: Path) -> 
     assert [p.name for p in first] == [
         "comparison-gains.svg",
         "comparison-gains.png",
-        "comparison-promise.svg",
-        "comparison-promise.png",
+        "comparison-calibration.svg",
+        "comparison-calibration.png",
     ]
     assert all(path.stat().st_size > 10_000 for path in first)
     if targets == 2:

@@ -18,9 +18,10 @@ from compare_worlds import world
 from tvt.compare.engine import compare
 from tvt.compare.statistics import accuracy_block, estimate, pgf_block
 from tvt.core.matrix import TransferMatrix
+from tvt.core.question import Question
 from tvt.core.scores import MixtureScore, Score, item_standard_error, perfection_gap_factor, tally
 from tvt.core.selection import SelectionSpec
-from tvt.core.task import Question, Task
+from tvt.core.task import Task
 from tvt.data.studies.folder import StudyManifest, read_study, write_study
 from tvt.errors import InputError
 from tvt.evaluate.readers import find_reader

@@ -17,9 +17,10 @@ from texts import flat
 from tvt.cli import analyze, predict, report, select, study_results
 from tvt.core.answer_statistics import AnswerReport, AnswerStatistics, GivenAnswer, ScoredCell, answer_statistics
 from tvt.core.mixture import Mixture
+from tvt.core.question import Question, QuestionSet, question_warnings
 from tvt.core.recipe import WarningSettings
 from tvt.core.scores import Score
-from tvt.core.task import Question, QuestionSet, Task, question_warnings
+from tvt.core.task import Task
 from tvt.data.questions.files import write_parquet
 from tvt.data.studies.folder import ANSWERS_FILE, StudyManifest, write_answer_file, write_study
 from tvt.data.task_questions import count_set, look_at_set, question_digests

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tvt.core.mixture import Mixture
-from tvt.core.task import Question
+from tvt.core.question import Question
 from tvt.data.controls import Asked, Control, asked, control_faults, control_identity
 from tvt.data.miniature import generate
 from tvt.data.mixing.dataset import write_mix

@@ -199,7 +199,7 @@ def test_empty_study(faults, text: str) -> None:
 )
 def test_a_file_that_is_no_csv(faults, data: bytes) -> None:
     (fault,) = faults(data)
-    assert "is no CSV" in fault
+    assert "is not a CSV" in fault
 
 
 def test_semicolons_and_open_quotes(faults) -> None:

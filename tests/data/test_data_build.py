@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tiny_builder import TinyBuilder, picture, write_index
-from tvt.core.task import Question
+from tvt.core.question import Question
 from tvt.data.builders import build as machinery
 from tvt.data.builders.build import BuildRequest, build, encode
 from tvt.data.builders.choose import Amounts, Chooser, Images, ShortageError, Stock, positions, possible

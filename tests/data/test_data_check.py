@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 
 import blink_copy
 from tiny_builder import picture
-from tvt.core.task import Question
+from tvt.core.question import Question
 from tvt.data import lookalikes as perceptual
 from tvt.data.dataset_check import DatasetReport, Shortcuts, Standards, check_dataset
 from tvt.data.lookalikes import (

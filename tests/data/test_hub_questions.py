@@ -18,8 +18,8 @@ import blink_copy
 from blink_copy import NAME, SHAPES, picture
 from commands import ENVIRONMENT
 from tvt.core.choices import FORMATS
+from tvt.core.question import Question
 from tvt.core.recipe import Recipe
-from tvt.core.task import Question
 from tvt.data.hub.formats import BlinkRows, HubRow
 from tvt.data.hub.questions import shown_questions, stored_questions
 from tvt.data.hub.rows import content_of

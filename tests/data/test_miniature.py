@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 pytest.importorskip("PIL")
 from PIL import Image
 
-from tvt.core.task import LETTERS, Question
+from tvt.core.question import LETTERS, Question
 from tvt.data.miniature import MINIATURE_TASKS, Split, generate, question, scene_of
 from tvt.data.miniature.scene import FOG, SIZE, Figure, Scene, render
 from tvt.errors import InputError

@@ -16,7 +16,7 @@ import transformers
 from PIL import Image
 
 import tvt.data.miniature
-from tvt.core.task import LETTERS, Question
+from tvt.core.question import LETTERS, Question
 from tvt.data.miniature import MINIATURE_TASKS, generate
 
 FOLDER = Path(tvt.data.miniature.__file__).parent / "base"

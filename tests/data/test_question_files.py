@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixing_rows import picture, question
-from tvt.core.task import Question
+from tvt.core.question import Question
 from tvt.data.questions.batches import SCHEMA, image_fault, image_size
 from tvt.data.questions.checks import EvaluationSet, scan
 from tvt.data.questions.files import open_questions, read_questions, write_jsonl, write_parquet

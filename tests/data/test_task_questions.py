@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from mixing_rows import picture
+from tvt.core.question import Question
 from tvt.core.recipe import Recipe
-from tvt.core.task import Question
 from tvt.data.miniature import MINIATURE_TASKS, generate
 from tvt.data.questions.checks import Forbidden
 from tvt.data.questions.files import read_questions, write_jsonl, write_parquet

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import tvt
 from answer_forms import AROUND, COLOURS, as_json, forms
 from commands import ROOT
-from tvt.core.task import LETTERS
+from tvt.core.question import LETTERS
 from tvt.evaluate.readers.numbers import LONGEST, parts
 
 OPTIONS: dict[str, tuple[str, ...]] = {

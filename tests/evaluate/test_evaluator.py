@@ -26,9 +26,9 @@ from safetensors.torch import load_file, save_file
 import tiny_models
 import tiny_vlm
 from commands import PATIENCE
+from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig
 from tvt.core.scores import Score
-from tvt.core.task import Question
 from tvt.errors import InputError, MissingPackageError
 from tvt.evaluate.asking import Flush, compose
 from tvt.evaluate.evaluator import Evaluator

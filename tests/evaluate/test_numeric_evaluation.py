@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 import tiny_models
 import tiny_vlm
 from tvt.core.mixture import Mixture
+from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig
 from tvt.core.scores import mean_relative_accuracy
-from tvt.core.task import Question
 from tvt.data.mixing.dataset import write_mix
 from tvt.data.mixing.plan import plan_mix
 from tvt.data.questions.files import read_questions, write_jsonl, write_parquet

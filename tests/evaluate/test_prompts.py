@@ -18,8 +18,8 @@ import study_world
 import tiny_models
 import tiny_vlm
 from tvt.core.choices import PROMPTS
+from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig
-from tvt.core.task import Question
 from tvt.errors import InputError
 from tvt.evaluate.evaluator import Evaluator
 from tvt.evaluate.prompts import Profile, Template, read_profile

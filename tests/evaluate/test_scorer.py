@@ -19,8 +19,8 @@ from PIL import Image
 
 import tiny_models
 import tiny_vlm
+from tvt.core.question import LETTERS, Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig
-from tvt.core.task import LETTERS, Question
 from tvt.errors import InputError
 from tvt.evaluate.asking import TOKENS_PER_QUESTION, compose
 from tvt.evaluate.readers import read_answer

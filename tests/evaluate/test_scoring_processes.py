@@ -16,8 +16,8 @@ import tiny_vlm
 from ports import free_ports
 from study_world import Tvt, World, done, write_recipe
 from tvt.core.events import Done
+from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig
-from tvt.core.task import Question
 from tvt.data.questions.files import write_jsonl
 from tvt.errors import InputError, NotFiniteScoreError, ProcessDiedError, ProcessFailedError
 from tvt.evaluate.asking import Flush

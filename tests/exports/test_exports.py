@@ -15,7 +15,7 @@ from tvt.cli.main import cli
 from tvt.cli.mix import export as command
 from tvt.core.choices import EXPORTS
 from tvt.core.mixture import Audit, Mixture, SolverRecord
-from tvt.core.task import Question
+from tvt.core.question import Question
 from tvt.data.questions.files import write_jsonl
 from tvt.errors import InputError
 from tvt.exports import export

@@ -20,8 +20,8 @@ from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 import tiny_chats
 import tiny_models
 import tiny_vlm
+from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig, Recipe
-from tvt.core.task import Question
 from tvt.errors import InputError
 from tvt.evaluate.evaluator import Evaluator
 from tvt.evaluate.scorer import Scorer

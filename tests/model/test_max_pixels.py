@@ -25,8 +25,8 @@ import tiny_vlm
 from pictures import picture
 from tvt.cli.data import command as data_command
 from tvt.core.mixture import Mixture
+from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig, Recipe
-from tvt.core.task import Question
 from tvt.data.mixing.dataset import write_mix
 from tvt.data.mixing.plan import plan_mix
 from tvt.data.questions.files import write_jsonl, write_parquet

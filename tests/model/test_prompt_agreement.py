@@ -48,7 +48,7 @@ def test_a_photo_turned_by_its_exif_tag_is_turned_alike(tmp_path: Path) -> None:
     """A camera held sideways writes a tag instead of turning the pixels; both sides must read it."""
     from datasets import Dataset
 
-    from tvt.core.task import Question
+    from tvt.core.question import Question
     from tvt.evaluate.scorer import _decode
     from tvt.train.rows import Examples
 

@@ -25,8 +25,8 @@ import vsi_copy
 from tvt.cli.data import command as data_command
 from tvt.cli.evaluate import command as evaluate_command
 from tvt.core.mixture import Mixture
+from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig, Recipe
-from tvt.core.task import Question
 from tvt.data.mixing.dataset import write_mix
 from tvt.data.mixing.plan import plan_mix
 from tvt.data.questions.files import read_questions, write_jsonl, write_parquet

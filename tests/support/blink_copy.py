@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import yaml
 from PIL import Image
 
-from tvt.core.task import LETTERS, Question
+from tvt.core.question import LETTERS, Question
 from tvt.data.questions.files import write_jsonl, write_parquet
 
 NAME = "BLINK-Benchmark/BLINK"

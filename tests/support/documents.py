@@ -20,7 +20,7 @@ import raw_sources_objects
 import tiny_models
 from commands import ROOT
 from problems import random_matrix
-from tvt.core.task import Question
+from tvt.core.question import Question
 from tvt.data.questions.files import write_jsonl
 from tvt.data.studies.load import load_study
 

@@ -20,8 +20,8 @@ import docs_tables
 import tiny_families
 import tiny_models
 from commands import ROOT
+from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig, Recipe
-from tvt.core.task import Question
 from tvt.errors import InputError
 from tvt.evaluate.adapters import attached, check_adapter
 from tvt.evaluate.evaluator import Evaluator

@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from tvt.core.mixture import Audit, Mixture, SolverRecord
-from tvt.core.task import Question
+from tvt.core.question import Question
 
 COUNTS = {"One": 12, "Many": 25, "Text": 6, "Unused": 0}
 

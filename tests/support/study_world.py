@@ -22,7 +22,7 @@ import yaml
 import tiny_vlm
 from commands import ENVIRONMENT, PATIENCE
 from process_list import of_group
-from tvt.core.task import Question
+from tvt.core.question import Question
 from tvt.data.questions.files import write_jsonl, write_parquet
 from warm import WarmPython
 

@@ -12,7 +12,7 @@ from PIL import Image
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer
 
 import tiny_models
-from tvt.core.task import LETTERS, Question
+from tvt.core.question import LETTERS, Question
 
 
 def save(folder: Path, family: str = "llava", *, seed: int = 0, layers: int = 2, said: str = LETTERS[:4]) -> Path:

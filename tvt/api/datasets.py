@@ -248,9 +248,9 @@ def rows_of_sources(
     for source in sources:
         stem = file_name(source)
         places = [Path(data[source])] if source in data else [data_dir / f"{stem}{end}" for end in (".jsonl", ".parquet", "")]
-        found = next((place for place in places if place.exists()), None)
-        if found is not None:
-            paths[source] = found
+        result = next((place for place in places if place.exists()), None)
+        if result is not None:
+            paths[source] = result
         elif source in data:
             faults.append(
                 f"--data {source}: {data[source]}: no such file or folder; a dataset on the hub is named in a manifest"

@@ -116,7 +116,7 @@ class StudyComparison:
 
     session: Session
     matrix: TransferMatrix
-    kept: StoredComparison
+    stored: StoredComparison
     targets: tuple[str, ...]
 
     @property
@@ -124,14 +124,14 @@ class StudyComparison:
         """The runs that it takes: the base model first."""
         from tvt.study.views import comparison_runs
 
-        runs = comparison_runs(self.kept.entries, self.session.study.recipe.seeds)
+        runs = comparison_runs(self.stored.entries, self.session.study.recipe.seeds)
         return self.session.comparison_tasks(list(runs.values()), list(self.targets))
 
     def keep(self) -> None:
         """Write it into the study's folder, so that it is known by its name."""
         from tvt.study.views import keep_comparison
 
-        keep_comparison(self.session.store.folder, self.kept)
+        keep_comparison(self.session.store.folder, self.stored)
 
     def judge(self) -> Comparison:
         """The comparison by the runs that are there.
@@ -139,7 +139,7 @@ class StudyComparison:
         Raises:
             InputError: the base model is not scored, or an answer file is damaged.
         """
-        return judge(self.session, self.matrix, self.kept, self.targets)
+        return judge(self.session, self.matrix, self.stored, self.targets)
 
 
 def compare(
@@ -201,9 +201,9 @@ def open_comparison(
     session = reopen(Path(study), doing)
     # What is judged here must not have shaped the prediction.
     matrix = replace(load_study(study), evidence=None)
-    kept = _kept(session, matrix, mixture, name=name, randoms=randoms, seed=seed)
-    targets = tuple(session.study.targets) if all_targets else served_targets(session, matrix, kept)
-    return StudyComparison(session=session, matrix=matrix, kept=kept, targets=targets)
+    chosen = _kept(session, matrix, mixture, name=name, randoms=randoms, seed=seed)
+    targets = tuple(session.study.targets) if all_targets else served_targets(session, matrix, chosen)
+    return StudyComparison(session=session, matrix=matrix, stored=chosen, targets=targets)
 
 
 def _kept(
@@ -231,16 +231,16 @@ def _kept(
     return StoredComparison(name=called, mixture=chosen, entries=arms)
 
 
-def served_targets(session: Session, matrix: TransferMatrix, kept: StoredComparison) -> tuple[str, ...]:
+def served_targets(session: Session, matrix: TransferMatrix, chosen: StoredComparison) -> tuple[str, ...]:
     """The targets that the selection served."""
     from tvt.compare.baselines import spec_of
     from tvt.compare.engine import served_by
 
-    counting = served_by(matrix, spec_of(kept.mixture)).weights
+    counting = served_by(matrix, spec_of(chosen.mixture)).weights
     return tuple(target for target in session.study.targets if target in counting)
 
 
-def judge(session: Session, matrix: TransferMatrix, kept: StoredComparison, targets: Sequence[str] | None = None) -> Comparison:
+def judge(session: Session, matrix: TransferMatrix, rest: StoredComparison, targets: Sequence[str] | None = None) -> Comparison:
     """Compare the kept mixtures on ``targets``, by default those that the selection served; missing runs are named as such.
 
     Raises:
@@ -251,7 +251,7 @@ def judge(session: Session, matrix: TransferMatrix, kept: StoredComparison, targ
     from tvt.study.views import measured
 
     study = session.study
-    chosen = served_targets(session, matrix, kept) if targets is None else targets
-    answers = measured(study, session.store, kept.entries, chosen)
+    chosen = served_targets(session, matrix, rest) if targets is None else targets
+    answers = measured(study, session.store, rest.entries, chosen)
     shared = any(study.part(target) == "evaluation" for target in chosen)
-    return engine.compare(answers, kept.entries, matrix, spec_of(kept.mixture), questions_shared=shared)
+    return engine.compare(answers, rest.entries, matrix, spec_of(rest.mixture), questions_shared=shared)

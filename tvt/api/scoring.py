@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from tvt.api.studies import collect
 from tvt.core.choices import READERS
+from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig
-from tvt.core.task import Question
 from tvt.core.values import Frozen
 from tvt.errors import InputError, refuse
 
 if TYPE_CHECKING:
     from tvt.core.answer_statistics import AnswerReport
+    from tvt.core.question import QuestionSet
     from tvt.core.recipe import WarningSettings
     from tvt.core.scores import Part
-    from tvt.core.task import QuestionSet
     from tvt.data.tasks import TaskManifest
     from tvt.evaluate.results import CellResult
     from tvt.evaluate.sharing import ScoringProcesses

@@ -148,10 +148,10 @@ def analyze(studies: Study | Sequence[Study], **options: Any) -> Analysis:
 
     several = studies if isinstance(studies, Sequence) and not isinstance(studies, str) else (studies,)
     matrices = [evidence_of(study) for study in several]
-    found = [matrix for matrix in matrices if isinstance(matrix, TransferMatrix)]
-    if len(found) < len(matrices):
+    result = [matrix for matrix in matrices if isinstance(matrix, TransferMatrix)]
+    if len(result) < len(matrices):
         raise InputError("analyze: a table of mixture runs holds no transfers between tasks; give a study")
-    return look(found, **options)
+    return look(result, **options)
 
 
 def adapter_similarities(

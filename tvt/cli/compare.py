@@ -72,7 +72,7 @@ def command(
         note(f"{len(comparison.missing)} runs are missing; add --run to train and score them")
     answers = answers_of(of.session, of.tasks, warn)
     if as_json:
-        echo_json({**comparison.json_value(), "study": study, "name": of.kept.name, "answers": answers_json(answers)})
+        echo_json({**comparison.json_value(), "study": study, "name": of.stored.name, "answers": answers_json(answers)})
     else:
         _show(comparison, matrix, accuracy)
     show_answers(answers, as_json=as_json)

@@ -37,8 +37,8 @@ def complete_folders(_ctx: click.Context, _parameter: click.Parameter, typed: st
 
 def complete_recipes(_ctx: click.Context, _parameter: click.Parameter, typed: str) -> Offers:
     """YAML files that look like recipes."""
-    found = [*_files(typed, "*.yaml"), *_files(typed, "recipes/*.yaml")]
-    return _offers(typed, [name for name in found if _is_recipe(Path(name))])
+    result = [*_files(typed, "*.yaml"), *_files(typed, "recipes/*.yaml")]
+    return _offers(typed, [name for name in result if _is_recipe(Path(name))])
 
 
 def complete_tasks(ctx: click.Context, _parameter: click.Parameter, typed: str) -> Offers:
@@ -70,8 +70,8 @@ def complete_labels(column: str, *more: str, end: str = "") -> Complete:
 def _offers(typed: str, names: Iterable[str], *, files: bool = True) -> Offers:
     """The names that go on from what is typed, in any case; else, where files are meant, whatever the shell itself offers."""
     begun = typed.casefold()
-    found = [CompletionItem(name) for name in dict.fromkeys(names) if name.casefold().startswith(begun)]
-    return found or ([CompletionItem(typed, type="file")] if files else [])
+    result = [CompletionItem(name) for name in dict.fromkeys(names) if name.casefold().startswith(begun)]
+    return result or ([CompletionItem(typed, type="file")] if files else [])
 
 
 def _bundled_studies() -> Iterator[Path]:
@@ -93,10 +93,12 @@ def _below(typed: str, pattern: str) -> Iterator[Path]:
     head = typed.rpartition("/")[0]
     folder = Path(head or ("/" if typed.startswith("/") else "."))
     try:
-        found = sorted(islice(folder.expanduser().glob(pattern), MOST_FOLDERS))
+        result = sorted(islice(folder.expanduser().glob(pattern), MOST_FOLDERS))
     except OSError:
         return
-    yield from (path for path in found if not any(part.startswith(".") for part in path.relative_to(folder.expanduser()).parts))
+    yield from (
+        path for path in result if not any(part.startswith(".") for part in path.relative_to(folder.expanduser()).parts)
+    )
 
 
 def _is_recipe(path: Path) -> bool:
@@ -119,9 +121,9 @@ def _manifests(reference: str) -> Path:
 def _manifest_names(place: Path) -> Iterator[str]:
     """Names that the manifests of a folder (or one manifest) state."""
     for path in [place] if place.is_file() else sorted(islice(place.glob("*.yaml"), MOST_FOLDERS)):
-        found = re.search(r"^name:[ \t]*(.+?)[ \t]*(?:#.*)?$", _head(path), re.MULTILINE)
-        if found:
-            yield found.group(1).strip("'\"")
+        match = re.search(r"^name:[ \t]*(.+?)[ \t]*(?:#.*)?$", _head(path), re.MULTILINE)
+        if match:
+            yield match.group(1).strip("'\"")
 
 
 def _scores_of(study: str) -> Path | None:

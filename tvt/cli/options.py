@@ -137,21 +137,21 @@ def thresholds_of(settings: WarningSettings, warn: Sequence[str]) -> WarningSett
     from tvt.core.recipe import WarningSettings as Settings
     from tvt.io.strict_yaml import input_error
 
-    told: dict[str, Any] = settings.model_dump()
+    values: dict[str, Any] = settings.model_dump()
     faults = []
     for text in warn:
         name, equals, value = text.partition("=")
-        if name not in told or not equals:
-            faults.append(f"--warn {text}: write it as FIELD=VALUE, one of {', '.join(told)}{suggest(name, list(told))}")
+        if name not in values or not equals:
+            faults.append(f"--warn {text}: write it as FIELD=VALUE, one of {', '.join(values)}{suggest(name, list(values))}")
         else:
-            told[name] = value
+            values[name] = value
     try:
-        found = Settings.model_validate(told)
+        result = Settings.model_validate(values)
     except ValidationError as error:
         raise InputError(*faults, *input_error(error, Settings, "--warn").faults) from error
     if faults:
         raise InputError(*faults)
-    return found
+    return result
 
 
 def study_answers(studies: Sequence[str], warn: Sequence[str]) -> dict[str, AnswerReport]:
@@ -200,14 +200,14 @@ def answers_json(reports: Mapping[str, AnswerReport]) -> dict[str, Any] | None:
     """
     from tvt.core.values import encode
 
-    told = {name: encode(report) for name, report in reports.items() if report.known}
-    if len(told) <= 1:
-        return next(iter(told.values()), None)
-    thresholds = [found.pop("thresholds") for found in told.values()]
-    lists = next(iter(told.values()))
+    known = {name: encode(report) for name, report in reports.items() if report.known}
+    if len(known) <= 1:
+        return next(iter(known.values()), None)
+    thresholds = [item.pop("thresholds") for item in known.values()]
+    lists = next(iter(known.values()))
     return {
         "thresholds": thresholds[0] if all(one == thresholds[0] for one in thresholds) else None,
-        **{key: [{"study": name, **entry} for name, found in told.items() for entry in found[key]] for key in lists},
+        **{key: [{"study": name, **entry} for name, item in known.items() for entry in item[key]] for key in lists},
     }
 
 

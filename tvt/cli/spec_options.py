@@ -206,7 +206,27 @@ def build_spec(**fields: Any) -> SelectionSpec:
     try:
         return SelectionSpec(**{name: value for name, value in fields.items() if value is not None})
     except ValidationError as error:
-        raise input_error(error, SelectionSpec, "request") from error
+        raise InputError(*map(_of_option, input_error(error, SelectionSpec, "request").faults)) from error
+
+
+_SINGULAR = {
+    "goals": "goal",
+    "targets": "target",
+    "caps": "cap",
+    "floors": "floor",
+    "sizes": "size",
+    "constraints": "constraint",
+}
+
+
+def _of_option(fault: str) -> str:
+    """A fault of a field in terms of its option: ``request: max_epochs: ...`` is one of ``--max-epochs``."""
+    field, colon, rest = fault.removeprefix("request: ").partition(": ")
+    name, _, key = field.partition(".")
+    if not colon or not name.isidentifier():
+        return fault.removeprefix("request: ")
+    option = f"--{_SINGULAR.get(name, name).replace('_', '-')}"
+    return f"{option} {key}: {rest}" if key else f"{option}: {rest}"
 
 
 def gather(*parsers: Any) -> list[Any]:

@@ -229,13 +229,13 @@ def docs(page: str | None) -> None:
 
     In a terminal it is set; sent into a file or a pipe, it is the Markdown itself.
     """
-    found = _pages()
+    result = _pages()
     if page is None:
-        _list(found)
+        _list(result)
         return
-    if page not in found:
-        raise InputError(f"no page '{page}'{suggest(page, list(found))}; there are {', '.join(found)}")
-    text = found[page].read_text(encoding="utf-8")
+    if page not in result:
+        raise InputError(f"no page '{page}'{suggest(page, list(result))}; there are {', '.join(result)}")
+    text = result[page].read_text(encoding="utf-8")
     if sys.stdout.isatty():
         from rich.console import Console
 
@@ -265,12 +265,12 @@ def _page(text: str) -> Markdown:
     return Page(text, hyperlinks=False)
 
 
-def _list(found: dict[str, Path]) -> None:
+def _list(pages: dict[str, Path]) -> None:
     """Names and titles."""
-    for name, path in found.items():
+    for name, path in pages.items():
         with path.open(encoding="utf-8") as lines:
             title = lines.readline().lstrip("# ").strip()
-        click.echo(f"{name:<{max(map(len, found))}}  {title}")
+        click.echo(f"{name:<{max(map(len, pages))}}  {title}")
 
 
 DOCTOR_EPILOG = """\b

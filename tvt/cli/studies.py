@@ -26,11 +26,11 @@ def command(as_json: bool) -> None:
     """
     from tvt.data.studies.load import bundled_studies
 
-    found = [_describe(name) for name in bundled_studies()]
+    result = [_describe(name) for name in bundled_studies()]
     if as_json:
-        echo_json({"schema": 1, "studies": found})
+        echo_json({"schema": 1, "studies": result})
     else:
-        _print(found)
+        _print(result)
 
 
 def _describe(name: str) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def _describe(name: str) -> dict[str, Any]:
     }
 
 
-def _print(found: list[dict[str, Any]]) -> None:
+def _print(studies: list[dict[str, Any]]) -> None:
     """Print the table."""
     from rich.console import Console
     from rich.table import Table
@@ -60,10 +60,10 @@ def _print(found: list[dict[str, Any]]) -> None:
     table = Table(title="Bundled studies", title_justify="left")
     for heading in ("name", "model", "sources x targets", "runs", "counts"):
         table.add_column(heading)
-    for study in found:
+    for study in studies:
         size = f"{len(study['sources'])} x {len(study['targets'])}"
         table.add_row(study["name"], study["model"] or "", size, str(len(study["runs"])), study["counts"])
     console = Console()
     console.print(table)
-    if any(study["counts"] == "inferred" for study in found):
+    if any(study["counts"] == "inferred" for study in studies):
         console.print("inferred: counts recovered from published figures; tvt studies --json says whose.")

@@ -195,7 +195,7 @@ def answers_of(session: Session, tasks: Sequence[RunTask], warn: Sequence[str] =
 
 def note_questions(session: Session, tasks: Sequence[RunTask]) -> None:
     """Print what is odd about the questions before any of them is asked."""
-    from tvt.core.task import question_warnings
+    from tvt.core.question import question_warnings
 
     asked = dict.fromkeys(where for task in tasks for where in task.keys)
     for text in question_warnings(session.study.sets[where] for where in asked if where in session.study.sets):
@@ -262,8 +262,8 @@ def _open(path: Path, output: Path | None, overrides: tuple[str, ...], *, planni
         session = open_session(recipe, folder, tell, planning=planning)
         changed = changes(session)
     if changed.remade:
-        kept = f"runs are made anew, and the {len(session.store.known())} in {folder}/runs stay"
-        note(f"changed since the last run: {'; '.join(changed.remade)}: {kept}")
+        chosen = f"runs are made anew, and the {len(session.store.known())} in {folder}/runs stay"
+        note(f"changed since the last run: {'; '.join(changed.remade)}: {chosen}")
     if changed.rescored:
         note(f"changed since the last run: {'; '.join(changed.rescored)}: adapters stay and are scored anew")
     return session

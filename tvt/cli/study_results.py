@@ -93,9 +93,9 @@ def command(
     if options["budget"] is None and full.budget is not None:
         spec = spec.model_copy(update={"budget": full.budget})
     with status_line("judging"):
-        found = _judge(full, spec, seeds, dose, matrices[1:])
+        result = _judge(full, spec, seeds, dose, matrices[1:])
     if as_json:
-        echo_json({**found.json_value(), "answers": answers_json(answers)})
+        echo_json({**result.json_value(), "answers": answers_json(answers)})
         show_answers(answers, as_json=True)
         return
     from rich.console import Console
@@ -103,7 +103,7 @@ def command(
     from tvt.report.comparison_tables import judgement_report
 
     console = Console(highlight=False)
-    for part in judgement_report(found):
+    for part in judgement_report(result):
         console.print(part)
     show_answers(answers, as_json=False)
 
@@ -210,17 +210,17 @@ def _select(folder: Path) -> list[str]:
 def _used(names: tuple[str, ...]) -> list[list[str]]:
     """The words of the command line that give some parameters."""
     context = click.get_current_context()
-    found: list[list[str]] = []
+    result: list[list[str]] = []
     for parameter in context.command.params:
         name = parameter.name or ""
         if name not in names or context.get_parameter_source(name) != ParameterSource.COMMANDLINE:
             continue
         value, option = context.params[name], parameter.opts[0]
         if value is True:
-            found.append([option])
+            result.append([option])
         else:
-            found += [[option, str(one)] for one in (value if isinstance(value, tuple) else (value,))]
-    return found
+            result += [[option, str(one)] for one in (value if isinstance(value, tuple) else (value,))]
+    return result
 
 
 MERGE_EPILOG = """\b

@@ -150,8 +150,8 @@ class Costs:
         study, store = session.study, session.store
         cost = estimate(study, store, tasks)
         slots, where = _slots(study.recipe, cost)
-        found = tuple(settings(study, RemainingWork.of(study, store, tasks), cost)) if factors else None
-        return cls(estimate=cost, slots=slots, where=where, factors=found)
+        result = tuple(settings(study, RemainingWork.of(study, store, tasks), cost)) if factors else None
+        return cls(estimate=cost, slots=slots, where=where, factors=result)
 
     def plain(self) -> dict[str, Any]:
         """As plain values."""
@@ -187,9 +187,9 @@ def cheaper_ways(session: Session, recipe: Path, output: Path | None, overrides:
     from tvt.report.study_tables import Way
     from tvt.study.adaptive import alternatives
 
-    found = alternatives(session)
-    full = found[0].estimate
-    if len(found) < 2 or not full.training_runs:
+    result = alternatives(session)
+    full = result[0].estimate
+    if len(result) < 2 or not full.training_runs:
         return []
     by_time = full.seconds is not None
     return [
@@ -205,7 +205,7 @@ def cheaper_ways(session: Session, recipe: Path, output: Path | None, overrides:
             ),
             command=_command(way, recipe, output, overrides),
         )
-        for way in found
+        for way in result
     ]
 
 

@@ -167,6 +167,7 @@ def recipe() -> None:
 @json_option
 def check(*, recipe: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     """List all faults of a recipe and of what it needs here, or say what it asks for. Nothing is loaded."""
+    from tvt.core.notebook import counted
     from tvt.errors import refuse
     from tvt.evaluate.prompts import read_profile
     from tvt.io import digest
@@ -181,17 +182,18 @@ def check(*, recipe: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     runs = len(loaded.sources) * len(loaded.seeds) * len(loaded.doses) + placebos
     training, evaluation = (digest.of_value(part) for part in (loaded.training_identity(), loaded.evaluation_identity()))
     if as_json:
-        told = {
+        record = {
             "recipe": loaded.model_dump(mode="json"),
             "runs": runs,
             "training_digest": training,
             "evaluation_digest": evaluation,
         }
-        echo_json({"schema": 1, **told})
+        echo_json({"schema": 1, **record})
         return
     click.echo(f"{recipe}: no faults")
     beside = f", and {placebos} of placebos" if placebos else ""
-    grid = f"{len(loaded.sources)} sources x {len(loaded.seeds)} seeds x {len(loaded.doses)} doses"
+    axes = ((loaded.sources, "source"), (loaded.seeds, "seed"), (loaded.doses, "dose"))
+    grid = " x ".join(counted(len(values), noun) for values, noun in axes)
     click.echo(f"  {runs} training runs: {grid}{beside}")
     click.echo(
         f"  of {loaded.budget:,} examples, {loaded.training.global_batch_size} a step, scored on {len(loaded.targets)} targets"

@@ -93,9 +93,9 @@ class Answered:
     def _find(self, arm: str, seed: int, target: str) -> Floats | None:
         twins = [arm, self.same.get(arm, arm), *(a for a, b in self.same.items() if b == self.same.get(arm, arm))]
         for label in twins:
-            found = self.measured.answers.get(label, {}).get(seed, {}).get(target)
-            if found is not None:
-                return np.asarray(found, dtype=float)
+            result = self.measured.answers.get(label, {}).get(seed, {}).get(target)
+            if result is not None:
+                return np.asarray(result, dtype=float)
         return None
 
     def missing(self) -> tuple[Missing, ...]:

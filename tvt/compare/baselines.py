@@ -74,9 +74,9 @@ def arms_of(
     if not usable:
         raise InputError("none of the sources allowed has any examples; give their sizes, or allow more sources")
     plan = _Plan(prepared=prepared, sources=usable, budget=budget)
-    found = [_selected(plan, mixture), *_simple(plan, randoms, seed)]
+    result = [_selected(plan, mixture), *_simple(plan, randoms, seed)]
     direct = _direct(plan, matrix)
-    return _marked(found if direct is None else [*found, direct])
+    return _marked(result if direct is None else [*result, direct])
 
 
 def placebo_arms(runs: Iterable[Run]) -> tuple[Arm, ...]:
@@ -100,7 +100,7 @@ def spec_of(mixture: Mixture) -> SelectionSpec:
     """The request that a mixture was selected for, with the kappa that the selection used.
 
     A kappa that was fitted is taken as it was then: fitted anew on a study that has grown by the very runs of the comparison,
-    the promise would know them already.
+    the calibration would know them already.
 
     Raises:
         InputError: the mixture holds none, e.g. because it was written by hand.
@@ -163,13 +163,13 @@ def _simple(plan: _Plan, randoms: int, seed: int) -> list[Arm]:
     helpful = "positive mean gain over the counting targets"
     how = f"in proportion to {helpful}" if (gains > 0).any() else f"no source has a {helpful}: equal shares"
     equal = f"equal shares of {_many(len(names), 'source')}"
-    found = [_rounded(plan, names, uniform(len(names)), label="uniform", kind="uniform", about=equal)]
+    result = [_rounded(plan, names, uniform(len(names)), label="uniform", kind="uniform", about=equal)]
     for k in range(1, randoms + 1):
         drawn = np.random.default_rng([seed, k]).dirichlet(np.ones(len(names)))
-        found.append(_rounded(plan, names, drawn, label=f"random {k}", kind="random", about=f"Dirichlet(1), seed {seed}"))
-    found.append(_rounded(plan, names, proportional(gains), label="proportional", kind="proportional", about=how))
-    found.append(_rounded(plan, names, best, label="best single", kind="best_single", about=f"all on {top}"))
-    return found
+        result.append(_rounded(plan, names, drawn, label=f"random {k}", kind="random", about=f"Dirichlet(1), seed {seed}"))
+    result.append(_rounded(plan, names, proportional(gains), label="proportional", kind="proportional", about=how))
+    result.append(_rounded(plan, names, best, label="best single", kind="best_single", about=f"all on {top}"))
+    return result
 
 
 def _direct(plan: _Plan, matrix: TransferMatrix) -> Arm | None:
@@ -216,10 +216,10 @@ def same_mixtures(compared: tuple[Arm, ...] | list[Arm]) -> dict[str, str]:
     return same
 
 
-def _marked(found: list[Arm]) -> tuple[Arm, ...]:
+def _marked(arms: list[Arm]) -> tuple[Arm, ...]:
     """The arms, with a word on those that are the same as an earlier one."""
-    same = same_mixtures(found)
-    return tuple(e.model_copy(update={"about": f"{e.about}; same as {same[e.label]}"}) if e.label in same else e for e in found)
+    same = same_mixtures(arms)
+    return tuple(e.model_copy(update={"about": f"{e.about}; same as {same[e.label]}"}) if e.label in same else e for e in arms)
 
 
 def _listed(names: tuple[str, ...], most: int = 3) -> str:
@@ -256,17 +256,17 @@ def candidates(
     """
     allowed = set(prepared.request.sources)
     compared = arms_of(matrix, mixture, budget=budget, sizes=sizes, randoms=0)
-    found = [
+    result = [
         Candidate(label=e.label, counts=e.counts, about=e.about) for e in compared if e.counts and set(e.counts) <= allowed
     ]
-    found += _variants(matrix, mixture, prepared, budget)
-    return distinct(found)
+    result += _variants(matrix, mixture, prepared, budget)
+    return distinct(result)
 
 
-def distinct(found: Sequence[Candidate]) -> tuple[Candidate, ...]:
+def distinct(several: Sequence[Candidate]) -> tuple[Candidate, ...]:
     """Without those whose counts are those of an earlier one."""
     first: dict[tuple[tuple[str, int], ...], Candidate] = {}
-    for candidate in found:
+    for candidate in several:
         first.setdefault(tuple(sorted(candidate.counts.items())), candidate)
     return tuple(first.values())
 

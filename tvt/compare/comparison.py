@@ -162,8 +162,8 @@ class Comparison(Frozen):
 
     def __repr__(self) -> str:
         axes = (self.arms, "mixture"), (self.targets, "target"), (self.seeds, "seed")
-        found = f": {self.sentences[0]}" if self.sentences else ""
-        return f"Comparison({', '.join(counted(len(names), noun) for names, noun in axes)}{found})"
+        text = f": {self.sentences[0]}" if self.sentences else ""
+        return f"Comparison({', '.join(counted(len(names), noun) for names, noun in axes)}{text})"
 
     def _repr_html_(self) -> str:
         return html_of(self)
@@ -202,8 +202,8 @@ def frame_of(comparison: Comparison) -> Frame:
     """
     rows = []
     for c in (*comparison.gains, *comparison.differences):
-        found = c.estimate
-        figures = [np.nan] * 4 if found is None else [found.value, found.error, found.low, found.high]
+        result = c.estimate
+        figures = [np.nan] * 4 if result is None else [result.value, result.error, result.low, result.high]
         rows.append((c.arm, c.against, c.target, c.tested, *figures, c.p_corrected, c.outcome, c.reason))
     names = ["arm", "against", "target", "tested", "value", "error", "low", "high", "p_corrected", "outcome", "reason"]
     return pandas().DataFrame(rows, columns=names)
@@ -213,9 +213,11 @@ def html_of(comparison: Comparison) -> str:
     """What the comparison found in sentences, then every arm's gain over the base model."""
     rows = []
     for c in comparison.gains:
-        found = c.estimate
+        result = c.estimate
         figures = (
-            ("-", c.reason or c.outcome) if found is None else (f"{found.value:+.4f}", f"{found.low:+.4f} to {found.high:+.4f}")
+            ("-", c.reason or c.outcome)
+            if result is None
+            else (f"{result.value:+.4f}", f"{result.low:+.4f} to {result.high:+.4f}")
         )
         rows.append((c.arm, c.target or "mean", c.tested or "-", *figures, c.outcome))
     header = ("mixture", "target", "measure", "against the base model", "95% interval", "result")

@@ -105,9 +105,9 @@ def _gains(answered: Answered, served: Served) -> tuple[tuple[Contrast, ...], tu
     single, of_single = corrected(
         [contrast(answered, label, None, Served.mean({t: 1.0})) for label in own for t in answered.measured.targets]
     )
-    found = (*(replace(c, target=None) for c in mean), *single)
-    twins = [for_twin(c, arm=twin) for twin, first in answered.same.items() for c in found if c.arm == first]
-    return (*found, *twins), (of_mean, of_single)
+    result = (*(replace(c, target=None) for c in mean), *single)
+    twins = [for_twin(c, arm=twin) for twin, first in answered.same.items() for c in result if c.arm == first]
+    return (*result, *twins), (of_mean, of_single)
 
 
 def _differences(answered: Answered, served: Served) -> tuple[tuple[Contrast, ...], tuple[int, int]]:
@@ -125,10 +125,10 @@ def _differences(answered: Answered, served: Served) -> tuple[tuple[Contrast, ..
         if alone
         else corrected([contrast(answered, selected, label, Served.mean({t: 1.0})) for label in own for t in served.weights])
     )
-    found = (*single, *(replace(c, target=None) for c in mean))
-    copies = [for_twin(c, against=twin) for twin, first in twins.items() for c in found if c.against == first]
+    result = (*single, *(replace(c, target=None) for c in mean))
+    copies = [for_twin(c, against=twin) for twin, first in twins.items() for c in result if c.against == first]
     order = {label: i for i, label in enumerate(others)}
-    return tuple(sorted((*found, *copies), key=lambda c: order[str(c.against)])), (of_mean, of_single)
+    return tuple(sorted((*result, *copies), key=lambda c: order[str(c.against)])), (of_mean, of_single)
 
 
 def _notes(answered: Answered, spec: SelectionSpec, served: Served, unmeasured: Sequence[str], shared: bool) -> list[str]:

@@ -195,8 +195,8 @@ def bent_estimate(answered: Answered, arm: str, against: str | None, served: Ser
     rng = np.random.default_rng(0)
     slopes = np.hstack([_slopes(term, requested, side, rng) for side in sides])
     pieces, counts = np.unique(np.round(slopes, 6), axis=0, return_counts=True)
-    found = [_piece(answered, targets, sides, piece, len(seeds)) for piece in pieces]
-    return _together(value, found, counts / counts.sum())
+    result = [_piece(answered, targets, sides, piece, len(seeds)) for piece in pieces]
+    return _together(value, result, counts / counts.sum())
 
 
 def _side(answered: Answered, label: str | None, targets: Sequence[str], seeds: Sequence[int]) -> _Side:
@@ -245,7 +245,7 @@ def _noise(answered: Answered, slopes: Sequence[Mapping[str, float]]) -> SeedVar
     """The noise between seeds that all arms tell of, by the slopes of the trained sides. What a seed does to the gains of
     different targets is taken to be independent.
     """
-    factors = [found for of in slopes if (found := {t: s / (answered.gap(t) or 1.0) for t, s in of.items() if s})]
+    factors = [result for of in slopes if (result := {t: s / (answered.gap(t) or 1.0) for t, s in of.items() if s})]
     if len(factors) == 2 and factors[0] == factors[1]:
         noise = seed_noise(answered, factors[0])
         return None if noise is None else noise.difference
@@ -257,11 +257,11 @@ def _noise(answered: Answered, slopes: Sequence[Mapping[str, float]]) -> SeedVar
     return SeedVariance(variance=variance, degrees=satterthwaite(variance, [(p.variance, p.degrees) for p in alone]))
 
 
-def _together(value: float, found: Sequence[Difference], shares: Floats) -> Difference:
+def _together(value: float, differences: Sequence[Difference], shares: Floats) -> Difference:
     """The value with the mean of the pieces' variances."""
-    variances = np.array([e.error**2 for e in found])
+    variances = np.array([e.error**2 for e in differences])
     variance = float(shares @ variances)
-    df = variance**2 / float(shares @ (variances**2 / np.array([e.df for e in found])))
-    first = found[0]
-    questions = max(e.questions for e in found)
+    df = variance**2 / float(shares @ (variances**2 / np.array([e.df for e in differences])))
+    first = differences[0]
+    questions = max(e.questions for e in differences)
     return _estimate(value, variance, df, seeds=first.seeds, questions=questions, seed_noise=first.seed_noise)

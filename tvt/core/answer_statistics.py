@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
+from tvt.core.question import QuestionSet
 from tvt.core.recipe import WarningSettings
-from tvt.core.task import QuestionSet
 
 Kind = Literal["collapse", "letter_mass", "unread"]
 KINDS: tuple[Kind, ...] = ("collapse", "letter_mass", "unread")
@@ -126,8 +126,8 @@ class AnswerReport:
     @property
     def findings(self) -> tuple[AnswerFinding, ...]:
         """All of them, by kind, the base model's first."""
-        found = [finding for cell in self.cells for finding in _findings(cell, self.thresholds)]
-        return tuple(sorted(found, key=lambda finding: (KINDS.index(finding.kind), not finding.base)))
+        result = [finding for cell in self.cells for finding in _findings(cell, self.thresholds)]
+        return tuple(sorted(result, key=lambda finding: (KINDS.index(finding.kind), not finding.base)))
 
     @property
     def unknown(self) -> tuple[ScoredCell, ...]:
@@ -137,7 +137,7 @@ class AnswerReport:
     @property
     def odd_sets(self) -> tuple[QuestionSet, ...]:
         """The questions that are not what their manifest says, or are asked twice."""
-        return tuple(found for found in self.sets if found.odd)
+        return tuple(item for item in self.sets if item.odd)
 
     def json_value(self) -> dict[str, Any]:
         """The key ``answers`` of a command's JSON."""
@@ -153,7 +153,7 @@ class AnswerReport:
         return {
             "thresholds": self.thresholds.model_dump(),
             "cells": [asdict(cell) for cell in self.cells],
-            "questions": [asdict(found) for found in self.sets],
+            "questions": [asdict(item) for item in self.sets],
         }
 
     @classmethod
@@ -167,7 +167,7 @@ class AnswerReport:
             ScoredCell(**{**cell, "statistics": None if cell["statistics"] is None else AnswerStatistics(**cell["statistics"])})
             for cell in plain["cells"]
         ]
-        sets = tuple(QuestionSet.load(found) for found in plain["questions"])
+        sets = tuple(QuestionSet.load(item) for item in plain["questions"])
         return cls(thresholds=WarningSettings.model_validate(plain["thresholds"]), cells=tuple(cells), sets=sets)
 
 
@@ -175,16 +175,16 @@ def _findings(cell: ScoredCell, thresholds: WarningSettings) -> list[AnswerFindi
     of = cell.statistics
     if of is None or of.questions < thresholds.questions:
         return []
-    found: list[tuple[Kind, float, float, str | None]] = []
+    result: list[tuple[Kind, float, float, str | None]] = []
     if of.letter_share is not None and of.collapsed(thresholds):
-        found.append(("collapse", of.letter_share, thresholds.letter_share, of.letter))
+        result.append(("collapse", of.letter_share, thresholds.letter_share, of.letter))
     if of.letter_mass is not None and of.letter_mass < thresholds.letter_mass:
-        found.append(("letter_mass", of.letter_mass, thresholds.letter_mass, None))
+        result.append(("letter_mass", of.letter_mass, thresholds.letter_mass, None))
     if of.unread_share > thresholds.unread:
-        found.append(("unread", of.unread_share, thresholds.unread, None))
+        result.append(("unread", of.unread_share, thresholds.unread, None))
     return [
         AnswerFinding(
             kind=kind, run=cell.run, target=cell.target, base=cell.base, value=value, threshold=threshold, letter=letter
         )
-        for kind, value, threshold, letter in found
+        for kind, value, threshold, letter in result
     ]

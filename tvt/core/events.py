@@ -113,18 +113,18 @@ _NAMES = {event: kind for kind, event in _KINDS.items()}
 
 def event_json(event: AttemptEvent) -> dict[str, Any]:
     """A message as JSON, without what only the conductor knows."""
-    told = {name: value for name, value in asdict(event).items() if value is not None and name not in ("name", "slot")}
-    return {"kind": _NAMES[type(event)], **told}
+    plain = {name: value for name, value in asdict(event).items() if value is not None and name not in ("name", "slot")}
+    return {"kind": _NAMES[type(event)], **plain}
 
 
-def event_of(told: dict[str, Any]) -> AttemptEvent:
+def event_of(plain: dict[str, Any]) -> AttemptEvent:
     """The inverse of :func:`event_json`; keys that are not known, of other versions, are left out.
 
     Raises:
         ValueError: it is no message.
     """
     try:
-        kind = _KINDS[told["kind"]]
-        return kind(**{part.name: told[part.name] for part in fields(kind) if part.name in told})
+        kind = _KINDS[plain["kind"]]
+        return kind(**{part.name: plain[part.name] for part in fields(kind) if part.name in plain})
     except (KeyError, TypeError) as error:
-        raise ValueError(f"not a message: {told}") from error
+        raise ValueError(f"not a message: {plain}") from error

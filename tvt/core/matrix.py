@@ -159,8 +159,8 @@ class TransferMatrix(Frozen):
         """Why the mean of a cell is missing, or ``None`` when it is not."""
         if np.isfinite(self.values[:, self.sources.index(source), self.targets.index(target)]).any():
             return None
-        found = [self.reasons[run, source, target] for run in self.runs if (run, source, target) in self.reasons]
-        return found[0] if found else "not measured"
+        result = [self.reasons[run, source, target] for run in self.runs if (run, source, target) in self.reasons]
+        return result[0] if result else "not measured"
 
     def short(self, name: str) -> str:
         """The task's abbreviation, or its name where there is none."""
@@ -216,16 +216,16 @@ class TransferMatrix(Frozen):
 
         Evidence of a run that is left out goes with it; evidence of runs that are none of the study's stays.
         """
-        kept = list(keep)
-        left_out = [run for k, run in enumerate(self.runs) if k not in set(kept)]
+        chosen = list(keep)
+        left_out = [run for k, run in enumerate(self.runs) if k not in set(chosen)]
         return replace(
             self,
-            runs=tuple(self.runs[k] for k in kept),
-            values=self.values[kept],
-            item_errors=self.item_errors[kept],
-            base=self.base[kept],
-            after=self.after[kept],
-            doses=None if self.doses is None else self.doses[kept],
+            runs=tuple(self.runs[k] for k in chosen),
+            values=self.values[chosen],
+            item_errors=self.item_errors[chosen],
+            base=self.base[chosen],
+            after=self.after[chosen],
+            doses=None if self.doses is None else self.doses[chosen],
             evidence=None if self.evidence is None else self.evidence.without_runs(left_out),
             placebo=None if self.placebo is None else self.placebo.without_runs(left_out),
         )

@@ -279,15 +279,15 @@ def predictions_of(frame: Frame) -> dict[str, dict[str, Prediction]]:
     figures = {
         name: numbers(frame, name, "frame of predictions").tolist() for name in PREDICTIONS[2:6] if name in frame.columns
     }
-    found: dict[str, dict[str, Prediction]] = {}
+    result: dict[str, dict[str, Prediction]] = {}
     for k, row in enumerate(frame.to_dict("records")):
         value = figures["value"][k] if "value" in figures else np.nan
-        found.setdefault(str(row["mixture"]), {})[str(row["target"])] = Prediction(
+        result.setdefault(str(row["mixture"]), {})[str(row["target"])] = Prediction(
             **{name: figures[name][k] for name in ("gain", "low", "high")},
             value=None if np.isnan(value) else value,
             estimated=tuple(row["estimated"]) if isinstance(row.get("estimated"), tuple | list) else (),
         )
-    return found
+    return result
 
 
 def runs_frame(runs: MixtureRuns) -> Frame:

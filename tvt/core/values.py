@@ -204,8 +204,8 @@ def aligned(values: Floats, *axes: tuple[Names, Names] | None, missing: float = 
         at = {name: k for k, name in enumerate(names[0])}
         places = np.array([at.get(name, -1) for name in names[1]], dtype=int)
         shape = (*values.shape[:axis], len(places), *values.shape[axis + 1 :])
-        found = np.full(shape, missing)
+        result = np.full(shape, missing)
         there = (slice(None),) * axis + (places >= 0,)
-        found[there] = np.take(values, places[places >= 0], axis=axis)
-        values = found
+        result[there] = np.take(values, places[places >= 0], axis=axis)
+        values = result
     return values

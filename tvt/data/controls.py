@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tvt.core.question import LETTERS, Question
 from tvt.core.scores import PlaceboKind
-from tvt.core.task import LETTERS, Question
 
 CONTROL_VERSION = 1
 """Raised whenever a placebo's rows would be others."""

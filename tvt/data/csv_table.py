@@ -176,21 +176,21 @@ def find_columns(table: Table, aliases: Mapping[str, str], faults: Faults, requi
         faults: where to note faults.
         required: fields that must be there.
     """
-    found: dict[str, int] = {}
+    result: dict[str, int] = {}
     for position, name in enumerate(table.header):
         role = aliases.get(name.casefold())
         if role is None:
             if name:
                 hint = suggest(name, list(aliases)) or f"; known: {', '.join(dict.fromkeys(aliases))}"
                 faults.add(1, f"unknown column '{name}'{hint}; rename or remove it")
-        elif role in found:
-            faults.add(1, f"'{table.header[found[role]]}' and '{name}' both name the {role}; keep one")
+        elif role in result:
+            faults.add(1, f"'{table.header[result[role]]}' and '{name}' both name the {role}; keep one")
         else:
-            found[role] = position
+            result[role] = position
     for name in required:
-        if name not in found:
+        if name not in result:
             faults.add(1, f"no column '{name}'; add it")
-    return found
+    return result
 
 
 def read_rows(table: Table, model: type[R], columns: Columns, faults: Faults, names: Sequence[str] = ()) -> list[R]:
@@ -212,12 +212,12 @@ def read_rows(table: Table, model: type[R], columns: Columns, faults: Faults, na
         try:
             value = model.model_validate({"line": row.line, **cells})
         except ValidationError as error:
-            found = [model.prefix.format(column=f["loc"][-1], **cells) + str(f["ctx"]["error"]) for f in error.errors()]
+            result = [model.prefix.format(column=f["loc"][-1], **cells) + str(f["ctx"]["error"]) for f in error.errors()]
         else:
-            found = list(value.faults(names))
-            if not found:
+            result = list(value.faults(names))
+            if not result:
                 rows.append(value)
-        for fault in found:
+        for fault in result:
             faults.add(row.line, fault)
     return rows
 
@@ -225,14 +225,14 @@ def read_rows(table: Table, model: type[R], columns: Columns, faults: Faults, na
 def distinct(rows: Iterable[R], key: Callable[[R], Hashable], fault: Callable[[R, int], str], faults: Faults) -> list[R]:
     """The first row of each key; of a later one, what ``fault`` says of it and the first one's line is noted."""
     lines: dict[Hashable, int] = {}
-    found = []
+    result = []
     for row in rows:
         first = lines.setdefault(key(row), row.line)
         if first == row.line:
-            found.append(row)
+            result.append(row)
         else:
             faults.add(row.line, fault(row, first))
-    return found
+    return result
 
 
 def _text(path: Path) -> str:
@@ -251,18 +251,18 @@ def _text(path: Path) -> str:
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: {getattr(error, 'strerror', None) or error}; check the path and its permissions") from error
     if b"\0" in data:
-        raise InputError(f"{path}: is no CSV (it has NUL bytes); export the table as UTF-8 CSV")
+        raise InputError(f"{path}: is not a CSV file (it has NUL bytes); export the table as UTF-8 CSV")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{path}:{line}: is no CSV in UTF-8; export the table as UTF-8 CSV") from error
+        raise InputError(f"{path}:{line}: is not a CSV file in UTF-8; export the table as UTF-8 CSV") from error
 
 
 def _rows(text: str, faults: Faults) -> Iterator[Row]:
     """The rows that are not blank."""
     if text.lstrip().startswith(_OTHER_FORMATS):
-        faults.add(1, f"is no CSV (it starts with '{text.strip()[:1]}'); the first line must name the columns")
+        faults.add(1, f"is not a CSV file (it starts with '{text.strip()[:1]}'); the first line must name the columns")
         return
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     start = 1
@@ -273,14 +273,16 @@ def _rows(text: str, faults: Faults) -> Iterator[Row]:
                 yield Row(start, stripped)
             start = reader.line_num + 1
     except csv.Error as error:
-        faults.add(start, f"is no CSV ({error}); check the quotes")
+        faults.add(start, f"is not a CSV file ({error}); check the quotes")
 
 
 def _check_header(header: tuple[str, ...], line: int, faults: Faults) -> None:
     if len(header) < 2:
         other = next((name for mark, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")) if mark in header[0]), None)
-        hint = f"it has {other} for commas; save it with commas" if other else "the first line must name at least two columns"
-        faults.add(line, f"is no CSV: {hint}")
+        hint = (
+            f"it has {other} for commas; save it with commas" if other else "it has one column, and a table needs two or more"
+        )
+        faults.add(line, f"is not a CSV table: {hint}")
     seen: set[str] = set()
     for position, name in enumerate(header):
         if not name and position > 0:

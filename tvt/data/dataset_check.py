@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from tvt.core.task import LETTERS, is_number
+from tvt.core.question import LETTERS, is_number
 from tvt.data.csv_table import Faults
 from tvt.data.lookalikes import NEAR, Gallery, ImageHash, hash_bytes, near_pairs_within
 from tvt.data.questions.batches import image_fault, image_size
@@ -180,14 +180,14 @@ class _Rows:
 
     def findings(self) -> list[DataFinding]:
         """All that was found, in the order of kinds."""
-        found = [*self._found, *self._lean(), *self._guessable(), *self._near()]
+        result = [*self._found, *self._lean(), *self._guessable(), *self._near()]
         if self._source.rows < self._standards.at_least:
             few = f"{self._source.rows} rows, fewer than {self._standards.at_least}; build more"
-            found.append(DataFinding("too few rows", f"{self._source.path}: {few}"))
+            result.append(DataFinding("too few rows", f"{self._source.path}: {few}"))
         if self._silent:
             message = f"{self._source.path}: {self._silent} rows do not say where they come from (no provenance)"
-            found.append(DataFinding("no provenance", message, fault=False))
-        return found
+            result.append(DataFinding("no provenance", message, fault=False))
+        return result
 
     def _note(self, kind: str, row: int, what: str, *, fault: bool = True) -> None:
         self._found.append(DataFinding(kind, f"{self._source.where(row)}: {what}", fault))
@@ -247,8 +247,8 @@ class _Rows:
     def _guessable(self) -> Iterator[DataFinding]:
         """Tasks whose right options can be guessed without looking at what they show."""
         for task, shortcuts in sorted(self._shortcuts.items()):
-            for found in shortcuts.found():
-                message = f"{found.option} is right in {found.right} of {found.rows} rows, by chance in {found.chance:.0%}"
+            for item in shortcuts.found():
+                message = f"{item.option} is right in {item.right} of {item.rows} rows, by chance in {item.chance:.0%}"
                 yield DataFinding("shortcut", f"{self._source.path}: {task}: {message}", fault=False)
 
     def _near(self) -> Iterator[DataFinding]:
@@ -277,10 +277,10 @@ def _hash(data: bytes) -> ImageHash | None:
 
 def _json(text: str) -> dict[str, Any] | None:
     try:
-        found = json.loads(text)
+        result = json.loads(text)
     except ValueError:
         return None
-    return found if isinstance(found, dict) else None
+    return result if isinstance(result, dict) else None
 
 
 SHORTCUT_ALPHA = 1e-4

@@ -217,7 +217,7 @@ def _hashes(reference: str, manifests: Mapping[str, TaskManifest]) -> Iterator[t
 
 def _meant(reference: str, manifests: Mapping[str, TaskManifest]) -> list[TaskManifest] | Path:
     """The tasks of the benchmark, or the task, that a name means, else the file or folder."""
-    of_benchmark = [found for found in manifests.values() if (found.benchmark or "").casefold() == reference.casefold()]
+    of_benchmark = [item for item in manifests.values() if (item.benchmark or "").casefold() == reference.casefold()]
     if of_benchmark:
         return of_benchmark
     try:
@@ -253,9 +253,9 @@ def _remembered(data: QuestionData) -> list[tuple[str, ImageHash]]:
     if place.is_file():
         return [(name, ImageHash(bytes.fromhex(exact), bits)) for name, exact, bits in json.loads(place.read_text())]
     images = ((f"{label(data)} {row.id}", image) for row in shown_questions(data) for image in row.images)
-    found = list(_hashed(images))
-    atomic.write_text(place, json.dumps([[name, look.exact.hex(), look.hash] for name, look in found]))
-    return found
+    result = list(_hashed(images))
+    atomic.write_text(place, json.dumps([[name, look.exact.hex(), look.hash] for name, look in result]))
+    return result
 
 
 def _hashed(images: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, ImageHash]]:

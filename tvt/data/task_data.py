@@ -55,9 +55,9 @@ def _resolved(manifest: TaskManifest, copies: Mapping[str, str], data_dir: str |
     if manifest.training is None and data_dir is not None:
         name = file_name(manifest.name)
         places = [Path(data_dir) / f"{name}{end}" for end in (".parquet", ".jsonl", "")]
-        found = next((place for place in places if place.exists()), None)
-        if found is not None:
-            changed["training"] = QuestionData(path=str(found))
+        result = next((place for place in places if place.exists()), None)
+        if result is not None:
+            changed["training"] = QuestionData(path=str(result))
     return manifest.model_copy(update=changed)
 
 
@@ -111,5 +111,5 @@ def _count(training: QuestionData | None) -> int | None:
         return training.questions if training is not None else None
     if not Path(training.path).exists():
         return None
-    found = open_questions(Path(training.path)).rows
-    return found if training.questions is None else min(found, training.questions)
+    result = open_questions(Path(training.path)).rows
+    return result if training.questions is None else min(result, training.questions)

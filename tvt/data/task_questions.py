@@ -10,7 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
-from tvt.core.task import Question, QuestionSet, resolve_name
+from tvt.core.question import Question, QuestionSet
+from tvt.core.task import resolve_name
 from tvt.data.controls import shuffled
 from tvt.data.hub.formats import format_of
 from tvt.data.hub.questions import count_rows, is_here, is_stored, read_rows, row_digests, rows_identity, stored_questions

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig
-from tvt.core.task import Question
 from tvt.errors import InputError, NotFiniteScoreError, refuse
 from tvt.evaluate.adapters import CheckedAdapter, attached
 from tvt.evaluate.prompts import Profile

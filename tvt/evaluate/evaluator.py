@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tvt.core.choices import READERS
+from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig
-from tvt.core.task import Question
 from tvt.errors import InputError
 from tvt.evaluate.adapters import CheckedAdapter, check_adapter
 from tvt.evaluate.asking import Asker, Flush, ScoringRequest, compose, question_rows

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tvt.core.choices import PROMPTS
-from tvt.core.task import Question
+from tvt.core.question import Question
 from tvt.errors import InputError, suggest
 from tvt.io import digest
 

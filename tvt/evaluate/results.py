@@ -12,9 +12,9 @@ from functools import cached_property
 from typing import Any, Literal
 
 from tvt.core.answer_statistics import AnswerStatistics, GivenAnswer, answer_statistics
+from tvt.core.question import Question
 from tvt.core.recipe import WarningSettings
 from tvt.core.scores import Score, Tally, mean_relative_accuracy, tally
-from tvt.core.task import Question
 from tvt.evaluate.readers import Reader
 from tvt.evaluate.scorer import RawAnswer
 

@@ -17,8 +17,8 @@ from queue import Empty, LifoQueue
 from threading import Lock
 from typing import Any, assert_never
 
+from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig
-from tvt.core.task import Question
 from tvt.errors import InputError, NotFiniteScoreError, needs_train_extra
 from tvt.evaluate.prompts import Profile, read_profile
 from tvt.io import machine

@@ -18,8 +18,8 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
+from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig
-from tvt.core.task import Question
 from tvt.errors import InputError
 from tvt.evaluate.adapters import CheckedAdapter
 from tvt.evaluate.asking import Asker, Flush, ScoringRequest

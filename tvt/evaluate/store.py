@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig, identity
-from tvt.core.task import Question
 from tvt.errors import InputError, needs_train_extra, reason_of, refuse
 from tvt.evaluate.prompts import Profile
 from tvt.evaluate.scorer import RawAnswer

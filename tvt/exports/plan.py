@@ -159,13 +159,13 @@ def _stated_sizes(mixture: Mixture) -> dict[str, int]:
 
 def _known_model(mixture: Mixture) -> str | None:
     """The base model of the study behind the mixture as a hub name, where the provenance names one that is certain."""
-    found = _mapping(mixture.provenance.get("evidence")).get("model")
-    if not isinstance(found, str):
+    result = _mapping(mixture.provenance.get("evidence")).get("model")
+    if not isinstance(result, str):
         return None
-    qwen = re.fullmatch(r"(Qwen(?:2|2\.5|3)-VL-\d+B)(?:-Instruct)?", found, re.IGNORECASE)
+    qwen = re.fullmatch(r"(Qwen(?:2|2\.5|3)-VL-\d+B)(?:-Instruct)?", result, re.IGNORECASE)
     if qwen:  # studies name the model without its owner, and finetune the instruct version
         return f"Qwen/{qwen.group(1)}-Instruct"
-    return found if "/" in found else None
+    return result if "/" in result else None
 
 
 def _mapping(value: Any) -> dict[str, Any]:

@@ -306,8 +306,8 @@ class LoraFile:
         values = np.frombuffer(stream.read(end - begin), _TYPES[entry["dtype"]])
         if entry["dtype"] == "BF16":  # the upper half of a float32; numpy knows no bfloat16
             values = (values.astype("<u4") << 16).view("<f4")
-        found: Floats = values.astype(np.float64).reshape(entry["shape"])
-        return found
+        result: Floats = values.astype(np.float64).reshape(entry["shape"])
+        return result
 
 
 def tensor_names(module: str) -> tuple[str, str]:

@@ -48,8 +48,8 @@ def hub_name(text: str) -> str | None:
 
 def hub_dataset(address: str) -> str | None:
     """The name of a dataset on the hub, from its address there."""
-    found = re.match(r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/datasets/([\w.-]+/[\w.-]+)", address)
-    return found.group(1) if found else None
+    match = re.match(r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/datasets/([\w.-]+/[\w.-]+)", address)
+    return match.group(1) if match else None
 
 
 def front_matter(header: Mapping[str, Any], remarks: Iterable[str] = ()) -> str:

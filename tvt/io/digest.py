@@ -39,8 +39,8 @@ def states(files: Iterable[Path]) -> list[State]:
     Raises:
         OSError: a file is not there.
     """
-    found = [(path.resolve(), path.stat()) for path in files]
-    return [[str(path), state.st_size, state.st_mtime_ns, state.st_ino] for path, state in found]
+    value = [(path.resolve(), path.stat()) for path in files]
+    return [[str(path), state.st_size, state.st_mtime_ns, state.st_ino] for path, state in value]
 
 
 def recall(about: Mapping[str, Any]) -> str | None:

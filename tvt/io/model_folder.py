@@ -52,19 +52,19 @@ def model_folder_faults(folder: Path) -> list[str]:
 
 def numbers_in(folder: Path) -> int:
     """How many numbers the folder's safetensors files hold, by their headers; damaged files count for nothing."""
-    found = 0
+    result = 0
     for path in folder.glob("*.safetensors"):
         with suppress(InputError):
-            found += sum(math.prod(entry["shape"]) for entry in read_header(path)[0].values())
-    return found
+            result += sum(math.prod(entry["shape"]) for entry in read_header(path)[0].values())
+    return result
 
 
 def _base_of(folder: Path) -> str:
     try:
-        found = adapter_file.read_config(folder).get("base_model_name_or_path")
+        result = adapter_file.read_config(folder).get("base_model_name_or_path")
     except InputError:
-        found = None
-    return f", {found}" if found else ""
+        result = None
+    return f", {result}" if result else ""
 
 
 def _text_faults(folder: Path) -> Iterator[str]:
@@ -133,13 +133,13 @@ def _weight_faults(folder: Path) -> Iterator[str]:
 
 def _file_faults(path: Path, wanted: set[str]) -> Iterator[str]:
     try:
-        found = read_header(path, _STEP)[0]
+        result = read_header(path, _STEP)[0]
     except InputError as error:
         yield from error.faults
         return
-    if not found:
+    if not result:
         yield f"{path}: holds no tensor at all; {_STEP}"
-    if absent := sorted(wanted - found.keys()):
+    if absent := sorted(wanted - result.keys()):
         yield f"{path}: {len(absent)} tensors of the index are not in it, e.g. {absent[0]}; {_STEP}"
 
 

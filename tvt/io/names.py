@@ -47,10 +47,10 @@ def same_files(names: Iterable[str], named: Callable[[str], str]) -> list[str]:
         names: of tasks or sets, each once.
         named: what makes the file's name.
     """
-    found: defaultdict[str, list[str]] = defaultdict(list)
+    result: defaultdict[str, list[str]] = defaultdict(list)
     for name in names:
-        found[named(name).casefold()].append(name)
-    groups = [group for group in found.values() if len(group) > 1]
+        result[named(name).casefold()].append(name)
+    groups = [group for group in result.values() if len(group) > 1]
     return [f"{' and '.join(group)}: their files would have the same name; rename one of them" for group in groups]
 
 

@@ -151,8 +151,8 @@ def _fields(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
     for part in path:
         inner = _model_of(kind)
         kind = inner.model_fields[part].annotation if inner and part in inner.model_fields else _element_of(kind)
-    found = _model_of(kind)
-    return list(found.model_fields) if found else []
+    result = _model_of(kind)
+    return list(result.model_fields) if result else []
 
 
 def _model_of(kind: Any) -> type[BaseModel] | None:
@@ -160,7 +160,7 @@ def _model_of(kind: Any) -> type[BaseModel] | None:
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return kind
     if get_origin(kind) in (Union, UnionType):
-        return next((found for part in get_args(kind) if (found := _model_of(part))), None)
+        return next((result for part in get_args(kind) if (result := _model_of(part))), None)
     return None
 
 

@@ -79,8 +79,8 @@ def public_model_name(name: str) -> str:
 
 def _near(near: Path, name: str) -> str:
     """A path near the folder, or else from where tvt was called, as an absolute one; what is nowhere stays what it is."""
-    found = next((place for place in (near / name, Path(name)) if place.exists()), None)
-    return name if found is None else str(found.absolute())
+    result = next((place for place in (near / name, Path(name)) if place.exists()), None)
+    return name if result is None else str(result.absolute())
 
 
 def _override(data: dict[str, Any], text: str) -> str | None:

@@ -80,13 +80,13 @@ def family_checks(config: ModelConfig) -> Iterator[Check]:
     name = config.model_name_or_path
     family = family_of(config)
     if family is None:
-        found = f"{name}: models of type '{values['model_type']}' are untested with tvt"
-        yield _check("warn", found, "look at some of its answers before you trust its scores; tvt docs models lists the tested")
+        text = f"{name}: models of type '{values['model_type']}' are untested with tvt"
+        yield _check("warn", text, "look at some of its answers before you trust its scores; tvt docs models lists the tested")
         return
     for package in family.needs:
         if find_spec(package) is None and find_spec("transformers") is not None:  # else no model is loaded here
-            found = f"{name}: {family.name} needs {package}, which is not installed"
-            yield _check("fail", found, f"pip install {package}", package)
+            text = f"{name}: {family.name} needs {package}, which is not installed"
+            yield _check("fail", text, f"pip install {package}", package)
 
 
 def rows_fault(recipe: Recipe, *, rows: int, with_images: int) -> str | None:
@@ -140,8 +140,8 @@ def model_checks(config: ModelConfig) -> Iterator[Check]:
     """What would keep the model from being loaded; empty where nothing does, as far as files and packages show."""
     if names_folder(config.model_name_or_path):
         for fault in model_folder_faults(Path(config.model_name_or_path)):
-            found, _, step = fault.rpartition("; ")
-            yield Check(group=GROUP, name="base model", status="fail", found=found, step=step)
+            result, _, step = fault.rpartition("; ")
+            yield Check(group=GROUP, name="base model", status="fail", found=result, step=step)
     yield from family_checks(config)
     if find_spec("transformers") is None:
         return  # a machine that loads no model has none of the packages
@@ -149,12 +149,12 @@ def model_checks(config: ModelConfig) -> Iterator[Check]:
     # transformers takes flash attention from the package kernels where flash-attn is missing.
     if config.attn_implementation == "flash_attention_2" and not (find_spec("flash_attn") or find_spec("kernels")):
         step = "pip install flash-attn --no-build-isolation, or --set model.attn_implementation=sdpa"
-        found = "model.attn_implementation: flash_attention_2 needs flash-attn, which is not installed"
-        yield Check(group=GROUP, name="attention", status="fail", found=found, step=step, package="flash-attn")
+        result = "model.attn_implementation: flash_attention_2 needs flash-attn, which is not installed"
+        yield Check(group=GROUP, name="attention", status="fail", found=result, step=step, package="flash-attn")
     if config.load_in_4bit and find_spec("bitsandbytes") is None:
         step = "pip install bitsandbytes, or load without 4 bits"
-        found = "4-bit loading needs bitsandbytes, which is not installed"
-        yield Check(group=GROUP, name="4 bits", status="fail", found=found, step=step, package="bitsandbytes")
+        result = "4-bit loading needs bitsandbytes, which is not installed"
+        yield Check(group=GROUP, name="4 bits", status="fail", found=result, step=step, package="bitsandbytes")
 
 
 def _type_checks(config: ModelConfig) -> Iterator[Check]:
@@ -164,9 +164,9 @@ def _type_checks(config: ModelConfig) -> Iterator[Check]:
         return
     kind, known = values["model_type"], _vision_language_types()
     if known and kind not in known:
-        found = f"{config.model_name_or_path}: the installed transformers has no vision-language model of type '{kind}'"
+        text = f"{config.model_name_or_path}: the installed transformers has no vision-language model of type '{kind}'"
         step = "name a model of another type, or install a version of transformers that has it"
-        yield Check(group=GROUP, name="base model", status="fail", found=found, step=step)
+        yield Check(group=GROUP, name="base model", status="fail", found=text, step=step)
 
 
 def _vision_language_types() -> set[str]:

@@ -264,43 +264,47 @@ _WAYS = {
 }
 
 
-def judgement_report(found: Judgement) -> list[RenderableType]:
+def judgement_report(judgement: Judgement) -> list[RenderableType]:
     """Everything that ``tvt study judge`` shows, in order."""
-    parts: list[RenderableType] = [Text(_headline(found), style="bold"), Text(_cost(found)), Text("")]
-    parts += [_cells(found), Text("")]
-    parts += [_weights(found.choices[0]), Text("")] if len(found.choices) == 1 else []
-    parts += [_choices(found), Text(_LEGEND, style="dim"), Text(""), Text(_judgement_summary(found))]
-    parts += [Text(f"Note: {note}.", style="yellow") for note in _notes(found)]
+    parts: list[RenderableType] = [Text(_headline(judgement), style="bold"), Text(_cost(judgement)), Text("")]
+    parts += [_cells(judgement), Text("")]
+    parts += [_weights(judgement.choices[0]), Text("")] if len(judgement.choices) == 1 else []
+    parts += [_choices(judgement), Text(_LEGEND, style="dim"), Text(""), Text(_judgement_summary(judgement))]
+    parts += [Text(f"Note: {note}.", style="yellow") for note in _notes(judgement)]
     return parts
 
 
-def _headline(found: Judgement) -> str:
-    if found.way != "seeds":
-        return f"{found.study}, judged by {_WAYS[found.way]}: {found.names[0]}"
-    chosen = f"all {found.of} choices" if len(found.names) == found.of else f"{len(found.names)} of {found.of} choices, drawn"
-    return f"{found.study}, judged by {_WAYS[found.way]}: {chosen}"
+def _headline(judgement: Judgement) -> str:
+    if judgement.way != "seeds":
+        return f"{judgement.study}, judged by {_WAYS[judgement.way]}: {judgement.names[0]}"
+    chosen = (
+        f"all {judgement.of} choices"
+        if len(judgement.names) == judgement.of
+        else f"{len(judgement.names)} of {judgement.of} choices, drawn"
+    )
+    return f"{judgement.study}, judged by {_WAYS[judgement.way]}: {chosen}"
 
 
-def _cost(found: Judgement) -> str:
-    runs = f"{found.cheap_runs:g} runs of a source instead of {found.runs}"
-    return f"Cost: {runs}" + ("." if found.cost is None else f", {percent(found.cost)} of the training.")
+def _cost(judgement: Judgement) -> str:
+    runs = f"{judgement.cheap_runs:g} runs of a source instead of {judgement.runs}"
+    return f"Cost: {runs}" + ("." if judgement.cost is None else f", {percent(judgement.cost)} of the training.")
 
 
-def _cells(found: Judgement) -> RenderableType:
+def _cells(judgement: Judgement) -> RenderableType:
     """Agreement of the cells, with the range over several cheap studies."""
-    several = len(found.names) > 1
-    level = f"{found.confidence:.0%} interval"
+    several = len(judgement.names) > 1
+    level = f"{judgement.confidence:.0%} interval"
     table = dense_table("", "mean" if several else "value", level, *(["range"] if several else []))
 
     def row(what: str, of: Estimated, each: Sequence[float]) -> None:
         table.add_row(what, number(of.value), _interval(of), *([_value_range(each, number)] if several else []))
 
-    cells = [like.cells for like in found.likeness]
-    row(f"rank correlation of {_value_range(cells, str)} cells", found.rank, [like.rank for like in found.likeness])
-    if np.isfinite(found.apart.value):
-        row("  with the runs left out", found.apart, [like.apart for like in found.likeness])
-    signs = [like.signs for like in found.likeness]
-    shares = [like.agreeing / like.signs if like.signs else float("nan") for like in found.likeness]
+    cells = [like.cells for like in judgement.likeness]
+    row(f"rank correlation of {_value_range(cells, str)} cells", judgement.rank, [like.rank for like in judgement.likeness])
+    if np.isfinite(judgement.apart.value):
+        row("  with the runs left out", judgement.apart, [like.apart for like in judgement.likeness])
+    signs = [like.signs for like in judgement.likeness]
+    shares = [like.agreeing / like.signs if like.signs else float("nan") for like in judgement.likeness]
     if all(signs):
         what = f"same sign, of {_value_range(signs, str)} cells credibly not 0"
         table.add_row(what, percent(float(np.mean(shares))), MISSING, *([_value_range(shares, percent)] if several else []))
@@ -321,13 +325,13 @@ def _weights(choice: Choice) -> RenderableType:
     return titled("Mixtures" + (", cheaper ones on average" if several else ""), table)
 
 
-def _choices(found: Judgement) -> RenderableType:
+def _choices(judgement: Judgement) -> RenderableType:
     """Every request in a row: what is said, how much changes hands, and what is lost."""
-    several = len(found.names) > 1
-    table = dense_table("for", "full", "same", "moved", "gain", "regret", f"{found.confidence:.0%} interval", left=2)
+    several = len(judgement.names) > 1
+    table = dense_table("for", "full", "same", "moved", "gain", "regret", f"{judgement.confidence:.0%} interval", left=2)
     if several:
         table.add_column("worst", justify="right", no_wrap=True)
-    for choice in found.choices:
+    for choice in judgement.choices:
         worst = max(regret.value for regret in choice.regrets)
         table.add_row(
             shortened(_wanted(choice), NAME),
@@ -348,38 +352,38 @@ def _wanted(choice: Choice) -> str:
     return f"{len(choice.targets)} targets"
 
 
-def _judgement_summary(found: Judgement) -> str:
-    gain = float(np.mean([choice.value for choice in found.choices]))
-    lost = float(np.mean([choice.regret.value for choice in found.choices]))
-    same = sum(choice.same_verdict for choice in found.choices)
-    asked = len(found.choices) * len(found.names)
-    told = f"Regret on average: {lost:.3f}, of a gain of {gain:.3f}; the same decision {same} of {asked} times"
-    worst = max(found.choices, key=lambda choice: choice.regret.value)
-    if len(found.choices) < 2 or worst.regret.value < 0.0005:
-        return f"{told}."
-    return f"{told}; the most is lost on {_wanted(worst)} ({worst.regret.value:.3f})."
+def _judgement_summary(judgement: Judgement) -> str:
+    gain = float(np.mean([choice.value for choice in judgement.choices]))
+    lost = float(np.mean([choice.regret.value for choice in judgement.choices]))
+    same = sum(choice.same_verdict for choice in judgement.choices)
+    asked = len(judgement.choices) * len(judgement.names)
+    sentence = f"Regret on average: {lost:.3f}, of a gain of {gain:.3f}; the same decision {same} of {asked} times"
+    worst = max(judgement.choices, key=lambda choice: choice.regret.value)
+    if len(judgement.choices) < 2 or worst.regret.value < 0.0005:
+        return f"{sentence}."
+    return f"{sentence}; the most is lost on {_wanted(worst)} ({worst.regret.value:.3f})."
 
 
-def _notes(found: Judgement) -> list[str]:
+def _notes(judgement: Judgement) -> list[str]:
     """What limits the answers."""
-    notes = list(found.notes)
-    shared, runs = sum(like.shared for like in found.likeness), sum(like.runs for like in found.likeness)
+    notes = list(judgement.notes)
+    shared, runs = sum(like.shared for like in judgement.likeness), sum(like.runs for like in judgement.likeness)
     if shared:
         which = "the runs of a cheaper study are" if shared == runs else f"{shared} of {runs} runs of the cheaper study are"
-        rest = "; the runs left out do not" if np.isfinite(found.apart.value) else ""
+        rest = "; the runs left out do not" if np.isfinite(judgement.apart.value) else ""
         notes.append(f"{which} runs of the full study too, which flatters it in every figure{rest}")
-    if any(like.estimated for like in found.likeness):
-        lacking = _value_range([like.estimated for like in found.likeness], str)
+    if any(like.estimated for like in judgement.likeness):
+        lacking = _value_range([like.estimated for like in judgement.likeness], str)
         notes.append(f"{lacking} cells that the cheaper study did not measure are estimated where it chooses")
-    if not all(like.signs for like in found.likeness):
+    if not all(like.signs for like in judgement.likeness):
         notes.append("no cell of the full study is credibly not 0 (or its noise is not known), so signs cannot be compared")
-    if sum(choice.same_verdict for choice in found.choices) < len(found.choices) * len(found.names):
+    if sum(choice.same_verdict for choice in judgement.choices) < len(judgement.choices) * len(judgement.names):
         notes.append("where decisions differ, one of the two trains on nothing; --anyway judges the mixtures alone")
-    if any(choice.full.verdict != "train" and choice.regret.value < 0 for choice in found.choices):
+    if any(choice.full.verdict != "train" and choice.regret.value < 0 for choice in judgement.choices):
         notes.append(
             "a regret below 0: what the cheaper study trained on gains by the full study's figures, but not credibly so"
         )
-    failed = {answer.reason for choice in found.choices for answer in choice.cheap if answer.reason}
+    failed = {answer.reason for choice in judgement.choices for answer in choice.cheap if answer.reason}
     return notes + sorted(f"a cheaper study has no answer: {reason}" for reason in failed)
 
 
@@ -387,6 +391,6 @@ def _interval(of: Estimated) -> str:
     return f"{number(of.low)} to {number(of.high)}" if np.isfinite(of.low) else MISSING
 
 
-def _value_range(values: Iterable[float], told: Callable[[float], str]) -> str:
-    low, high = told(min(found := list(values))), told(max(found))
+def _value_range(values: Iterable[float], shown: Callable[[float], str]) -> str:
+    low, high = shown(min(result := list(values))), shown(max(result))
     return low if low == high else f"{low} to {high}"

@@ -17,7 +17,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from tvt.core.task import LETTERS, Question
+from tvt.core.question import LETTERS, Question
 from tvt.data.dataset_check import DataFinding, DatasetReport
 from tvt.data.questions.batches import image_size
 from tvt.data.task_data import RowsHere
@@ -63,11 +63,11 @@ def check_table(report: DatasetReport) -> Table:
 def check_line(report: DatasetReport) -> str:
     """The sum of it, in a line."""
     faults, warnings = len(report.faults), len(report.warnings)
-    told = [f"{faults:,} fault{'s' * (faults != 1)}"] if faults else ["no faults"]
-    told += [f"{warnings:,} warning{'s' * (warnings != 1)}"] if warnings else []
+    parts = [f"{faults:,} fault{'s' * (faults != 1)}"] if faults else ["no faults"]
+    parts += [f"{warnings:,} warning{'s' * (warnings != 1)}"] if warnings else []
     letters = ", ".join(f"{letter} {count:,}" for letter, count in report.answers.items())
     answers = f" (right answers: {letters})" * bool(letters)
-    return f"{report.path}: {report.rows:,} rows{answers}, {', '.join(told)}"
+    return f"{report.path}: {report.rows:,} rows{answers}, {', '.join(parts)}"
 
 
 def check_record(report: DatasetReport) -> dict[str, Any]:
@@ -103,22 +103,27 @@ def sources_table(sources: dict[str, dict[str, Any]], rows: int, seed: int) -> T
     table = Table(title=f"{rows:,} rows, seed {seed}", box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
     table.add_column("source", overflow="fold")
     names = ["weight", "examples", "available", "epochs"]
-    left_out = any(told["left_out"] for told in sources.values())
+    left_out = any(figures["left_out"] for figures in sources.values())
     for name in [*names, "left out"] if left_out else names:
         table.add_column(name, justify="right", no_wrap=True)
-    for source, told in sorted(sources.items(), key=lambda item: (-item[1]["examples"], item[0])):
-        cells = [f"{told['weight']:.1%}", f"{told['examples']:,}", f"{told['available']:,}", f"{told['epochs']:.2f}"]
-        table.add_row(Text(source), *cells, *([f"{told['left_out']:,}"] if left_out else []))
+    for source, figures in sorted(sources.items(), key=lambda item: (-item[1]["examples"], item[0])):
+        cells = [
+            f"{figures['weight']:.1%}",
+            f"{figures['examples']:,}",
+            f"{figures['available']:,}",
+            f"{figures['epochs']:.2f}",
+        ]
+        table.add_row(Text(source), *cells, *([f"{figures['left_out']:,}"] if left_out else []))
     return table
 
 
 def epoch_notes(sources: dict[str, dict[str, Any]]) -> list[str]:
     """Sources whose rows come so often that more rows or a smaller share would do more."""
     return [
-        f"{name}: {told['available']:,} rows, each used {told['epochs']:.1f} times; more rows, or tvt select "
+        f"{name}: {figures['available']:,} rows, each used {figures['epochs']:.1f} times; more rows, or tvt select "
         "with --max-epochs, would do more than repeats"
-        for name, told in sources.items()
-        if told["epochs"] > MANY_EPOCHS
+        for name, figures in sources.items()
+        if figures["epochs"] > MANY_EPOCHS
     ]
 
 
@@ -158,10 +163,10 @@ def preview_text(record: dict[str, Any]) -> Text:
     text.append(f"   {_count(len(sizes))}{': ' if sizes else ''}{', '.join(sizes)}\n", style="cyan")
     for line in record["prompt"].splitlines():
         text.append(f"   {_clean(line)}\n")
-    told = all(option in record["prompt"] for option in record["options"])  # then once is enough
+    in_prompt = all(option in record["prompt"] for option in record["options"])  # then once is enough
     for letter, option in zip(LETTERS, record["options"], strict=False):
         right = letter == record["answer"]
-        if right or not told:
+        if right or not in_prompt:
             text.append(f"   {'→' if right else ' '} {letter}. {_clean(option)}\n", style="green" if right else "")
     return text
 
@@ -349,13 +354,13 @@ def _pictures(images: Sequence[bytes]) -> Image.Image:
     small = [_small(data, width) for data in images]
     rows = [small[start : start + side] for start in range(0, len(small), side)]
     height = sum(max(image.height for image in row) + MARGIN // 2 for row in rows)
-    found = Image.new("RGB", (CELL, height), PAPER)
+    result = Image.new("RGB", (CELL, height), PAPER)
     top = 0
     for row in rows:
         for place, image in enumerate(row):
-            found.paste(image, (place * (width + MARGIN // 2), top))
+            result.paste(image, (place * (width + MARGIN // 2), top))
         top += max(image.height for image in row) + MARGIN // 2
-    return found
+    return result
 
 
 def _small(data: bytes, width: int) -> Image.Image:

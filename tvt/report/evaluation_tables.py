@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tvt.core.answer_statistics import KINDS, AnswerFinding, AnswerReport, ScoredCell
+from tvt.core.question import QuestionSet, question_warnings, some
 from tvt.core.recipe import WarningSettings
-from tvt.core.task import QuestionSet, question_warnings, some
 from tvt.evaluate.results import CellResult, Macro, Members, macro
 from tvt.report.style import TABLE
 
@@ -56,13 +56,13 @@ def accuracy_table(rows: Rows, *, unparsed: bool, benchmarks: Mapping[str, Membe
                 end_section=place == len(rows) - 1,
             )
     for of in aggregates(rows, benchmarks or {}):
-        for place, (name, found) in enumerate(of.items()):
+        for place, (name, item) in enumerate(of.items()):
             table.add_row(
-                Text(found.title if place == 0 else ""),
+                Text(item.title if place == 0 else ""),
                 Text(name),
-                f"{100 * found.value:.1f}",
-                f"{100 * found.low:.1f} – {100 * found.high:.1f}",
-                f"{found.questions:,}",
+                f"{100 * item.value:.1f}",
+                f"{100 * item.low:.1f} – {100 * item.high:.1f}",
+                f"{item.questions:,}",
                 end_section=place == len(rows) - 1,
             )
     return table
@@ -71,10 +71,10 @@ def accuracy_table(rows: Rows, *, unparsed: bool, benchmarks: Mapping[str, Membe
 def aggregates(rows: Rows, benchmarks: Mapping[str, Members]) -> list[dict[str, Macro]]:
     """Each benchmark's average by adapter; benchmarks of which no task was scored are left out."""
     of = [
-        {name: found for name, cells in rows if (found := macro(benchmark, cells, members)) is not None}
+        {name: result for name, cells in rows if (result := macro(benchmark, cells, members)) is not None}
         for benchmark, members in benchmarks.items()
     ]
-    return [found for found in of if found]
+    return [result for result in of if result]
 
 
 def answers_of(rows: Rows, sets: Sequence[QuestionSet], thresholds: WarningSettings) -> AnswerReport:
@@ -87,8 +87,8 @@ def answers_of(rows: Rows, sets: Sequence[QuestionSet], thresholds: WarningSetti
     """
     cells = [
         ScoredCell(run=name, target=task, base=cell.adapter is None, statistics=cell.statistics)
-        for name, found in rows
-        for task, cell in found.items()
+        for name, item in rows
+        for task, cell in item.items()
     ]
     return AnswerReport(thresholds=thresholds, cells=tuple(cells), sets=tuple(sets))
 
@@ -124,9 +124,9 @@ def answer_warnings(report: AnswerReport, *, hint: bool = True) -> list[Warned]:
     loud: list[Warned] = []
     lines: list[Warned] = []
     for kind in KINDS:
-        found = [finding for finding in report.findings if finding.kind == kind]
-        base = [finding for finding in found if finding.base]
-        others = [finding for finding in found if not finding.base]
+        result = [finding for finding in report.findings if finding.kind == kind]
+        base = [finding for finding in result if finding.base]
+        others = [finding for finding in result if not finding.base]
         loud += [Warned(_of_base(base, report.thresholds), loud=True)] if base else []
         lines += [Warned(_of_others(others))] if others else []
     lines = loud + lines
@@ -143,40 +143,40 @@ def answer_warnings(report: AnswerReport, *, hint: bool = True) -> list[Warned]:
     return lines
 
 
-def _of_base(found: Sequence[AnswerFinding], thresholds: WarningSettings) -> str:
+def _of_base(findings: Sequence[AnswerFinding], thresholds: WarningSettings) -> str:
     """What the base model does, and what it does to all that is measured from it."""
-    kind, limit = found[0].kind, _percent(found[0].threshold)
+    kind, limit = findings[0].kind, _percent(findings[0].threshold)
     if kind == "collapse":
-        told = some([f"{item.letter} to {_percent(item.value)} of {item.target}'s questions" for item in found], ", ")
+        listed = some([f"{item.letter} to {_percent(item.value)} of {item.target}'s questions" for item in findings], ", ")
         points = f"{100 * thresholds.letter_excess:.3g}"
         return (
-            f"the base model answers {told}: gains and losses from there measure letter habits, not transfer (collapse: "
+            f"the base model answers {listed}: gains and losses from there measure letter habits, not transfer (collapse: "
             f"one letter to at least {limit}, and over {points} points more than it is right)"
         )
-    told = some([f"{_percent(item.value)} on {item.target}" for item in found], ", ")
+    listed = some([f"{_percent(item.value)} on {item.target}" for item in findings], ", ")
     if kind == "letter_mass":
         return (
-            f"the base model puts little of its probability on option letters: {told} (mean below {limit}); the model would "
+            f"the base model puts little of its probability on option letters: {listed} (mean below {limit}); the model would "
             "say something else, and gains from there may be the form of the answer alone"
         )
     return (
-        f"the base model's answers name no letter or number and count as wrong: {told} (more than {limit} unread); gains from "
+        f"the base model's answers name no letter or number and count as wrong: {listed} (more than {limit} unread); gains from "
         "there may be the form of the answer alone"
     )
 
 
-def _of_others(found: Sequence[AnswerFinding]) -> str:
-    kind, limit = found[0].kind, _percent(found[0].threshold)
-    letter = f"{found[0].letter} " if kind == "collapse" else ""
-    told = some(
-        [f"{item.run} -> {item.target} ({f'{item.letter} ' if letter else ''}{_percent(item.value)})" for item in found]
+def _of_others(findings: Sequence[AnswerFinding]) -> str:
+    kind, limit = findings[0].kind, _percent(findings[0].threshold)
+    letter = f"{findings[0].letter} " if kind == "collapse" else ""
+    listed = some(
+        [f"{item.run} -> {item.target} ({f'{item.letter} ' if letter else ''}{_percent(item.value)})" for item in findings]
     )
     what = {
         "collapse": f"collapsed to one letter (at least {limit})",
         "letter_mass": f"little probability on option letters (mean below {limit}); the model would say something else",
         "unread": f"answers that name no letter or number and count as wrong (more than {limit})",
     }
-    return f"{what[kind]}: {told}"
+    return f"{what[kind]}: {listed}"
 
 
 def _percent(value: float) -> str:

@@ -178,10 +178,10 @@ def groups_figure(study: StudyAnalysis) -> Figure:
 def _draw(axes: Any, grouping: Grouping) -> None:
     axes.axhline(0, color=GREY, linewidth=0.8, zorder=1)
     for what, (side, sign) in MEASURES.items():
-        found = [grouping.means[group][what] for group in grouping.groups]
-        places = np.arange(len(found)) + _ASIDE[what]
-        values = np.array([of.value for of in found])
-        reach = np.nan_to_num(np.array([[of.value - of.low for of in found], [of.high - of.value for of in found]]))
+        result = [grouping.means[group][what] for group in grouping.groups]
+        places = np.arange(len(result)) + _ASIDE[what]
+        values = np.array([of.value for of in result])
+        reach = np.nan_to_num(np.array([[of.value - of.low for of in result], [of.high - of.value for of in result]]))
         colour, (label, marker) = (HELP if sign > 0 else HARM), _SIDES[side]
         style = {"color": colour, "marker": marker, "markersize": 5, "linestyle": "", "markerfacecolor": colour}
         if side == "target":
@@ -206,20 +206,20 @@ TITLES = {
 
 def persona_figure(analysis: Analysis) -> Figure:
     """Draw the four panels; call inside :func:`tvt.report.style.styled`."""
-    found = analysis.personas
-    rows = max([1, *(min(len(found.of(kind)), MOST_TASKS) for kind in KINDS)])
+    result = analysis.personas
+    rows = max([1, *(min(len(result.of(kind)), MOST_TASKS) for kind in KINDS)])
     figure = Figure(figsize=(10.4, 2 * (0.24 * rows + 0.9) + 0.4), layout=ConstrainedLayoutEngine(hspace=0.04, wspace=0.03))
     grid = figure.subplots(2, 2)
     for axes, kind in zip(grid.flat, KINDS, strict=True):
-        tests = sorted(found.of(kind), key=lambda t: (t.p, -np.nan_to_num(t.median, nan=-9.0)))[:MOST_TASKS]
-        _panel(axes, tests, found.alpha, "donor" if KINDS[kind][1] > 0 else "pirate")
+        tests = sorted(result.of(kind), key=lambda t: (t.p, -np.nan_to_num(t.median, nan=-9.0)))[:MOST_TASKS]
+        _panel(axes, tests, result.alpha, "donor" if KINDS[kind][1] > 0 else "pirate")
         axes.set_title(TITLES[kind])
     handles: list[Any] = [
         Line2D([], [], marker=_marker(k), color=_colour(k), linestyle="", markersize=5, label=shortened(study.name, 30))
         for k, study in enumerate(analysis.studies)
     ]
     handles.append(Line2D([], [], marker="|", color=INK, linestyle="", markersize=9, markeredgewidth=1.6, label="median"))
-    handles.append(Line2D([], [], color=PALE_HELP, linewidth=7, label=f"passes: p ≤ {found.alpha:g}"))
+    handles.append(Line2D([], [], color=PALE_HELP, linewidth=7, label=f"passes: p ≤ {result.alpha:g}"))
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 5))
     for axes in grid[1]:
         axes.set_xlabel("aggregate minus the other tasks' mean, one point a run", labelpad=6)

@@ -81,7 +81,7 @@ _NORMAL = 1.96
 
 
 def plot_comparison(comparison: Comparison, folder: Path, labels: Mapping[str, str] | None = None) -> tuple[Path, ...]:
-    """Write ``comparison-gains`` and, where something was predicted, ``comparison-promise``, as SVG and PNG.
+    """Write ``comparison-gains`` and, where something was predicted, ``comparison-calibration``, as SVG and PNG.
 
     Args:
         comparison: what to draw.
@@ -93,7 +93,7 @@ def plot_comparison(comparison: Comparison, folder: Path, labels: Mapping[str, s
     """
     paths = draw(lambda: gains_figure(comparison, labels), folder, "comparison-gains")
     if comparison.calibration.points:
-        paths += draw(lambda: promise_figure(comparison, labels), folder, "comparison-promise")
+        paths += draw(lambda: calibration_figure(comparison, labels), folder, "comparison-calibration")
     return tuple(paths)
 
 
@@ -152,25 +152,25 @@ def _title(comparison: Comparison, target: str | None, labels: Mapping[str, str]
     return shortened(name, 20) + (" °" if target in comparison.counting else "")
 
 
-def promise_figure(comparison: Comparison, labels: Mapping[str, str] | None = None) -> Figure:
+def calibration_figure(comparison: Comparison, labels: Mapping[str, str] | None = None) -> Figure:
     """Realised against predicted PGF, one point an entry and target, with the line on which promises are kept."""
-    promise = comparison.calibration
+    calibration = comparison.calibration
     figure = Figure(figsize=(6.2, 4.2), layout="constrained")
     axes = figure.subplots()
-    ends = [v for p in promise.points for v in (p.predicted, p.realised)]
+    ends = [v for p in calibration.points for v in (p.predicted, p.realised)]
     low, high = min(ends), max(ends)
     reach = 0.06 * (high - low or 1.0)
     axes.plot([low - reach, high + reach], [low - reach, high + reach], color=GREY, linewidth=0.9, linestyle="--", zorder=1)
     for value in (axes.axhline, axes.axvline):
         value(0, color=PALE, linewidth=0.8, zorder=0)
     for entry in (e for e in reversed(comparison.arms) if e.counts):  # the selected mixture last, so that it lies on top
-        _cloud(axes, [p for p in promise.points if p.label == entry.label], entry, labels or {})
-    axes.set_xlabel(f"predicted PGF, with {promise.confidence:.0%} interval (filled: targets that the selection served)")
+        _cloud(axes, [p for p in calibration.points if p.label == entry.label], entry, labels or {})
+    axes.set_xlabel(f"predicted PGF, with {calibration.confidence:.0%} interval (filled: targets that the selection served)")
     axes.set_ylabel("realised PGF, with 95% interval")
-    told = [] if promise.rank is None else [f"rank correlation {promise.rank:+.2f}"]
-    told += [] if promise.slope is None else [f"slope {promise.slope:.2f}"]
-    axes.set_title(f"Predicted and realised{': ' if told else ''}{', '.join(told)}")
-    kinds = dict.fromkeys(p.kind for p in promise.points)
+    figures = [] if calibration.rank is None else [f"rank correlation {calibration.rank:+.2f}"]
+    figures += [] if calibration.slope is None else [f"slope {calibration.slope:.2f}"]
+    axes.set_title(f"Predicted and realised{': ' if figures else ''}{', '.join(figures)}")
+    kinds = dict.fromkeys(p.kind for p in calibration.points)
     handles: list[Any] = [Line2D([], [], label=plain(kind), **_look(kind)) for kind in kinds]
     handles.append(Line2D([], [], color=GREY, linewidth=0.9, linestyle="--", label="predicted = measured"))
     axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0))

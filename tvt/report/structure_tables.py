@@ -66,8 +66,8 @@ def dose_table(trend: DoseTrend) -> Group:
         row = (interval(point.mean["positive"]), interval(point.mean["negative"]), interval(point.pattern))
         table.add_row(dose_name(point), *row, str(point.cells))
     title = "Mean transferability by dose (95% interval from the runs)"
-    told = Text("\n".join([f"pattern: rank correlation of the cells with those at 100%. {_rise(trend.points[0])}"]))
-    return Group(titled(title, table), told)
+    text = Text("\n".join([f"pattern: rank correlation of the cells with those at 100%. {_rise(trend.points[0])}"]))
+    return Group(titled(title, table), text)
 
 
 def dose_name(point: DosePoint) -> str:
@@ -79,11 +79,11 @@ def _rise(least: DosePoint) -> str:
     """How the least dose compares with the full budget."""
     rise, here, there = least.rise["positive"], least.mean["positive"].value, least.full["positive"]
     verb = "rises" if rise.value > 0 else "falls" if rise.value < 0 else "stays, going"
-    told = f"From {dose_name(least)} to 100% mean positive transferability {verb} from {here:.3f} to {there:.3f}"
+    text = f"From {dose_name(least)} to 100% mean positive transferability {verb} from {here:.3f} to {there:.3f}"
     if not np.isfinite(rise.low):
-        return f"{told} (one run: no interval)."
+        return f"{text} (one run: no interval)."
     sure = "" if rise.low > 0 or rise.high < 0 else ", which may be noise between the runs"
-    return f"{told} ({rise.value:+.3f}, 95%: {rise.low:+.3f} to {rise.high:+.3f}{sure})."
+    return f"{text} ({rise.value:+.3f}, 95%: {rise.low:+.3f} to {rise.high:+.3f}{sure})."
 
 
 def adapter_tables(of: AdapterSimilarity, labels: Mapping[str, str], width: int) -> Iterator[RenderableType]:

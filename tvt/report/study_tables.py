@@ -183,16 +183,16 @@ def phases_table(cost: Any) -> Group:
     return Group(titled("Where the time goes", table), *lines, Text(""))
 
 
-def factors_table(found: Sequence[Any], cost: Any) -> Group:
+def factors_table(factors: Sequence[Any], cost: Any) -> Group:
     """Settings with another value, the device hours with it, and why."""
     table = dense_table("setting", "now", "device hours", "change")
-    for factor in found:
+    for factor in factors:
         change = f"{1 / factor.times - 1:+.0%}" if factor.times < 2 else f"{factor.times:.1f} times less"
         mark = "*" if factor.changes_results else ""
         hours = f"{_hours(cost.device_hours)} → {_hours(factor.device_hours)}"
         table.add_row(f"{factor.setting}={factor.instead}{mark}", factor.now, hours, change)
-    lines = [f"{factor.setting.split('.')[1]} {factor.now}: {_of_training(factor)}{factor.why}." for factor in found]
-    lines += ["* changes results: other runs."] if any(factor.changes_results for factor in found) else []
+    lines = [f"{factor.setting.split('.')[1]} {factor.now}: {_of_training(factor)}{factor.why}." for factor in factors]
+    lines += ["* changes results: other runs."] if any(factor.changes_results for factor in factors) else []
     return Group(titled("What settings cost, guessed", table), Text("\n".join(lines), style="dim"), Text(""))
 
 
@@ -219,10 +219,10 @@ def checks_table(checks: Sequence[Check]) -> Table:
     group = None
     for check in checks:
         mark, style = CHECK_MARKS[check.status]
-        told = Text(check.found)
+        text = Text(check.found)
         if check.step:
-            told.append(f"\n→ {check.step}", style=style if check.status != "ok" else "dim")
-        table.add_row(check.group if check.group != group else "", Text(mark, style=style), check.name, told)
+            text.append(f"\n→ {check.step}", style=style if check.status != "ok" else "dim")
+        table.add_row(check.group if check.group != group else "", Text(mark, style=style), check.name, text)
         group = check.group
     table.show_header = False
     return table
@@ -262,9 +262,9 @@ class StudyProgress:
         self._done, self._started = 0, time.monotonic()
         self._slots: dict[int, TaskID] = {}
         self._shares: dict[int, float] = {}
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), TextColumn("{task.fields[told]}"))
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), TextColumn("{task.fields[text]}"))
         self._bars = Progress(*columns, console=console, transient=True)
-        self._whole = self._bars.add_task("runs", total=total, told=f"0/{total}")
+        self._whole = self._bars.add_task("runs", total=total, text=f"0/{total}")
 
     def __enter__(self) -> StudyProgress:
         if self._console.is_terminal:
@@ -293,18 +293,18 @@ class StudyProgress:
                     self._bars.update(self._slots[event.slot], visible=False)
             case _:
                 assert_never(event)
-        self._bars.update(self._whole, completed=self._progress(), told=f"{self._done}/{self._total}  {self._left()}")
+        self._bars.update(self._whole, completed=self._progress(), text=f"{self._done}/{self._total}  {self._left()}")
 
     def _move(self, event: PhaseProgress) -> None:
         slot, done, total = event.slot, event.done, event.total
         if slot not in self._slots:
-            self._slots[slot] = self._bars.add_task("", total=1, told="")
+            self._slots[slot] = self._bars.add_task("", total=1, text="")
         # Training is most of a run, as a rule; the shares only smooth the time left.
         begin, span = _SHARES[event.phase]
         self._shares[slot] = begin + span * (done / total if total else 0.0)
         text = f"{event.phase} {done:,}/{total:,}" if total else f"{event.phase} ..."
         self._bars.update(
-            self._slots[slot], description=event.name, completed=done, total=total or None, told=text, visible=True
+            self._slots[slot], description=event.name, completed=done, total=total or None, text=text, visible=True
         )
 
     def _progress(self) -> float:
@@ -358,13 +358,13 @@ def _at_work(positions: Sequence[Position]) -> Table:
     table.add_column(no_wrap=True, min_width=len("training"))
     table.add_column(no_wrap=True, min_width=_BAR)
     table.add_column(no_wrap=True, min_width=max(map(len, figures)), justify="right")
-    for (name, phase, done, total), told in zip(positions, figures, strict=True):
+    for (name, phase, done, total), text in zip(positions, figures, strict=True):
         full = round(_BAR * done / total) if total else 0
         table.add_row(
             Text(name, no_wrap=True, overflow="ellipsis"),
             phase,
             Text("━" * full, style="cyan").append("╌" * (_BAR - full), style="dim"),
-            told,
+            text,
         )
     return table
 

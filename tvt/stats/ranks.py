@@ -58,12 +58,12 @@ def signed_rank_p(values: Floats) -> float:
     Returns:
         p in (0, 1]; 1 where no value is left.
     """
-    kept = values[np.isfinite(values) & (np.abs(values) > ZERO)]
-    if not len(kept):
+    chosen = values[np.isfinite(values) & (np.abs(values) > ZERO)]
+    if not len(chosen):
         return 1.0
-    ranks = np.round(2 * midranks(np.abs(kept))).astype(int)
+    ranks = np.round(2 * midranks(np.abs(chosen))).astype(int)
     tail = _tail(tuple(sorted(int(rank) for rank in ranks)))
-    return float(tail[int(ranks[kept > 0].sum())])
+    return float(tail[int(ranks[chosen > 0].sum())])
 
 
 @lru_cache(maxsize=256)
@@ -128,10 +128,10 @@ def mantel(first: Floats, second: Floats, *, seed: int = 0) -> Mantel:
     other = _centred(midranks(second[rows, columns])[None])
     if len(rows) < LEAST_PAIRS or not np.any(other) or np.ptp(first[rows, columns]) <= ZERO:
         return Mantel(float("nan"), float("nan"), 0, exact, tasks, len(rows))
-    found = np.concatenate([_correlations(first, at, rows, columns, other) for at in _relabellings(tasks, seed)])
+    result = np.concatenate([_correlations(first, at, rows, columns, other) for at in _relabellings(tasks, seed)])
     # The first relabelling is none: that is the correlation itself.
-    beyond = int((np.abs(found) >= abs(found[0]) - 1e-9).sum())
-    return Mantel(float(found[0]), beyond / count, count, exact, tasks, len(rows))
+    beyond = int((np.abs(result) >= abs(result[0]) - 1e-9).sum())
+    return Mantel(float(result[0]), beyond / count, count, exact, tasks, len(rows))
 
 
 def _complete(table: Floats) -> Positions:
@@ -162,8 +162,8 @@ def _correlations(first: Floats, labels: Positions, rows: Positions, columns: Po
     """Spearman's correlation under each relabelling, (relabellings,); 0 where the relabelled side is constant."""
     mine = _centred(rankdata(first[labels[:, rows], labels[:, columns]], axis=1))
     norm = np.sqrt((mine**2).sum(axis=1) * (other**2).sum())
-    found: Floats = (mine @ other[0]) / np.where(norm > 0, norm, 1.0)
-    return found
+    result: Floats = (mine @ other[0]) / np.where(norm > 0, norm, 1.0)
+    return result
 
 
 def _centred(ranks: Floats) -> Floats:

@@ -185,15 +185,15 @@ def alternatives(session: Session) -> list[Alternative]:
     """
     study, store = session.study, session.store
     tasks = session.tasks()
-    found = [_alternative("full", (), session, tasks)]
+    result = [_alternative("full", (), session, tasks)]
     ways = (_adaptive(session, tasks), _half_the_seeds(session, tasks))
-    found += [way for way in ways if way is not None]
+    result += [way for way in ways if way is not None]
     budget = round(QUARTER * study.recipe.budget)
     if budget >= study.recipe.training.global_batch_size:  # at least a step
         smaller = replace(study, recipe=study.recipe.model_copy(update={"budget": budget, "doses": (1.0,)}))
         apart = Session(study=smaller, store=Store(store.folder.with_name(f"{store.folder.name}-quarter")))
         options = (f"budget={budget}", *(("doses=[1]",) if len(study.recipe.doses) > 1 else ()))
-        found.append(
+        result.append(
             Alternative(
                 name=f"{QUARTER:.0%} of the examples",
                 options=tuple(part for option in options for part in ("--set", option)),
@@ -201,7 +201,7 @@ def alternatives(session: Session) -> list[Alternative]:
                 estimate=estimate(smaller, apart.store, apart.tasks(), speed=store),
             )
         )
-    return found
+    return result
 
 
 def _alternative(name: str, options: Sequence[str], session: Session, tasks: Sequence[RunTask]) -> Alternative:

@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tvt.core.question import question_warnings
 from tvt.core.recipe import Recipe
-from tvt.core.task import question_warnings
 from tvt.errors import Check, TvtError
 from tvt.io.machine import installed_version
 from tvt.io.model_folder import names_folder, snapshot
@@ -79,8 +79,8 @@ def guarded(group: str, look: Callable[[], Iterable[Check]]) -> list[Check]:
         return list(look())
     except Exception as error:  # the other checks shall still be seen
         reason = (str(error) or "no reason given").splitlines()[0]
-        found = f"could not be checked ({type(error).__name__}: {reason})"
-        return [this_machine.check(group, group, found, warn="everything else was; please report this")]
+        text = f"could not be checked ({type(error).__name__}: {reason})"
+        return [this_machine.check(group, group, text, warn="everything else was; please report this")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,8 +144,8 @@ class StudyChecks:
 
 def _failing(name: str, line: str) -> Check:
     """A fault in the form ``what; what to do``."""
-    found, _, step = line.rpartition("; ")
-    return Check(group="recipe", name=name, status="fail", found=found or line, step=step if found else "")
+    result, _, step = line.rpartition("; ")
+    return Check(group="recipe", name=name, status="fail", found=result or line, step=step if result else "")
 
 
 def _base_model(recipe: Recipe) -> Check:
@@ -190,11 +190,11 @@ def tower_checks(recipe: Recipe) -> Iterator[Check]:
     elif chosen == "sdpa" and stacked:
         yield check("vision tower", "its attention: sdpa, windows of equal length stacked into one call")
     elif chosen == "sdpa":
-        found = "its attention: sdpa, window by window, which is slow: this transformers has other code than tvt expects"
-        yield check("vision tower", found, warn=f"pip install transformers=={WRITTEN_AGAINST}.*")
+        text = "its attention: sdpa, window by window, which is slow: this transformers has other code than tvt expects"
+        yield check("vision tower", text, warn=f"pip install transformers=={WRITTEN_AGAINST}.*")
     else:
-        found = f"its attention: {chosen}, window by window, which is slow"
-        yield check("vision tower", found, warn="--set model.attn_implementation=sdpa")
+        text = f"its attention: {chosen}, window by window, which is slow"
+        yield check("vision tower", text, warn="--set model.attn_implementation=sdpa")
 
 
 def _plan_checks(recipe: Recipe, folder: Path) -> Iterator[Check]:
@@ -250,19 +250,19 @@ def _memory_checks(recipe: Recipe, devices: Devices) -> Iterator[Check]:
     memory = min(float(device["memory"]) for device in devices)
     needs, large = (pass_needs(recipe, shape, pixels) for pixels in (ORDINARY_PIXELS, PHOTOGRAPH_PIXELS))
     tokens = shape.picture_tokens(ORDINARY_PIXELS, recipe.model.max_pixels)
-    found = (
+    text = (
         f"weights of about {needs.weights / 1e9:.0f} GB on GPUs of {memory / 1e9:.0f} GB, some {needs.total / 1e9:.0f} GB with "
         f"passes of {recipe.training.per_device_train_batch_size} rows of {PICTURES} pictures of {tokens:,} tokens"
     )
     if needs.weights > USABLE * memory:
         step = "--set model.load_in_4bit=true, or ZeRO-3 over several GPUs (recipes/deepspeed/zero3.json)"
-        yield check("memory", found, fail=step)
+        yield check("memory", text, fail=step)
         return
-    kept = recipe.training.gradient_checkpointing is False
-    less = "set training.gradient_checkpointing=true" if kept else "lower training.per_device_train_batch_size"
+    chosen = recipe.training.gradient_checkpointing is False
+    less = "set training.gradient_checkpointing=true" if chosen else "lower training.per_device_train_batch_size"
     warn = f"if memory runs out, {less}; the result stays the same" if needs.total > _TIGHT * memory else ""
-    yield check("memory", found, warn=warn)
+    yield check("memory", text, warn=warn)
     if large.total > USABLE * memory >= needs.total:
         taken = shape.picture_tokens(PHOTOGRAPH_PIXELS)
-        found = f"photographs of 12 megapixels would take {taken:,} tokens each, some {large.total / 1e9:.0f} GB in all"
-        yield check("pictures", found, warn=f"where yours are large: --set model.max_pixels={ORDINARY_PIXELS}")
+        text = f"photographs of 12 megapixels would take {taken:,} tokens each, some {large.total / 1e9:.0f} GB in all"
+        yield check("pictures", text, warn=f"where yours are large: --set model.max_pixels={ORDINARY_PIXELS}")

@@ -70,8 +70,8 @@ def estimate(study: Study, store: Store, tasks: Sequence[RunTask], speed: Store 
         tasks: the runs to do.
         speed: finished runs whose speed is taken; default: those of ``store``.
     """
-    found = measured_speed(study, speed or store) or guessed_speed(study)
-    return RemainingWork.of(study, store, tasks).at(found, study.recipe)
+    result = measured_speed(study, speed or store) or guessed_speed(study)
+    return RemainingWork.of(study, store, tasks).at(result, study.recipe)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,14 +169,14 @@ def factors(study: Study, work: RemainingWork, cost: CostEstimate) -> list[Facto
         return []
     guess = work.at(speed, study.recipe)
     now = guess.device_hours or 0.0
-    found = []
+    result = []
     for setting, value, why, changes in _others(study.recipe):
         changed = _with(study.recipe, setting, value)
         with_it = work.at(guessed_speed(study, changed), changed)
         other = with_it.device_hours
         if other and abs(now - other) >= LEAST * now:
             times, trained = now / other, with_it.hours("train")
-            found.append(
+            result.append(
                 Factor(
                     setting=setting,
                     now=_text(_value(study.recipe, setting)),
@@ -188,7 +188,7 @@ def factors(study: Study, work: RemainingWork, cost: CostEstimate) -> list[Facto
                     why=why,
                 )
             )
-    return sorted(found, key=lambda factor: -factor.times)
+    return sorted(result, key=lambda factor: -factor.times)
 
 
 def _others(recipe: Recipe) -> Iterator[tuple[str, Any, str, bool]]:

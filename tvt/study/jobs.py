@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from tvt.core.events import AttemptEvent, End, PhaseProgress, event_json, event_of
+from tvt.core.question import Question
 from tvt.core.recipe import Recipe
 from tvt.core.scores import Part, Run
-from tvt.core.task import Question
 from tvt.data.controls import Control, asked
 from tvt.data.task_questions import pinned, read
 from tvt.data.tasks import MINIATURE, QuestionData
@@ -159,9 +159,9 @@ def _check_placebo(checked: _Checked, study: Study, job: Job, control: Control) 
     if control.kind == "shuffled":
         return
     run = study.placebo_run(control.kind, seed=0)
-    for task, found in study.identity(run)["data"].items():
+    for task, item in study.identity(run)["data"].items():
         rows = map(partial(control.question, task), _read(job.rows[task], task))
-        checked.add(found, trained_rows(rows))
+        checked.add(item, trained_rows(rows))
 
 
 def trained_rows(questions: Iterable[Question]) -> Iterator[ShownRow]:

@@ -197,12 +197,12 @@ def _choice(full: TransferMatrix, cheap: Sequence[Cheap], spec: SelectionSpec) -
 def _ask(matrix: TransferMatrix, spec: SelectionSpec) -> Answer:
     """A cheap study's answer; where it has none, nothing would be trained."""
     try:
-        found = finish(prepare(matrix, spec))
+        result = finish(prepare(matrix, spec))
     except InputError as error:
         return Answer(weights={}, verdict="no_answer", reason="; ".join(error.faults))
-    if isinstance(found, FailedSelection):
-        return Answer(weights={}, verdict="no_answer", reason=found.reason)
-    return _answer(found)
+    if isinstance(result, FailedSelection):
+        return Answer(weights={}, verdict="no_answer", reason=result.reason)
+    return _answer(result)
 
 
 def _answer(mixture: Mixture) -> Answer:
@@ -264,7 +264,7 @@ def by_runs(full: TransferMatrix, count: int, seed: int = 0) -> tuple[list[Cheap
         step = "a cheaper study needs at least two to choose from" if runs < 2 else f"give --seeds from 1 to {runs - 1}"
         raise InputError(f"{full.name} has {have}; {step}")
     total = math.comb(runs, count)
-    found = [
+    result = [
         Cheap(
             name=" + ".join(full.runs[k] for k in chosen),
             matrix=full.only_runs(chosen),
@@ -272,7 +272,7 @@ def by_runs(full: TransferMatrix, count: int, seed: int = 0) -> tuple[list[Cheap
         )
         for chosen in _choices(runs, count, total, seed)
     ]
-    return found, total
+    return result, total
 
 
 def _choices(runs: int, count: int, total: int, seed: int) -> list[tuple[int, ...]]:

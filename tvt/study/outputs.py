@@ -157,8 +157,8 @@ def scored_cells(store: Store, runs: Iterator[tuple[str, Run, Mapping[tuple[str,
             cell = cells.get((target, part))
             if cell is not None and cell.key == key:
                 name = set_name(target, part)
-                found = statistics_of(store, cell, name)
-                yield ScoredCell(run=run.name, target=name, base=run.is_base, statistics=found)
+                result = statistics_of(store, cell, name)
+                yield ScoredCell(run=run.name, target=name, base=run.is_base, statistics=result)
 
 
 def statistics_of(store: Store, cell: Cell, name: str) -> AnswerStatistics | None:
@@ -173,10 +173,10 @@ def statistics_of(store: Store, cell: Cell, name: str) -> AnswerStatistics | Non
         return cell.statistics
     try:
         items, _ = AnswerStore.reopen(store.answers / cell.answers).finished(name)
-        found = answer_statistics(map(_answered, items))
+        result = answer_statistics(map(_answered, items))
     except (InputError, KeyError, TypeError, ValueError):
         return None
-    return found if found.questions == cell.total else None
+    return result if result.questions == cell.total else None
 
 
 def _answered(item: Mapping[str, Any]) -> GivenAnswer:
@@ -223,8 +223,8 @@ def _looked_up(study: StudyFolder, store: Store) -> Iterator[ScoredCell]:
             if (cell.correct, cell.total) == (score.correct, score.total)
         ]
         name = "base" if score.source is None else f"{score.source}, {score.run.replace('seed_', 'seed ')}"
-        found = statistics_of(store, fitting[0], score.target) if len(fitting) == 1 else None
-        yield ScoredCell(run=name, target=score.target, base=score.source is None, statistics=found)
+        result = statistics_of(store, fitting[0], score.target) if len(fitting) == 1 else None
+        yield ScoredCell(run=name, target=score.target, base=score.source is None, statistics=result)
 
 
 def _is_scored_run(score: Score, spec: RunRecord, budget: int | None) -> bool:

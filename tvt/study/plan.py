@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from tvt.core.choices import READERS
+from tvt.core.question import QuestionSet
 from tvt.core.recipe import Recipe
 from tvt.core.scores import Part, PlaceboKind, Run, placebo_name, set_name
-from tvt.core.task import QuestionSet
 from tvt.data.controls import Asked, asked, control_faults, control_identity
 from tvt.data.mixing.plan import LAYOUT
 from tvt.data.questions.checks import Forbidden

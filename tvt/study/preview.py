@@ -79,9 +79,9 @@ def preview(
         InputError: a target that is none of the study's, adapters that cannot be merged, or none that is there at all.
     """
     targets = wished_targets(prepared)
-    found = _Merges(session, targets).score(candidates, progress)
+    result = _Merges(session, targets).score(candidates, progress)
     runs = {c.label: list(trained_scores(session, c, targets)) for c in candidates}
-    previewed = _previewed(session.study, prepared, targets=targets, candidates=candidates, found=found, runs=runs)
+    previewed = _previewed(session.study, prepared, targets=targets, candidates=candidates, found=result, runs=runs)
     compared, noise = agreements(previewed)
     return Preview(
         objective=prepared.spec.aim.name,
@@ -91,7 +91,7 @@ def preview(
         candidates=tuple(previewed),
         agreement=compared,
         trained_error=noise,
-        asked=found.asked,
+        asked=result.asked,
         notes=tuple(_notes(session.study, prepared, previewed)),
     )
 
@@ -269,18 +269,18 @@ def trained_candidates(study: Study, store: Store) -> tuple[Candidate, ...]:
 
     They cost a merge each, and show how far merges and predictions can be trusted here.
     """
-    found: dict[tuple[tuple[str, int], ...], Candidate] = {}
+    result: dict[tuple[tuple[str, int], ...], Candidate] = {}
     for run_id, spec in sorted(store.known().items(), key=lambda item: (item[1].run.label, item[0])):
         run, counts = spec.run, dict(spec.run.counts)
         key = tuple(sorted(counts.items()))
         fits = len(counts) > 1 and sum(counts.values()) == study.recipe.budget and run.seed in study.recipe.seeds
-        if not fits or key in found or not set(counts) <= set(study.training):
+        if not fits or key in result or not set(counts) <= set(study.training):
             continue
         if study.run_id(run) == run_id and store.finished(run_id).cells:
-            labels = {candidate.label for candidate in found.values()}
-            label = next(text for n in range(1, len(found) + 2) if (text := _earlier(run.label, n)) not in labels)
-            found[key] = Candidate(label=label, counts=counts, about="trained in this study before")
-    return tuple(found.values())[:MOST_TRAINED]
+            labels = {candidate.label for candidate in result.values()}
+            label = next(text for n in range(1, len(result) + 2) if (text := _earlier(run.label, n)) not in labels)
+            result[key] = Candidate(label=label, counts=counts, about="trained in this study before")
+    return tuple(result.values())[:MOST_TRAINED]
 
 
 def _earlier(label: str, number: int) -> str:

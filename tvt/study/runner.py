@@ -10,8 +10,8 @@ from pathlib import Path
 
 from tvt.core.events import Done, Failed, Held, Nothing, Phase
 from tvt.core.mixture import Mixture
+from tvt.core.question import Question
 from tvt.core.scores import PlaceboKind, set_name
-from tvt.core.task import Question
 from tvt.data.controls import Asked, Control, asked
 from tvt.data.mixing.dataset import write_mix
 from tvt.data.mixing.plan import plan_mix
@@ -222,7 +222,7 @@ class Runner:
 
 
 def _cell(mine: CellResult, base: CellResult | None, key: str) -> Cell:
-    found = mine.statistics
+    result = mine.statistics
     return Cell(
         key=key,
         correct=mine.correct,
@@ -231,9 +231,9 @@ def _cell(mine: CellResult, base: CellResult | None, key: str) -> Cell:
         unparsed=mine.unparsed,
         collapsed=mine.collapsed,
         answers=mine.key,
-        choices=found.choices,
-        letter=found.letter,
-        letter_share=found.letter_share,
-        letter_right=found.letter_right,
-        letter_mass=found.letter_mass,
+        choices=result.choices,
+        letter=result.letter,
+        letter_share=result.letter_share,
+        letter_right=result.letter_right,
+        letter_mass=result.letter_mass,
     )

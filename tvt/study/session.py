@@ -177,7 +177,7 @@ def changes(session: Session) -> Changes:
         before["model.model_name_or_path"] = study.recipe.model.model_name_or_path
     fields = [name for name in {**now, **before} if before.get(name) != now.get(name)]
     lines = {name: f"{name}: {before.get(name)} before, {now.get(name)} now" for name in fields}
-    rows = {(source, found) for identity in known for source, found in identity.get("data", {}).items()}
+    rows = {(source, item) for identity in known for source, item in identity.get("data", {}).items()}
     remade = [line for name, line in lines.items() if not name.startswith("evaluation.")]
     if study.base is not None and models and study.base not in models and "model.model_name_or_path" not in lines:
         remade.append(f"{study.recipe.model.model_name_or_path}: another model than before")
@@ -234,7 +234,7 @@ def _reader_versions(store: Store, cells: Cells) -> set[int]:
 
 def _results(recipe: Recipe) -> dict[str, Any]:
     """All fields that change results, by their dotted name."""
-    found: dict[str, Any] = {"budget": recipe.budget}
+    result: dict[str, Any] = {"budget": recipe.budget}
     for part in ("model", "lora", "training", "evaluation"):
-        found |= {f"{part}.{name}": value for name, value in identity(getattr(recipe, part)).items()}
-    return found
+        result |= {f"{part}.{name}": value for name, value in identity(getattr(recipe, part)).items()}
+    return result

@@ -189,12 +189,12 @@ class _Pictures:
 
     def of(self, manifest: TaskManifest, part: Part) -> ShownPictures:
         """Of a part of a task's rows."""
-        found = _sampled(manifest, part)
-        if found is None:
+        result = _sampled(manifest, part)
+        if result is None:
             self.assumed = True
             mean, large = (float(min(each, self._most or each)) for each in (MEAN_PIXELS, ORDINARY_PIXELS))
             return ShownPictures(manifest.shown, mean, manifest.shown, large)
-        rows = [[min(each, self._most or each) for each in row] for row in found]
+        rows = [[min(each, self._most or each) for each in row] for row in result]
         pixels, largest = [each for row in rows for each in row], max(rows, key=sum)
         mean = fmean(pixels) if pixels else 0.0
         return ShownPictures(len(pixels) / len(rows), mean, len(largest), fmean(largest) if largest else 0.0)
@@ -204,14 +204,14 @@ def _sampled(manifest: TaskManifest, part: Part) -> list[list[float]] | None:
     """Pixels of the pictures of a task's first rows; ``None`` where these are not here, or are videos, which take long."""
     if absent(manifest, part) is not None or locate(manifest, part).frames:
         return None
-    found = []
+    result = []
     try:
         for question in islice(read(locate(manifest, part), manifest.name), SAMPLED):
             sizes = [shown_size(image) for image in question.images]
-            found.append([float(width * height) for width, height in sizes])
+            result.append([float(width * height) for width, height in sizes])
     except (InputError, PictureError):  # reported where the rows are checked
         return None
-    return found or None
+    return result or None
 
 
 class _Guess:

@@ -95,7 +95,7 @@ def package_checks() -> Iterator[Check]:
 
 def solvers() -> Check:
     """Which solvers selections have: Clarabel, SCS where it fails, HiGHS where the number of sources is limited."""
-    here = {package: found for package in SOLVERS if (found := installed_version(package))}
+    here = {package: result for package in SOLVERS if (result := installed_version(package))}
     named = ", ".join(SOLVERS[package] + ("" if package == "scipy" else f" {here[package]}") for package in here)
     if "clarabel" not in here:
         return check("packages", "solvers", f"no CLARABEL; {named}", fail="pip install clarabel")
@@ -103,7 +103,7 @@ def solvers() -> Check:
 
 
 def _part(name: str, oldest: dict[str, str], install: str, *, needed: bool) -> Check:
-    here = {package: found for package in oldest if (found := installed_version(package)) is not None}
+    here = {package: result for package in oldest if (result := installed_version(package)) is not None}
     missing = [package for package in oldest if package not in here]
     old = [f"{p} {here[p]} (needs {oldest[p]})" for p in here if _release(here[p]) < _release(oldest[p])]
     faults = [f"{what}: {', '.join(of)}" for what, of in (("not installed", missing), ("too old", old)) if of]
@@ -122,8 +122,8 @@ def memory_checks() -> Iterator[Check]:
     """Free memory, within the limit of a container, cores, and memory that processes share."""
     free, total = machine.memory()
     step = "a model of 3 billion parameters needs 6 GiB to load in bfloat16; end what else runs here"
-    found = f"{free / GIB:.1f} of {total / GIB:.1f} GiB free, {machine.cores()} cores"
-    yield check("memory", "memory", found, warn=step if free < LITTLE_MEMORY else "")
+    text = f"{free / GIB:.1f} of {total / GIB:.1f} GiB free, {machine.cores()} cores"
+    yield check("memory", "memory", text, warn=step if free < LITTLE_MEMORY else "")
     if (shared := machine.shared_memory()) is not None:
         step = "several processes exchange tensors through it; start the container with --shm-size 8g"
         yield check("memory", "shared memory", f"{shared / GIB:.1f} GiB", warn=step if shared < LITTLE_SHARED else "")
@@ -175,8 +175,8 @@ def offline() -> str | None:
 def network_checks() -> Iterator[Check]:
     """What the environment says of the hub, which is not asked."""
     if variable := offline():
-        found = f"{variable} is set: only what is in the cache or in folders is used"
-        yield check("network", "hub", found, step=f"unset {variable} to download")
+        text = f"{variable} is set: only what is in the cache or in folders is used"
+        yield check("network", "hub", text, step=f"unset {variable} to download")
         return
     where = os.environ.get("HF_ENDPOINT")
     named = f"HF_ENDPOINT names {where}" if where else "huggingface.co is asked when something is not in the cache"
@@ -285,13 +285,13 @@ def _listed(gpus: Sequence[Gpu], hidden: str | None, torch: dict[str, Any]) -> I
     if not gpus and names:
         yield check("GPUs", "GPUs", f"torch sees {len(names)} ({', '.join(sorted(set(names)))}); nvidia-smi lists none")
     elif not gpus:
-        found = "none that the driver lists (nvidia-smi); training and scoring run on the CPU"
+        text = "none that the driver lists (nvidia-smi); training and scoring run on the CPU"
         step = "fine for recipes/miniature.yaml; a model of billions of parameters needs a GPU"
-        yield check("GPUs", "GPUs", found, warn=step)
+        yield check("GPUs", "GPUs", text, warn=step)
     for gpu, count in Counter(gpus).items():
         has = "bfloat16" if gpu.bfloat16 else "no bfloat16"
-        found = f"{count} x {gpu.name}, {gpu.memory / GIB:.0f} GiB, {has}, driver {gpu.driver}"
-        yield check("GPUs", "GPUs", found, warn="" if gpu.bfloat16 else "train with --set model.dtype=float16")
+        text = f"{count} x {gpu.name}, {gpu.memory / GIB:.0f} GiB, {has}, driver {gpu.driver}"
+        yield check("GPUs", "GPUs", text, warn="" if gpu.bfloat16 else "train with --set model.dtype=float16")
     if gpus and hidden is not None:
         yield check("GPUs", "visible", f"{VISIBLE}={hidden!r} decides which of them are used")
 
@@ -315,9 +315,9 @@ def deepspeed_checks(gpus: Sequence[Gpu], deepspeed: Probed) -> Iterator[Check]:
         yield check("GPUs", "DeepSpeed", f"cannot be loaded: {deepspeed['error']}", fail=step)
     elif missing := build_tools_missing(cuda_home=deepspeed["cuda_home"], gpus=bool(gpus)):
         # By its source (0.19), ZeRO itself builds nothing; on the CPU its communication does, with a C++ compiler.
-        found = f"{deepspeed['version']} loads; it cannot build kernels without {', '.join(missing)}"
+        text = f"{deepspeed['version']} loads; it cannot build kernels without {', '.join(missing)}"
         step = "with recipes/deepspeed it builds none on GPUs; for offloading to the CPU, install them"
-        yield check("GPUs", "DeepSpeed", found, warn=step)
+        yield check("GPUs", "DeepSpeed", text, warn=step)
     else:
         yield check("GPUs", "DeepSpeed", f"{deepspeed['version']} loads, and has what it builds kernels with")
 
@@ -331,4 +331,4 @@ def build_tools_missing(*, cuda_home: str | None, gpus: bool) -> list[str]:
     if gpus:
         inside = cuda_home is not None and (Path(cuda_home) / "bin" / "nvcc").exists()
         tools["nvcc (a CUDA toolkit, CUDA_HOME)"] = inside or shutil.which("nvcc")
-    return [name for name, found in tools.items() if not found]
+    return [name for name, item in tools.items() if not item]

@@ -127,18 +127,18 @@ def _check_adapter(root: Path, training: TrainingRecord) -> None:
 def _checked_cells(store: Store, finished: Finished, adapter: str | None) -> dict[Where, CheckedCell]:
     """The answers of every cell."""
     faults: list[str] = []
-    found: dict[Where, CheckedCell] = {}
+    result: dict[Where, CheckedCell] = {}
     opened: dict[str, AnswerStore] = {}
     for where, cell in finished.cells.items():
         try:
             if cell.answers not in opened:
                 opened[cell.answers] = _open(store, cell.answers, adapter)
-            found[where] = _answered(opened[cell.answers], where, cell)
+            result[where] = _answered(opened[cell.answers], where, cell)
         except InputError as error:
             faults += error.faults
     if faults:
         raise InputError(*dict.fromkeys(faults))
-    return found
+    return result
 
 
 def _open(store: Store, key: str, adapter: str | None) -> AnswerStore:

@@ -72,7 +72,7 @@ def _answered(study: Study, store: Store) -> AnswerReport:
     runs = [(study.run_id(run), run) for run in study.runs()]
     mixtures = [(run_id, spec.run) for run_id, spec in _mixtures(study, store)]
     cells = scored_cells(store, ((run_id, run, keys) for run_id, run in dict([*runs, *mixtures]).items()))
-    sets = tuple(found for where, found in study.sets.items() if where in keys)
+    sets = tuple(item for where, item in study.sets.items() if where in keys)
     return AnswerReport(thresholds=study.recipe.warnings, cells=tuple(cells), sets=sets)
 
 
@@ -213,11 +213,11 @@ def measured(study: Study, store: Store, entries: Sequence[Arm], targets: Sequen
     answers: dict[str, dict[int, Mapping[str, Answers]]] = {entry.label: {} for entry in entries}
     missing: dict[tuple[str, int], str] = {}
     for (label, seed), run in comparison_runs(entries, seeds).items():
-        found = _answers(study, store, run, targets)
-        if isinstance(found, str):
-            missing[label, seed] = found
+        result = _answers(study, store, run, targets)
+        if isinstance(result, str):
+            missing[label, seed] = result
         else:
-            answers[label][seed] = found
+            answers[label][seed] = result
     ceilings = {target: study.targets[target].ceiling for target in targets}
     return Measured(targets=tuple(targets), seeds=tuple(seeds), ceilings=ceilings, base=base, answers=answers, missing=missing)
 
@@ -226,7 +226,7 @@ def _answers(study: Study, store: Store, run: Run, targets: Sequence[str]) -> di
     """What each answer is worth, by target; or why it is not known."""
     run_id = study.run_id(run)
     cells = store.finished(run_id).cells
-    found: dict[str, Answers] = {}
+    result: dict[str, Answers] = {}
     for target in targets:
         part = study.part(target)
         cell = cells.get((target, part))
@@ -235,12 +235,12 @@ def _answers(study: Study, store: Store, run: Run, targets: Sequence[str]) -> di
         path = items_file(store.answers / cell.answers, set_name(target, part))
         try:
             items = json_lines.read(path)
-            found[target] = np.array([item.get("credit", item["correct"]) for item in items], dtype=np.float64)
+            result[target] = np.array([item.get("credit", item["correct"]) for item in items], dtype=np.float64)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}: missing or damaged; delete {store.run_folder(run_id)} and run again") from error
-        if len(items) != cell.total or tally(found[target].tolist()) != cell.correct:
+        if len(items) != cell.total or tally(result[target].tolist()) != cell.correct:
             raise InputError(f"{path}: is not what the run's record says; delete {store.run_folder(run_id)} and run again")
-    return found
+    return result
 
 
 MIXTURE, ENTRIES = "mixture.yaml", "entries.json"
@@ -271,8 +271,8 @@ def keep_comparison(folder: Path, comparison: StoredComparison) -> None:
 
 def comparison_names(folder: Path) -> tuple[str, ...]:
     """The comparisons of a study, the oldest first."""
-    found = sorted((folder / "comparisons").glob(f"*/{ENTRIES}"), key=lambda path: (path.stat().st_mtime_ns, path))
-    return tuple(path.parent.name for path in found)
+    text = sorted((folder / "comparisons").glob(f"*/{ENTRIES}"), key=lambda path: (path.stat().st_mtime_ns, path))
+    return tuple(path.parent.name for path in text)
 
 
 def load_comparison(folder: Path, name: str) -> StoredComparison:

@@ -166,7 +166,7 @@ class _Answers:
             if place not in self._adapters and (place / "identity.json").is_file():
                 self._adapters[place] = _adapter(place)
         names = [set_name(*where) for where in cells]
-        folders = [place for place, found in self._adapters.items() if found == adapter]
+        folders = [place for place, item in self._adapters.items() if item == adapter]
         return max((sum(self._counts(place)[name] for name in names) for place in folders), default=0)
 
     def _counts(self, place: Path) -> Counter[str]:
@@ -181,7 +181,7 @@ class _Answers:
 def _adapter(place: Path) -> str | None:
     """Whose answers a folder holds; of one that is damaged, nobody's."""
     try:
-        found = AnswerStore.reopen(place).identity.get("adapter")
+        result = AnswerStore.reopen(place).identity.get("adapter")
     except InputError:
         return ""
-    return None if found is None else str(found)
+    return None if result is None else str(result)

@@ -85,15 +85,15 @@ def environment_checks(*, machines: int = 1) -> Iterator[Check]:
     """Checks of the variables by which a launcher states that this process is one of several."""
     fault = launch_fault(os.environ, machines=machines)
     if fault is not None:
-        found, _, step = fault.partition("; ")
-        yield _failing("environment", found, step)
+        result, _, step = fault.partition("; ")
+        yield _failing("environment", result, step)
 
 
 def lock_checks(group: str, status: Status) -> Iterator[Check]:
     """Checks of left-over locks of extensions, for which every start with DeepSpeed may wait."""
     for lock in stale_locks():
-        found, _, step = str(lock).partition("; ")
-        yield Check(group=group, name="extension lock", status=status, found=found, step=step)
+        result, _, step = str(lock).partition("; ")
+        yield Check(group=group, name="extension lock", status=status, found=result, step=step)
 
 
 def _failing(name: str, found: str, step: str, package: str = "") -> Check:
@@ -140,12 +140,12 @@ def _tracker(name: str) -> Iterator[Check]:
 def _deepspeed(recipe: Recipe, name: str) -> Iterator[Check]:
     """Whether DeepSpeed is there and its configuration fits the recipe, and what the latter would build."""
     if find_spec("transformers") is not None and find_spec("deepspeed") is None:
-        found = "runtime.deepspeed needs deepspeed, which is not installed"
-        yield _failing("DeepSpeed", found, "pip install 'tvt[train]'", "deepspeed")
+        result = "runtime.deepspeed needs deepspeed, which is not installed"
+        yield _failing("DeepSpeed", result, "pip install 'tvt[train]'", "deepspeed")
     faults = deepspeed_faults(recipe)
     for fault in faults:
-        found, _, step = fault.rpartition("; ")
-        yield _failing("DeepSpeed file", found, step)
+        result, _, step = fault.rpartition("; ")
+        yield _failing("DeepSpeed file", result, step)
     if not faults:
         yield _built(json.loads(Path(name).read_text(encoding="utf-8")), recipe, name)
 

@@ -234,15 +234,15 @@ def compiler_checks(group: str, *, gpus: bool) -> Iterator[Check]:
         missing.append(f"no Python.h in {headers()}")
         steps.append(f"install Python's headers (python{sys.version_info[0]}.{sys.version_info[1]}-dev)")
     if not missing:
-        found = f"{compiler()} and Python's headers are here: {_WHY}"
-        yield Check(group=group, name="C compiler", status="ok", found=found)
+        text = f"{compiler()} and Python's headers are here: {_WHY}"
+        yield Check(group=group, name="C compiler", status="ok", found=text)
         return
-    found = f"{' and '.join(missing)}: {_WHY}"
+    text = f"{' and '.join(missing)}: {_WHY}"
     if compiled_before():
         step = f"fine as long as Triton's cache has what is needed; else {' and '.join(steps)}"
-        yield Check(group=group, name="C compiler", status="warn", found=found, step=step)
+        yield Check(group=group, name="C compiler", status="warn", found=text, step=step)
     else:
-        yield Check(group=group, name="C compiler", status="fail", found=found, step=" and ".join(steps))
+        yield Check(group=group, name="C compiler", status="fail", found=text, step=" and ".join(steps))
 
 
 def compiler() -> str | None:

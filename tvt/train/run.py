@@ -104,7 +104,7 @@ def run(job: TrainingJob, progress: Callable[[TrainingProgress], None], base: Lo
         peak_memory_bytes=torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
         num_processes=arguments.world_size,
         resumed_from=int(job.resume_from.name.rsplit("-", 1)[1]) if job.resume_from else None,
-        versions={name: found for name in PACKAGES if (found := installed_version(name))},
+        versions={name: result for name in PACKAGES if (result := installed_version(name))},
     )
     atomic.write_text(adapter.folder / CARD, model_card(job, record))
     save_training_record(record, job.output)

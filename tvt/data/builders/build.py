@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tvt.core.task import LETTERS, Question
+from tvt.core.question import LETTERS, Question
 from tvt.data.builders.choose import (
     TRAINING,
     VALIDATION,
@@ -207,14 +207,14 @@ def _earlier(output: Path, task: str) -> set[str]:
     stem = file_name(task)
     ours = {f"{stem}.parquet", f"{stem}.validation.parquet"}
     try:
-        found = set(json.loads((output / f"{stem}.build.json").read_text(encoding="utf-8"))["files"]) & ours
+        text = set(json.loads((output / f"{stem}.build.json").read_text(encoding="utf-8"))["files"]) & ours
     except (OSError, ValueError, TypeError, KeyError):
-        found = set()
-    foreign = sorted(name for name in ours - found if (output / name).exists())
+        text = set()
+    foreign = sorted(name for name in ours - text if (output / name).exists())
     if foreign:
         step = "move it, or name another folder with -o"
         raise InputError(*(f"{output / name}: rows that tvt data build did not write; {step}" for name in foreign))
-    return found
+    return text
 
 
 @contextmanager

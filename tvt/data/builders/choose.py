@@ -172,14 +172,14 @@ def possible(stock: Stock, amounts: Amounts, unfit: frozenset[str] = frozenset()
     """How many rows a source gives at most, without drafting any; units known to be ``unfit`` are left out."""
     images = Images(amounts.reuse)
     chooser = Chooser(stock, images)
-    found = []
+    result = []
     for part, count in ((VALIDATION, amounts.validation), (TRAINING, amounts.rows)):
         try:
-            found.append(sum(1 for _ in chooser.rows(count, part, lambda unit, _: unit.key not in unfit)))
+            result.append(sum(1 for _ in chooser.rows(count, part, lambda unit, _: unit.key not in unfit)))
         except ShortageError as shortage:
-            found.append(shortage.rows)
+            result.append(shortage.rows)
         images.close()
-    return Amounts(rows=found[1], validation=found[0], reuse=amounts.reuse)
+    return Amounts(rows=result[1], validation=result[0], reuse=amounts.reuse)
 
 
 def shortage_error(stock: Stock, amounts: Amounts, unfit: frozenset[str] = frozenset()) -> InputError:

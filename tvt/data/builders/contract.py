@@ -121,12 +121,12 @@ def check_source(builder: Builder, folder: Path, source: TrainingSource, progres
     """
     if not folder.is_dir():
         raise InputError(f"--source {folder}: no such folder; {_where_from(source, builder)}")
-    found = {pattern: sorted(_matches(folder, pattern)) for pattern in builder.expects}
-    missing = [pattern for pattern, paths in found.items() if not paths]
+    result = {pattern: sorted(_matches(folder, pattern)) for pattern in builder.expects}
+    missing = [pattern for pattern, paths in result.items() if not paths]
     if missing:
         steps = _where_from(source, builder)
         raise InputError(*(f"{folder}: no {pattern}, which {builder.layout} needs; {steps}" for pattern in missing))
-    files = sorted({path for paths in found.values() for path in paths if _is_index(path)})
+    files = sorted({path for paths in result.values() for path in paths if _is_index(path)})
     digests: dict[str, str] = {}
     for number, path in enumerate(files, 1):
         digests[path.relative_to(folder).as_posix()] = digest.of_file(path)
@@ -139,11 +139,11 @@ def _matches(folder: Path, pattern: str) -> list[Path]:
     """Files and folders of a pattern. Of images one is enough: there may be a million, and only indices are digested."""
     if not any(mark in pattern for mark in "*?["):
         return [folder / pattern] if (folder / pattern).exists() else []
-    found = folder.glob(pattern)
-    first = next(found, None)
+    result = folder.glob(pattern)
+    first = next(result, None)
     if first is None:
         return []
-    return [first, *found] if _is_index(first) else [first]
+    return [first, *result] if _is_index(first) else [first]
 
 
 def _is_index(path: Path) -> bool:
@@ -159,11 +159,11 @@ def _where_from(source: TrainingSource, builder: Builder) -> str:
 def _compare(digests: dict[str, str], folder: Path, source: TrainingSource) -> None:
     """The digests of the manifest must be those of the files."""
     faults = [
-        f"{folder / path}: sha256 {found[:12]}…, but the manifest has {file.sha256[:12]}…; get revision {source.revision}"
+        f"{folder / path}: sha256 {item[:12]}…, but the manifest has {file.sha256[:12]}…; get revision {source.revision}"
         for file in source.files
         if file.sha256 is not None
-        for path, found in digests.items()
-        if PurePosixPath(path).match(file.path) and found != file.sha256
+        for path, item in digests.items()
+        if PurePosixPath(path).match(file.path) and item != file.sha256
     ]
     if faults:
         raise InputError(*faults)

@@ -87,7 +87,7 @@ class Forensic:
         """
         table = source / "pairs.csv"
         fakes = _listed(source, table) if table.exists() else _alike(source)
-        units = [_unit(real, chosen) for real, found in sorted(fakes.items()) if len(chosen := _chosen(found)) == FAKES]
+        units = [_unit(real, chosen) for real, item in sorted(fakes.items()) if len(chosen := _chosen(item)) == FAKES]
         if not units:
             raise InputError(f"{source}: no photograph has {FAKES} generated images; {_NEXT}")
         yield from units

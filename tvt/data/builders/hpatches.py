@@ -141,9 +141,9 @@ class _Pair:
 
     def points(self, rng: np.random.Generator) -> tuple[Point, list[Point]]:
         """The reference point, and the match with three wrong points."""
-        found, pool = (_corners(view, plane, rng) for view, plane in zip((self.first, self.second), self.planes, strict=True))
+        result, pool = (_corners(view, plane, rng) for view, plane in zip((self.first, self.second), self.planes, strict=True))
         pairs = [
-            (here, (float(x), float(y))) for here, (x, y) in zip(found, self._matches(found), strict=True) if np.isfinite(x)
+            (here, (float(x), float(y))) for here, (x, y) in zip(result, self._matches(result), strict=True) if np.isfinite(x)
         ]
         inner = [(here, there) for here, there in pairs if self.second.holds(there)]
         tried = [inner[k] for k in rng.permutation(len(inner))[:_TRIES]]
@@ -187,8 +187,8 @@ class _Pair:
 
 def _corners(view: View, plane: Plane, rng: np.random.Generator) -> list[Point]:
     """Corners of a view that keep the margin; off by parts of a pixel as a match is, or whole numbers would tell them apart."""
-    found = corners(plane, APART * view.radius / 2)
-    moved = [(x + rng.uniform(-0.5, 0.5), y + rng.uniform(-0.5, 0.5)) for x, y in found]
+    result = corners(plane, APART * view.radius / 2)
+    moved = [(x + rng.uniform(-0.5, 0.5), y + rng.uniform(-0.5, 0.5)) for x, y in result]
     return [point for point in moved if view.holds(point)]
 
 

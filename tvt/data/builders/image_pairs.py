@@ -79,17 +79,17 @@ class Nights:
         at = {name: _at(table, name, faults) for name in _COLUMNS}
         faults.check()
         prompt = table.at("prompt")
-        found = [
+        result = [
             unit
             for row in table.rows
             if row.cells[at["split"]] == "train"
             if (unit := _unit(row, at, prompt, faults)) is not None
         ]
-        for key, times in Counter(unit.key for unit in found).items():
+        for key, times in Counter(unit.key for unit in result).items():
             if times > 1:
                 faults.add(None, f"id {key} stands {times} times; get data.csv again from the source")
         faults.check()
-        yield from found
+        yield from result
 
     def draft(self, source: Path, unit: Unit, answer: int, rng: np.random.Generator) -> Draft:
         """The reference and the two variations, the one that people chose at ``answer``.

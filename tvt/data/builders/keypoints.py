@@ -79,15 +79,15 @@ class Spair:
             InputError: a list of pairs is missing or has a damaged line; the first of every list.
         """
         faults: list[str] = []
-        found: list[Unit] = []
+        result: list[Unit] = []
         for split in SPLITS:
             try:
-                found += _listed(source, split)
+                result += _listed(source, split)
             except InputError as error:
                 faults += error.faults
         if faults:
             raise InputError(*faults)
-        return found
+        return result
 
     def draft(self, source: Path, unit: Unit, answer: int, rng: np.random.Generator) -> Draft:
         """The question of a pair.
@@ -161,10 +161,10 @@ class _SpairPair:
 
 
 def _points(values: Any) -> list[Point]:
-    found = [(float(x), float(y)) for x, y in values]
-    if not all(math.isfinite(value) for point in found for value in point):
+    result = [(float(x), float(y)) for x, y in values]
+    if not all(math.isfinite(value) for point in result for value in point):
         raise ValueError("a keypoint is not finite")
-    return found
+    return result
 
 
 def _size(values: Any) -> tuple[int, int]:

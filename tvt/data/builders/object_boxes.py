@@ -82,19 +82,19 @@ def lone_instances(path: Path) -> list[Instance]:
     by_id = {image["id"]: image for image in images}
     names = {category["id"]: category["name"] for category in categories}
     count = Counter((entry["image_id"], entry["category_id"]) for entry in annotations)
-    found: dict[int, Instance] = {}
+    result: dict[int, Instance] = {}
     for at, entry in enumerate(annotations):
         image, name, numbers = by_id.get(entry["image_id"]), names.get(entry["category_id"]), (*entry["bbox"], entry["area"])
         if image is None or name is None or len(numbers) != 5 or not all(map(_finite, numbers)):
             faults.add(f"annotations[{at}]: its image_id, category_id, bbox or area is wrong")
-        elif entry["id"] in found:
+        elif entry["id"] in result:
             faults.add(f"annotations[{at}]: another one has its id {entry['id']}")
         elif count[entry["image_id"], entry["category_id"]] == 1 and _exhaustive(image, entry) and min(numbers[2:]) > 0:
             left, top, width, height, area = map(float, numbers)
             box = (left, top, width, height)
-            found[entry["id"]] = Instance(annotation=entry["id"], image=image, category=name, box=box, area=area)
+            result[entry["id"]] = Instance(annotation=entry["id"], image=image, category=name, box=box, area=area)
     faults.check()
-    return [found[key] for key in sorted(found)]
+    return [result[key] for key in sorted(result)]
 
 
 def _without_masks(entry: dict[str, Any]) -> dict[str, Any]:
@@ -127,11 +127,11 @@ class _Faults:
 
     def entries(self, index: Any, name: str, fields: Mapping[str, Any]) -> list[dict[str, Any]]:
         """A list of the index whose entries have fields of these types."""
-        found = index.get(name) if isinstance(index, dict) else None
-        if not isinstance(found, list):
+        result = index.get(name) if isinstance(index, dict) else None
+        if not isinstance(result, list):
             self.add(f"no list '{name}', which an index in COCO's format has")
             return []
-        for at, entry in enumerate(found):
+        for at, entry in enumerate(result):
             if not isinstance(entry, dict):
                 self.add(f"{name}[{at}]: no object")
                 continue
@@ -140,7 +140,7 @@ class _Faults:
             ]
             if wrong:
                 self.add(f"{name}[{at}]: {', '.join(wrong)} missing or of a wrong type")
-        return found
+        return result
 
     def check(self) -> None:
         if self.lines:
@@ -315,7 +315,7 @@ class CocoBoxes:
             InputError: the index is damaged, or none of its images is there.
         """
         path = source / COCO_INDEX
-        instances = ((f"{IMAGES}/{found.image.get('file_name')}", found) for found in lone_instances(path))
+        instances = ((f"{IMAGES}/{item.image.get('file_name')}", item) for item in lone_instances(path))
         return only_present(source, box_units(instances), path)
 
     def draft(self, source: Path, unit: Unit, answer: int, rng: np.random.Generator) -> Draft:
@@ -343,7 +343,7 @@ class Lvis:
         """
         path = source / LVIS_INDEX
         instances = lone_instances(path)
-        return only_present(source, box_units((_image_path(found.image, path), found) for found in instances), path)
+        return only_present(source, box_units((_image_path(item.image, path), item) for item in instances), path)
 
     def draft(self, source: Path, unit: Unit, answer: int, rng: np.random.Generator) -> Draft:
         """See :func:`tvt.data.builders.object_boxes.box_draft`."""

@@ -101,7 +101,7 @@ class Iiw:
         Raises:
             InputError: JSON files that are damaged; every one, one line each.
         """
-        found: list[Unit] = []
+        result: list[Unit] = []
         faults: list[str] = []
         for path in sorted((source / "data").glob("*.json")):
             try:
@@ -109,10 +109,10 @@ class Iiw:
             except InputError as error:
                 faults += error.faults
                 continue
-            found += [_unit(path.stem, judgement) for judgement in judgements]
+            result += [_unit(path.stem, judgement) for judgement in judgements]
         if faults:
             raise InputError(*faults)
-        yield from found
+        yield from result
 
     def draft(self, source: Path, unit: Unit, answer: int, rng: np.random.Generator) -> Draft:
         """The photograph with both points ringed; ``answer`` is the unit's own.
@@ -175,7 +175,7 @@ def _judgements(path: Path) -> list[_Judgement]:
     try:
         points = {point["id"]: point for point in data["intrinsic_points"]}
         licence = str((data.get("license") or {}).get("name") or "not stated")
-        sure = [found for item in data["intrinsic_comparisons"] if (found := _judgement(item, points, licence)) is not None]
+        sure = [result for item in data["intrinsic_comparisons"] if (result := _judgement(item, points, licence)) is not None]
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         why = f"no {error}" if isinstance(error, KeyError) else "a field is not of its kind"
         raise InputError(f"{path}: no judgements of Intrinsic Images in the Wild ({why}); {_AGAIN}") from error

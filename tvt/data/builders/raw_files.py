@@ -53,11 +53,11 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
     try:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # without waiting: it might be a pipe
         with open(handle, "rb") as stream:
-            found = os.fstat(handle)
-            if not stat.S_ISREG(found.st_mode):
+            result = os.fstat(handle)
+            if not stat.S_ISREG(result.st_mode):
                 raise InputError(f"{path}: is no regular file; {_AGAIN}")
-            if found.st_size > limit:
-                raise InputError(f"{path}: {found.st_size} bytes, more than {limit}; {_AGAIN}")
+            if result.st_size > limit:
+                raise InputError(f"{path}: {result.st_size} bytes, more than {limit}; {_AGAIN}")
             return stream.read()
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; {_AGAIN}") from error
@@ -104,7 +104,7 @@ def read_json_lines(path: Path, limit: int = MAX_BYTES) -> list[tuple[int, dict[
         InputError: as :func:`read_text`, or lines that are no JSON object; every fault, one line each.
     """
     faults = Faults(path)
-    found: list[tuple[int, dict[str, Any]]] = []
+    result: list[tuple[int, dict[str, Any]]] = []
     for number, line in enumerate(read_text(path, limit).split("\n"), 1):
         if not line.strip():
             continue
@@ -113,11 +113,11 @@ def read_json_lines(path: Path, limit: int = MAX_BYTES) -> list[tuple[int, dict[
         except (ValueError, RecursionError):
             record = None
         if isinstance(record, dict):
-            found.append((number, record))
+            result.append((number, record))
         else:
             faults.add(number, f"not one JSON object; {_AGAIN}")
     faults.check()
-    return found
+    return result
 
 
 def read_image(path: Path, longest: int | None = None) -> Image.Image:
@@ -196,11 +196,11 @@ def only_present(source: Path, units: Sequence[Unit], index: Path) -> list[Unit]
             listed[folder] = _names(source if folder == "." else inside(source, folder))
         return path.name in listed[folder]
 
-    found = [unit for unit in units if all(map(there, unit.images))]
-    if units and not found:
+    result = [unit for unit in units if all(map(there, unit.images))]
+    if units and not result:
         missing = units[0].images[0]
         raise InputError(f"{source}: none of the {len(units)} images that {index.name} names is there; the first is {missing}")
-    return found
+    return result
 
 
 def _names(folder: Path) -> frozenset[str]:

@@ -58,7 +58,7 @@ class Vsr:
         Raises:
             InputError: a split is damaged, or none of its images is there; every fault, one line each.
         """
-        found: defaultdict[str, list[Unit]] = defaultdict(list)
+        result: defaultdict[str, list[Unit]] = defaultdict(list)
         for split in SPLITS:
             path = source / split
             faults = Faults(path)
@@ -69,9 +69,9 @@ class Vsr:
                         line, "image, caption, label, relation or votes missing or wrong; get the file again from the source"
                     )
                 else:
-                    found[unit.key].append(unit)
+                    result[unit.key].append(unit)
             faults.check()
-        units = [same[0] for same in found.values() if len({unit.answer for unit in same}) == 1]
+        units = [same[0] for same in result.values() if len({unit.answer for unit in same}) == 1]
         return only_present(source, units, source / SPLITS[0])
 
     def draft(self, source: Path, unit: Unit, answer: int, rng: np.random.Generator) -> Draft:

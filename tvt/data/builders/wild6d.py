@@ -248,21 +248,21 @@ def _field(path: Path, data: Any, name: str) -> Any:
 def _numbers(path: Path, values: Any, shape: tuple[int, ...], what: str) -> Vectors:
     """A list of arrays of one shape as one array of finite numbers."""
     try:
-        found = np.array(values, dtype=np.float64)
+        result = np.array(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(f"{path}: not every frame has {what}; {_AGAIN}") from error
-    if found.ndim != 1 + len(shape) or found.shape[1:] != shape or not np.isfinite(found).all():
+    if result.ndim != 1 + len(shape) or result.shape[1:] != shape or not np.isfinite(result).all():
         raise InputError(f"{path}: not every frame has {what}; {_AGAIN}")
-    return found
+    return result
 
 
 def _frames(source: Path, key: str) -> list[int]:
     """Numbers of the frames that have an image, in the order of the video."""
     names = image_files(inside(source, f"{key}/images"))
-    found = sorted(int(match.group(1)) for name in names if (match := _FRAME.fullmatch(name)))
-    if len(found) < _FEWEST:
+    result = sorted(int(match.group(1)) for name in names if (match := _FRAME.fullmatch(name)))
+    if len(result) < _FEWEST:
         raise UnfitError("too few frames")
-    return found
+    return result
 
 
 def _pick(path: Orbit, rng: np.random.Generator) -> tuple[int, int]:
@@ -350,12 +350,12 @@ def follow(source: Path, key: str, metadata: Any, frames: list[int], *, turn: fl
 
 def _check(start: Shot, end: Shot, motion: Values) -> None:
     """Raise :class:`LostError` unless the motion explains the images, and the opposite one does not."""
-    found = agreement(start, end, motion)
+    result = agreement(start, end, motion)
     try:
         opposite = agreement(start, end, np.asarray(np.linalg.inv(motion), dtype=np.float64)).likeness
     except LostError:
         opposite = -1.0
-    if found.likeness < max(LIKENESS, opposite + CLEARLY) or found.share < SHARE:
+    if result.likeness < max(LIKENESS, opposite + CLEARLY) or result.share < SHARE:
         raise LostError("the motion does not explain the images")
 
 

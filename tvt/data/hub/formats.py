@@ -67,8 +67,8 @@ class RowFormat(ABC):
 
 def format_of(data: QuestionData) -> RowFormat:
     """The format of a dataset."""
-    found: RowFormat = FORMATS.find(data.format)
-    return found
+    result: RowFormat = FORMATS.find(data.format)
+    return result
 
 
 def text_of(row: HubRow, column: str) -> str:
@@ -93,8 +93,8 @@ def texts_of(row: HubRow, column: str) -> tuple[str, ...]:
 
 def numbered_images(columns: Collection[str]) -> list[str]:
     """The columns ``image_1``, ``image_2``, ..., in the order of their numbers."""
-    found = [name for name in columns if name.startswith("image_") and name.removeprefix("image_").isdecimal()]
-    return sorted(found, key=lambda name: int(name.removeprefix("image_")))
+    result = [name for name in columns if name.startswith("image_") and name.removeprefix("image_").isdecimal()]
+    return sorted(result, key=lambda name: int(name.removeprefix("image_")))
 
 
 def image_of(value: Any, column: str) -> bytes:

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tvt.core.task import Question
+from tvt.core.question import Question
 from tvt.data.csv_table import MAX_FAULTS, Faults
 from tvt.data.hub.formats import HubRow, RowFormat, format_of, text_of
 from tvt.data.hub.rows import HubRows, content_of, is_commit, label, local_folder, open_rows
@@ -115,10 +115,10 @@ def shown_questions(data: QuestionData) -> Iterator[ShownQuestion]:
     form = format_of(data)
     for number, row in enumerate(_opened(data, form)):
         try:
-            found = form.question(row, data)
+            result = form.question(row, data)
         except ValueError as error:
             raise InputError(f"{label(data)}: row {number}: {error}") from error
-        yield ShownQuestion(found.id, found.prompt, found.images)
+        yield ShownQuestion(result.id, result.prompt, result.images)
 
 
 def row_digests(data: QuestionData) -> Iterator[tuple[str, bytes, str]]:
@@ -141,15 +141,15 @@ def rows_identity(data: QuestionData) -> str:
     Raises:
         InputError: the dataset cannot be had, or what a row needs is missing; every fault, one line each.
     """
-    form, faults, found = format_of(data), Faults(Path(label(data))), hashlib.sha256()
+    form, faults, result = format_of(data), Faults(Path(label(data))), hashlib.sha256()
     for number, row in _numbered(data, form):
         try:
             content = {"row": _plain(dict(row)), "content": form.content(row, data)}
-            found.update(digest.of_value(content).encode())
+            result.update(digest.of_value(content).encode())
         except ValueError as error:
             faults.add(None, f"row {number}: {error}")
     faults.check()
-    return digest.of_value({"rows": found.hexdigest(), "format": data.format, "version": form.version, "frames": data.frames})
+    return digest.of_value({"rows": result.hexdigest(), "format": data.format, "version": form.version, "frames": data.frames})
 
 
 def count_rows(data: QuestionData) -> int:
@@ -183,15 +183,15 @@ class _DatasetPart:
         size = 0
         for number, row in _numbered(self._data, self._form):
             try:
-                found = self._form.question(row, self._data)
+                result = self._form.question(row, self._data)
             except ValueError as error:
                 if faults is None:
                     raise InputError(f"{self.where(number)}: {error}") from error
                 self.fault(faults, number, str(error))
                 continue
             numbers.append(number)
-            group.append(found)
-            size += sum(map(len, found.images))
+            group.append(result)
+            size += sum(map(len, result.images))
             if len(group) >= GROUP_ROWS or size >= GROUP_BYTES:
                 yield self._batch(numbers, group)
                 numbers, group, size = [], [], 0
@@ -209,8 +209,8 @@ def _store(data: QuestionData, path: Path) -> None:
     with new_file(path) as temporary:
         with pq.ParquetWriter(temporary, SCHEMA, compression="zstd", use_dictionary=["task"]) as writer:
             part = _DatasetPart(data, writer.write_batch)
-            found = scan(QuestionSource(part.path, [part]))
-        if not found.rows:
+            result = scan(QuestionSource(part.path, [part]))
+        if not result.rows:
             raise InputError(f"{label(data)}: no rows; check 'split:' and 'where:'")
 
 

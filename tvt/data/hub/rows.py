@@ -30,8 +30,8 @@ _COMMIT = 40
 
 def local_folder(data: QuestionData) -> Path | None:
     """The folder of the local copy: ``folder``, or ``dataset`` where that is a folder."""
-    found = Path(data.folder or str(data.dataset))
-    return found if data.folder is not None or found.is_dir() else None
+    result = Path(data.folder or str(data.dataset))
+    return result if data.folder is not None or result.is_dir() else None
 
 
 def label(data: QuestionData) -> str:
@@ -119,18 +119,18 @@ def open_rows(data: QuestionData) -> HubRows:
     """
     folder = _existing(data)
     with _datasets() as datasets, _readable_errors(data):
-        found = datasets.load_dataset(
+        result = datasets.load_dataset(
             _place(folder) if folder else str(data.dataset),
             data.config,
             split=data.split,
             revision=None if folder else commit_of(data),
             streaming=folder is not None,
         )
-        for name, feature in (found.features or {}).items():
+        for name, feature in (result.features or {}).items():
             if (stored := _as_stored(feature, datasets)) is not None:
-                found = found.cast_column(name, stored)
-        columns = tuple(found.features or next(iter(found), {}))
-    return HubRows(data, columns, found)
+                result = result.cast_column(name, stored)
+        columns = tuple(result.features or next(iter(result), {}))
+    return HubRows(data, columns, result)
 
 
 def _existing(data: QuestionData) -> Path | None:
@@ -202,8 +202,8 @@ def _fault(data: QuestionData, error: Exception) -> InputError:
 
     folder = local_folder(data)
     reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
-    if isinstance(error, ValueError) and (found := _no_config(data)) is not None:
-        return found
+    if isinstance(error, ValueError) and (result := _no_config(data)) is not None:
+        return result
     message = f"{label(data)}: cannot be read ({reason}); get the files anew"
     if folder is not None and isinstance(error, FileNotFoundError):
         message = f"{folder}: no files that datasets can read; is it the dataset's folder, README.md too?"

@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-from tvt.core.task import LETTERS
+from tvt.core.question import LETTERS
 from tvt.data.hub.formats import HubRow, RowFormat, text_of, texts_of
 from tvt.data.questions.batches import UncheckedQuestion
 from tvt.data.tasks import QuestionData
@@ -87,13 +87,13 @@ def video_frames(path: Path, count: int) -> Frames:
     key = digest.of_value(request)[:32]
     root = cache_folder() / "frames"
     with _writing(root), exclusively(root / f".lock-{key[0]}"):
-        found = _stored(root / key) or _store(path, count, root / key)
-    if len(found.images) < count:
+        result = _stored(root / key) or _store(path, count, root / key)
+    if len(result.images) < count:
         logging.getLogger(__name__).warning(
-            "%s: has %d frames, fewer than the %d asked for; all are shown", path, found.total, count
+            "%s: has %d frames, fewer than the %d asked for; all are shown", path, result.total, count
         )
-    RECENT.put((stamp, count), found)
-    return found
+    RECENT.put((stamp, count), result)
+    return result
 
 
 def video_digest(path: Path) -> str:
@@ -106,10 +106,10 @@ def video_digest(path: Path) -> str:
     try:
         return memory.read_text(encoding="ascii")
     except OSError:
-        found = digest.of_file(path)
+        result = digest.of_file(path)
         with _writing(memory.parent):
-            atomic.write_text(memory, found)
-        return found
+            atomic.write_text(memory, result)
+        return result
 
 
 @contextmanager

@@ -16,7 +16,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from tvt.core.task import LETTERS, Question, Task, resolve_name
+from tvt.core.question import LETTERS, Question
+from tvt.core.task import Task, resolve_name
 from tvt.data.miniature import compose
 from tvt.data.miniature.scene import Scene, png, render
 from tvt.errors import InputError

@@ -95,15 +95,15 @@ def write_mix(plan: MixPlan, folder: Path, progress: Progress = silent, *, messa
         InputError: the folder has something else in it, cannot be written, or the disk is too small.
     """
     identity = digest.of_value({**plan.identity, "messages": messages})
-    if (found := _previous(folder, identity)) is not None:
-        return Mixed(folder=folder, record=found, written=False)
+    if (result := _previous(folder, identity)) is not None:
+        return Mixed(folder=folder, record=result, written=False)
     try:
         _check_space(plan, folder, copies=3 if messages else 1)
         with atomic.new_folder(folder) as temporary:
             record = _write(plan, identity, temporary, progress, messages=messages)
     except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST) and (found := _previous(folder, identity)) is not None:
-            return Mixed(folder=folder, record=found, written=False)  # another process was quicker
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST) and (result := _previous(folder, identity)) is not None:
+            return Mixed(folder=folder, record=result, written=False)  # another process was quicker
         raise InputError(f"{folder}: {error.strerror or error}; nothing was left behind, name another place with -o") from error
     return Mixed(folder=folder, record=record, written=True)
 

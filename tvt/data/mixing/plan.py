@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tvt.core.mixture import Mixture
-from tvt.core.task import Question
+from tvt.core.question import Question
 from tvt.data.controls import CONTROL_VERSION, Control
 from tvt.data.csv_table import MAX_FAULTS
 from tvt.data.questions.batches import Rows
@@ -130,7 +130,7 @@ def plan_mix(
     opened = _open(counts, paths)
     forbidden = _forbidden(evaluation, overlap)
     scans = _scan(opened, forbidden, progress) if check or forbidden else {}
-    allowed = {name: _allowed(found) for name, found in scans.items()}
+    allowed = {name: _allowed(item) for name, item in scans.items()}
     if not drop_shared:
         _refuse_shared(opened, scans)
     sources = tuple(
@@ -185,16 +185,16 @@ def _open(counts: Mapping[str, int], paths: Mapping[str, Path]) -> dict[str, Que
 
 
 def _forbidden(paths: Sequence[Path], overlap: Overlap) -> EvaluationSet | None:
-    found = EvaluationSet(overlap)
+    result = EvaluationSet(overlap)
     faults: list[str] = []
     for path in paths:
         try:
-            found.add(path)
+            result.add(path)
         except InputError as error:
             faults += error.faults
     if faults:
         raise InputError(*faults)
-    return found if paths else None
+    return result if paths else None
 
 
 def _scan(opened: Mapping[str, QuestionSource], forbidden: EvaluationSet | None, progress: Progress) -> dict[str, Scan]:
@@ -218,18 +218,18 @@ def _advance(progress: Progress, before: int, total: int, rows: int) -> None:
     progress("checking rows", before + rows, total)
 
 
-def _allowed(found: Scan) -> Rows | None:
-    if not found.shared:
+def _allowed(scan: Scan) -> Rows | None:
+    if not scan.shared:
         return None
-    return np.setdiff1d(np.arange(found.rows, dtype=np.int64), [item.row for item in found.shared])
+    return np.setdiff1d(np.arange(scan.rows, dtype=np.int64), [item.row for item in scan.shared])
 
 
 def _refuse_shared(opened: Mapping[str, QuestionSource], scans: Mapping[str, Scan]) -> None:
-    shared: list[tuple[str, Shared]] = [(name, item) for name, found in scans.items() for item in found.shared]
+    shared: list[tuple[str, Shared]] = [(name, item) for name, each in scans.items() for item in each.shared]
     if not shared:
         return
     faults = [f"{opened[name].where(item.row)}: the same {item.what} as {item.where}" for name, item in shared[:MAX_FAULTS]]
-    counts = ", ".join(f"{name} {len(found.shared)} of {found.rows}" for name, found in scans.items() if found.shared)
+    counts = ", ".join(f"{name} {len(each.shared)} of {each.rows}" for name, each in scans.items() if each.shared)
     step = "remove them, or leave them out with --drop-shared"
     raise InputError(*faults, f"{len(shared)} rows are shared with an evaluation set ({counts}); {step}")
 
@@ -251,13 +251,13 @@ def first_rows(plan: MixPlan, count: int) -> list[tuple[str, int, Question]]:
     """The first rows in the order of training: source, pass (from 0) and question."""
     manifest = plan.manifest
     count = min(count, len(manifest))
-    found: dict[tuple[int, int], Question] = {}
+    result: dict[tuple[int, int], Question] = {}
     for index, source in enumerate(plan.sources):
         mine = np.flatnonzero(manifest.source[:count] == index)
         rows = source.rows(manifest.row[mine].astype(np.int64)).tolist()
-        found.update({(index, int(place)): q for place, q in zip(mine, source.questions.questions(rows), strict=True)})
+        result.update({(index, int(place)): q for place, q in zip(mine, source.questions.questions(rows), strict=True)})
     owners = manifest.source[:count].tolist()
-    return [(plan.sources[k].name, int(manifest.passes[i]), found[k, i]) for i, k in enumerate(owners)]
+    return [(plan.sources[k].name, int(manifest.passes[i]), result[k, i]) for i, k in enumerate(owners)]
 
 
 Ints = npt.NDArray[np.int32]

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tvt.core.task import Question
+from tvt.core.question import Question
 from tvt.model.picture import BrokenPictureError, PictureError, decode, shown_size, size_fault
 
 Rows = npt.NDArray[np.int64]

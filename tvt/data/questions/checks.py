@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tvt.core.task import answer_fault
+from tvt.core.question import answer_fault
 from tvt.data.csv_table import Faults
 from tvt.data.questions.batches import Rows, flat_images, image_fault, list_lengths, value_lengths
 from tvt.data.questions.files import QuestionSource, open_questions
@@ -110,11 +110,11 @@ class Forbidden:
     @cached_property
     def questions(self) -> EvaluationSet:
         """What is in them."""
-        found = EvaluationSet()
+        result = EvaluationSet()
         for path in self.paths:
             with suppress(InputError):
-                found.add(path)
-        return found
+                result.add(path)
+        return result
 
 
 def scan(source: QuestionSource, evaluation: EvaluationSet | None = None, progress: Callable[[int], object] = bool) -> Scan:

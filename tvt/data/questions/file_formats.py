@@ -69,15 +69,15 @@ class JsonlQuestions:
 
     def batches(self, rows: Rows | None = None, faults: Faults | None = None) -> Iterator[tuple[Rows, pa.RecordBatch]]:
         """See :meth:`tvt.data.questions.files.QuestionSource.batches`."""
-        found = Faults(self.path) if faults is None else faults
+        result = Faults(self.path) if faults is None else faults
         numbers: list[int] = []
         records: list[dict[str, Any]] = []
         size = 0
         with self.path.open("rb") as stream:
             for row in range(self.rows) if rows is None else rows.tolist():
-                record = self._read(stream, row, found)
+                record = self._read(stream, row, result)
                 if faults is None:
-                    found.check()
+                    result.check()
                 if record is None:
                     continue
                 numbers.append(row)
@@ -158,8 +158,8 @@ def _read(path: str) -> bytes | None:
     """A file's bytes; ``None`` where it is no regular file, or too large for an image."""
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # without waiting: it might be a pipe
     try:
-        found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_IMAGE:
+        result = os.fstat(handle)
+        if not stat.S_ISREG(result.st_mode) or result.st_size > MAX_IMAGE:
             return None
         with open(handle, "rb", closefd=False) as stream:
             return stream.read()
@@ -239,8 +239,8 @@ class ParquetQuestions:
                 near = suggest(field.name, self._schema.names)
                 faults.append(f"{self.path}: no column '{field.name}'{near}; needed: {', '.join(REQUIRED)}")
             elif not _fits(self._schema.field(field.name).type, field.type):
-                found = self._schema.field(field.name).type
-                faults.append(f"{self.path}: column '{field.name}' is {found}; it must be {field.type}")
+                result = self._schema.field(field.name).type
+                faults.append(f"{self.path}: column '{field.name}' is {result}; it must be {field.type}")
         if faults:
             raise InputError(*faults)
 
@@ -285,20 +285,20 @@ def _pick(numbers: Rows, batch: pa.RecordBatch, rows: Rows) -> tuple[Rows, pa.Re
     return (picked, batch) if len(picked) == len(numbers) else (picked, batch.take(pa.array(picked - numbers[0])))
 
 
-def _fits(found: pa.DataType, needed: pa.DataType) -> bool:
+def _fits(type_: pa.DataType, needed: pa.DataType) -> bool:
     """Whether a column can be read as the type needed, without guessing."""
     if needed == IMAGES:
-        inner = found.value_type if _is_list(found) else None
+        inner = type_.value_type if _is_list(type_) else None
         return inner is not None and pa.types.is_struct(inner) and _has_bytes(inner)
     if pa.types.is_list(needed):
-        return _is_list(found) and _fits(found.value_type, needed.value_type)
-    if pa.types.is_dictionary(found):
-        found = found.value_type
-    return bool(pa.types.is_string(found) or pa.types.is_large_string(found) or pa.types.is_string_view(found))
+        return _is_list(type_) and _fits(type_.value_type, needed.value_type)
+    if pa.types.is_dictionary(type_):
+        type_ = type_.value_type
+    return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_))
 
 
-def _is_list(found: pa.DataType) -> bool:
-    return bool(pa.types.is_list(found) or pa.types.is_large_list(found))
+def _is_list(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_list(type_) or pa.types.is_large_list(type_))
 
 
 def _has_bytes(inner: pa.DataType) -> bool:
@@ -317,9 +317,9 @@ def _canonical(batch: pa.RecordBatch) -> pa.RecordBatch:
         if field.type == IMAGES:
             column = lists_of(list_lengths(column), flat_images(column).cast(pa.binary()))
         columns.append(column.cast(field.type))
-    found = pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
-    found.validate(full=True)  # text that is no UTF-8 would fail later, and elsewhere
-    return found
+    result = pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+    result.validate(full=True)  # text that is no UTF-8 would fail later, and elsewhere
+    return result
 
 
 def _first_line(error: BaseException) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tvt.core.task import Question
+from tvt.core.question import Question
 from tvt.data.csv_table import Faults
 from tvt.data.questions.batches import OPTIONAL, SCHEMA, Rows, batch_of, questions_of
 from tvt.data.questions.file_formats import JsonlQuestions, ParquetQuestions
@@ -90,10 +90,10 @@ class QuestionSource:
             for _, batch in self.batches():
                 yield from questions_of(batch)
             return
-        found: dict[int, Question] = {}
+        result: dict[int, Question] = {}
         for numbers, batch in self.batches(np.unique(np.asarray(rows, dtype=np.int64))):
-            found.update(zip(numbers.tolist(), questions_of(batch), strict=True))
-        yield from (found[row] for row in rows)
+            result.update(zip(numbers.tolist(), questions_of(batch), strict=True))
+        yield from (result[row] for row in rows)
 
     def where(self, row: int) -> str:
         """File and line, or file and row, of a row."""
@@ -109,7 +109,7 @@ def open_questions(path: Path) -> QuestionSource:
     """
     if path.is_dir():
         files = next(
-            (found for pattern in ("*.parquet", "data/*.parquet", "*.jsonl") if (found := sorted(path.glob(pattern)))), []
+            (result for pattern in ("*.parquet", "data/*.parquet", "*.jsonl") if (result := sorted(path.glob(pattern)))), []
         )
         if not files:
             raise InputError(f"{path}: no .parquet or .jsonl file in this folder; name the file of questions")

@@ -154,15 +154,15 @@ def read_study(folder: Path) -> StudyFolder:
         hint = f"add 'mixtures: {MIXTURES_FILE}' there, or remove the file"
         raise InputError(f"{folder / STUDY_FILE}: does not name {MIXTURES_FILE}, which lies beside it; {hint}")
     faults: list[str] = []
-    found = Scores((), ())
+    result = Scores((), ())
     mixtures: tuple[MixtureScore, ...] = ()
     try:
-        found = _read_counts(paths[0], manifest)
+        result = _read_counts(paths[0], manifest)
     except InputError as error:
         faults += error.faults
     try:
         if len(paths) > 1:
-            mixtures = read_mixture_scores(paths[1], [task.name for task in manifest.tasks], None if faults else found.scores)
+            mixtures = read_mixture_scores(paths[1], [task.name for task in manifest.tasks], None if faults else result.scores)
     except InputError as error:
         faults += error.faults
     names = [task.name for task in manifest.tasks]
@@ -170,7 +170,7 @@ def read_study(folder: Path) -> StudyFolder:
     doses: dict[str, float] = {}
     try:
         if (folder / PLACEBOS_FILE).is_file():
-            placebos = read_placebos(folder / PLACEBOS_FILE, names, None if faults else found.scores)
+            placebos = read_placebos(folder / PLACEBOS_FILE, names, None if faults else result.scores)
     except InputError as error:
         faults += error.faults
     try:
@@ -181,7 +181,7 @@ def read_study(folder: Path) -> StudyFolder:
     if faults:
         raise InputError(*faults)
     return StudyFolder(
-        manifest=manifest, scores=found.scores, masked=found.masked, mixtures=mixtures, placebos=placebos, doses=doses
+        manifest=manifest, scores=result.scores, masked=result.masked, mixtures=mixtures, placebos=placebos, doses=doses
     )
 
 
@@ -192,11 +192,11 @@ def _read_counts(path: Path, manifest: StudyManifest) -> Scores:
     columns = find_columns(table, {name: name for name in (*_REQUIRED, *_OPTIONAL)}, faults, _REQUIRED)
     faults.check()
     _check_names(table, columns, manifest.tasks, faults)
-    found = read_scores(table, columns, None, faults, model=FolderRow)
-    rows = found.rows
+    result = read_scores(table, columns, None, faults, model=FolderRow)
+    rows = result.rows
     check_size(len({row.run for row in rows}), len({row.source for row in rows}), len(manifest.tasks), faults)
     faults.check()
-    return found
+    return result
 
 
 def load_study_folder(folder: Path, ceiling: Ceiling = "task") -> TransferMatrix:
@@ -258,17 +258,17 @@ def _spelled_out(task: Task, known: dict[str, Task]) -> dict[str, Any]:
 
 def _paths(folder: Path, manifest: StudyManifest) -> list[Path]:
     """The paths of the scores and, where there is one, of the mixtures; none may leave the folder."""
-    faults, found = [], []
+    faults, result = [], []
     for key, name in (("scores", manifest.scores), ("mixtures", manifest.mixtures)):
         if name is None:
             continue
         path = folder / name
         if Path(name).is_absolute() or not path.resolve().is_relative_to(folder.resolve()):
             faults.append(f"{folder / STUDY_FILE}: {key}: '{name}' leaves the study's folder; keep the file inside it")
-        found.append(path)
+        result.append(path)
     if faults:
         raise InputError(*faults)
-    return found
+    return result
 
 
 def _check_names(table: Table, columns: Mapping[str, int], tasks: tuple[Task, ...], faults: Faults) -> None:

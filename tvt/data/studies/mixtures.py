@@ -176,7 +176,7 @@ def mixture_scores_csv(mixtures: Iterable[MixtureScore]) -> str:
 
 def _weight_columns(table: Table, tasks: Sequence[str], faults: Faults) -> dict[str, int]:
     """The columns of weights of ``mixtures.csv``; unknown columns and sources are faults."""
-    found: dict[str, int] = {}
+    result: dict[str, int] = {}
     for position, name in enumerate(table.header):
         if name in (*_REQUIRED, _BOTH) or not name:
             continue
@@ -186,13 +186,13 @@ def _weight_columns(table: Table, tasks: Sequence[str], faults: Faults) -> dict[
         source = name.removeprefix(_WEIGHT).strip()
         if source not in tasks:
             faults.add(1, f"unknown task '{source}' in '{name}'{suggest(source, tasks)}; mend it or list it in study.yaml")
-        elif f"{_WEIGHT}{source}" in found:
+        elif f"{_WEIGHT}{source}" in result:
             faults.add(1, f"two columns of weights of '{source}'; keep one")
         else:
-            found[f"{_WEIGHT}{source}"] = position
-    if not found and not faults.lines:
+            result[f"{_WEIGHT}{source}"] = position
+    if not result and not faults.lines:
         faults.add(1, "no column of weights; name one w:<source> for each source used")
-    return found
+    return result
 
 
 def load_mixture_runs(path: Path | Frame, *, lower_is_better: bool = False) -> MixtureRuns:
@@ -296,19 +296,19 @@ def _source_columns(table: Table, sources: Sequence[str], id_column: int | None,
 
 def _prefixed(table: Table, prefix: str, form: str, faults: Faults) -> dict[str, int]:
     """Name -> position of the columns with a prefix, in the order of the file."""
-    found: dict[str, int] = {}
+    result: dict[str, int] = {}
     for position, header in enumerate(table.header):
         if not header.startswith(prefix):
             continue
         name = header.removeprefix(prefix).strip()
         if not name:
             faults.add(1, f"column '{header}' names nothing; write {form}")
-        elif name in found:
+        elif name in result:
             faults.add(1, f"column '{prefix}{name}' stands twice; keep one")
-        found.setdefault(name, position)
-    if not found:
+        result.setdefault(name, position)
+    if not result:
         faults.add(1, f"no column {form}; name the columns so")
-    return found
+    return result
 
 
 def _id_column(table: Table, sources: Sequence[str]) -> int | None:

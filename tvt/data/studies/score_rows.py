@@ -179,14 +179,14 @@ def read_scores(
     """
     rows = read_keyed(table, model, columns, faults)
     percent = accuracy_unit([(row.line, row.accuracy) for row in rows if row.accuracy is not None], unit, faults) == "percent"
-    found: list[tuple[int, Score | MaskedScore]] = []
+    result: list[tuple[int, Score | MaskedScore]] = []
     for row in rows:
         try:
-            found.append((row.line, row.score(percent=percent)))
+            result.append((row.line, row.score(percent=percent)))
         except ValueError as error:
             for fault in str(error).split("\n"):
                 faults.add(row.line, fault)
-    scores = [(line, score) for line, score in found if isinstance(score, Score)]
+    scores = [(line, score) for line, score in result if isinstance(score, Score)]
     keys = read_keyed(table, KeyRow, columns, Faults(table.path))  # a base row with wrong counts is one all the same
     bases = [row.key for row in keys if row.source is None]
     if len(bases) == len(keys):
@@ -196,7 +196,7 @@ def read_scores(
     else:
         check_base(bases, ((line, s.run, s.target) for line, s in scores if s.source is not None), "add one", faults)
     faults.check()
-    return Scores(tuple(score for _, score in scores), tuple(score for _, score in found if isinstance(score, MaskedScore)))
+    return Scores(tuple(score for _, score in scores), tuple(score for _, score in result if isinstance(score, MaskedScore)))
 
 
 def check_base(

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tvt.core.choices import READERS
-from tvt.core.task import LETTERS
+from tvt.core.question import LETTERS
 from tvt.errors import InputError
 from tvt.evaluate.readers.numbers import ONES, TENS
 
@@ -210,9 +210,9 @@ class LmmsEval073(Reader):
         if terse:
             return terse.group(1).upper()
         stated = rf"answers?(?:\s+is)?\s*[-:]?\s*\(?{letter}\)?(?![a-z])"
-        for found in (re.findall(stated, rest, re.IGNORECASE), re.findall(rf"\({letter}\)", rest)):
-            if found:
-                return str(found[-1]).upper()
+        for item in (re.findall(stated, rest, re.IGNORECASE), re.findall(rf"\({letter}\)", rest)):
+            if item:
+                return str(item[-1]).upper()
         leading = re.match(rf"[(\s]*{letter}", rest, re.IGNORECASE)
         return leading.group(1).upper() if leading else None
 
@@ -283,9 +283,9 @@ class BlinkOfficial(Reader):
         known = {f"({letter})": letter for letter in _LETTERS[: len(options)]}
         everywhere = known.keys() & set(text.split())
         at_end = known.keys() & set(text.rpartition("\n\n")[2].split())
-        for found in (at_end, everywhere):
-            if len(found) == 1:
-                return known[found.pop()]
+        for item in (at_end, everywhere):
+            if len(item) == 1:
+                return known[item.pop()]
         return None
 
     def read_number(self, text: str) -> float | None:

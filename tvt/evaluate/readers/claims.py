@@ -252,8 +252,8 @@ def unclaimed(text: str, *, yes_no: bool = False) -> str:
 
 def _turned(kind: str, match: re.Match[str]) -> str:
     """What was matched, with its place turned to another kind."""
-    found, at, said = match.group(1), match.start(1) - match.start(), match.group()
-    return said[:at] + place(kind, NONE_OF_THEM if found == SEVERAL else option_of(found)) + said[at + 1 :]
+    result, at, said = match.group(1), match.start(1) - match.start(), match.group()
+    return said[:at] + place(kind, NONE_OF_THEM if result == SEVERAL else option_of(result)) + said[at + 1 :]
 
 
 SENTENCE_END = re.compile(r"(?<!\bvs)(?<!\be\.g)(?<!\bi\.e)(?<!\bfig)[.!?]+(?=[\s)\]]|$)|[。！？;；]|\n+")

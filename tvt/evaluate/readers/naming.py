@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from tvt.core.task import LETTERS
+from tvt.core.question import LETTERS
 from tvt.evaluate.readers.option_texts import OptionTexts
 
 LETTER, ENTITY, TEXT, NEGATED, COMPARED = (chr(0xE000 + 0x40 * k) for k in range(5))

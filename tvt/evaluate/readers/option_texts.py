@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from tvt.core.task import LETTERS
+from tvt.core.question import LETTERS
 from tvt.evaluate.readers.numbers import ORDINALS, in_figures, plain
 
 _ARTICLES = ("the", "a", "an")

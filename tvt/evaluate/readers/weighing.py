@@ -129,7 +129,7 @@ def weigh(said: str, start: int, texts: OptionTexts, *, considered: bool) -> Ite
     clauses = list(_clauses(said))
     for k, (before, clause) in enumerate(clauses):
         earlier = clauses[k - 1][1] if k and not re.search(PLACE, clauses[k - 1][1]) else ""
-        places = [found for found in re.finditer(PLACE, clause) if not _owned(found.group(), clause[found.end() :], texts)]
+        places = [item for item in re.finditer(PLACE, clause) if not _owned(item.group(), clause[item.end() :], texts)]
         claimed = Strength.NAMED
         for n, match in enumerate(places):
             character = match.group()

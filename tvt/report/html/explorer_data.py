@@ -73,11 +73,11 @@ def explore(matrix: TransferMatrix, reference: Sequence[str], targets: Sequence[
     for target in (None, *chosen):
         # kappa was settled once; fitting it anew for every point would give the same.
         spec = _request(matrix, target).model_copy(update={"kappa": settled.settled.kappa})
-        found = {}
+        result = {}
         for kind in KINDS:
-            found[kind] = _frontier(matrix, spec, kind, reference)
-            progress(len(requests) * len(KINDS) + len(found), total)
-        requests.append({"target": target, "frontiers": found})
+            result[kind] = _frontier(matrix, spec, kind, reference)
+            progress(len(requests) * len(KINDS) + len(result), total)
+        requests.append({"target": target, "frontiers": result})
     return Explorer(
         requests=tuple(requests),
         left_out=tuple(t for t in measured if t not in chosen),
@@ -151,17 +151,17 @@ def _point(matrix: TransferMatrix, spec: SelectionSpec, setting: float, referenc
 
 def _options(spec: SelectionSpec) -> list[str]:
     """The options of ``tvt select`` that make this request; kappa is left to it, since it settles on the same."""
-    found: list[str] = []
+    result: list[str] = []
     for target in spec.targets:
-        found += ["--target", f"{target}=1" if "=" in target else target]
+        result += ["--target", f"{target}=1" if "=" in target else target]
     if spec.without_direct:
-        found.append("--without-direct")
+        result.append("--without-direct")
     if spec.risk:
-        found += ["--risk", f"{spec.risk:g}"]
+        result += ["--risk", f"{spec.risk:g}"]
     for name, limit in spec.protect.items():
-        found += ["--protect", f"{name}={limit:.{LIMIT_DIGITS}f}"]
+        result += ["--protect", f"{name}={limit:.{LIMIT_DIGITS}f}"]
     if spec.hard:
-        found.append("--hard")
+        result.append("--hard")
     if spec.anyway:
-        found.append("--anyway")
-    return found
+        result.append("--anyway")
+    return result

@@ -38,7 +38,7 @@ def orders(study: StudyAnalysis) -> dict[str, dict[str, list[int]]]:
     names = tasks_of(matrix)
     ranked = {name: at for at, name in enumerate(cluster_order(matrix))}
     levels = {task.name: task.level for task in matrix.tasks}
-    found = {
+    result = {
         "cluster": _sides(matrix, lambda name: ranked[name]),
         "study": _sides(matrix, names.index),
         "name": _sides(matrix, lambda name: (name.casefold(), name)),
@@ -48,8 +48,8 @@ def orders(study: StudyAnalysis) -> dict[str, dict[str, list[int]]]:
         },
     }
     if any(levels.get(name) for name in names):
-        found["level"] = _sides(matrix, lambda name: (_level(levels.get(name)), ranked[name]))
-    return found
+        result["level"] = _sides(matrix, lambda name: (_level(levels.get(name)), ranked[name]))
+    return result
 
 
 def cluster_order(matrix: TransferMatrix) -> Names:
@@ -93,8 +93,8 @@ def _pulls(matrix: TransferMatrix, names: Names) -> nx.Graph:
         for j in np.argsort(-np.abs(mean[i]), kind="stable")[:STRONGEST]:
             if mean[i, j]:
                 weight = abs(float(mean[i, j])) / limit
-                kept = graph.get_edge_data(source, matrix.targets[j], {"weight": 0.0})["weight"]
-                graph.add_edge(source, matrix.targets[j], weight=max(weight, kept))
+                chosen = graph.get_edge_data(source, matrix.targets[j], {"weight": 0.0})["weight"]
+                graph.add_edge(source, matrix.targets[j], weight=max(weight, chosen))
     return graph
 
 

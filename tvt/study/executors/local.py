@@ -46,8 +46,8 @@ class Local(Engine):
     def checks(self, recipe: Recipe) -> Iterator[Check]:
         """A run has one machine."""
         if recipe.runtime.num_machines > 1:
-            found = f"local, but {recipe.runtime.num_machines} machines a run"
-            yield executor_check("fail", found, "--set runtime.executor=slurm")
+            text = f"local, but {recipe.runtime.num_machines} machines a run"
+            yield executor_check("fail", text, "--set runtime.executor=slurm")
 
     def start(self, job: Job, workers: int | None) -> Executor:
         """See :class:`LocalExecutor`."""

@@ -60,8 +60,8 @@ class Slurm(Engine):
         elif shutil.which("sbatch") is None:
             yield executor_check("fail", "slurm, but there is no sbatch here", "start the study on a machine that submits jobs")
         else:
-            found = f"slurm (submitit {installed}); sbatch is here; this machine's devices are not looked at"
-            yield executor_check("ok", found, "")
+            text = f"slurm (submitit {installed}); sbatch is here; this machine's devices are not looked at"
+            yield executor_check("ok", text, "")
 
     def need(self, recipe: Recipe) -> None:
         """See :func:`tvt.study.executors.slurm.need_slurm`."""

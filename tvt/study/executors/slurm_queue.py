@@ -32,8 +32,8 @@ def cluster() -> str:
     Raises:
         InputError: Slurm does not answer.
     """
-    found = re.search(r"^ClusterName\s*=\s*(\S+)", _ask("scontrol", "show", "config"), re.MULTILINE)
-    return found.group(1) if found else ""
+    match = re.search(r"^ClusterName\s*=\s*(\S+)", _ask("scontrol", "show", "config"), re.MULTILINE)
+    return match.group(1) if match else ""
 
 
 def in_queue(jobs: Collection[str]) -> dict[str, str]:

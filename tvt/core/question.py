@@ -1,0 +1,153 @@
+"""A question over images, answered by an option or a number, and what is wrong with a set of questions.
+
+A task is made of questions, for training and evaluation alike. A set of them can be larger or smaller than its manifest states,
+or hold the same question twice.
+"""
+
+from __future__ import annotations
+
+import math
+import string
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tvt.errors import printed_line
+
+LETTERS = string.ascii_uppercase
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Question:
+    """One question with its answer.
+
+    ``images`` are encoded files (PNG or JPEG bytes), in the order in which the prompt speaks of them; text-only questions have
+    none. ``prompt`` is the whole text to ask, options included. ``answer`` is the right option's letter, ``A`` for the first;
+    of a question without options it is a number, as text.
+    """
+
+    id: str
+    """Unique within its task and split."""
+    task: str
+    prompt: str
+    options: tuple[str, ...]
+    answer: str
+    images: tuple[bytes, ...] = ()
+    question: str | None = None
+    """The bare question, without options, where the source tells it apart; templates use it."""
+    provenance: str | None = None
+    """Where the question comes from, as a JSON object; it changes nothing else."""
+
+    def __post_init__(self) -> None:
+        if answer_fault(self.answer, len(self.options)) is not None:
+            what = f"none of its {len(self.options)} options" if self.options else "no number, and it has no options"
+            raise ValueError(f"question {self.id} of {self.task}: answer '{self.answer}' is {what}")
+
+    @property
+    def numeric(self) -> bool:
+        """Whether the answer is a number, and not one of several options."""
+        return not self.options
+
+    @property
+    def letters(self) -> str:
+        """The letters of its options, ``AB`` for two."""
+        return LETTERS[: len(self.options)]
+
+
+def answer_fault(answer: str, options: int) -> str | None:
+    """What is wrong with an answer to a question with so many options, or ``None``."""
+    if not options:
+        return (
+            None
+            if is_number(answer)
+            else "no number, and the list of options is empty; give options, or a number for the answer"
+        )
+    if options > len(LETTERS):
+        return (
+            f"one of {options} options, which are more than there are letters ({len(LETTERS)}); drop some options, or the row"
+        )
+    if len(answer) == 1 and answer in LETTERS[:options]:
+        return None
+    return f"not one of {', '.join(LETTERS[:options])}; give the right option's letter"
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a finite decimal number."""
+    try:
+        return math.isfinite(float(text)) and "_" not in text
+    except ValueError:
+        return False
+
+
+MOST = 3
+"""Cells, or sets of questions, that a sentence names."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuestionSet:
+    """The questions that a task is scored on, counted."""
+
+    name: str
+    """The task, and which part of its questions where it is not those for the evaluation."""
+    rows: int
+    """How many there are."""
+    stated: int | None = None
+    """How many the manifest states; ``None`` where it does not, or where they are drawn."""
+    repeated: int = 0
+    """Questions that were asked before under another id: same prompt, options and images. They count double in a score."""
+    example: tuple[str, str] | None = None
+    """The ids of one of them and of the question that it repeats."""
+    contradicting: int = 0
+    """Those of them whose right answer is another one."""
+
+    @property
+    def odd(self) -> bool:
+        """Whether there is anything to say."""
+        return self.repeated > 0 or (self.stated is not None and self.stated != self.rows)
+
+    @classmethod
+    def load(cls, plain: Mapping[str, Any]) -> QuestionSet:
+        """From plain values, as ``dataclasses.asdict`` gives them.
+
+        Raises:
+            TypeError: it is none.
+        """
+        example = plain["example"]
+        return cls(**{**plain, "example": None if example is None else (str(example[0]), str(example[1]))})
+
+
+def question_warnings(sets: Iterable[QuestionSet]) -> list[str]:
+    """Sentences about questions: fewer or more than stated, or the same ones twice."""
+    every = list(sets)
+    wrong = [item for item in every if item.stated is not None and item.stated != item.rows]
+    twice = [item for item in every if item.repeated]
+    lines = []
+    if wrong:
+        lines.append(f"not the questions that the manifests state: {some([_count(item) for item in wrong])}")
+    if twice:
+        lines.append(f"questions asked twice under two ids, which count double: {some([_repeated(f) for f in twice])}")
+    return lines
+
+
+def _count(questions: QuestionSet) -> str:
+    if questions.stated is not None and questions.rows > questions.stated:
+        return (
+            f"{questions.name} has {questions.rows:,} rows for {questions.stated:,} (the first {questions.stated:,} are asked)"
+        )
+    return f"{questions.name} has {questions.rows:,} of {questions.stated:,} rows"
+
+
+def _repeated(questions: QuestionSet) -> str:
+    example = "" if questions.example is None else f", e.g. {_cut(questions.example[0])} repeats {_cut(questions.example[1])}"
+    contradicting = f", {questions.contradicting:,} with another right answer" if questions.contradicting else ""
+    return f"{questions.name} ({questions.repeated:,} of {questions.rows:,}{contradicting}{example})"
+
+
+def some(parts: Sequence[str], between: str = "; ") -> str:
+    """The first few parts of a sentence, and how many more there are."""
+    more = len(parts) - MOST
+    return between.join(parts[:MOST]) + (f"{between}... and {more} more" if more > 0 else "")
+
+
+def _cut(text: str) -> str:
+    return printed_line(text if len(text) <= 40 else text[:40] + "...")
