@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from commands import processor_seconds
+from commands import assert_refused, processor_seconds
 from kappa_worlds import world
 from tvt.core.task import Task
 from tvt.data.studies.folder import StudyManifest, write_study

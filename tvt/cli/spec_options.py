@@ -209,14 +209,8 @@ def build_spec(**fields: Any) -> SelectionSpec:
         raise InputError(*map(_of_option, input_error(error, SelectionSpec, "request").faults)) from error
 
 
-_SINGULAR = {
-    "goals": "goal",
-    "targets": "target",
-    "caps": "cap",
-    "floors": "floor",
-    "sizes": "size",
-    "constraints": "constraint",
-}
+_SINGULAR = {f"{name}s": name for name in ("goal", "target", "cap", "floor", "size", "constraint")}
+"""Options by the fields that they fill."""
 
 
 def _of_option(fault: str) -> str:

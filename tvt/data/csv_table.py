@@ -279,9 +279,7 @@ def _rows(text: str, faults: Faults) -> Iterator[Row]:
 def _check_header(header: tuple[str, ...], line: int, faults: Faults) -> None:
     if len(header) < 2:
         other = next((name for mark, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")) if mark in header[0]), None)
-        hint = (
-            f"it has {other} for commas; save it with commas" if other else "it has one column, and a table needs two or more"
-        )
+        hint = f"it has {other} for commas; save it with commas" if other else "it has one column; a table needs two or more"
         faults.add(line, f"is not a CSV table: {hint}")
     seen: set[str] = set()
     for position, name in enumerate(header):

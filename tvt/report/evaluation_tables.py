@@ -160,8 +160,8 @@ def _of_base(findings: Sequence[AnswerFinding], thresholds: WarningSettings) -> 
             "say something else, and gains from there may be the form of the answer alone"
         )
     return (
-        f"the base model's answers name no letter or number and count as wrong: {listed} (more than {limit} unread); gains from "
-        "there may be the form of the answer alone"
+        f"the base model's answers name no letter or number and count as wrong: {listed} (more than {limit} unread); gains "
+        "from there may be the form of the answer alone"
     )
 
 
