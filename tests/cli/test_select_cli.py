@@ -169,7 +169,7 @@ def test_tables_fit_the_terminal(columns: int, options: list[str]) -> None:
         (["--goal", "Jigsaw=inf"], ["finite"]),
         (["--goal", "Jigsaw", "--cap", "a=b=c"], ["--goal Jigsaw: expected", "--cap a=b=c: expected"]),
         (["--cap", "JG=0.1", "--floor", "Jigsaw=0.2"], ["above its cap"]),
-        (["--cap", "1.5"], ["caps.all"]),
+        (["--cap", "1.5"], ["--cap: input should be"]),
         (["--hard"], ["--hard needs --protect"]),
         (["--constraint", "RD + RR"], ["has no comparison"]),
         (["--without-direct"], ["needs goals or targets"]),

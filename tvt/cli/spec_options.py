@@ -220,7 +220,7 @@ def _of_option(fault: str) -> str:
     if not colon or not name.isidentifier():
         return fault.removeprefix("request: ")
     option = f"--{_SINGULAR.get(name, name).replace('_', '-')}"
-    return f"{option} {key}: {rest}" if key else f"{option}: {rest}"
+    return f"{option} {key}: {rest}" if key and key != ALL else f"{option}: {rest}"
 
 
 def gather(*parsers: Any) -> list[Any]:
