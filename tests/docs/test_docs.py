@@ -25,7 +25,16 @@ def test_there_are_pages() -> None:
     assert {"python.md"} <= {page.path.name for page in PAGES}
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page.python()], ids=lambda page: page.path.stem)
+LONG = {"python"}
+"""Pages whose examples take a minute."""
+WITH_PYTHON = [
+    pytest.param(page, marks=[pytest.mark.slow] if page.path.stem in LONG else [], id=page.path.stem)
+    for page in PAGES
+    if page.python()
+]
+
+
+@pytest.mark.parametrize("page", WITH_PYTHON)
 def test_python_prints_what_is_shown(page: Page, folder: Path) -> None:
     """The blocks of a page build on each other, so they are one program."""
     mark = "=== next ==="

@@ -103,6 +103,7 @@ def test_processes_go_on_where_others_stopped(base: Path, tmp_path: Path) -> Non
     assert Evaluator(config(base), OPTIONS, tmp_path / "e").evaluate([None], TASKS)[0]["two"].asked == 0
 
 
+@pytest.mark.slow
 def test_machines_of_a_launcher_share_the_questions(base: Path, tmp_path: Path) -> None:
     both = ("sh", "-c", '"$@" & "$@"; code=$?; wait $! && exit $code', "sh")
     machines = Machines(count=2, main_ip="127.0.0.1", main_port=free_ports(1)[0], launcher=both)
@@ -120,6 +121,7 @@ def test_machines_of_a_launcher_share_the_questions(base: Path, tmp_path: Path) 
     ],
     ids=["exception", "signal", "input"],
 )
+@pytest.mark.slow
 def test_what_fails_in_one_process_is_named_and_answers_stay(
     code: str, kind: type[Exception], line: str, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +163,7 @@ def two(world: World, name: str) -> Path:
     )
 
 
+@pytest.mark.slow
 def test_a_run_of_two_processes_trains_and_scores_on_both(tvt: Tvt, world: World, tmp_path: Path) -> None:
     study = tmp_path / "study"
     done(tvt("study", "run", two(world, "both.yaml"), "-o", study, "--workers", "1"))
@@ -171,6 +174,7 @@ def test_a_run_of_two_processes_trains_and_scores_on_both(tvt: Tvt, world: World
     assert not list(study.rglob("*.unfinished"))
 
 
+@pytest.mark.slow
 def test_a_run_whose_scoring_fails_keeps_its_adapter(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     session = open_session(load_recipe(two(world, "fails.yaml")), tmp_path / "study")
     task = next(task for task in session.tasks() if not task.run.is_base)
@@ -188,6 +192,7 @@ def test_a_run_whose_scoring_fails_keeps_its_adapter(world: World, tmp_path: Pat
     assert (folder / "training.json").read_text() == record, "not trained again"
 
 
+@pytest.mark.slow
 def test_evaluate_on_two_processes(tvt: Tvt, base: Path, adapters: list[Path], tmp_path: Path) -> None:
     path = tmp_path / "one.jsonl"
     write_jsonl(asked(), path)

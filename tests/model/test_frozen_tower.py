@@ -41,6 +41,7 @@ def test_a_frozen_tower_is_spared_and_gradients_are_the_same(family: str, tmp_pa
     check(family, tower_gradients.compared(family, tmp_path))
 
 
+@pytest.mark.slow
 def test_families_that_need_torchvision_are_spared_too() -> None:
     needing = [family.name for family in FAMILIES if family.needs]
     path = os.pathsep.join(str(folder) for folder in (ROOT, SUPPORT, SUPPORT / "stand_ins"))

@@ -39,6 +39,7 @@ def study(first: Path, tmp_path: Path) -> Path:
 
 # The first file that does not fit: the study's recipe, mixed rows, a checkpoint's adapter, its optimiser.
 @pytest.mark.parametrize("largest", [300, 5_000, 9_000, 15_000])
+@pytest.mark.slow
 def test_full_disk(largest: int, first: Path, world: World, tvt: Tvt, tmp_path: Path) -> None:
     study = tmp_path / "study"
     process = tvt.start("study", "run", world.recipe, "-o", study, "--workers", "1", largest_file=largest)
@@ -176,6 +177,7 @@ def test_a_damaged_record_names_its_file_and_the_step(study: Path, first: Path, 
     same(study, first)
 
 
+@pytest.mark.slow
 def test_a_run_that_takes_its_process_down_is_failed_and_the_rest_goes_on(
     first: Path, world: World, tvt: Tvt, tmp_path: Path
 ) -> None:
@@ -209,6 +211,7 @@ def test_a_run_that_takes_its_process_down_is_failed_and_the_rest_goes_on(
     assert study_world.leftovers(study) == []
 
 
+@pytest.mark.slow
 def test_a_smaller_batch_after_a_kill_in_training(first: Path, world: World, tvt: Tvt, tmp_path: Path) -> None:
     """As the message about memory advises: it changes no result, but no checkpoint fits it."""
     study = tmp_path / "study"
@@ -237,6 +240,7 @@ def test_a_killed_command_takes_its_workers_along(first: Path, world: World, tvt
     same(study, first)
 
 
+@pytest.mark.slow
 def test_an_interrupted_command_ends_its_workers_and_goes_on_later(first: Path, world: World, tvt: Tvt, tmp_path: Path) -> None:
     study = tmp_path / "study"
     process = tvt.start("study", "run", world.recipe, "-o", study, "--workers", "2")

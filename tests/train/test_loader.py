@@ -84,6 +84,7 @@ def test_a_processor_is_the_same_in_a_worker(family: str, rows: Path, tmp_path: 
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.slow
 def test_workers_change_no_adapter_and_a_run_goes_on_with_them(model: Path, rows: Path, tmp_path: Path) -> None:
     alone = train(beside(0, model), rows, tmp_path / "alone", seed=1)
     with pytest.raises(StopError):
@@ -179,6 +180,7 @@ def running(model: Path, rows: Path, tmp_path: Path) -> Iterator[subprocess.Pope
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.slow
 def test_however_it_ends_no_process_is_left(how: signal.Signals, running: subprocess.Popen[str]) -> None:
     if how == signal.SIGINT:
         os.killpg(running.pid, how)  # as a terminal does

@@ -308,6 +308,7 @@ def test_bad_rows_are_named(models: dict[str, Path], tmp_path: Path) -> None:
         train(recipe(models["llava"]), tmp_path, tmp_path / "other", seed=1)
 
 
+@pytest.mark.slow
 def test_command(models: dict[str, Path], rows: Path, tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(json.dumps(recipe(models["llava"]).model_dump(mode="json")))
     arguments = ["train", str(rows), "--recipe", str(tmp_path / "recipe.yaml"), "-o", str(tmp_path / "run")]

@@ -79,6 +79,7 @@ def test_only_a_signal_is_a_kill(failing: Any, model: Path, rows: Path, tmp_path
         train(recipe(model, BATCHES, runtime=TWO), rows, tmp_path / "run", seed=1)
 
 
+@pytest.mark.slow
 def test_the_same_exception_in_two_runs_stops_a_study(tvt: Tvt, world: World, tmp_path: Path) -> None:
     """A DeepSpeed file that asks for what is not there fails in every process of every run."""
     config = tmp_path / "ds.json"
@@ -152,6 +153,7 @@ def test_all_entries_that_do_not_fit_are_named_before_anything_starts(model: Pat
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_four_bits_train_alike_with_and_without_deepspeed(model: Path, rows: Path, tmp_path: Path) -> None:
     """Without DeepSpeed TRL would leave the adapter and its moments in bfloat16, which loses small steps."""
     pytest.importorskip("bitsandbytes")

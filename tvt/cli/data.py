@@ -44,7 +44,8 @@ dataset_option = click.option(
 def command() -> None:
     """Build a task's training rows from the raw data of its original source, check them, look at them.
 
-    tvt tasks lists the tasks; tvt tasks show TASK says where the raw data of one comes from and which files are needed.
+    tvt tasks says what tasks there are and what their rows are built from, tvt data makes and checks the rows: tvt tasks show
+    TASK names the raw data of one and the commands that build it.
     """
 
 
