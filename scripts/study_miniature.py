@@ -75,7 +75,7 @@ def choose(session: Session, matrix: TransferMatrix, target: str) -> StoredCompa
     if not isinstance(chosen, Mixture):
         sys.exit(f"{target}: {chosen.reason}")
     kept = StoredComparison(
-        name=comparison_name(chosen, target), mixture=chosen, entries=arms_of(matrix, chosen, budget=chosen.budget)
+        name=comparison_name(chosen, target), mixture=chosen, arms=arms_of(matrix, chosen, budget=chosen.budget)
     )
     keep_comparison(session.store.folder, kept)
     return kept
@@ -143,16 +143,16 @@ def main() -> None:
     kept = {target: choose(session, matrix, target) for target in args.targets}
     tasks: dict[str, RunTask] = {}
     for target, comparison in kept.items():
-        runs = list(comparison_runs(comparison.entries, recipe.seeds).values())
+        runs = list(comparison_runs(comparison.arms, recipe.seeds).values())
         for task in session.comparison_tasks(runs, [target]):
             known = tasks.get(task.run_id)
             tasks[task.run_id] = task if known is None else replace(task, keys={**known.keys, **task.keys})
     do(session, list(tasks.values()), args.workers)
     outcomes = []
     for target, comparison in kept.items():
-        found = measured(session.study, session.store, comparison.entries, [target])
+        found = measured(session.study, session.store, comparison.arms, [target])
         spec = SelectionSpec.model_validate(comparison.mixture.provenance["spec"])
-        outcomes.append(Outcome(target=target, kept=comparison, comparison=compare(found, comparison.entries, matrix, spec)))
+        outcomes.append(Outcome(target=target, kept=comparison, comparison=compare(found, comparison.arms, matrix, spec)))
     print("\n".join(["", *gains(outcomes), "", *verdicts(outcomes), "", promise(outcomes)]))
 
 

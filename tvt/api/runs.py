@@ -124,7 +124,7 @@ class StudyComparison:
         """The runs that it takes: the base model first."""
         from tvt.study.views import comparison_runs
 
-        runs = comparison_runs(self.stored.entries, self.session.study.recipe.seeds)
+        runs = comparison_runs(self.stored.arms, self.session.study.recipe.seeds)
         return self.session.comparison_tasks(list(runs.values()), list(self.targets))
 
     def keep(self) -> None:
@@ -228,7 +228,7 @@ def _kept(
     sizes = {s: m.training.questions for s, m in session.study.sources.items() if m.training and m.training.questions}
     arms = arms_of(matrix, chosen, budget=session.study.recipe.budget, sizes=sizes, randoms=randoms, seed=seed)
     arms += placebo_arms(session.study.runs())
-    return StoredComparison(name=called, mixture=chosen, entries=arms)
+    return StoredComparison(name=called, mixture=chosen, arms=arms)
 
 
 def served_targets(session: Session, matrix: TransferMatrix, chosen: StoredComparison) -> tuple[str, ...]:
@@ -252,6 +252,6 @@ def judge(session: Session, matrix: TransferMatrix, rest: StoredComparison, targ
 
     study = session.study
     chosen = served_targets(session, matrix, rest) if targets is None else targets
-    answers = measured(study, session.store, rest.entries, chosen)
+    answers = measured(study, session.store, rest.arms, chosen)
     shared = any(study.part(target) == "evaluation" for target in chosen)
-    return engine.compare(answers, rest.entries, matrix, spec_of(rest.mixture), questions_shared=shared)
+    return engine.compare(answers, rest.arms, matrix, spec_of(rest.mixture), questions_shared=shared)

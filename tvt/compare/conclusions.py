@@ -20,7 +20,7 @@ from tvt.stats.ranks import rank_correlation
 
 FEWEST = 5
 """Points below which a correlation, a line or a share says nothing."""
-FEWEST_ENTRIES = 4
+FEWEST_ARMS = 4
 """The same for the arms of one target."""
 
 
@@ -44,9 +44,7 @@ def calibration(
     points = _points(arms, gains, matrix, spec, counting)
     in_unit = matrix.metric == "pgf"
     rank = _rank(points) if len({p.label for p in points}) > 1 else None
-    by_target = {
-        t: _rank([p for p in points if p.target == t], FEWEST_ENTRIES) for t in dict.fromkeys(p.target for p in points)
-    }
+    by_target = {t: _rank([p for p in points if p.target == t], FEWEST_ARMS) for t in dict.fromkeys(p.target for p in points)}
     enough = rank is not None and in_unit
     line = stats.linregress([p.predicted for p in points], [p.realised for p in points]) if enough else None
     return Calibration(

@@ -18,7 +18,7 @@ Answers = npt.NDArray[np.float64]
 
 
 class Arm(FrozenModel):
-    """One mixture of a comparison. All entries have the same budget, hence the same number of steps."""
+    """One mixture of a comparison. All arms have the same budget, hence the same number of steps."""
 
     label: str
     """Unique in its comparison, e.g. ``random 2``."""
@@ -36,7 +36,7 @@ class Arm(FrozenModel):
 class Measured(Frozen):
     """The answers of one comparison's runs. Every run and the base model were asked the same questions of a target.
 
-    ``answers`` is by entry label, seed and target; a run that failed or is not done yet is simply not there.
+    ``answers`` is by arm label, seed and target; a run that failed or is not done yet is simply not there.
     """
 
     targets: tuple[str, ...]
@@ -45,7 +45,7 @@ class Measured(Frozen):
     base: Mapping[str, Answers]
     answers: Mapping[str, Mapping[int, Mapping[str, Answers]]]
     missing: Mapping[tuple[str, int], str]
-    """Why a run (entry label, seed) is not there."""
+    """Why a run (arm label, seed) is not there."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,7 +36,7 @@ def comparison_report(
     heads = _heads(comparison.targets, labels or {})
     accuracy = accuracy or all(c.pgf is None for c in comparison.gains if c.estimate is not None)
     parts: list[RenderableType] = [Text(line, style="bold" if i == 0 else "") for i, line in enumerate(comparison.sentences)]
-    parts += [Text(""), entries_table(comparison)]
+    parts += [Text(""), arms_table(comparison)]
     parts += results_tables(comparison, width, heads, accuracy=accuracy)
     legend = [f"{head} {plain(target)}" for target, head in heads.items() if head != plain(target)]
     parts += [*([Text("; ".join(legend), style="dim")] if legend else []), Text("")]
@@ -46,26 +46,24 @@ def comparison_report(
     return [*parts, *(Text(f"Note: {note}.", style="yellow") for note in (*comparison.notes, *comparison.calibration.notes))]
 
 
-def entries_table(comparison: Comparison) -> Group:
+def arms_table(comparison: Comparison) -> Group:
     """What was compared: the largest shares of every mixture."""
     budget = max((sum(e.counts.values()) for e in comparison.arms), default=0)
     table = _table()
     table.add_column("mixture", no_wrap=True)
     table.add_column("largest shares", overflow="fold")
     table.add_column("what it is", overflow="fold")
-    for entry in comparison.arms:
-        total = sum(entry.counts.values())
-        top = sorted(entry.counts.items(), key=lambda item: (-item[1], item[0]))
+    for arm in comparison.arms:
+        total = sum(arm.counts.values())
+        top = sorted(arm.counts.items(), key=lambda item: (-item[1], item[0]))
         shares = ", ".join(f"{shortened(plain(s), 20)} {n / total:.0%}" for s, n in top[:2])
         more = f" +{len(top) - 2}" if len(top) > 2 else ""
-        table.add_row(
-            entry.label, shares + more or "none", plain(entry.about), style="bold" if entry.kind == "selected" else None
-        )
+        table.add_row(arm.label, shares + more or "none", plain(arm.about), style="bold" if arm.kind == "selected" else None)
     return _titled(f"Compared at {budget:,} examples each", table)
 
 
 def results_tables(comparison: Comparison, width: int, heads: Mapping[str, str], *, accuracy: bool) -> list[RenderableType]:
-    """Gain over the base model of every entry on every target, as many tables as the width asks for."""
+    """Gain over the base model of every arm on every target, as many tables as the width asks for."""
     aim = OBJECTIVES[comparison.objective]
     scopes: list[str | None] = [None, *sorted(comparison.targets, key=lambda t: (t not in comparison.counting, t))]
     names: dict[str | None, str] = {None: aim.column} | {
@@ -200,8 +198,8 @@ def _titled(title: str, table: Table, caption: str = "") -> Group:
     return Group(Text(title, style="bold"), table, *([Text(caption, style="dim")] if caption else []), Text(""))
 
 
-def _gain_cell(comparison: Comparison, entry: str, target: str | None, accuracy: bool) -> str:
-    c = comparison.gain(entry, target)
+def _gain_cell(comparison: Comparison, arm: str, target: str | None, accuracy: bool) -> str:
+    c = comparison.gain(arm, target)
     if c.outcome == "same mixture":
         return "base "
     e: Difference | None = c.accuracy if accuracy else c.pgf

@@ -98,7 +98,7 @@ def plot_comparison(comparison: Comparison, folder: Path, labels: Mapping[str, s
 
 
 def gains_figure(comparison: Comparison, labels: Mapping[str, str] | None = None) -> Figure:
-    """PGF of every entry with its 95% interval: the mean over the counting targets, then target by target."""
+    """PGF of every arm with its 95% interval: the mean over the counting targets, then target by target."""
     ordered = sorted(comparison.targets, key=lambda t: (t not in comparison.counting, t))
     drawn: list[str | None] = [*([None] if len(comparison.counting) > 1 else []), *ordered[:MOST_TARGETS]]
     columns = min(PER_ROW, len(drawn))
@@ -114,22 +114,22 @@ def gains_figure(comparison: Comparison, labels: Mapping[str, str] | None = None
     places = range(len(comparison.arms))
     for row in grid:
         row[0].set_yticks(places, [e.label for e in comparison.arms])
-        for label, entry in zip(row[0].get_yticklabels(), comparison.arms, strict=True):
-            label.set_fontweight("bold" if entry.kind == "selected" else "normal")
+        for label, arm in zip(row[0].get_yticklabels(), comparison.arms, strict=True):
+            label.set_fontweight("bold" if arm.kind == "selected" else "normal")
     grid[0][0].invert_yaxis()
     figure.supxlabel("PGF over the base model, with 95% interval (filled: shown to differ from the base model)", fontsize=9)
     return figure
 
 
 def _panel(axes: Any, comparison: Comparison, target: str | None, labels: Mapping[str, str]) -> None:
-    """One dot an entry; the pale band is the selected mixture's interval."""
+    """One dot an arm; the pale band is the selected mixture's interval."""
     own = comparison.gain(comparison.selected.label, target).pgf
     if own is not None:
         axes.axvspan(own.low, own.high, color=PALE_HELP, linewidth=0, zorder=0, alpha=0.6)
     axes.axvline(0, color=GREY, linewidth=0.8, zorder=1)
-    for row, entry in enumerate(comparison.arms):
-        c = comparison.gain(entry.label, target)
-        colour = HELP if entry.kind == "selected" else INK
+    for row, arm in enumerate(comparison.arms):
+        c = comparison.gain(arm.label, target)
+        colour = HELP if arm.kind == "selected" else INK
         if c.pgf is not None:
             axes.plot([c.pgf.low, c.pgf.high], [row, row], color=colour, linewidth=1.3, zorder=2)
             fill = colour if c.outcome in ("better", "worse") else "white"
@@ -153,7 +153,7 @@ def _title(comparison: Comparison, target: str | None, labels: Mapping[str, str]
 
 
 def calibration_figure(comparison: Comparison, labels: Mapping[str, str] | None = None) -> Figure:
-    """Realised against predicted PGF, one point an entry and target, with the line on which promises are kept."""
+    """Realised against predicted PGF, one point an arm and target, with the line on which predictions came true."""
     calibration = comparison.calibration
     figure = Figure(figsize=(6.2, 4.2), layout="constrained")
     axes = figure.subplots()
@@ -163,8 +163,8 @@ def calibration_figure(comparison: Comparison, labels: Mapping[str, str] | None 
     axes.plot([low - reach, high + reach], [low - reach, high + reach], color=GREY, linewidth=0.9, linestyle="--", zorder=1)
     for value in (axes.axhline, axes.axvline):
         value(0, color=PALE, linewidth=0.8, zorder=0)
-    for entry in (e for e in reversed(comparison.arms) if e.counts):  # the selected mixture last, so that it lies on top
-        _cloud(axes, [p for p in calibration.points if p.label == entry.label], entry, labels or {})
+    for arm in (e for e in reversed(comparison.arms) if e.counts):  # the selected mixture last, so that it lies on top
+        _cloud(axes, [p for p in calibration.points if p.label == arm.label], arm, labels or {})
     axes.set_xlabel(f"predicted PGF, with {calibration.confidence:.0%} interval (filled: targets that the selection served)")
     axes.set_ylabel("realised PGF, with 95% interval")
     figures = [] if calibration.rank is None else [f"rank correlation {calibration.rank:+.2f}"]
@@ -177,9 +177,9 @@ def calibration_figure(comparison: Comparison, labels: Mapping[str, str] | None 
     return figure
 
 
-def _cloud(axes: Any, points: Sequence[Point], entry: Arm, labels: Mapping[str, str]) -> None:
-    """The points of one entry; the selected mixture's counting targets are named."""
-    own, style = entry.kind == "selected", _look(entry.kind)
+def _cloud(axes: Any, points: Sequence[Point], arm: Arm, labels: Mapping[str, str]) -> None:
+    """The points of one arm; the selected mixture's counting targets are named."""
+    own, style = arm.kind == "selected", _look(arm.kind)
     for p in points:
         axes.errorbar(
             p.predicted,
@@ -198,7 +198,7 @@ def _cloud(axes: Any, points: Sequence[Point], entry: Arm, labels: Mapping[str, 
 
 
 def _look(kind: Kind) -> dict[str, Any]:
-    """Colour and marker of a kind of entry; the selected mixture's are larger."""
+    """Colour and marker of a kind of arm; the selected mixture's are larger."""
     at = get_args(Kind).index(kind)
     size = 6.5 if kind == "selected" else 4.0
     return {"color": SERIES[at], "marker": MARKERS[at], "markersize": size, "linestyle": ""}

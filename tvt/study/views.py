@@ -187,20 +187,18 @@ def parameters(model_name_or_path: str) -> float | None:
     return float(match.group(1)) if match else None
 
 
-def comparison_runs(entries: Sequence[Arm], seeds: Sequence[int]) -> dict[tuple[str, int], Run]:
-    """The run of each entry and seed; an entry without examples is the base model."""
+def comparison_runs(arms: Sequence[Arm], seeds: Sequence[int]) -> dict[tuple[str, int], Run]:
+    """The run of each arm and seed; an arm without examples is the base model."""
     return {
-        (entry.label, seed): (
-            Run(label=entry.label, counts=entry.counts, seed=seed, placebo=entry.placebo)
-            if sum(entry.counts.values())
-            else BASE_RUN
+        (arm.label, seed): (
+            Run(label=arm.label, counts=arm.counts, seed=seed, placebo=arm.placebo) if sum(arm.counts.values()) else BASE_RUN
         )
-        for entry in entries
+        for arm in arms
         for seed in seeds
     }
 
 
-def measured(study: Study, store: Store, entries: Sequence[Arm], targets: Sequence[str]) -> Measured:
+def measured(study: Study, store: Store, arms: Sequence[Arm], targets: Sequence[str]) -> Measured:
     """The answers of a comparison's runs to the questions that are reported on; what is missing comes with its reason.
 
     Raises:
@@ -210,9 +208,9 @@ def measured(study: Study, store: Store, entries: Sequence[Arm], targets: Sequen
     base = _answers(study, store, BASE_RUN, targets)
     if isinstance(base, str):
         raise InputError(f"{store.folder}: the base model: {base}; run the comparison with --run")
-    answers: dict[str, dict[int, Mapping[str, Answers]]] = {entry.label: {} for entry in entries}
+    answers: dict[str, dict[int, Mapping[str, Answers]]] = {arm.label: {} for arm in arms}
     missing: dict[tuple[str, int], str] = {}
-    for (label, seed), run in comparison_runs(entries, seeds).items():
+    for (label, seed), run in comparison_runs(arms, seeds).items():
         result = _answers(study, store, run, targets)
         if isinstance(result, str):
             missing[label, seed] = result
@@ -253,7 +251,7 @@ class StoredComparison:
 
     name: str
     mixture: Mixture
-    entries: tuple[Arm, ...]
+    arms: tuple[Arm, ...]
 
 
 def comparison_name(mixture: Mixture, stem: str) -> str:
@@ -262,10 +260,10 @@ def comparison_name(mixture: Mixture, stem: str) -> str:
 
 
 def keep_comparison(folder: Path, comparison: StoredComparison) -> None:
-    """Write a comparison into a study's folder; the entries come last."""
+    """Write a comparison into a study's folder; the arms come last."""
     place = folder / "comparisons" / comparison.name
     save_mixture(comparison.mixture, place / MIXTURE)
-    record = {"schema": SCHEMA, "entries": [entry.model_dump(mode="json", exclude_none=True) for entry in comparison.entries]}
+    record = {"schema": SCHEMA, "entries": [arm.model_dump(mode="json", exclude_none=True) for arm in comparison.arms]}
     atomic.write_text(place / ENTRIES, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
 
@@ -288,7 +286,7 @@ def load_comparison(folder: Path, name: str) -> StoredComparison:
         raise InputError(f"{folder}: no comparison '{name}'{suggest(name, names)}{known}")
     try:
         record = json.loads((place / ENTRIES).read_text(encoding="utf-8"))
-        entries = tuple(Arm.model_validate(entry) for entry in record["entries"])
+        arms = tuple(Arm.model_validate(arm) for arm in record["entries"])
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
         raise InputError(f"{place / ENTRIES}: damaged; delete {place} and compare the mixture again") from error
-    return StoredComparison(name=name, mixture=load_mixture(place / MIXTURE), entries=entries)
+    return StoredComparison(name=name, mixture=load_mixture(place / MIXTURE), arms=arms)
