@@ -12,7 +12,8 @@ import pytest
 
 from adapter_weights import Tensors, write_weights
 from tvt.errors import InputError
-from tvt.io.adapter_file import CONFIG, WEIGHTS, open_lora
+from tvt.io.adapter_file import CONFIG, WEIGHTS
+from tvt.io.lora_file import open_lora
 from tvt.transfer.adapter_similarity import adapter_similarity
 
 NAME = "base_model.model.{}.lora_{}.weight"

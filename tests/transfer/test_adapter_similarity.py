@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from tvt.core.matrix import TransferMatrix
-from tvt.io.adapter_file import LowRank
+from tvt.io.lora_file import LowRank
 from tvt.stats.ranks import SAMPLED, mantel
 from tvt.transfer.adapter_similarity import (
     AdapterKey,

@@ -12,7 +12,8 @@ from typing import Any
 
 from tvt.errors import InputError, needs_train_extra
 from tvt.io import digest
-from tvt.io.adapter_file import CONFIG, RECORD, WEIGHTS, check_weights, is_plain, verify_adapter
+from tvt.io.adapter_file import CONFIG, RECORD, WEIGHTS, check_weights, verify_adapter
+from tvt.io.lora_file import is_plain
 from tvt.model.base import CHANGED, Loaded
 from tvt.types import silent
 

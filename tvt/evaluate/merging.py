@@ -21,7 +21,8 @@ from tvt.core.recipe import ModelConfig
 from tvt.errors import InputError, needs_train_extra
 from tvt.evaluate.adapters import CheckedAdapter, check_adapter
 from tvt.io import atomic
-from tvt.io.adapter_file import CONFIG, WEIGHTS, LoraFile, check_weights, open_lora, read_config, tensor_names, write_record
+from tvt.io.adapter_file import CONFIG, WEIGHTS, check_weights, read_config, write_record
+from tvt.io.lora_file import LoraFile, open_lora, tensor_names
 
 
 @dataclass(frozen=True, kw_only=True)

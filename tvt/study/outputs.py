@@ -17,7 +17,8 @@ from tvt.data.studies.beside import DOSES_FILE, read_doses
 from tvt.data.studies.folder import StudyFolder, read_answer_file, read_study
 from tvt.errors import InputError
 from tvt.evaluate.store import AnswerStore
-from tvt.io.adapter_file import LoraFile, LowRank, open_lora, verify_adapter
+from tvt.io.adapter_file import verify_adapter
+from tvt.io.lora_file import LoraFile, LowRank, open_lora
 from tvt.io.yaml_files import load_recipe
 from tvt.study.jobs import RunTask
 from tvt.study.plan import Study

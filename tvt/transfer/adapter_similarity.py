@@ -25,7 +25,7 @@ import numpy as np
 
 from tvt.core.matrix import TransferMatrix
 from tvt.core.values import Frozen, aligned
-from tvt.io.adapter_file import LowRank
+from tvt.io.lora_file import LowRank
 from tvt.stats.ranks import Mantel, mantel
 from tvt.transfer.aggregates import run_mean
 from tvt.types import Bools, Floats
