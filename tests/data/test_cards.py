@@ -14,7 +14,7 @@ from tvt.data.mixing.dataset import write_mix
 from tvt.data.mixing.plan import plan_mix
 from tvt.data.questions.checks import Origin, Origins
 from tvt.data.questions.files import write_parquet
-from tvt.io.card import cell, hub_dataset, hub_name, licence_id
+from tvt.io.names import cell, hub_dataset, hub_name, licence_id
 
 hub = pytest.importorskip("huggingface_hub")
 PIXMO = {"source": "PixMo-Count", "licence": "ODC-BY 1.0"}

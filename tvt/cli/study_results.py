@@ -243,7 +243,7 @@ def merge_command(*, folder: Path, others: tuple[Path, ...], dry_run: bool, as_j
     it is copied; a damaged run is refused and the others go in. Of a run that is in both, cells are joined; where the two
     differ, DIR's version stays and a note says so. Runs that are at work, unfinished or failed stay where they are.
 
-    Interrupt it when you like; the same merge_command goes on.
+    Interrupt it when you like; the same command goes on.
     """
     with status_line("checking and copying") as tell:
         from tvt.study.merging import merge

@@ -17,7 +17,7 @@ from tvt.core.recipe import Recipe
 from tvt.core.values import Frozen, by_fields, encode
 from tvt.errors import InputError
 from tvt.io import atomic, digest
-from tvt.io.card import front_matter, hub_dataset, hub_name, table
+from tvt.io.names import front_matter, hub_dataset, hub_name, table
 from tvt.io.yaml_files import BUNDLED_MODELS, public_model_name
 
 ADAPTER, CHECKPOINTS, RECORD, RUN, LOG = "adapter", "checkpoints", "training.json", "run.json", "train.log"

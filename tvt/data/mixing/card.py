@@ -11,7 +11,7 @@ from typing import Any
 from tvt import __version__
 from tvt.core.mixture import Mixture
 from tvt.io import digest
-from tvt.io.card import NOT_STATED, front_matter, licence_id, table
+from tvt.io.names import NOT_STATED, front_matter, licence_id, table
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))
 """The hub's names of sizes, by the number of rows below which they hold."""

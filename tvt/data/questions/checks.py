@@ -26,7 +26,7 @@ from tvt.data.questions.batches import Rows, flat_images, image_fault, list_leng
 from tvt.data.questions.files import QuestionSource, open_questions
 from tvt.data.tasks import load_manifests
 from tvt.errors import InputError
-from tvt.io.card import NOT_STATED
+from tvt.io.names import NOT_STATED
 
 Overlap = Literal["question", "image"]
 """What must not be shared with an evaluation set: all images with the prompt, or also any single image."""
