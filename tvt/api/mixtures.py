@@ -153,6 +153,7 @@ def select_in_detail(
     from tvt.report.selection_tables import SelectionResult
     from tvt.selection import frontier as frontiers
     from tvt.selection.engine import finish, prepare
+    from tvt.selection.explain import beyond_placebo
     from tvt.selection.stability import kappa_sensitivity
     from tvt.selection.stability import stability as leave_out
 
@@ -179,6 +180,7 @@ def select_in_detail(
         frontier_kind=frontier or "harm",
         preview=preview(prepared, mixture) if preview else None,
         short=Evidence.of(evidence).short,
+        beyond_placebo=beyond_placebo(mixture, prepared.evidence.matrix, spec.confidence),
     )
 
 

@@ -155,9 +155,10 @@ def _show(result: SelectionResult, options: dict[str, Any]) -> None:
 
     console = Console()
     if options["in_sentences"]:
-        from tvt.selection.explain import explain
+        from tvt.selection.explain import explain, placebo_sentences
 
-        for line in explain(result.mixture, result.stability, result.sensitivity, result.curvature):
+        told = explain(result.mixture, result.stability, result.sensitivity, result.curvature)
+        for line in (*told, *placebo_sentences(result.mixture, result.beyond_placebo)):
             console.print(line, markup=False, highlight=False)
     else:
         for part in selection_report(result):

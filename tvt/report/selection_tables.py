@@ -19,7 +19,7 @@ from tvt.core.values import Frozen
 from tvt.evidence.fit import FitReport
 from tvt.evidence.response import Curvature
 from tvt.report.style import ESTIMATE, MISSING, TABLE, resting, resting_legend
-from tvt.selection.explain import explain, kappa_sentences
+from tvt.selection.explain import BeyondPlacebo, explain, kappa_sentences, placebo_sentences
 from tvt.selection.frontier import FrontierPoint, Kind
 from tvt.selection.stability import STRATEGIES, Stability
 from tvt.study.previewed import Agreement, Gain, Preview
@@ -43,6 +43,8 @@ class SelectionResult(Frozen):
     """What merged adapters score for this and other mixtures."""
     short: Callable[[str], str] = str
     """A task's abbreviation, where the study knows one."""
+    beyond_placebo: Mapping[str, BeyondPlacebo] = field(default_factory=dict)
+    """Predicted gains beyond what any finetuning brings, by target; empty where no placebo was run."""
 
     def json_value(self) -> dict[str, Any]:
         """The keys of ``tvt select --json``: those of the contract first, then what else was asked for."""
@@ -55,6 +57,7 @@ class SelectionResult(Frozen):
             "frontier": self.frontier or None,
             "preview": self.preview,
             "fit": self.fit,
+            "beyond_placebo": {t: of._asdict() for t, of in self.beyond_placebo.items()} or None,
         }
         return {**self.mixture.json_value(), **{key: value for key, value in more.items() if value is not None}}
 
@@ -76,6 +79,7 @@ def selection_report(result: SelectionResult) -> list[RenderableType]:
         if result.stability is not None:
             parts.append(trust_table(result.stability))
         parts += [Text(line) for line in kappa_sentences(mixture, result.sensitivity, result.curvature)]
+        parts += [Text(line) for line in placebo_sentences(mixture, result.beyond_placebo)]
     if result.fit is not None:
         parts.append(fit_table(result.fit))
     parts.append(_footer(mixture))

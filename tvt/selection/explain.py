@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
+import numpy as np
+
+from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Mixture
 from tvt.evidence.response import Curvature
 from tvt.selection.stability import STRATEGIES, Stability
+from tvt.stats.noise import normal_factor
+from tvt.transfer.generic import split
 
 
 def explain(
@@ -129,3 +135,45 @@ def _join(parts: list[str]) -> str:
     if len(parts) < 2:
         return "".join(parts)
     return f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+class BeyondPlacebo(NamedTuple):
+    """What a mixture is predicted to bring beyond what any finetuning brings."""
+
+    gain: float
+    """The predicted gain minus the placebo runs' mean gain."""
+    se: float
+    """Standard error of both together: their errors from the questions, which they share in part, count as independent."""
+
+
+def beyond_placebo(mixture: Mixture, matrix: TransferMatrix | None, confidence: float) -> dict[str, BeyondPlacebo]:
+    """The predicted gains beyond placebo, by target; empty where nothing is trained or no placebo was run.
+
+    Args:
+        mixture: what was selected.
+        matrix: the study.
+        confidence: of the intervals of its predictions.
+    """
+    if matrix is None or matrix.placebo is None or mixture.decision != "train":
+        return {}
+    parts = split(matrix)
+    found = {}
+    for j, target in enumerate(parts.targets):
+        predicted = mixture.predicted.get(target)
+        if predicted is None or parts.origins[j] != "placebo":
+            continue
+        own = getattr(predicted, "se", None)
+        own = (predicted.high - predicted.low) / (2 * normal_factor(confidence)) if own is None else own
+        error = float(np.hypot(own, parts.generic_error[j]))
+        found[target] = BeyondPlacebo(gain=predicted.gain - float(parts.generic[j]), se=error)
+    return found
+
+
+def placebo_sentences(mixture: Mixture, beyond: Mapping[str, BeyondPlacebo]) -> list[str]:
+    """How much of the predicted gains is more than any finetuning brings: of the targets that count, the first few."""
+    counting = [target for target in mixture.credible if target in beyond] or list(beyond)
+    if not counting:
+        return []
+    named = [f"{t} {beyond[t].gain:+.3f} (standard error {beyond[t].se:.3f})" for t in counting[:4]]
+    more = f" and {len(counting) - 4} more" if len(counting) > 4 else ""
+    return [f"Beyond placebo, that is beyond what any finetuning brings, the predicted gains are {', '.join(named)}{more}."]
