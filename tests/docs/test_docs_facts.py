@@ -18,7 +18,7 @@ from click.testing import CliRunner
 import docs_tables
 from commands import ROOT
 from documents import Page
-from tvt import errors
+from tvt import analyze, errors
 from tvt.cli.main import COMMANDS
 from tvt.cli.start import docs as command
 from tvt.data.tasks import load_manifest
@@ -42,6 +42,23 @@ def test_costs_are_those_of_the_plans(tmp_path: Path) -> None:
 def test_cheaper_studies_cost_and_say_what_the_pages_state(tmp_path: Path) -> None:
     assert docs_tables.between(PAGES["reproduce"].text, "cheaper") == docs_tables.cheaper(tmp_path / "study")
     assert docs_tables.between(PAGES["studies"].text, "judged") == docs_tables.judged()
+
+
+def test_what_is_left_beyond_any_finetuning_is_what_the_page_states() -> None:
+    page = PAGES["reproduce"].text
+    assert docs_tables.between(page, "split") == docs_tables.split()
+    assert docs_tables.between(page, "split personas") == docs_tables.split_personas()
+    small, middle, large = (analyze(f"qwen2.5-vl-{size}").studies[0] for size in ("3b", "7b", "32b"))
+    for study in (small, middle, large):
+        assert study.significance is not None
+        assert study.split.significance is not None
+    helped = {target for _, target in large.significance.helps}
+    assert helped == {"Visual_Similarity", "Art_Style", "Visual_Correspondence"}
+    assert large.split.significance.helps == large.split.significance.harms == ()
+    assert set(middle.split.significance.helps) == {
+        ("Semantic_Correspondence", "Visual_Correspondence"), ("Visual_Similarity", "Jigsaw")
+    }  # fmt: skip
+    assert small.significance.helps == small.split.significance.helps == (("Jigsaw", "Visual_Similarity"),)
 
 
 def test_readme_states_the_costs_of_the_paper_s_studies() -> None:

@@ -19,6 +19,8 @@ from tvt.data.studies.load import load_study
 from tvt.data.tasks import load_manifests
 from tvt.study.judgement import Judgement
 from tvt.study.judging import by_runs, judge, wishes
+from tvt.transfer.analysis import analyze
+from tvt.transfer.personas import KINDS
 
 STUDIES = [f"blink-qwen2.5-vl-{size}" for size in ("3b", "7b", "32b")] + [
     *("vsi-qwen2.5-vl-3b", "vsi-qwen2.5-vl-7b", "dose-qwen2.5-vl-7b", "blink-qwen3-vl-8b", "blink-idefics3-8b")
@@ -55,6 +57,37 @@ def recipe() -> list[str]:
         default = f"`{field.default}`" if field.default else ""
         rows.append(f"| `{field.name}` | {field.effect} | {default} | {field.description} |")
     return rows
+
+
+def split() -> list[str]:
+    """What explains the published transfers, and what stands out before and after the generic part is taken away."""
+    head = ("study", "target alone", "source alone", "rest", "stand out", "beyond", "own gains", "beyond", "helpers", "beyond")
+    rows = [_row(*head, "harmers", "beyond"), "|" + "---|" * 12]
+    found = analyze([load_study(f"qwen2.5-vl-{size}") for size in ("3b", "7b", "32b")], specific=True)
+    assert found.specific is not None
+    for study, beyond in zip(found.studies, found.specific.studies, strict=True):
+        shares = [f"{share:.0%}" for share in study.split.variance]
+        tests = [study.significance, study.split.significance]
+        counts = [f"{len(of.helps)} help, {len(of.harms)} harm" for of in tests if of is not None]
+        own = [str(len(of.own)) for of in tests if of is not None]
+        cliques = [str(of.cliques[sign].size) for sign in ("positive", "negative") for of in (study, beyond)]
+        rows.append(_row(study.name, *shares, *counts, *own, *cliques))
+    return rows
+
+
+def split_personas() -> list[str]:
+    """The personas of PGF and of the specific part."""
+    found = analyze([load_study(f"qwen2.5-vl-{size}") for size in ("3b", "7b", "32b")], specific=True)
+    assert found.specific is not None
+    rows = [_row("persona", "of PGF", "beyond any finetuning"), "|---|---|---|"]
+    for kind in KINDS:
+        both = (", ".join(f"{task} {p:.4f}" for task, p in of.personas.passing(kind).items()) for of in (found, found.specific))
+        rows.append(_row(kind, *(text or "none" for text in both)))
+    return rows
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def cheaper(folder: Path) -> list[str]:
