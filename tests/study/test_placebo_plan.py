@@ -128,7 +128,7 @@ def test_plans_count_placebos_and_name_small_sources(world: World, tmp_path: Pat
     assert "Alpha: 16 rows, 10 passes over them, 160 examples a run" in shown
     assert max(map(len, shown.splitlines())) <= 80
     checked = tvt("recipe", "check", str(recipe)).stdout
-    assert "8 training runs: 2 sources x 2 seeds x 1 doses, and 4 of placebos" in checked
+    assert "8 training runs: 2 sources x 2 seeds x 1 dose, and 4 of placebos" in checked
 
 
 def test_the_world_of_mixed_sources_has_placebos_and_doses() -> None:
