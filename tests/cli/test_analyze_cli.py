@@ -277,3 +277,43 @@ def test_short_labels_are_unique():
 def test_analyze_needs_a_study():
     with pytest.raises(InputError, match="name at least one"):
         analyze([])
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_generic_and_specific_parts_fit_the_terminal(width: int) -> None:
+    out = run("qwen2.5-vl-32b", "--specific", width=width)
+    assert out.exit_code == 0
+    assert max(map(len, out.stdout.splitlines())) <= width
+    assert re.search(r"Visual Similarity +0\.606 ±0\.068 +CN \+0\.078", out.stdout)
+    words = " ".join(out.stdout.split())
+    assert "90% by the target alone, 2% by the source alone, 8% the rest" in words
+    assert "of 156 transfers 0 help and 0 harm; of 13 own gains 5" in words
+    assert "since no placebo was run" in words
+    assert "qwen2.5-vl-32b: beyond any finetuning" in out.stdout
+
+
+def test_specific_plots_stand_beside_the_papers(tmp_path: Path) -> None:
+    out = run("qwen2.5-vl-7b", "--specific", "--plots", tmp_path)
+    assert out.exit_code == 0
+    names = {path.stem for path in tmp_path.glob("*.png")}
+    assert {"heatmap-qwen2.5-vl-7b", "heatmap-qwen2.5-vl-7b-specific", "graph-qwen2.5-vl-7b-specific"} <= names
+    assert "personas-specific" in names
+
+
+def test_placebos_have_columns_of_their_own(tmp_path: Path) -> None:
+    from tvt.core.scores import Score
+    from tvt.core.task import Task
+    from tvt.data.studies.folder import StudyManifest, write_study
+
+    def score(source: str | None, target: str, correct: int, seed: str = "seed_0") -> Score:
+        named = "base" if source is None else seed
+        return Score(run=named, source=source, target=target, accuracy=correct / 100, correct=correct, total=100)
+
+    tasks = ("Alpha", "Beta", "Gamma")
+    cells = [score(s, t, 60 + 20 * (s == t), f"seed_{k}") for k in (0, 1) for s in tasks for t in tasks]
+    placebos = [score("placebo-format", t, 58, f"seed_{k}") for k in (0, 1) for t in tasks]
+    manifest = StudyManifest(name="beside", tasks=tuple(Task(name=t) for t in tasks))
+    write_study(tmp_path, manifest, [*(score(None, t, 40) for t in tasks), *cells], placebos=placebos)
+    out = run(tmp_path)
+    assert re.search(r"target +generic +format +most beyond it", out.stdout)
+    assert "Generic: the mean of the placebos (format; 2 runs of each)." in " ".join(out.stdout.split())

@@ -252,3 +252,18 @@ def test_many_targets_are_capped_and_those_left_out_are_told() -> None:
     found = explore(matrix, ["x"], ["t3"], lambda done, total: seen.append((done, total)))
     assert len(found.left_out) == 14
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_the_specific_part_of_a_study_stands_beside_it(seven: TransferMatrix) -> None:
+    sources = [StudySource(reference="qwen2.5-vl-7b")]
+    plain, both = (page_data(analyze([seven], specific=specific), sources) for specific in (False, True))
+    assert [(study["name"], study["of"]) for study in plain["studies"]] == [("qwen2.5-vl-7b", None)]
+    assert plain["specificPersonas"] is None
+    study, beyond = both["studies"]
+    assert (beyond["name"], beyond["of"]) == ("qwen2.5-vl-7b, beyond any finetuning", "qwen2.5-vl-7b")
+    assert beyond["sources"] == study["sources"]
+    generic = study["split"]["generic"]
+    for row, less in zip(study["pgf"]["mean"], beyond["pgf"]["mean"], strict=True):
+        assert [value - part for value, part in zip(row, generic, strict=True)] == pytest.approx(less, abs=2e-4)
+    assert set(both["specificPersonas"]) == set(both["personas"])
+    assert "27% by the target alone" in " ".join(study["split"]["sentences"])

@@ -296,3 +296,20 @@ def test_everything_that_can_be_used_is_reached_by_tab_and_seen(view: Browser) -
     assert any(what.startswith("TD.cell") for what in seen)
     assert any(what.startswith("g.node") for what in seen)
     assert hidden == []
+
+
+def test_what_sources_do_beyond_any_finetuning_is_a_study_to_choose(window: Browser, tmp_path: Path) -> None:
+    from tvt.api.reports import report as write
+
+    window.open(write(["qwen2.5-vl-7b", "qwen2.5-vl-32b"], tmp_path / "specific.html", mixtures=False, specific=True))
+    assert window.text("h1") == "Task transfer in 2 studies"
+    names = [option.text for option in window.all(".tools option")]
+    assert len(names) == 4
+    assert names[1] == "qwen2.5-vl-7b, beyond any finetuning"
+    heads = [head.text for head in window.all("#tasks h3")]
+    assert "What any finetuning does to a target" in heads
+    assert "Personas beyond any finetuning" in heads
+    window.js("const of = document.querySelector('.tools select'); of.value = '3'; of.dispatchEvent(new Event('change'))")
+    assert "In one set of 4 tasks each helps all others" in window.text("#headline")
+    assert "What any finetuning does to a target" not in [head.text for head in window.all("#tasks h3")]
+    assert window.complaints() == []

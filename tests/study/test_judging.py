@@ -284,3 +284,13 @@ def test_bad_options_say_what_to_do(options: list[str], fault: str) -> None:
     assert done.returncode == 2, done.stdout
     assert fault in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_at_a_dose_a_source_of_few_rows_has_the_very_run_that_it_has_in_the_full_study() -> None:
+    full = dosed()
+    doses = np.ones((len(full.runs), 5))
+    doses[:, 3] = 0.2
+    cheap = at_dose(replace(full, doses=doses), 0.25).matrix
+    assert cheap.values[0, 3] == pytest.approx(full.values[0, 3])
+    assert np.isnan(cheap.values[:, 4]).all()
+    assert cheap.doses is None

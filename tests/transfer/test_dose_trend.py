@@ -153,3 +153,13 @@ def test_names_not_positions_decide() -> None:
         assert point.pattern.value == pytest.approx(1)
         assert point.mean["positive"].value == pytest.approx(point.dose * point.full["positive"])
         assert point.pattern.high <= 1
+
+
+def test_sources_of_few_rows_have_no_cell_at_the_full_budget_to_hold_a_dose_against() -> None:
+    matrix = counted({"s0": FULL}, {(0.5, "s0"): HALF})
+    limited = dose_trend(replace(matrix, doses=np.array([[1.0, 0.5]])))  # B's own run is at half of the budget
+    assert limited is not None
+    half, full = limited.points
+    assert (half.sources, full.sources) == (1, 1)
+    assert full.mean["positive"].value == pytest.approx(factor(2, 2) * 0.6)
+    assert dose_trend(replace(matrix, doses=np.array([[0.5, 0.5]]))) is None

@@ -1,4 +1,4 @@
-"""What is shown of studies: ``tvt studies``, and for ``tvt study`` the grid of runs, what the rest costs, cheaper ways, and runs
+"""What is shown of studies: ``tvt studies``; for ``tvt study`` the grid of runs, what the rest costs, cheaper ways, and runs
 as they go on.
 """
 
