@@ -215,6 +215,7 @@ OTHER: dict[str, Any] = {
     "doses": [1.0, 0.5],
     "sources": ["Beta", "Gamma", "Alpha"],
     "targets": ["Gamma", "Alpha"],
+    "placebo": ["shuffled"],
 }
 PLACES = ("model.model_name_or_path", "manifests")
 FIELDS = {name: model.model_fields[field].json_schema_extra for name, model, field in parts(Recipe) if name not in PLACES}
