@@ -9,7 +9,7 @@ from tvt.core.mixture import Mixture
 from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.selection import SelectionSpec
 from tvt.errors import InputError
-from tvt.evidence.fit import fit_response
+from tvt.evidence.fit import fit_runs
 from tvt.selection.engine import prepare, select
 from tvt.selection.stability import stability
 from tvt.stats.ranks import rank_correlation
@@ -41,15 +41,16 @@ def mixture_runs(runs: int = RUNS, seed: int = 0, noise: float = 0.01) -> tuple[
 def test_fit_beats_the_linear_fit_on_unseen_mixtures_and_says_so() -> None:
     table, _ = mixture_runs()
     unseen, truth = mixture_runs(256, seed=1)
-    response, report = fit_response(table)
-    predicted = response.scores(response.gains(unseen.weights))
+    posterior, response, report = fit_runs(table)
+    predicted = response.scores(posterior.at(unseen.weights).mean)
     rank = np.mean([rank_correlation(p, t) for p, t in zip(predicted.T, truth.T, strict=True)])
     assert rank > 0.97
     assert np.nanmean(report.rank) > np.nanmean(report.linear_rank) + 0.05
     assert abs(np.nanmean(report.rank) - rank) < 0.03  # out-of-fold is an honest guess
     assert (response.concave >= 0).all()
-    inside = np.abs(predicted - truth) < 1.645 * response.residual
-    assert 0.75 < inside.mean() < 1.0
+    low, high = posterior.interval(unseen.weights, 0.9)
+    gains = response.sign * (unseen.scores - response.reference)
+    assert 0.85 < ((low <= gains) & (gains <= high)).mean() < 0.95
 
 
 def test_fitted_selection_is_near_the_best_mixture_seen() -> None:
@@ -106,7 +107,7 @@ def test_missing_scores_and_cvar_and_stability() -> None:
 def test_too_few_runs_are_refused() -> None:
     table, _ = mixture_runs(6)
     with pytest.raises(InputError, match="too few"):
-        fit_response(table)
+        fit_runs(table)
 
 
 def test_few_sources_under_a_fitted_response_match_trying_every_set() -> None:

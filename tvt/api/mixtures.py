@@ -96,14 +96,10 @@ class Predictions(Frozen):
 
 
 def _score(p: Prediction) -> dict[str, Any]:
-    """Value with interval, and the sources whose gain is an estimate.
-
-    A score's interval is the gain's, moved to the score and turned over for losses.
-    """
-    if p.value is None:
-        return {"value": p.gain, "low": p.low, "high": p.high, "estimated": p.estimated}
-    half = (p.high - p.low) / 2
-    return {"value": p.value, "low": p.value - half, "high": p.value + half, "estimated": p.estimated}
+    """Value with interval, its standard error where it is known, and the sources whose gain is an estimate."""
+    low, high = p.value_interval
+    known = {} if p.se is None else {"se": p.se}
+    return {"value": p.gain if p.value is None else p.value, "low": low, "high": high, **known, "estimated": p.estimated}
 
 
 def select(

@@ -19,11 +19,24 @@ class Prediction(FrozenModel):
     """The predicted score in the table's own unit, for a response fitted on mixture runs."""
     estimated: tuple[str, ...] = ()
     """Sources with a weight whose gain on this target was not measured but estimated."""
+    se: float | None = None
+    """Standard error of ``gain`` as a mean over runs; ``low`` to ``high`` is for one new run, and wider."""
+    lower_is_better: bool = False
+    """Whether the value falls by what is gained, as losses do."""
+
+    @property
+    def value_interval(self) -> tuple[float, float]:
+        """``low`` and ``high`` in the unit of ``value``; those of the gain where there is no value."""
+        if self.value is None:
+            return self.low, self.high
+        below, above = self.gain - self.low, self.high - self.gain
+        return (self.value - above, self.value + below) if self.lower_is_better else (self.value - below, self.value + above)
 
     def json_value(self) -> dict[str, Any]:
-        """The fields; ``value`` only where there is one."""
+        """The fields; ``value`` and ``se`` only where there is one."""
         plain = {"gain": self.gain, "low": self.low, "high": self.high}
-        return {**plain, **({} if self.value is None else {"value": self.value}), "estimated": self.estimated}
+        known = {name: figure for name, figure in (("value", self.value), ("se", self.se)) if figure is not None}
+        return {**plain, **known, "estimated": self.estimated}
 
 
 class Audit(FrozenModel):

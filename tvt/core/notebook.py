@@ -124,7 +124,7 @@ Frame = Any
 """A ``pandas.DataFrame``."""
 MATRIX = ("run", "source", "target", "value", "item_error", "base", "after", "reason")
 MIXTURE = ("source", "weight", "count")
-PREDICTIONS = ("mixture", "target", "gain", "low", "high", "value", "estimated")
+PREDICTIONS = ("mixture", "target", "gain", "low", "high", "value", "estimated", "se", "lower_is_better")
 
 
 def pandas() -> Any:
@@ -260,11 +260,15 @@ def mixture_fields(frame: Frame) -> dict[str, Any]:
 def predictions_frame(by_mixture: Mapping[str, Mapping[str, Prediction]]) -> Frame:
     """A row for each mixture and target; ``estimated`` is a tuple of sources."""
     rows = [
-        (name, target, p.gain, p.low, p.high, np.nan if p.value is None else p.value, p.estimated)
+        (name, target, p.gain, p.low, p.high, _or_nan(p.value), p.estimated, _or_nan(p.se), p.lower_is_better)
         for name, predicted in by_mixture.items()
         for target, p in predicted.items()
     ]
     return pandas().DataFrame(rows, columns=list(PREDICTIONS))
+
+
+def _or_nan(figure: float | None) -> float:
+    return np.nan if figure is None else figure
 
 
 def predictions_of(frame: Frame) -> dict[str, dict[str, Prediction]]:
@@ -277,15 +281,19 @@ def predictions_of(frame: Frame) -> dict[str, dict[str, Prediction]]:
 
     check_columns(frame, PREDICTIONS[:5], "frame of predictions")
     figures = {
-        name: numbers(frame, name, "frame of predictions").tolist() for name in PREDICTIONS[2:6] if name in frame.columns
+        name: numbers(frame, name, "frame of predictions").tolist()
+        for name in ("gain", "low", "high", "value", "se")
+        if name in frame.columns
     }
     result: dict[str, dict[str, Prediction]] = {}
     for k, row in enumerate(frame.to_dict("records")):
-        value = figures["value"][k] if "value" in figures else np.nan
+        value, se = (figures[name][k] if name in figures else np.nan for name in ("value", "se"))
         result.setdefault(str(row["mixture"]), {})[str(row["target"])] = Prediction(
             **{name: figures[name][k] for name in ("gain", "low", "high")},
             value=None if np.isnan(value) else value,
             estimated=tuple(row["estimated"]) if isinstance(row.get("estimated"), tuple | list) else (),
+            se=None if np.isnan(se) else se,
+            lower_is_better=bool(row.get("lower_is_better", False)),
         )
     return result
 

@@ -20,8 +20,10 @@ from tvt.core.selection import DEFAULT_KAPPA, SelectionSpec
 from tvt.core.task import Task
 from tvt.errors import InputError
 from tvt.evidence.completion import Completed, complete
-from tvt.evidence.fit import FOLDS, FitReport, Form, fit_response, refit_samples
+from tvt.evidence.fit import FOLDS, FitReport, fit_runs
 from tvt.evidence.kappa import fit_kappa
+from tvt.evidence.posterior import Form, Posterior
+from tvt.evidence.relative import redrawn_relatives
 from tvt.evidence.response import Curvature, Response, ResponseForm, transfer_response
 from tvt.stats.noise import pooled_degrees
 from tvt.types import Bools, Floats
@@ -39,6 +41,8 @@ class FullResponse(NamedTuple):
     report: FitReport | None
     notes: tuple[str, ...]
     curvature: Curvature | None
+    posterior: Posterior | None = None
+    """What a table of mixture runs tells: predictions are its, the response is the program's."""
 
 
 class Fold(NamedTuple):
@@ -71,7 +75,7 @@ class Evidence(ABC):
 
     @abstractmethod
     def full_response(self, spec: SelectionSpec, form: Form | None = None) -> FullResponse:
-        """The response over all sources; ``form`` is the member of the fitted family, where one is fitted."""
+        """The response over all sources; ``form`` is what was learned of a table before."""
 
     @abstractmethod
     def redrawn(self, spec: SelectionSpec, of: FullResponse, count: int | None = None) -> tuple[Response, ...]:
@@ -113,20 +117,20 @@ class Evidence(ABC):
 
 
 class TableEvidence(Evidence):
-    """A table of past mixture runs: a response is fitted on it, and no base model is known."""
+    """A table of past mixture runs: a posterior is fitted on it, and no base model is known."""
 
     def __init__(self, runs: MixtureRuns) -> None:
         self.runs, self.sources, self.targets = runs, runs.sources, runs.targets
 
     def full_response(self, spec: SelectionSpec, form: Form | None = None) -> FullResponse:
         """See :meth:`Evidence.full_response`."""
-        response, report = fit_response(self.runs, spec.seed, form)
-        return FullResponse(response, None, report, self.runs.notes, None)
+        posterior, response, report = fit_runs(self.runs, spec.seed, form)
+        return FullResponse(response, None, report, self.runs.notes, None, posterior)
 
     def redrawn(self, spec: SelectionSpec, of: FullResponse, count: int | None = None) -> tuple[Response, ...]:
-        """The same form fitted on resamples of the runs, by default 50."""
-        assert of.report is not None  # noqa: S101 - a fitted response has its report
-        return refit_samples(self.runs, of.response, of.report, spec.seed, count or REFITTED)
+        """Relatives of draws from the posterior, by default 50."""
+        assert of.posterior is not None  # noqa: S101 - a table has its posterior
+        return redrawn_relatives(of.posterior, of.response, spec.seed, count or REFITTED)
 
     def folds(self, seed: int) -> list[Fold]:
         """Five parts of the rows."""

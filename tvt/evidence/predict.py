@@ -17,6 +17,7 @@ from tvt.errors import InputError, suggest
 from tvt.evidence.completion import complete
 from tvt.evidence.evidence import Evidence, Measurements
 from tvt.evidence.fit import FitReport
+from tvt.evidence.posterior import Posterior
 from tvt.evidence.response import Response
 from tvt.stats.noise import normal_factor
 from tvt.types import Floats
@@ -38,7 +39,8 @@ def predict(
     """
     spec = spec or SelectionSpec()
     evidence = Evidence.of(evidence)
-    response, completed, report, notes, curvature = evidence.full_response(spec)
+    of = evidence.full_response(spec)
+    response, completed, report, notes, curvature = of[:5]
     if curvature is not None and curvature.origin == "fitted":
         notes = (*notes, curvature.text)
     unknown = [s for j, s in enumerate(sources) if s not in response.sources and np.any(weights[:, j] > 0)]
@@ -46,7 +48,10 @@ def predict(
         raise InputError(*(f"source '{s}' is not in the study{suggest(s, response.sources)}" for s in unknown))
     full = aligned(weights, None, (sources, response.sources), missing=0.0)
     estimated = () if completed is None else completed.estimated
-    predicted = tuple(predictions(response, row, spec.confidence, estimated) for row in full)
+    if of.posterior is None:
+        predicted = tuple(predictions(response, row, spec.confidence, estimated) for row in full)
+    else:
+        predicted = posterior_predictions(of.posterior, response, full, spec.confidence)
     highest = (
         {t: max((mixture[t] for mixture in predicted), key=lambda found: found.gain) for t in response.targets}
         if predicted
@@ -71,6 +76,33 @@ def predictions(response: Response, weights: Floats, confidence: float, estimate
         )
         for target, g, h, v in zip(response.targets, gains, half, values, strict=True)
     }
+
+
+def posterior_predictions(
+    posterior: Posterior, response: Response, weights: Floats, confidence: float
+) -> tuple[dict[str, Prediction], ...]:
+    """Predicted gains and scores of every target at ``weights`` (N, S), by a table's posterior; intervals are for a new run.
+
+    ``response`` is its relative, which knows the table's unit.
+    """
+    if not len(weights):
+        return ()
+    estimate, (low, high) = posterior.at(weights), posterior.interval(weights, confidence)
+    values = response.scores(estimate.mean)
+    return tuple(
+        {
+            target: Prediction(
+                gain=float(estimate.mean[k, j]),
+                low=float(min(low[k, j], estimate.mean[k, j])),
+                high=float(max(high[k, j], estimate.mean[k, j])),
+                value=float(values[k, j]),
+                se=float(estimate.se[k, j]),
+                lower_is_better=response.sign < 0,
+            )
+            for j, target in enumerate(posterior.targets)
+        }
+        for k in range(len(weights))
+    )
 
 
 def beyond_reach(predicted: Mapping[str, Prediction], evidence: Evidence) -> tuple[str, ...]:

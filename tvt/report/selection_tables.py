@@ -190,14 +190,19 @@ def trust_table(stability: Stability) -> Table:
 
 
 def fit_table(report: FitReport) -> Table:
-    """Out-of-fold quality of a fitted response beside the linear fit's."""
+    """Out-of-fold quality of a fitted table: rank correlation beside the linear fit's, error, and skill against the mean."""
     table = Table(title=f"Fit on {report.runs} runs: out-of-fold rank correlation", **TABLE)
     table.add_column("target", overflow="fold")
-    for name in ("fitted", "linear", "RMSE"):
+    for name in ("fitted", "linear", "RMSE", "skill"):
         table.add_column(name, justify="right", no_wrap=True)
-    for target, rank, linear, rmse in zip(report.targets, report.rank, report.linear_rank, report.rmse, strict=True):
-        table.add_row(target, f"{rank:.3f}", f"{linear:.3f}", f"{rmse:.4g}")
-    table.add_row("mean", f"{np.nanmean(report.rank):.3f}", f"{np.nanmean(report.linear_rank):.3f}", "", style="bold")
+    rows = zip(report.targets, report.rank, report.linear_rank, report.rmse, report.skill, strict=True)
+    for target, rank, linear, rmse, skill in rows:
+        table.add_row(target, f"{rank:.3f}", f"{linear:.3f}", f"{rmse:.4g}", f"{skill:+.2f}")
+    means = [
+        f"{float(np.nanmean(ranks)):.3f}" if np.isfinite(ranks).any() else "" for ranks in (report.rank, report.linear_rank)
+    ]
+    table.add_row("mean", *means, "", f"{report.overall_skill:+.2f}", style="bold")
+    table.caption = "Skill: the part of the squared error of the table's mean that the fit takes away; 0 or less: none."
     return table
 
 

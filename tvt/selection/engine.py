@@ -19,8 +19,9 @@ from tvt.core.values import aligned, encode, positions
 from tvt.errors import InputError, TvtError
 from tvt.evidence.completion import Completed
 from tvt.evidence.evidence import Evidence, FullResponse, Measurements, with_kappa
-from tvt.evidence.fit import FitReport, Form
-from tvt.evidence.predict import beyond_reach, predictions
+from tvt.evidence.fit import FitReport
+from tvt.evidence.posterior import Form
+from tvt.evidence.predict import beyond_reach, posterior_predictions, predictions
 from tvt.evidence.response import Curvature, Response
 from tvt.io.machine import installed_version
 from tvt.selection.audit import TOLERANCE, audit, objective_value, protection_shortfall, pure_value, round_to_counts, tidy
@@ -104,7 +105,10 @@ def _mixture(
     full = prepared.spread(weights)
     short = protection_shortfall(weights, request, response)
     gains = response.gains(weights)
-    predicted = predictions(prepared.full, full, spec.confidence, prepared.estimated)
+    if prepared.of.posterior is None:
+        predicted = predictions(prepared.full, full, spec.confidence, prepared.estimated)
+    else:
+        (predicted,) = posterior_predictions(prepared.of.posterior, prepared.full, full[None], spec.confidence)
     return Mixture(
         status="optimal" if solution.status == "optimal" else "optimal_inaccurate",
         objective=value[0] if missed or len(value) == 1 else value[1],
@@ -330,7 +334,7 @@ def prepare(
     """Look names up, build the response and draw samples.
 
     ``runs`` are mixture runs beside a matrix, in its metric: they join its evidence on kappa.
-    ``form`` fixes the member of the fitted family for a table of mixture runs; else out-of-fold error decides.
+    ``form`` is what was learned of a table of mixture runs before; else it is learned anew.
 
     Raises:
         InputError: unknown names, impossible limits, risk without errors; all faults at once.

@@ -15,7 +15,7 @@ from tvt.core.selection import Requested, SelectionSpec
 from tvt.core.values import Frozen, aligned, positions
 from tvt.errors import InputError
 from tvt.evidence.evidence import Evidence, Measurements
-from tvt.evidence.fit import Form
+from tvt.evidence.posterior import Form
 from tvt.evidence.response import Curvature, Response
 from tvt.selection.audit import best_single, limited, proportional, tidy, uniform
 from tvt.selection.engine import Prepared, prepare
@@ -73,7 +73,7 @@ def stability(evidence: Measurements | Evidence, spec: SelectionSpec, form: Form
 
     Where sources have different numbers of runs, one run of each source that has several is left out at a time.
 
-    ``form`` is the member of the fitted family, chosen once on all mixture runs. None where there are too few runs to leave one
+    ``form`` is what was learned of all mixture runs. None where there are too few runs to leave one
     out. The decision whether to train plays no part here: the best mixture of each fold counts.
     """
     evidence = Evidence.of(evidence)
