@@ -315,5 +315,5 @@ def test_placebos_have_columns_of_their_own(tmp_path: Path) -> None:
     manifest = StudyManifest(name="beside", tasks=tuple(Task(name=t) for t in tasks))
     write_study(tmp_path, manifest, [*(score(None, t, 40) for t in tasks), *cells], placebos=placebos)
     out = run(tmp_path)
-    assert re.search(r"target +generic +format +most beyond it", out.stdout)
+    assert re.search(r"target +generic +format +does most +does least", out.stdout)
     assert "Generic: the mean of the placebos (format; 2 runs of each)." in " ".join(out.stdout.split())

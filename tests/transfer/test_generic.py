@@ -75,7 +75,7 @@ def test_placebos_take_the_place_of_the_sources_target_by_target() -> None:
 
 
 def test_errors_hold_the_cell_the_generic_part_and_what_they_share() -> None:
-    """Two runs, two placebos, one target: every term by hand."""
+    """Two runs, two placebos that differ by more than their noise, one target: every term by hand."""
     cube = np.array([[[0.50], [0.20]], [[0.54], [0.22]]])
     matrix = TransferMatrix.from_values(cube, sources=("A", "B"), targets=("T",), runs=("seed_0", "seed_1"))
     items = np.array([[[0.06], [0.04]]] * 2)
@@ -83,7 +83,8 @@ def test_errors_hold_the_cell_the_generic_part_and_what_they_share() -> None:
     found = split(with_placebos(replace(matrix, item_errors=items), placebos, items=0.05))
     pooled = (0.02**2 * 2 + 0.01**2 * 2 + 2 * 0.02**2 * 2) / 4  # sums of squares of four cells over their degrees of freedom
     between = pooled / 2  # of the mean over two runs; the target's own and the prior variance are the same here
-    placebo = 2 * (between + (1 - SHARED) * 0.05**2) / 2**2
+    placebo = 0.1**2 / 2 / 2  # the variance of 0.12 and 0.22, over two
+    assert placebo > (between + (1 - SHARED) * 0.05**2) / 2
     assert found.generic == pytest.approx([0.17])
     assert found.generic_error == pytest.approx([np.sqrt(placebo + SHARED * 0.05**2)])
     for i, item in enumerate((0.06, 0.04)):

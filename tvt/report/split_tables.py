@@ -20,15 +20,15 @@ def split_tables(parts: Split, matrix: TransferMatrix) -> Iterator[RenderableTyp
     """The generic part of each target with the sources that do most beyond it, then what that amounts to."""
     kinds = () if matrix.placebo is None else matrix.placebo.sources
     heads = (kind.removeprefix(_PREFIX) for kind in kinds)
-    table = dense_table("target", "generic", *heads, "most beyond it", "least beyond it")
+    table = dense_table("target", "generic", *heads, "does most", "does least")
     labels = short_labels(matrix)
     order = sorted(range(len(parts.targets)), key=lambda j: -np.nan_to_num(parts.generic[j], nan=-np.inf))
     for j in order[:MOST_ROWS]:
         error = parts.generic_error[j]
         generic = number(parts.generic[j]) + (f" ±{error:.3f}" if np.isfinite(error) else "")
         each = [] if matrix.placebo is None else [number(value) for value in matrix.placebo.mean[:, j]]
-        table.add_row(shortened(plain(parts.targets[j]), 24), generic, *each, *_extremes(parts, j, labels))
-    yield titled("What any finetuning does to a target (generic), and which sources do more", table)
+        table.add_row(shortened(plain(parts.targets[j]), 24 - 2 * len(kinds)), generic, *each, *_extremes(parts, j, labels))
+    yield titled("What any finetuning does to a target (generic), and who does most beyond it", table)
     yield Text("\n".join(split_sentences(parts, matrix)), style="dim")
 
 

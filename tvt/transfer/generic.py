@@ -116,15 +116,20 @@ class _Generic(NamedTuple):
     """The generic part of one target."""
 
     mean: float
-    alone: float
-    """Variance that is not shared with a cell through the questions."""
+    noise: float
+    """Variance from the noise that is not shared with a cell through the questions."""
+    spread: float
+    """Variance from what its cells differ in beyond their noise: they stand for any finetuning."""
     items: float
     """Mean standard error from the questions of the cells that it is a mean of."""
-    degrees: float
-    """Degrees of freedom of ``alone``."""
     size: int
     """How many cells it is the mean of."""
     origin: Origin
+
+    @property
+    def alone(self) -> float:
+        """Variance that is not shared with a cell through the questions."""
+        return self.noise + self.spread
 
     @property
     def error(self) -> float:
@@ -142,7 +147,7 @@ def split(matrix: TransferMatrix) -> Split:
     placebos = None if matrix.placebo is None else _parts(matrix.placebo, variances)
     own = matrix.self_cells
     for j in range(shape[1]):
-        generic = _generic_part(cells[j], own[:, j], None if placebos is None else placebos[j], float(degrees[j]))
+        generic = _generic_part(cells[j], own[:, j], None if placebos is None else placebos[j])
         specific[:, j] = cells[j].mean - generic.mean
         error[:, j], p[:, j] = _specific_error(cells[j], own[:, j], generic, float(degrees[j]))
         found.append(generic)
@@ -176,25 +181,28 @@ def _parts(matrix: TransferMatrix, variances: Floats) -> list[_Parts]:
     return [_Parts(matrix.mean[:, j], between[:, j], matrix.item_error[:, j]) for j in columns]
 
 
-def _generic_part(cells: _Parts, own: Bools, placebos: _Parts | None, degrees: float) -> _Generic:
+def _generic_part(cells: _Parts, own: Bools, placebos: _Parts | None) -> _Generic:
     """The generic part of a target: from its placebos where there are any, else from its sources."""
-    if placebos is not None and (there := np.isfinite(placebos.mean)).any():
-        count = int(there.sum())
-        alone = float("nan") if placebos.unknown[there].all() else float(placebos.alone[there].sum()) / count**2
-        items = float(np.nan_to_num(placebos.items[there]).mean())
-        return _Generic(float(placebos.mean[there].mean()), alone, items, degrees, count, "placebo")
+    if placebos is not None and np.isfinite(placebos.mean).any():
+        return _mean_of(placebos, np.isfinite(placebos.mean), "placebo")
     there = np.isfinite(cells.mean) & ~own
-    count = int(there.sum())
-    if not count:
-        return _Generic(float("nan"), float("nan"), float("nan"), float("nan"), 0, "none")
-    spread = float(cells.mean[there].var(ddof=1)) if count > 1 else 0.0
+    if there.any():
+        return _mean_of(cells, there, "sources")
+    unknown = float("nan")
+    return _Generic(unknown, unknown, unknown, unknown, 0, "none")
+
+
+def _mean_of(cells: _Parts, there: Bools, origin: Origin) -> _Generic:
+    """The mean of some cells as what any finetuning does."""
+    count, mean = int(there.sum()), cells.mean[there]
     noise = float(cells.alone[there].mean())
-    if count == 1 and cells.unknown[there].all():
-        spread = float("nan")
+    if count == 1:
+        noise = float("nan") if cells.unknown[there].all() else noise
+        spread = 0.0
+    else:
+        spread = max(0.0, float(mean.var(ddof=1)) - noise)
     items = float(np.nan_to_num(cells.items[there]).mean())
-    # The sources stand for any finetuning: their spread, which holds their noise, is a part of the error.
-    alone = max(spread, noise) / count if np.isfinite(spread) else float("nan")
-    return _Generic(float(cells.mean[there].mean()), alone, items, max(count - 1.0, 1.0), count, "sources")
+    return _Generic(float(mean.mean()), noise / count, spread / count, items, count, origin)
 
 
 def _specific_error(cells: _Parts, own: Bools, generic: _Generic, degrees: float) -> tuple[Floats, Floats]:
@@ -207,7 +215,8 @@ def _specific_error(cells: _Parts, own: Bools, generic: _Generic, degrees: float
     variance = np.where(cells.unknown | ~np.isfinite(cells.mean), np.nan, variance)
     runs = np.abs(factor) * np.nan_to_num(cells.between)
     with np.errstate(divide="ignore", invalid="ignore"):
-        freedom = variance**2 / (runs**2 / degrees + generic.alone**2 / generic.degrees)
+        known = (runs + generic.noise) ** 2 / degrees + generic.spread**2 / max(generic.size - 1, 1)
+        freedom = variance**2 / known
         p = 2 * stats.t.sf(np.abs(cells.mean - generic.mean) / np.sqrt(variance), freedom)
     tellable = np.isfinite(cells.between) & np.isfinite(cells.items) & (variance > 0)
     return np.sqrt(variance), np.where(tellable, p, np.nan)
