@@ -14,13 +14,17 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtr
+from scipy.special import stdtr, stdtrit
 
 from tvt.core.values import Frozen
 from tvt.evidence.gaussian_process import Process
-from tvt.evidence.kernels import Family
+from tvt.evidence.kernels import Bumps, Family
 from tvt.types import Bools, Floats, Positions
 
+LEAST_DEGREES = 3.0
+"""Of freedom of a new run's distribution. Half as many as scores: variances were learned from the same scores."""
+AWAY = 0.4
+"""Length scale of square roots of weights over which runs vouch for a mixture."""
 STEPS = 45
 """Halvings of the bracket when quantiles are sought."""
 
@@ -141,7 +145,8 @@ class _Points(NamedTuple):
 
     cross: dict[str, Floats]
     diagonal: dict[str, Floats]
-    number: int
+    away: Floats
+    """How far each is from all runs, (N,): 0 as near as runs are to each other, 1 far away."""
     others: Floats | None = None
     """Other targets' predictions, (N, T), standardised; of the first round."""
     errors: Floats | None = None
@@ -165,8 +170,6 @@ class Posterior:
     """The first round, whose predictions the second has as a part; empty where there is no second."""
     features: Floats = field(default_factory=lambda: np.zeros((0, 0)))
     """Predictions of the first round at the table's rows, (n, T), standardised."""
-    widening: float = 1.0
-    """What errors are multiplied by, as out-of-fold errors say."""
 
     def at(self, weights: Floats) -> Estimate:
         """Means and errors at mixtures (N, S)."""
@@ -237,13 +240,24 @@ class Posterior:
         rows = np.atleast_2d(weights)
         return [self._points(rows[at : at + size]) for at in range(0, max(len(rows), 1), size)]
 
+    def _away(self, weights: Floats) -> Floats:
+        nearest: Floats = nearness(weights, self.weights).max(axis=1)
+        return np.clip(1 - nearest / self._usual_nearness, 0.0, 1.0)
+
+    @cached_property
+    def _usual_nearness(self) -> float:
+        """The median run's to its nearest other run."""
+        near = nearness(self.weights, self.weights)
+        np.fill_diagonal(near, 0.0)
+        return max(float(np.median(near.max(axis=1))), 1e-9)
+
     def _points(self, weights: Floats) -> _Points:
         cross = {name: family.cross(weights) for name, family in self.families.items()}
         diagonal = {name: family.diagonal(weights) for name, family in self.families.items()}
-        points = _Points(cross, diagonal, len(weights))
+        points = _Points(cross, diagonal, self._away(weights))
         if not self.first:
             return points
-        moments = [_estimate(t, self._inner(t, j, points), points.number) for j, t in enumerate(self.first)]
+        moments = [_estimate(t, self._inner(t, j, points), points.away) for j, t in enumerate(self.first)]
         mean, se = (np.stack(each, axis=1) / scales(self.gains) for each in list(zip(*moments, strict=True))[:2])
         return points._replace(others=np.nan_to_num(mean), errors=np.nan_to_num(se))
 
@@ -269,15 +283,15 @@ class Posterior:
         return found
 
     def _moments(self, points: _Points) -> Estimate:
-        columns = [_estimate(t, self._inner(t, j, points), points.number) for j, t in enumerate(self.parts)]
+        columns = [_estimate(t, self._inner(t, j, points), points.away) for j, t in enumerate(self.parts)]
         mean, se, sd = (np.stack(each, axis=1) for each in zip(*columns, strict=True))
-        return Estimate(mean, se * self.widening, sd * self.widening)
+        return Estimate(mean, se, sd)
 
     def _quantile(self, points: _Points, level: float) -> Floats:
         columns = []
         for j, target in enumerate(self.parts):
             found = self._inner(target, j, points)
-            columns.append(_quantile(target, found, level, self.widening, points.number))
+            columns.append(_quantile(target, found, level, points.away))
         return np.stack(columns, axis=1)
 
 
@@ -292,7 +306,9 @@ def _mean(target: Target, found: Sequence[tuple[Floats, Floats]]) -> Floats:
     return np.asarray(total)
 
 
-def _estimate(target: Target, found: Sequence[tuple[Floats, Floats]], count: int) -> tuple[Floats, Floats, Floats]:
+def _estimate(target: Target, found: Sequence[tuple[Floats, Floats]], away: Floats) -> tuple[Floats, Floats, Floats]:
+    """Mean, its standard error and the standard deviation of a new run, (N,) each."""
+    count = len(away)
     mean = np.broadcast_to(_mean(target, found), (count,)).astype(float)
     if not target.components:
         spread, n = float(target.gains.std(ddof=1)) if len(target.gains) > 1 else 0.0, max(len(target.gains), 1)
@@ -305,27 +321,28 @@ def _estimate(target: Target, found: Sequence[tuple[Floats, Floats]], count: int
         slope = component.link.slope(own)
         se2 += component.model.share * ((error * slope) ** 2 + (own - mean) ** 2)
         noise2 += component.model.share * (component.process.noise * slope) ** 2
+    # Model error: what kernels leave out shows first where no run is near.
+    se2 += away * (se2 + noise2)
     return mean, np.sqrt(se2), np.sqrt(se2 + noise2)
 
 
-def _quantile(target: Target, found: Sequence[tuple[Floats, Floats]], level: float, widening: float, count: int) -> Floats:
-    """Of a new run's gain, by halving: components are normal on their own scales."""
-    from scipy.special import stdtrit
-
-    mean, _, sd = _estimate(target, found, count)
+def _quantile(target: Target, found: Sequence[tuple[Floats, Floats]], level: float, away: Floats) -> Floats:
+    """Of a new run's gain, by halving: components are Student t on their own scales."""
+    mean, _, sd = _estimate(target, found, away)
     if not target.components:
         n = len(target.gains)
         return mean + float(stdtrit(n - 1, level)) * sd if n > 1 else mean
-    low, high = (np.full(count, end) for end in target.bounds)
+    low, high = (np.full(len(away), end) for end in target.bounds)
+    degrees = max(len(target.gains) / 2, LEAST_DEGREES)
     spreads = []
     for component, (_, error) in zip(target.components, found, strict=True):
         known = (target.known / component.link.slope(target.gains)) ** 2
-        spreads.append(widening * np.sqrt(error**2 + component.process.noise**2 + float(known.mean())))
+        spreads.append(np.sqrt((1 + away) * (error**2 + component.process.noise**2 + float(known.mean()))))
     for _ in range(STEPS):
         middle = (low + high) / 2
-        below = np.zeros(count)
+        below = np.zeros(len(away))
         for component, (inner, _), spread in zip(target.components, found, spreads, strict=True):
-            below += component.model.share * ndtr((component.link.inner(middle) - inner) / spread)
+            below += component.model.share * stdtr(degrees, (component.link.inner(middle) - inner) / spread)
         low, high = np.where(below < level, middle, low), np.where(below < level, high, middle)
     ends: Floats = (low + high) / 2
     return ends
@@ -341,6 +358,12 @@ def _at_own_rows(target: Target, of: Callable[[Process], Floats], alone: bool) -
     for component in target.components:
         total += component.model.share * np.clip(component.link.gains(of(component.process)), *target.bounds)
     return total
+
+
+def nearness(left: Floats, right: Floats) -> Floats:
+    """Of mixtures (N, S) and (M, S), (N, M): 1 where they are alike, toward 0 with the distance of their square roots."""
+    near: Floats = Bumps(np.sqrt, AWAY).cross(left, right)
+    return near
 
 
 def scales(gains: Floats) -> Floats:
