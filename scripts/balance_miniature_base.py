@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @torch.no_grad()
 def unbiased(model: Any, pool: Pool, pad: int, letters: list[int]) -> torch.Tensor:
-    """Log probabilities of the letters for each picture of a pool, shifted so that each letter comes first equally often."""
+    """Log probabilities of the letters for each picture of a pool, shifted so that each letter wins equally often."""
     batches = [range(start, min(start + 100, len(pool.answers))) for start in range(0, len(pool.answers), 100)]
     scores = torch.cat(
         [model(**batch_of([(pool, k) for k in batch], pad)[0], logits_to_keep=1).logits[:, -1, letters] for batch in batches]

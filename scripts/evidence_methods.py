@@ -40,7 +40,7 @@ def tvt(runs: MixtureRuns) -> Predictor:
     """What ``tvt predict --runs`` answers."""
 
     def at(weights: Floats) -> Predicted:
-        gains, _, _ = predict(runs, weights, runs.sources, SelectionSpec(confidence=CONFIDENCE))
+        gains, *_ = predict(runs, weights, runs.sources, SelectionSpec(confidence=CONFIDENCE))
         value = np.array([[row[t].value for t in runs.targets] for row in gains], dtype=float)
         ends = [
             value + sign * np.array([[getattr(row[t], end) - row[t].gain for t in runs.targets] for row in gains])

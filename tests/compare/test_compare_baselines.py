@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compare_worlds import KAPPA, study
-from problems import log_gains, random_matrix
+from problems import log_gains, log_spec, random_matrix
 from tvt.compare.baselines import arms_of, spec_of
 from tvt.core.arms import Arm
 from tvt.core.matrix import TransferMatrix
@@ -162,7 +162,7 @@ def test_the_request_may_name_tasks_by_abbreviation() -> None:
 
 def test_a_fitted_kappa_is_that_of_the_selection() -> None:
     mixture = Mixture.of_counts({"a": 1}, provenance={"spec": {"risk": 0.5}, "curvature": {"kappa": 3.5, "origin": "fitted"}})
-    assert spec_of(mixture) == SelectionSpec(risk=0.5, kappa=3.5)
+    assert spec_of(mixture) == log_spec(risk=0.5, kappa=3.5)
     given = Mixture.of_counts({"a": 1}, provenance={"spec": {"kappa": 2.0}, "curvature": {"kappa": 2.0, "origin": "given"}})
     assert spec_of(given).kappa == 2.0
 

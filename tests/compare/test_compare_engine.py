@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from compare_worlds import World, log_law, study, world
+from problems import log_spec
 from tvt.compare.comparison import Comparison
 from tvt.compare.engine import compare, served_by
 from tvt.core.arms import Arm, Measured
 from tvt.core.matrix import TransferMatrix
-from tvt.core.selection import SelectionSpec
 from tvt.core.task import Task
 from tvt.errors import InputError
 
@@ -20,7 +20,7 @@ from tvt.errors import InputError
 HELPED = np.array(
     [[0.5, 0.0, 0.0], [0.0, 0.5, 0.0], [-0.5, -0.3, 0.1], [-0.4, -0.5, 0.0], [-0.3, -0.4, 0.1], [-0.5, -0.5, 0.0]],
 )
-GOALS = SelectionSpec(targets={"task 0": 1, "task 1": 1})
+GOALS = log_spec(targets={"task 0": 1, "task 1": 1})
 FLAT = np.full((5, 4), 0.1)
 
 
@@ -100,7 +100,7 @@ def test_where_all_mixtures_are_equal_nothing_is_claimed() -> None:
     claims = [
         any(
             c.outcome in ("better", "worse")
-            for c in compared(world(FLAT, SelectionSpec(), law=lambda w: FLAT[0], noise=0.1, seed=s)).differences
+            for c in compared(world(FLAT, log_spec(), law=lambda w: FLAT[0], noise=0.1, seed=s)).differences
         )
         for s in range(24)
     ]
@@ -118,7 +118,7 @@ def test_uniform_that_wins_is_said_to_win() -> None:
 
 def test_a_lucky_choice_is_found_out() -> None:
     """The winner's curse: equal sources in a noisy study. The selected mixture's promise is luck, the others' far less."""
-    lucky = SelectionSpec(targets={"task 0": 1, "task 1": 1}, response="linear", anyway=True)
+    lucky = log_spec(targets={"task 0": 1, "task 1": 1}, response="linear", anyway=True)
     found = [compared(world(FLAT, lucky, law=lambda w: np.full(4, 0.1), noise=0.25, seed=s)).calibration for s in range(6)]
     own = np.mean([p.optimism_selected for p in found])
     others = np.mean([p.optimism_others for p in found])
@@ -129,7 +129,7 @@ def test_a_lucky_choice_is_found_out() -> None:
 def test_true_predictions_are_calibrated() -> None:
     rng = np.random.default_rng(0)
     truth = rng.normal(0, 0.15, (8, 8)) + 0.2 * np.eye(8)
-    promise = compared(world(truth, SelectionSpec(), questions=2000)).calibration
+    promise = compared(world(truth, log_spec(), questions=2000)).calibration
     assert promise.rank is not None
     assert promise.rank > 0.9
     assert promise.slope == pytest.approx(1, abs=0.1)
@@ -143,7 +143,7 @@ def test_true_predictions_are_calibrated() -> None:
 def test_predictions_that_mean_nothing_have_no_rank_correlation() -> None:
     rng = np.random.default_rng(0)
     truth, other = rng.normal(0, 0.2, (8, 8)), rng.normal(0, 0.2, (8, 8))
-    promise = compared(world(truth, SelectionSpec(), law=log_law(other))).calibration
+    promise = compared(world(truth, log_spec(), law=log_law(other))).calibration
     assert promise.rank is not None
     assert abs(promise.rank) < 0.5
     assert promise.covered is not None
@@ -229,7 +229,7 @@ def test_a_target_without_a_gap_is_tested_by_accuracy() -> None:
 
 
 def test_one_counting_target_is_counted_once() -> None:
-    of = world(HELPED, SelectionSpec(goals={"task 0": 0.3}, without_direct=False), questions=400)
+    of = world(HELPED, log_spec(goals={"task 0": 0.3}, without_direct=False), questions=400)
     told = compared(of)
     tested = [c for c in told.differences if c.target == "task 0" and c.estimate is not None]
     assert told.differences_family == (len({c.against for c in tested} - set(told.same)),) * 2
@@ -290,7 +290,7 @@ def test_names_and_order_do_not_matter() -> None:
 
 
 def test_weights_of_the_targets_weigh_the_mean() -> None:
-    of = world(HELPED, SelectionSpec(targets={"task 0": 3, "task 1": 1}))
+    of = world(HELPED, log_spec(targets={"task 0": 3, "task 1": 1}))
     told = compared(of)
     mean, first, second = (told.difference("uniform", t).pgf for t in (None, "task 0", "task 1"))
     assert mean is not None
@@ -308,7 +308,7 @@ def test_counting_targets_are_full_names() -> None:
         runs=plain.runs,
         tasks=[Task(name="task 0", abbreviation="TZ")],
     )
-    assert served_by(matrix, SelectionSpec(goals={"TZ": 0.1, "task 1": 0.2})).weights == {"task 0": 0.5, "task 1": 0.5}
+    assert served_by(matrix, log_spec(goals={"TZ": 0.1, "task 1": 0.2})).weights == {"task 0": 0.5, "task 1": 0.5}
 
 
 def test_faults_are_told_all_at_once() -> None:
@@ -341,7 +341,7 @@ def test_no_answers_at_all_is_a_comparison_of_what_is_missing() -> None:
     assert told.calibration.rank is None
 
 
-WORST = SelectionSpec(objective="worst", anyway=True)
+WORST = log_spec(objective="worst", anyway=True)
 
 
 def test_a_comparison_goes_by_the_objective_that_was_asked_for() -> None:
@@ -363,7 +363,7 @@ def test_a_comparison_goes_by_the_objective_that_was_asked_for() -> None:
 
 @pytest.mark.parametrize(("goal", "against", "met"), [(0.9, "uniform", False), (0.01, "direct", True)])
 def test_goals_are_compared_by_what_is_missing_and_then_by_the_margin(goal: float, against: str, met: bool) -> None:
-    spec = SelectionSpec(goals={"task 0": goal, "task 1": goal}, anyway=True)
+    spec = log_spec(goals={"task 0": goal, "task 1": goal}, anyway=True)
     told = compared(world(HELPED, spec, questions=400))
     assert told.objective == "goals"
     gains = {

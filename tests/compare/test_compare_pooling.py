@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compare_worlds import logistic_arms, world
+from problems import log_spec
 from tvt.compare.answers import Answered, layout, pooled, seed_noise
 from tvt.compare.comparison import Difference
 from tvt.compare.engine import compare, contrast
 from tvt.compare.statistics import Block, Served, estimate
 from tvt.core.arms import Arm, Measured
-from tvt.core.selection import SelectionSpec
 from tvt.stats.noise import SeedVariance, holm
 
 
@@ -243,7 +243,7 @@ def test_a_mixture_with_fewer_runs_does_not_cost_the_others_theirs() -> None:
 
 
 def test_the_mean_and_the_single_targets_are_families_of_their_own() -> None:
-    of = world(np.array([[0.3, 0.1, 0.0], [0.1, 0.3, 0.0], [0.0, 0.0, 0.1], [-0.1, 0.0, 0.0]]), SelectionSpec(), seeds=2)
+    of = world(np.array([[0.3, 0.1, 0.0], [0.1, 0.3, 0.0], [0.0, 0.0, 0.1], [-0.1, 0.0, 0.0]]), log_spec(), seeds=2)
     told = compare(of.measured, of.arms, of.matrix, of.spec)
     own = [c for c in told.differences if c.against not in told.same]
     for family, size in zip(
@@ -258,7 +258,7 @@ def test_the_mean_and_the_single_targets_are_families_of_their_own() -> None:
 
 
 def test_the_assumption_is_told() -> None:
-    of = world(np.array([[0.3, 0.1], [0.1, 0.3], [-0.1, 0.0]]), SelectionSpec(), seeds=4)
+    of = world(np.array([[0.3, 0.1], [0.1, 0.3], [-0.1, 0.0]]), log_spec(), seeds=4)
     notes = compare(of.measured, of.arms, of.matrix, of.spec).notes
     assert any("pooled over" in note and "one size for all mixtures" in note and "Cochran and Cox" in note for note in notes)
     lone = replace(of.measured, answers={"selected": of.measured.answers["selected"]})

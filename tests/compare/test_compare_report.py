@@ -12,9 +12,9 @@ import pytest
 from rich.console import Console
 
 from compare_worlds import World, world
+from problems import log_spec
 from tvt.compare.comparison import Comparison
 from tvt.compare.engine import compare
-from tvt.core.selection import SelectionSpec
 from tvt.core.values import encode
 from tvt.report.comparison_tables import comparison_report
 from tvt.report.mixture_plots import plot_comparison
@@ -25,7 +25,7 @@ def many(targets: int, **options: int) -> World:
     rng = np.random.default_rng(targets)
     truth = rng.normal(0, 0.15, (targets, targets)) + 0.2 * np.eye(targets)
     goals = {f"task {j}": 0.1 for j in range(max(1, targets // 3))}
-    return world(truth, SelectionSpec(goals=goals, anyway=True), questions=60, **options)
+    return world(truth, log_spec(goals=goals, anyway=True), questions=60, **options)
 
 
 def told(of: World) -> Comparison:
@@ -128,7 +128,7 @@ def test_json_has_every_figure_and_no_nan() -> None:
 
 @pytest.mark.parametrize("targets", [1, 2, 13])
 def test_pictures_are_written_and_reproducible(targets: int, tmp_path: Path) -> None:
-    of = many(targets) if targets > 1 else world(np.array([[0.3], [0.1]]), SelectionSpec(), questions=50)
+    of = many(targets) if targets > 1 else world(np.array([[0.3], [0.1]]), log_spec(), questions=50)
     comparison = told(of)
     first = plot_comparison(comparison, tmp_path / "a", short_labels(of.matrix))
     assert [p.name for p in first] == [

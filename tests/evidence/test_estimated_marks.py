@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from problems import log_spec
 from tvt.compare.comparison import Contrast, Difference
 from tvt.compare.conclusions import calibration
 from tvt.core.arms import Arm, Candidate
 from tvt.core.matrix import TransferMatrix
-from tvt.core.selection import SelectionSpec
 from tvt.core.values import encode
 from tvt.data.studies.load import load_study
 from tvt.evidence.completion import complete
@@ -87,7 +87,7 @@ def test_missing_cells_have_estimates_with_intervals(holes: TransferMatrix) -> N
 
 def test_only_a_source_with_a_weight_marks_a_prediction(holes: TransferMatrix) -> None:
     weights = np.array([[0.5, 0.5, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
-    told, _, _ = predict(holes, weights, ("Art_Style", "Visual_Correspondence", "Jigsaw"))
+    told, *_ = predict(holes, weights, ("Art_Style", "Visual_Correspondence", "Jigsaw"))
     marked = [{t: p.estimated for t, p in one.items() if p.estimated} for one in told]
     both = {"Relative_Depth": ("Art_Style",), "Spatial_Relation": ("Visual_Correspondence",)}
     assert marked == [both, {}, {"Relative_Depth": ("Art_Style",)}]
@@ -95,7 +95,7 @@ def test_only_a_source_with_a_weight_marks_a_prediction(holes: TransferMatrix) -
 
 
 def test_a_mixture_keeps_its_marks(holes: TransferMatrix, tmp_path: Path) -> None:
-    mixture = select(holes, SelectionSpec(targets={"Jigsaw": 1}, without_direct=True))
+    mixture = select(holes, log_spec(targets={"Jigsaw": 1}, without_direct=True))
     path = tmp_path / "mixture.yaml"
     path.write_text(dump_mixture(mixture))
     assert load_mixture(path) == mixture
@@ -108,14 +108,14 @@ def test_a_mixture_keeps_its_marks(holes: TransferMatrix, tmp_path: Path) -> Non
 
 
 def test_nothing_rests_on_estimates_where_all_was_measured() -> None:
-    mixture = select(load_study("7b"), SelectionSpec(targets={"Jigsaw": 1}, without_direct=True))
+    mixture = select(load_study("7b"), log_spec(targets={"Jigsaw": 1}, without_direct=True))
     assert not any(p.estimated for p in mixture.predicted.values())
     assert "estimated" not in dump_mixture(mixture)
     assert not any("estimated" in line for line in explain(mixture))
 
 
 def test_the_frontier_marks_what_was_asked_for_and_the_worst(holes: TransferMatrix) -> None:
-    spec = SelectionSpec(targets={"Relative_Depth": 1}, without_direct=True, floors={"Art_Style": 0.1})
+    spec = log_spec(targets={"Relative_Depth": 1}, without_direct=True, floors={"Art_Style": 0.1})
     for point in frontier(holes, spec, "risk"):
         assert point.estimated[0] == "Relative_Depth"
         assert point.to_json()["estimated"] == list(point.estimated)
@@ -128,13 +128,13 @@ def test_a_promise_that_rests_on_an_estimate_is_marked(holes: TransferMatrix) ->
         Contrast(arm="selected", against=None, target=t, pgf=estimate, accuracy=estimate, outcome="better", tested="pgf")
         for t in ("Relative_Depth", "Jigsaw")
     ]
-    found = calibration([entry], gains, holes, SelectionSpec(), counting={"Jigsaw": 1.0})
+    found = calibration([entry], gains, holes, log_spec(), counting={"Jigsaw": 1.0})
     assert {p.target: p.estimated for p in found.points} == {"Relative_Depth": ("Art_Style",), "Jigsaw": ()}
 
 
 def test_a_previewed_prediction_is_marked(holes: TransferMatrix) -> None:
     """The predictions beside merged adapters' scores, which are measured."""
-    prepared = prepare(holes, SelectionSpec(targets={"Relative_Depth": 1, "Jigsaw": 1}))
+    prepared = prepare(holes, log_spec(targets={"Relative_Depth": 1, "Jigsaw": 1}))
     candidate = Candidate(label="mix", counts={"Art_Style": 5, "Jigsaw": 5})
     predicted, _ = predicted_gains(candidate, prepared, ("Relative_Depth", "Jigsaw"))
     assert {t: gain.estimated for t, gain in predicted.items()} == {"Relative_Depth": ("Art_Style",), "Jigsaw": ()}

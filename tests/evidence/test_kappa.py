@@ -8,17 +8,18 @@ import numpy as np
 import pytest
 
 from kappa_worlds import study
-from problems import random_matrix
+from problems import log_spec, random_matrix
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Mixture
 from tvt.core.mixture_runs import MixtureRuns
-from tvt.core.selection import DEFAULT_KAPPA, SelectionSpec
+from tvt.core.selection import DEFAULT_KAPPA
 from tvt.core.values import encode
 from tvt.errors import InputError
 from tvt.evidence.evidence import Evidence
+from tvt.evidence.forms import Log, transfer_response
 from tvt.evidence.kappa import fit_kappa, signed_parts
 from tvt.evidence.predict import predict
-from tvt.evidence.response import HIGHEST, LOWEST, Curvature, Log, transfer_response
+from tvt.evidence.response import HIGHEST, LOWEST, Curvature
 from tvt.selection.engine import prepare, select
 from tvt.selection.explain import explain
 from tvt.selection.stability import kappa_sensitivity, stability
@@ -48,7 +49,7 @@ def test_without_noise_kappa_is_exact(kappa: float) -> None:
     found = fit_kappa(matrix, runs)
     assert found.value == pytest.approx(kappa, rel=0.02)
     assert (found.doses, found.mixtures) == (10, 20)
-    mixture = select(matrix, SelectionSpec(anyway=True), runs=runs)
+    mixture = select(matrix, log_spec(anyway=True), runs=runs)
     assert isinstance(mixture, Mixture)
     assert mixture.provenance["curvature"]["kappa"] == found.value
     assert mixture.provenance["curvature"]["fitted_on"] == {"doses": 10, "mixtures": 20}
@@ -101,7 +102,7 @@ def test_runs_on_sources_that_were_not_measured_are_left_out() -> None:
     strangers = replace(evidence, sources=("a", "b", "c", "d"))
     assert fit_kappa(matrix, strangers).reason == "no run is on part of the budget of measured sources"
     with pytest.raises(InputError, match="shares no source"):
-        prepare(matrix, SelectionSpec(), strangers)
+        prepare(matrix, log_spec(), strangers)
 
 
 def test_order_and_names_of_columns_do_not_matter() -> None:
@@ -134,38 +135,38 @@ def test_help_and_harm_of_pure_noise_are_small() -> None:
 
 def test_what_is_given_wins_and_says_nothing_of_fitting() -> None:
     matrix = study(0, 40.0)
-    prepared = prepare(matrix, SelectionSpec(kappa=5.0))
+    prepared = prepare(matrix, log_spec(kappa=5.0))
     assert prepared.curvature == Curvature(value=5.0, origin="given")
     assert prepared.full.label == "log, kappa 5"
     assert not any("kappa" in note for note in prepared.notes)
-    mixture = select(matrix, SelectionSpec(kappa=5.0))
+    mixture = select(matrix, log_spec(kappa=5.0))
     assert isinstance(mixture, Mixture)
-    assert "fitted on" not in " ".join(explain(mixture, None, kappa_sensitivity(matrix, SelectionSpec(kappa=5.0))))
-    assert Evidence.of(matrix).curvature(SelectionSpec(response="linear")) is None
+    assert "fitted on" not in " ".join(explain(mixture, None, kappa_sensitivity(matrix, log_spec(kappa=5.0))))
+    assert Evidence.of(matrix).curvature(log_spec(response="linear")) is None
 
 
 def test_a_study_without_evidence_keeps_the_default_without_a_word() -> None:
-    prepared = prepare(replace(study(0, 40.0), evidence=None), SelectionSpec())
+    prepared = prepare(replace(study(0, 40.0), evidence=None), log_spec())
     assert prepared.curvature == Curvature(value=DEFAULT_KAPPA, origin="assumed")
     assert not any("kappa" in note for note in prepared.notes)
 
 
 def test_runs_that_cannot_tell_are_said_to() -> None:
-    prepared = prepare(study(0, 10.0, centre=0.0, spread=0.0), SelectionSpec(anyway=True))
+    prepared = prepare(study(0, 10.0, centre=0.0, spread=0.0), log_spec(anyway=True))
     assert any(note.startswith("kappa stays at 10, an assumption: ") for note in prepared.notes)
 
 
 def test_selection_prediction_and_sensitivity_use_the_same_kappa() -> None:
     matrix = study(0, 40.0)
     found = fitted(matrix)
-    mixture = select(matrix, SelectionSpec())
+    mixture = select(matrix, log_spec())
     assert isinstance(mixture, Mixture)
     assert mixture.provenance["response"] == f"log, kappa {found.value:.3g}"
     weights = np.array([[mixture.weights[s] for s in matrix.sources]])
-    (told,), _, notes = predict(matrix, weights, matrix.sources)
+    (told,), _, notes, _ = predict(matrix, weights, matrix.sources, log_spec())
     assert told["t0"].gain == pytest.approx(mixture.predicted["t0"].gain)
     assert found.text in notes
-    moved = kappa_sensitivity(matrix, SelectionSpec())
+    moved = kappa_sensitivity(matrix, log_spec())
     assert list(moved) == [found.low, found.high]
     sentence = explain(mixture, None, moved, found)[-1]
     assert sentence.startswith(f"Kappa {found.value:.3g} (90%: ")
@@ -181,7 +182,7 @@ def test_stability_does_not_peek_at_the_evidence_of_the_run_left_out(monkeypatch
         return Curvature(value=7.0, origin="assumed")
 
     monkeypatch.setattr("tvt.evidence.evidence.fit_kappa", spy)
-    assert stability(matrix, SelectionSpec()) is not None
+    assert stability(matrix, log_spec()) is not None
     assert seen[0] == (("r0", "r1", "r2"), {"r0", "r1", "r2"})  # the judge's
     assert [set(runs) for runs, _ in seen[1:]] == [used for _, used in seen[1:]]
     assert len(seen) == 4

@@ -16,11 +16,11 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from problems import log_spec
 from report_pages import HOSTILE, folder, page
 from tvt.cli.select import command as select_command
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Mixture
-from tvt.core.selection import SelectionSpec
 from tvt.data.studies.folder import write_study
 from tvt.data.studies.load import load_study
 from tvt.report.html import short
@@ -173,7 +173,7 @@ def test_a_rectangular_study_has_all_its_tasks() -> None:
 
 
 def test_the_first_stop_is_the_plain_selection(seven: TransferMatrix, explorer: Explorer) -> None:
-    answer = select(seven, SelectionSpec(targets={"Jigsaw": 1.0}, without_direct=True))
+    answer = select(seven, log_spec(targets={"Jigsaw": 1.0}, without_direct=True))
     assert isinstance(answer, Mixture)
     request = explorer.requests[1]
     assert request["target"] == "Jigsaw"

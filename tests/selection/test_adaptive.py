@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench_adaptive import PICKS, Course, deal, replayed, seen
-from problems import random_matrix
+from problems import log_spec, random_matrix
 from tvt.core.matrix import TransferMatrix
 from tvt.core.selection import SelectionSpec
 from tvt.data.studies.load import load_study
@@ -20,7 +20,7 @@ from tvt.selection.adaptive import NextRun, Outlook, RunsLeft, Stop, Tolerance, 
 
 NAN = float("nan")
 Z90 = 1.6449
-ONE = SelectionSpec(targets={"t": 1.0}, anyway=True, response="linear")
+ONE = log_spec(targets={"t": 1.0}, anyway=True, response="linear")
 
 
 def column(rows: dict[str, list[float]], runs: int = 4) -> TransferMatrix:
@@ -98,7 +98,7 @@ def test_it_stops_where_nothing_can_help() -> None:
 
 
 def test_it_goes_on_while_it_is_open_whether_the_only_mixture_helps() -> None:
-    spec = SelectionSpec(targets={"t": 1.0}, exclude=("other",), response="linear")
+    spec = log_spec(targets={"t": 1.0}, exclude=("other",), response="linear")
     open_ = column({"only": [0.03, 0.13], "other": [0.03, 0.13]})
     choice = next_run(open_, spec, progress(open_))
     assert isinstance(choice, NextRun)
@@ -144,7 +144,7 @@ def test_it_proposes_what_is_left_and_the_order_of_names_does_not_matter(data: s
     now = seen(full, [range(n) for n in counts])
     going = {s: data.draw(st.integers(0, 3 - n)) for s, n in zip(full.sources, counts, strict=True)}
     at = RunsLeft(left={s: range(n + going[s], 3) for s, n in zip(full.sources, counts, strict=True)}, going=going)
-    spec = SelectionSpec(targets={"target_0": 1.0, "target_1": 1.0}, exclude=("source_4",), anyway=True)
+    spec = log_spec(targets={"target_0": 1.0, "target_1": 1.0}, exclude=("source_4",), anyway=True)
     found = next_run(now, spec, at)
     assert isinstance(found, NextRun | Stop)
     if isinstance(found, NextRun):
@@ -188,7 +188,7 @@ def test_a_decision_among_thirteen_sources_is_quick() -> None:
     full = load_study("qwen2.5-vl-32b")
     now = seen(full, [[0]] * 13)
     began = time.process_time()
-    next_run(now, SelectionSpec(targets={"Jigsaw": 1.0, "Counting": 1.0}, without_direct=True), progress_of(full, now))
+    next_run(now, log_spec(targets={"Jigsaw": 1.0, "Counting": 1.0}, without_direct=True), progress_of(full, now))
     assert time.process_time() - began < 2
 
 

@@ -7,11 +7,10 @@ import itertools
 import numpy as np
 import pytest
 
-from problems import brute_force, log_gains, random_matrix
+from problems import brute_force, log_gains, log_spec, random_matrix
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Mixture
 from tvt.core.scores import Score
-from tvt.core.selection import SelectionSpec
 from tvt.core.task import Task
 from tvt.selection.engine import select
 
@@ -19,7 +18,7 @@ CLOSE = 1e-4
 
 
 def choose(matrix: TransferMatrix, **options: object) -> Mixture:
-    answer = select(matrix, SelectionSpec(anyway=True, **options))
+    answer = select(matrix, log_spec(anyway=True, **options))
     assert isinstance(answer, Mixture), answer
     return answer
 
@@ -96,7 +95,7 @@ def test_hard_protection(seed: int) -> None:
     best, _ = brute_force(
         lambda w: log_gains(w, matrix.mean).mean(axis=1), 4, feasible=lambda w: log_gains(w, matrix.mean).min(axis=1) >= -0.02
     )
-    answer = select(matrix, SelectionSpec(protect={"all": -0.02}, hard=True, anyway=True))
+    answer = select(matrix, log_spec(protect={"all": -0.02}, hard=True, anyway=True))
     if best == -np.inf:
         assert not isinstance(answer, Mixture)
     else:
@@ -128,7 +127,7 @@ def test_cvar_matches_its_definition() -> None:
     from tvt.selection.engine import prepare
 
     matrix = random_matrix(2, 3, 2)
-    spec = SelectionSpec(cvar=0.2, anyway=True)
+    spec = log_spec(cvar=0.2, anyway=True)
     samples = prepare(matrix, spec).samples
     assert len(samples) == 200
 

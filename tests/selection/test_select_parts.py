@@ -8,13 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from problems import log_gains, random_matrix
+from problems import log_gains, log_spec, random_matrix
 from tvt.core import objective
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Mixture
 from tvt.core.objective import Objective
 from tvt.core.pooling import pool
-from tvt.core.selection import SelectionSpec
 from tvt.core.task import Task
 from tvt.data.studies.load import load_study
 from tvt.errors import InputError
@@ -75,7 +74,7 @@ def test_counts_keep_to_caps() -> None:
 
 def test_data_sizes_and_epochs_cap_a_source() -> None:
     matrix = random_matrix(0, 3, 3, centre=0.2)
-    spec = SelectionSpec(budget=1000, sizes={"source_0": 50}, max_epochs=2, anyway=True)
+    spec = log_spec(budget=1000, sizes={"source_0": 50}, max_epochs=2, anyway=True)
     mixture = select(matrix, spec)
     assert isinstance(mixture, Mixture)
     assert mixture.counts["source_0"] <= 100
@@ -86,7 +85,7 @@ def test_every_fault_of_a_request_at_once() -> None:
     with pytest.raises(InputError) as caught:
         select(
             matrix,
-            SelectionSpec(goals={"targt_0": 0.1, "target_1": 7}, caps={"nothing": 0.1}, constraints=("source_0 + x >= 0.1",)),
+            log_spec(goals={"targt_0": 0.1, "target_1": 7}, caps={"nothing": 0.1}, constraints=("source_0 + x >= 0.1",)),
         )
     faults = "\n".join(caught.value.faults)
     assert len(caught.value.faults) == 4
@@ -113,7 +112,7 @@ def test_every_fault_of_a_request_at_once() -> None:
 )
 def test_requests_that_make_no_sense(options: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
-        SelectionSpec(**options)
+        log_spec(**options)
 
 
 def test_contradictory_limits_under_an_abbreviation() -> None:
@@ -123,12 +122,12 @@ def test_contradictory_limits_under_an_abbreviation() -> None:
         values, sources=("Jigsaw", "Counting"), targets=("Jigsaw", "Counting"), runs=("0", "1", "2"), tasks=tasks
     )
     with pytest.raises(InputError, match="above its cap"):
-        select(matrix, SelectionSpec(caps={"JG": 0.1}, floors={"Jigsaw": 0.2}))
+        select(matrix, log_spec(caps={"JG": 0.1}, floors={"Jigsaw": 0.2}))
 
 
 def test_leaving_a_run_out_uses_the_others_only() -> None:
     matrix = random_matrix(5, 4, 3, runs=3)
-    spec = SelectionSpec(anyway=True)
+    spec = log_spec(anyway=True)
     told = stability(matrix, spec)
     assert told is not None
     assert told.folds == matrix.runs
@@ -143,7 +142,7 @@ def test_leaving_a_run_out_uses_the_others_only() -> None:
 
 
 def test_frontier_of_harm_trades_gain_for_safety() -> None:
-    points = frontier(load_study("qwen2.5-vl-7b"), SelectionSpec(goals={"Jigsaw": 0.15}, without_direct=True), "harm")
+    points = frontier(load_study("qwen2.5-vl-7b"), log_spec(goals={"Jigsaw": 0.15}, without_direct=True), "harm")
     worst = [p.worst for p in points]
     assert len(points) >= 5
     assert worst == sorted(worst)
@@ -153,7 +152,7 @@ def test_frontier_of_harm_trades_gain_for_safety() -> None:
 
 
 def test_frontier_of_risk_lowers_the_error() -> None:
-    points = frontier(load_study("qwen2.5-vl-7b"), SelectionSpec(), "risk")
+    points = frontier(load_study("qwen2.5-vl-7b"), log_spec(), "risk")
     assert points[-1].error <= points[0].error + 1e-9
     assert points[-1].gain <= points[0].gain + 1e-9
 
@@ -161,7 +160,7 @@ def test_frontier_of_risk_lowers_the_error() -> None:
 def test_prediction_is_the_response_written_by_hand() -> None:
     matrix = random_matrix(6, 3, 2)
     w = np.array([[0.5, 0.5, 0.0], [0.2, 0.3, 0.5]])
-    told, report, _ = predict(matrix, w, matrix.sources)
+    told, report, *_ = predict(matrix, w, matrix.sources, log_spec())
     assert report is None
     expected = log_gains(w, matrix.mean)
     for n in range(2):
@@ -184,7 +183,7 @@ def test_pooled_studies_keep_their_runs_apart() -> None:
 
 def test_sentences_name_what_matters() -> None:
     matrix = load_study("qwen2.5-vl-7b")
-    spec = SelectionSpec(goals={"Jigsaw": 0.15}, without_direct=True, caps={"VS": 0.2})
+    spec = log_spec(goals={"Jigsaw": 0.15}, without_direct=True, caps={"VS": 0.2})
     mixture = select(matrix, spec)
     assert isinstance(mixture, Mixture)
     text = " ".join(explain(mixture, stability(matrix, spec)))
@@ -198,7 +197,7 @@ def test_what_the_assumed_kappa_moves() -> None:
     from tvt.selection.stability import kappa_sensitivity
 
     matrix = random_matrix(3, 5, 4, centre=0.1)
-    spec = SelectionSpec(anyway=True)
+    spec = log_spec(anyway=True)
     moved = kappa_sensitivity(matrix, spec)
     for kappa, weights in moved.items():
         again = select(matrix, spec.model_copy(update={"kappa": kappa}))
@@ -206,13 +205,13 @@ def test_what_the_assumed_kappa_moves() -> None:
         assert weights == pytest.approx({s: again.weights[s] for s in again.sources}, abs=1e-6)
     low, high = sorted(moved)
     assert max(moved[low].values()) > max(moved[high].values())  # a straighter response concentrates
-    assert kappa_sensitivity(matrix, SelectionSpec(response="linear")) == {}
+    assert kappa_sensitivity(matrix, log_spec(response="linear")) == {}
 
 
 def test_the_runs_left_out_are_scored_by_the_objective_that_was_asked_for() -> None:
     """Under *worst* the table of runs left out once held mean gains, and warned against its own right answer."""
     matrix = load_study("qwen2.5-vl-7b")
-    spec = SelectionSpec(objective="worst", anyway=True)
+    spec = log_spec(objective="worst", anyway=True)
     answer, found = select(matrix, spec), stability(matrix, spec)
     assert isinstance(answer, Mixture)
     assert found is not None
@@ -233,14 +232,14 @@ def test_the_runs_left_out_are_scored_by_the_objective_that_was_asked_for() -> N
 def test_a_shortfall_is_not_subtracted_from_a_margin() -> None:
     """Under goals, a mixture that meets them by the evidence and misses one on a run held out once lost its margin by it."""
     matrix = load_study("qwen2.5-vl-7b")
-    spec = SelectionSpec(goals={"Jigsaw": 0.15, "Counting": 0.05}, without_direct=True, caps={"all": 0.5})
+    spec = log_spec(goals={"Jigsaw": 0.15, "Counting": 0.05}, without_direct=True, caps={"all": 0.5})
     found = stability(matrix, spec)
     assert found is not None
     for figures in (found.predicted, found.held_out):
         assert (figures[:, 0] <= 0).all()  # shortfalls all of them, for one fold misses a goal
     assert found.held_out[:, 0].min() < -0.01
     assert found.optimism == pytest.approx(-found.held_out[:, 0].mean(), abs=1e-6)
-    easy = stability(matrix, SelectionSpec(goals={"Jigsaw": 0.15}))
+    easy = stability(matrix, log_spec(goals={"Jigsaw": 0.15}))
     assert easy is not None
     assert (easy.predicted[:, 0] > 0.5).all()  # a margin where every fold meets all goals
     assert easy.optimism == pytest.approx((easy.predicted[:, 0] - easy.held_out[:, 0]).mean(), abs=1e-9)
@@ -249,13 +248,13 @@ def test_a_shortfall_is_not_subtracted_from_a_margin() -> None:
 def test_sentences_name_the_targets_that_gain_most_and_least() -> None:
     """Under *worst* the target that decides was never named, and targets beyond the fourth were left out without a word."""
     matrix = load_study("qwen2.5-vl-7b")
-    answer = select(matrix, SelectionSpec(objective="worst", anyway=True))
+    answer = select(matrix, log_spec(objective="worst", anyway=True))
     assert isinstance(answer, Mixture)
     lines = " ".join(explain(answer))
     least = min(answer.predicted, key=lambda t: answer.predicted[t].gain)
     assert f"{least} {answer.predicted[least].gain:+.3f}" in lines
     assert "more targets gain" in lines
-    limits = SelectionSpec(targets={"Jigsaw": 1.0}, protect={"Counting": 0.5})
+    limits = log_spec(targets={"Jigsaw": 1.0}, protect={"Counting": 0.5})
     harmful = select(matrix, limits)
     assert isinstance(harmful, Mixture)
     lines = " ".join(explain(harmful))
@@ -276,9 +275,9 @@ def test_an_objective_is_known_by_the_registry_alone(monkeypatch: pytest.MonkeyP
     )
     monkeypatch.setitem(objective.OBJECTIVES, "second", second)
     matrix = load_study("qwen2.5-vl-7b")
-    answer = select(matrix, SelectionSpec(objective="second", anyway=True))
+    answer = select(matrix, log_spec(objective="second", anyway=True))
     assert isinstance(answer, Mixture)
     gains = [answer.predicted[t].gain for t in matrix.targets]
     assert answer.objective == pytest.approx(gains[0] + min(gains), abs=1e-6)
     with pytest.raises(ValueError, match=r"unknown objective 'wrost' .did you mean 'worst'"):
-        SelectionSpec(objective="wrost")
+        log_spec(objective="wrost")

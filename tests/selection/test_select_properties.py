@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from problems import log_gains, random_matrix
+from problems import log_gains, log_spec, random_matrix
 from tvt.core.mixture import FailedSelection, Mixture
 from tvt.core.selection import DEFAULT_KAPPA, SelectionSpec
 from tvt.selection.engine import select
@@ -40,7 +40,7 @@ def requests(draw: st.DrawFn) -> tuple[int, int, int, float, SelectionSpec]:
     if draw(st.booleans()):
         options["risk"] = draw(st.floats(0, 3))
     centre = draw(st.sampled_from([-0.2, 0.0, 0.2]))
-    return draw(st.integers(0, 10_000)), sources, targets, centre, SelectionSpec(**options)
+    return draw(st.integers(0, 10_000)), sources, targets, centre, log_spec(**options)
 
 
 def linear_rows(spec: SelectionSpec, sources: int) -> tuple[np.ndarray, np.ndarray]:

@@ -7,11 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from problems import random_matrix
+from problems import log_spec, random_matrix
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import FailedSelection, Mixture
 from tvt.core.scores import Score
-from tvt.core.selection import SelectionSpec
 from tvt.data.studies.load import load_study
 from tvt.errors import InputError
 from tvt.selection.engine import select
@@ -24,7 +23,7 @@ def study(values: list[list[list[float]]] | np.ndarray) -> TransferMatrix:
 
 
 def ask(matrix: TransferMatrix, **options: object) -> Mixture:
-    answer = select(matrix, SelectionSpec(**options))
+    answer = select(matrix, log_spec(**options))
     assert isinstance(answer, Mixture)
     return answer
 
@@ -85,7 +84,7 @@ def test_the_worst_case_must_beat_the_base_model() -> None:
     ("name", "relaxation"), [("qwen2.5-vl-3b", 0.0409), ("qwen2.5-vl-7b", 0.0049), ("qwen2.5-vl-32b", 0.0327)]
 )
 def test_no_free_lunch_on_the_published_figures(name: str, relaxation: float) -> None:
-    failed = select(load_study(name), SelectionSpec(response="linear", protect={"all": 0}, hard=True))
+    failed = select(load_study(name), log_spec(response="linear", protect={"all": 0}, hard=True))
     assert isinstance(failed, FailedSelection)
     assert failed.status == "infeasible"
     assert failed.relaxation == pytest.approx(relaxation, abs=5e-5)
@@ -115,7 +114,7 @@ def test_the_conflict_named_is_minimal() -> None:
     """Two caps that cannot hold with a floor; a third limit has no part in it."""
     failed = select(
         random_matrix(0, 3, 2),
-        SelectionSpec(caps={"source_0": 0.2, "source_1": 0.2}, constraints=("source_2 <= 0.5", "source_0 >= 0.05")),
+        log_spec(caps={"source_0": 0.2, "source_1": 0.2}, constraints=("source_2 <= 0.5", "source_0 >= 0.05")),
     )
     assert isinstance(failed, FailedSelection)
     assert set(failed.conflicts) == {"cap of source_0", "cap of source_1", "source_2 <= 0.5"}
@@ -123,7 +122,7 @@ def test_the_conflict_named_is_minimal() -> None:
 
 
 def test_too_few_sources_are_told_as_that() -> None:
-    failed = select(random_matrix(0, 4, 2), SelectionSpec(caps={"all": 0.4}, max_sources=2))
+    failed = select(random_matrix(0, 4, 2), log_spec(caps={"all": 0.4}, max_sources=2))
     assert isinstance(failed, FailedSelection)
     assert failed.conflicts == ("at most 2 sources",)
     assert "3 sources would be enough" in failed.reason
@@ -151,16 +150,16 @@ def test_a_target_never_measured_is_left_out_or_refused() -> None:
     mixture = ask(matrix, anyway=True)
     assert set(mixture.predicted) == {"x", "z"}
     with pytest.raises(InputError, match="target y: not measured"):
-        select(matrix, SelectionSpec(goals={"y": 0.1}))
+        select(matrix, log_spec(goals={"y": 0.1}))
 
 
 def test_gains_beyond_what_can_be_are_told() -> None:
     """Many sources that each help add up to more than a perfect score."""
     matrix = TransferMatrix.from_values(np.full((1, 4, 1), 0.6), sources=list("abcd"), targets=["t"])
-    answer = select(matrix, SelectionSpec(anyway=True))
+    answer = select(matrix, log_spec(anyway=True))
     assert isinstance(answer, Mixture)
     assert answer.predicted["t"].gain > 1
     assert any("no PGF can be above 1, as predicted for t:" in note for note in answer.notes)
-    other = select(replace(matrix, metric="gain"), SelectionSpec(anyway=True))
+    other = select(replace(matrix, metric="gain"), log_spec(anyway=True))
     assert isinstance(other, Mixture)
     assert not any("above 1" in note for note in other.notes)

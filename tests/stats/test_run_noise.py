@@ -7,9 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from problems import random_matrix
+from problems import log_spec, random_matrix
 from tvt.core.matrix import TransferMatrix
-from tvt.core.selection import SelectionSpec
 from tvt.evidence.completion import complete
 from tvt.evidence.evidence import bootstrap_means
 from tvt.selection.stability import stability
@@ -97,7 +96,7 @@ def test_bootstrap_samples_spread_by_the_errors() -> None:
 def test_stability_leaves_out_a_run_of_each_source_that_has_several() -> None:
     cube = np.full((3, 3, 1), NAN)
     cube[:, 0, 0], cube[:2, 1, 0], cube[1, 2, 0] = [0.1, 0.2, 0.6], [0.5, 0.3], 0.2
-    spec = SelectionSpec(targets={"t0": 1.0}, response="linear", anyway=True)
+    spec = log_spec(targets={"t0": 1.0}, response="linear", anyway=True)
     found = stability(made(cube), spec)
     assert found is not None
     assert found.folds == ("run 1 of each", "run 2 of each", "run 3 of each")

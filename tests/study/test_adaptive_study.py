@@ -13,14 +13,14 @@ import pytest
 pytest.importorskip("trl")
 
 import study_world
+from problems import log_spec
 from study_world import Tvt, World, done
-from tvt.core.selection import SelectionSpec
 from tvt.data.studies.load import load_study
 from tvt.selection.engine import prepare
 from tvt.study.adaptive import AdaptiveStudy
 from tvt.study.session import reopen
 
-SPEC = SelectionSpec(targets={"Gamma": 1.0}, anyway=True)
+SPEC = log_spec(targets={"Gamma": 1.0}, anyway=True)
 ASKED = ("--target", "Gamma", "--tolerance", "0", "--anyway")
 
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from problems import log_spec
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture_runs import MixtureRuns
-from tvt.core.selection import SelectionSpec
 from tvt.data.studies.load import load_study
 from tvt.errors import InputError
 from tvt.study.judging import MOST_SUBSETS, at_dose, beside, by_runs, judge, wishes
@@ -46,7 +46,7 @@ def by_hand() -> tuple[TransferMatrix, TransferMatrix]:
 def test_what_is_lost_by_hand() -> None:
     """The linear response puts all on the best source: b in the full study, c in the cheap one. a itself is left out."""
     full, cheap = by_hand()
-    spec = SelectionSpec(targets={"a": 1}, without_direct=True, response="linear")
+    spec = log_spec(targets={"a": 1}, without_direct=True, response="linear")
     found = judge(full, [beside(full, cheap)[0]], [spec], way="against")
     (choice,) = found.choices
     assert choice.targets == ("a",)
@@ -63,7 +63,7 @@ def test_what_is_lost_by_hand() -> None:
 def test_rank_correlation_by_hand() -> None:
     """20 cells between tasks: 16 zeros with mean rank 10.5, 0.4 and 0.3 change places, -0.1 and -0.2 stay."""
     full, cheap = by_hand()
-    found = judge(full, [beside(full, cheap)[0]], [SelectionSpec(targets={"a": 1})], way="against")
+    found = judge(full, [beside(full, cheap)[0]], [log_spec(targets={"a": 1})], way="against")
     deviations = np.array([9.5, 8.5, -8.5, -9.5])
     expected = (2 * 9.5 * 8.5 + 8.5**2 + 9.5**2) / (deviations**2).sum()
     assert found.rank.value == pytest.approx(expected)
@@ -74,7 +74,7 @@ def test_rank_correlation_by_hand() -> None:
 
 def test_a_study_against_itself() -> None:
     full = study(noisy(0, 0.02))
-    found = judge(full, [beside(full, full)[0]], wishes(full, SelectionSpec()), way="against", examples=1.0)
+    found = judge(full, [beside(full, full)[0]], wishes(full, log_spec()), way="against", examples=1.0)
     assert found.rank == pytest.approx((1.0, 1.0, 1.0))
     assert found.cost == 1.0
     like = found.likeness[0]
@@ -101,7 +101,7 @@ def test_the_order_of_a_study_does_not_matter(seed: int) -> None:
         runs=other.runs,
         name="cheap",
     )
-    spec = SelectionSpec(targets={"a": 1, "b": 2}, anyway=True)
+    spec = log_spec(targets={"a": 1, "b": 2}, anyway=True)
     one, two = (judge(full, [beside(full, of)[0]], [spec], way="against") for of in (other, turned))
     assert two.rank == pytest.approx(one.rank)
     assert replace(two.likeness[0], apart=0, rank=0) == replace(one.likeness[0], apart=0, rank=0)
@@ -112,7 +112,7 @@ def test_the_order_of_a_study_does_not_matter(seed: int) -> None:
 def test_noise_costs_correlation() -> None:
     full = study(noisy(0, 0.0))
     ranks = [
-        judge(full, [beside(full, study(noisy(1, noise), "cheap"))[0]], [SelectionSpec(targets={"a": 1})], way="against").rank
+        judge(full, [beside(full, study(noisy(1, noise), "cheap"))[0]], [log_spec(targets={"a": 1})], way="against").rank
         for noise in (0.01, 0.2, 1.0)
     ]
     assert ranks[0].value > ranks[1].value > ranks[2].value
@@ -122,7 +122,7 @@ def test_noise_costs_correlation() -> None:
 def test_the_runs_left_out_agree_less_than_all_runs_do() -> None:
     full = study(noisy(0, 0.2))
     cheap, of = by_runs(full, 2)
-    found = judge(full, cheap, [SelectionSpec(targets={"a": 1})], way="seeds", of=of, examples=1.0)
+    found = judge(full, cheap, [log_spec(targets={"a": 1})], way="seeds", of=of, examples=1.0)
     assert (len(found.names), found.of, found.cost) == (6, 6, 0.5)
     assert found.apart.value < found.rank.value
     assert found.names[0] == "seed_0 + seed_1"
@@ -150,7 +150,7 @@ def test_interval_of_regret_holds_the_noise_of_the_full_study() -> None:
     values = np.repeat(full.values, 4, axis=0)
     values[:, 1, 0] += shifts
     noisy_full = study(values)
-    spec = SelectionSpec(targets={"a": 1}, without_direct=True, response="linear", confidence=0.95)
+    spec = log_spec(targets={"a": 1}, without_direct=True, response="linear", confidence=0.95)
     regret = judge(noisy_full, [beside(noisy_full, cheap)[0]], [spec], way="against").choices[0].regret
     error = noisy_full.seed_error[1, 0]
     assert regret.value == pytest.approx(0.1)
@@ -186,7 +186,7 @@ def test_the_runs_at_a_dose_are_a_study() -> None:
 
 def test_a_dose_is_judged_by_the_sources_that_have_it() -> None:
     full = dosed()
-    found = judge(full, [at_dose(full, 0.25)], [SelectionSpec(targets={"e": 1})], way="dose", examples=0.25)
+    found = judge(full, [at_dose(full, 0.25)], [log_spec(targets={"e": 1})], way="dose", examples=0.25)
     assert found.cost == pytest.approx(0.25 * 6 / 20)
     assert found.likeness[0].cells == 12
     assert found.likeness[0].estimated == 10
@@ -199,7 +199,7 @@ def test_runs_that_stand_in_both_studies_are_found() -> None:
     values = full.values[1:3].copy()
     values[0, 0, 3] = np.nan
     values[1, 1] += 0.01
-    spec = [SelectionSpec(targets={"a": 1})]
+    spec = [log_spec(targets={"a": 1})]
     cheap = [beside(full, study(values, "cheap"))[0]]
     assert judge(full, cheap, spec, way="against").likeness[0].shared == 9
     assert judge(full, cheap, spec, way="dose").likeness[0].shared == 0
@@ -226,13 +226,13 @@ def test_studies_of_other_tasks_and_metrics_are_refused() -> None:
 def test_a_cheap_study_without_an_answer_trains_nothing() -> None:
     full = study(noisy(0, 0.02))
     part = TransferMatrix.from_values(np.full((5, 1), 0.1), sources=TASKS, targets=("a",), name="part")
-    choice = judge(full, [beside(full, part)[0]], [SelectionSpec(targets={"b": 1}, anyway=True)], way="against").choices[0]
+    choice = judge(full, [beside(full, part)[0]], [log_spec(targets={"b": 1}, anyway=True)], way="against").choices[0]
     assert choice.cheap[0].verdict == "no_answer"
     assert choice.cheap[0].reason is not None
     assert choice.values == (0.0,)
     assert choice.moved == pytest.approx((1.0,))
     with pytest.raises(InputError, match="nowhere"):
-        judge(full, [beside(full, part)[0]], [SelectionSpec(targets={"nowhere": 1})], way="against")
+        judge(full, [beside(full, part)[0]], [log_spec(targets={"nowhere": 1})], way="against")
 
 
 def tvt(*arguments: str, columns: int = 80) -> subprocess.CompletedProcess[str]:

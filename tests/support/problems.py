@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from tvt.core.matrix import TransferMatrix
+from tvt.core.selection import SelectionSpec
 
 
 def random_matrix(seed: int, sources: int, targets: int, runs: int = 3, centre: float = 0.0) -> TransferMatrix:
@@ -54,3 +56,8 @@ def brute_force(
         values = np.where(feasible(points), values, -np.inf)
     best = int(np.argmax(values))
     return float(values[best]), points[best]
+
+
+def log_spec(**fields: Any) -> SelectionSpec:
+    """A request under the log response, whose optimum these tests work out by other means."""
+    return SelectionSpec(**{"response": "log", **fields})

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from tvt.api.studies import Study, evidence_of, load_mixture_runs
 from tvt.core.choices import RESPONSES
-from tvt.core.mixture import FailedSelection, Mixture, Prediction
+from tvt.core.mixture import FailedSelection, Mixture, Nearby, Prediction
 from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.notebook import Frame, counted, is_frame, predictions_frame, predictions_html, predictions_of
 from tvt.core.selection import SelectionSpec
@@ -51,6 +51,8 @@ class Predictions(Frozen):
     response: str = RESPONSES.default
     """Name of the response where there is a curvature."""
     notes: tuple[str, ...] = ()
+    nearby: tuple[Nearby | None, ...] = ()
+    """For each mixture, the measured one that is nearest."""
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.gains, self.fit, self.notes))
@@ -69,9 +71,10 @@ class Predictions(Frozen):
 
     def json_value(self) -> dict[str, Any]:
         """The keys of ``tvt predict --json``: scores in the table's unit where it has one, else gains."""
+        nearby = self.nearby or (None,) * len(self.ids)
         predictions = [
-            {"mixture": name, "scores": {target: _score(p) for target, p in gains.items()}}
-            for name, gains in zip(self.ids, self.gains, strict=True)
+            {"mixture": name, "scores": {target: _score(p) for target, p in gains.items()}, "measured_nearby": near}
+            for name, gains, near in zip(self.ids, self.gains, nearby, strict=True)
         ]
         curvature = {} if self.curvature is None else {"response": {"form": self.response, **self.curvature.json_value()}}
         return {"schema": 1, "predictions": predictions, **curvature, **({} if self.fit is None else {"fit": self.fit})}
@@ -267,14 +270,15 @@ def predict(
     ids, weights, names = _weights(mixtures, sources, evidence)
     _check_shares(ids, weights)
     request = _request(evidence, spec, wanted)
-    gains, fit, notes = look_up(evidence, weights, names, request)
+    gains, fit, notes, nearby = look_up(evidence, weights, names, request)
     return Predictions(
         ids=ids,
         gains=gains,
         fit=fit,
         notes=notes,
+        nearby=nearby,
         curvature=Evidence.of(evidence).curvature(request),
-        response=request.response,
+        response=request.form,
     )
 
 

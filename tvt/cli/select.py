@@ -83,8 +83,9 @@ def command(
     if options["plots"] and not options["frontier_kind"]:
         raise InputError("--plots draws the frontier; add --frontier risk or --frontier harm")
     session = _open_previewed(studies) if options["preview"] else None
-    if studies and runs_file and (options["kappa"] or not RESPONSES.find(spec.response).curved):
-        note("--runs beside a STUDY fits kappa, and there is nothing to fit with --kappa or --response linear")
+    form = RESPONSES.find(spec.form)
+    if studies and runs_file and not form.joint and (options["kappa"] or not form.curved):
+        note("--runs beside a STUDY has nothing to fit with --kappa or --response linear")
     with status_line("reading the evidence"):
         evidence = load_evidence(
             studies, metric=metric, unit=unit, ceiling=ceiling, runs_file=runs_file, lower_is_better=lower_is_better

@@ -23,17 +23,17 @@ F = TypeVar("F", bound=Callable[..., Any])
 ALL = "all"
 FILE = click.Path(path_type=Path)
 REQUEST_SECTIONS: dict[str, tuple[str, ...]] = {
-    "What to aim for": ("objective", "goals", "targets", "without_direct", "exclude"),
+    "What to aim for": ("objective", "goals", "targets", "standardise", "without_direct", "exclude"),
     "Budget and limits": (
         *("budget", "sizes", "sizes_file", "max_epochs", "caps", "floors", "constraints", "max_sources", "min_weight"),
         *("kl", "prior"),
     ),
-    "Care": ("protect", "hard", "harm_penalty", "protect_z", "risk", "cvar", "confidence", "anyway", "seed"),
+    "Care": ("protect", "hard", "harm_penalty", "protect_z", "risk", "cvar", "confidence", "beyond", "anyway", "seed"),
 }
 """The options of :func:`selection_options` in the sections of a command's help."""
 _PLAIN = (
     *("objective", "budget", "max_epochs", "max_sources", "min_weight", "harm_penalty", "protect_z", "risk", "cvar", "kl"),
-    *("response", "kappa", "confidence", "seed", "without_direct", "hard", "anyway"),
+    *("response", "kappa", "confidence", "seed", "without_direct", "hard", "beyond", "standardise", "anyway"),
 )
 """Options that are fields of the request as they are."""
 
@@ -89,6 +89,8 @@ def selection_options(function: F) -> F:
         field("--kl", type=float),
         field("--prior", multiple=True, metavar="SOURCE=SHARE|FILE"),
         field("--confidence", type=float),
+        field("--beyond", is_flag=True),
+        field("--standardise", is_flag=True),
         field("--anyway", is_flag=True),
         field("--seed", type=int),
     )
@@ -248,7 +250,7 @@ def _number(text: str) -> float | None:
 def response_options(function: F) -> F:
     """Decorator: ``--response`` and ``--kappa``."""
     decorators = (
-        click.option("--response", type=NearestChoice(RESPONSES.names), help="How gain grows with weight.  [default: log]"),
+        click.option("--response", cls=FieldOption, type=NearestChoice(RESPONSES.names)),
         click.option("--kappa", cls=FieldOption, type=float),
     )
     for decorate in reversed(decorators):

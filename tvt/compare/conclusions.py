@@ -87,7 +87,7 @@ def _points(
         return []
     sources = sorted(known)
     shares = np.array([[arm.counts.get(s, 0) / sum(arm.counts.values()) for s in sources] for arm in predictable])
-    predicted, _, _ = predict(matrix, shares, sources, spec)
+    predicted = predict(matrix, shares, sources, spec).gains
     z = normal_factor(spec.confidence)
     return [
         replace(_point(arm, c.target, by_target[c.target], c.pgf, z), counting=c.target in counting)

@@ -195,10 +195,14 @@ FORMATS: Registry[Any] = Registry(
 RESPONSES: Registry[Any] = Registry(
     "response",
     "tvt.responses",
-    {"log": "tvt.evidence.response:Log", "linear": "tvt.evidence.response:Linear"},
-    "tvt.evidence.response:ResponseForm",
+    {
+        "joint": "tvt.evidence.forms:Joint",
+        "log": "tvt.evidence.forms:Log",
+        "linear": "tvt.evidence.forms:Linear",
+    },
+    "tvt.evidence.forms:ResponseForm",
 )
-"""How gains grow with a source's weight: :class:`tvt.evidence.response.ResponseForm`."""
+"""How gains grow with a source's weight: :class:`tvt.evidence.forms.ResponseForm`."""
 
 BUILDERS: Registry[Any] = Registry(
     "builder",

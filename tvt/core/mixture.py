@@ -69,12 +69,40 @@ class Harm(FrozenModel):
     shortfall: float
 
 
+class Nearby(FrozenModel):
+    """A measured mixture, and how far from it another one is: half the sum of absolute differences of weights, 0 to 1."""
+
+    mixture: str
+    distance: float
+
+
+class BestMeasured(FrozenModel):
+    """The measured mixture with the best value of an objective among those that keep to its limits on weights."""
+
+    mixture: str
+    objective: float
+    se: float | None
+    """Standard error of the value, where the noise of runs is known."""
+    runs: int
+    """How many runs the value is the mean of."""
+    weights: dict[str, float]
+    scores: dict[str, float]
+    """What was measured, by target: gains of a study, scores in a table's own unit."""
+
+    @property
+    def text(self) -> str:
+        """For people: ``run 7: 0.62 ± 0.02``."""
+        error = "" if self.se is None else f" ± {self.se:.2g}"
+        several = f" (mean of {self.runs} runs)" if self.runs > 1 else ""
+        return f"{self.mixture}: {self.objective:+.3g}{error}{several}"
+
+
 class Mixture(FrozenModel):
     """A mixture with what is predicted of it and its provenance. All-zero weights mean the base model: train on nothing."""
 
     schema_version: int = 1
     status: Literal["optimal", "optimal_inaccurate"] = "optimal"
-    verdict: Literal["train", "nothing_helps"] = "train"
+    verdict: Literal["train", "nothing_helps", "no_signal"] = "train"
     objective: float | None = None
     """*gain*: the weighted mean gain less risk and penalties. *goals*: the mean margin when all goals are met, else minus the
     total shortfall (both less penalties). *worst*: the smallest gain. ``None`` for a mixture that nobody optimised."""
@@ -88,6 +116,10 @@ class Mixture(FrozenModel):
     harmed: tuple[Harm, ...] = ()
     audit: Audit | None = None
     solver: SolverRecord | None = None
+    measured_nearby: Nearby | None = None
+    """The measured mixture that is nearest."""
+    best_measured: BestMeasured | None = None
+    """The measured mixture that did best by the same objective."""
     credible: dict[str, dict[str, float]] = FrozenDict()
     """By counting target, the sources whose gain is credible, with that gain."""
     least_bad: dict[str, float] = FrozenDict()
@@ -106,7 +138,7 @@ class Mixture(FrozenModel):
     def json_value(self) -> dict[str, Any]:
         """The keys of ``tvt select --json``; the file of a mixture holds all fields."""
         first = ("objective", "weights", "counts", "verdict", "predicted", "prices", "audit", "solver", "harmed")
-        names = (*first, "credible", "least_bad", "notes", "provenance")
+        names = (*first, "measured_nearby", "best_measured", "credible", "least_bad", "notes", "provenance")
         return {"schema": self.schema_version, "status": "optimal", **{name: getattr(self, name) for name in names}}
 
     def to_frame(self) -> Frame:
@@ -139,7 +171,7 @@ class Mixture(FrozenModel):
 
     @property
     def decision(self) -> str:
-        """``train`` or ``nothing_helps``: what files and JSON call the verdict."""
+        """``train``, ``nothing_helps`` or ``no_signal``: what files and JSON call the verdict."""
         return self.verdict
 
     @property

@@ -74,13 +74,18 @@ class SelectionSpec(FrozenModel):
     """Leave out the targets' own training data."""
     exclude: tuple[str, ...] = ()
     """Do not use this source."""
-    response: str = RESPONSES.default
-    """How help grows with a source's weight, one of :data:`tvt.core.choices.RESPONSES`: ``log(1 + kappa w)/log(1 + kappa)`` or
-    proportionally (as harm always does)."""
+    response: str | None = None
+    """How gains follow from a study: fitted on all of its runs together (joint: gaps multiply, a target's own data saturates),
+    or from single sources alone, with help that grows by log(1 + kappa w) or linearly. By default joint, or log where kappa is
+    given."""
     kappa: Positive | None = None
     """Curvature of the log response; by default fitted where the study has mixture or dose runs, else 10."""
     confidence: Annotated[FiniteFloat, Field(gt=0.5, lt=1)] = 0.9
     """Level of the intervals (two-sided), and of the one-sided test by which a source's gain is credible."""
+    beyond: bool = False
+    """Let the mixture leave the region in which runs were measured; by default it stays there."""
+    standardise: bool = False
+    """Count each score of a table of mixture runs in units of its standard deviation over the runs."""
     anyway: bool = False
     """Give the best mixture even where nothing credibly helps."""
     seed: int = 0
@@ -88,8 +93,8 @@ class SelectionSpec(FrozenModel):
 
     @field_validator("response")
     @classmethod
-    def _known_response(cls, name: str) -> str:
-        return RESPONSES.check(name)
+    def _known_response(cls, name: str | None) -> str | None:
+        return None if name is None else RESPONSES.check(name)
 
     @field_validator("objective")
     @classmethod
@@ -124,6 +129,11 @@ class SelectionSpec(FrozenModel):
         if faults:
             raise ValueError("\n".join(faults))
         return self
+
+    @property
+    def form(self) -> str:
+        """The name of the response, with its default applied."""
+        return self.response or (RESPONSES.default if self.kappa is None else "log")
 
     @property
     def aim(self) -> Objective:

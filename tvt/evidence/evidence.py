@@ -18,31 +18,68 @@ from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture_runs import MixtureRuns, join
 from tvt.core.selection import DEFAULT_KAPPA, SelectionSpec
 from tvt.core.task import Task
+from tvt.core.values import positions
 from tvt.errors import InputError
 from tvt.evidence.completion import Completed, complete
+from tvt.evidence.estimates import Posterior
 from tvt.evidence.fit import FOLDS, FitReport, fit_runs
-from tvt.evidence.kappa import fit_kappa
-from tvt.evidence.posterior import Form, Posterior
+from tvt.evidence.forms import ResponseForm, transfer_response
+from tvt.evidence.kappa import fit_kappa, run_noise
+from tvt.evidence.posterior import Form, TablePosterior
 from tvt.evidence.relative import redrawn_relatives
-from tvt.evidence.response import Curvature, Response, ResponseForm, transfer_response
+from tvt.evidence.response import Curvature, ErrorRows, Response, ResponsePosterior, sampled
+from tvt.evidence.study_model import fit_study, usable_runs
 from tvt.stats.noise import pooled_degrees
 from tvt.types import Bools, Floats
 
 Measurements = TransferMatrix | MixtureRuns
 SAMPLES = 200
 REFITTED = 50
+REGION_RIDGE = 0.05
+"""Share of the mean variance of a weight that each direction of the measured region has at least."""
 
 
 class FullResponse(NamedTuple):
-    """The response of some evidence over all its sources, what was completed or fitted for it, and notes."""
+    """The response of some evidence over all its sources, what was completed or fitted for it, and notes.
+
+    ``response`` is what a convex program uses, ``posterior`` what predicts: the two agree, but for what no concave response can
+    follow.
+    """
 
     response: Response
     completed: Completed | None
     report: FitReport | None
     notes: tuple[str, ...]
     curvature: Curvature | None
-    posterior: Posterior | None = None
-    """What a table of mixture runs tells: predictions are its, the response is the program's."""
+    posterior: Posterior
+
+
+class Measured(NamedTuple):
+    """Mixtures that were measured, over a response's sources and targets: their ``names``, ``weights`` (N, S), mean ``gains``
+    (N, T; NaN where missing) with standard ``errors`` (NaN where unknown), and how many ``runs`` they had (N,).
+    """
+
+    names: tuple[str, ...]
+    weights: Floats
+    gains: Floats
+    errors: Floats
+    runs: Floats
+
+
+def group_runs(runs: MixtureRuns, gains: Floats, variance: Floats) -> Measured:
+    """Runs by their mixture: gains (R, T) with the variance of a run's noise (R, T), NaN where unknown."""
+    _, first, group = np.unique(np.round(runs.weights, 9), axis=0, return_index=True, return_inverse=True)
+    group = group.reshape(-1)
+    count = np.bincount(group).astype(float)
+
+    def mean(values: Floats) -> Floats:
+        totals = np.zeros((len(count), values.shape[1]))
+        np.add.at(totals, group, values)
+        means: Floats = totals / count[:, None]
+        return means
+
+    names = [runs.ids[k] if n == 1 else runs.ids[k].rsplit("/", 1)[0] for k, n in zip(first, count, strict=True)]
+    return Measured(tuple(names), runs.weights[first], mean(gains), np.sqrt(mean(variance) / count[:, None]), count)
 
 
 class Fold(NamedTuple):
@@ -84,6 +121,24 @@ class Evidence(ABC):
     @abstractmethod
     def folds(self, seed: int) -> list[Fold]:
         """The parts that are held out in turn; ``seed`` draws them where they are drawn."""
+
+    @abstractmethod
+    def measured(self, of: FullResponse) -> Measured:
+        """Every mixture that was trained and scored, single sources among them; ``of`` is the response it gave."""
+
+    def region(self, sources: Sequence[str]) -> tuple[ErrorRows, float] | None:
+        """Where measured mixtures are, over ``sources`` (S,): the length of the rows is at most the number; ``None`` where no
+        mixture lies outside.
+        """
+        return None
+
+    def has_signal(self, of: FullResponse, shares: Floats) -> bool:
+        """Whether the response predicts runs that it has not seen better than their mean, over targets with ``shares`` (T,)."""
+        return True
+
+    def spreads(self) -> Floats | None:
+        """Standard deviation of each target's scores over the runs of a table, (T,)."""
+        return None
 
     @abstractmethod
     def provenance(self) -> dict[str, Any]:
@@ -129,7 +184,7 @@ class TableEvidence(Evidence):
 
     def redrawn(self, spec: SelectionSpec, of: FullResponse, count: int | None = None) -> tuple[Response, ...]:
         """Relatives of draws from the posterior, by default 50."""
-        assert of.posterior is not None  # noqa: S101 - a table has its posterior
+        assert isinstance(of.posterior, TablePosterior)  # noqa: S101 - a table has its own
         return redrawn_relatives(of.posterior, of.response, spec.seed, count or REFITTED)
 
     def folds(self, seed: int) -> list[Fold]:
@@ -140,6 +195,35 @@ class TableEvidence(Evidence):
             return TableEvidence(self.runs.take(np.flatnonzero(keep).tolist()))
 
         return [Fold(f"fold {k + 1}", rows(groups != k), rows(groups == k)) for k in range(FOLDS)]
+
+    def measured(self, of: FullResponse) -> Measured:
+        """The table's rows, those of one mixture together."""
+        response = of.response
+        gains = response.sign * (self.runs.scores - response.reference)
+        _, se, sd = of.posterior.at(self.runs.weights)
+        return group_runs(self.runs, gains, np.maximum(sd**2 - se**2, 0.0))
+
+    def region(self, sources: Sequence[str]) -> tuple[ErrorRows, float] | None:
+        """An ellipsoid of the table's covariance around its mean mixture, as large as its farthest row."""
+        weights = self.runs.weights
+        centre = weights.mean(axis=0)
+        covariance = np.cov(weights.T, bias=True).reshape(len(self.sources), -1)
+        covariance = covariance + REGION_RIDGE * max(float(np.diag(covariance).mean()), 1e-9) * np.eye(len(self.sources))
+        rows = np.linalg.inv(np.linalg.cholesky(covariance))
+        radius = float(np.linalg.norm((weights - centre) @ rows.T, axis=1).max())
+        used = positions(self.sources, sources)
+        nothing = np.zeros(0)
+        return ErrorRows(nothing, nothing.astype(np.int64), nothing, rows[:, used], -rows @ centre), max(radius, 1e-6)
+
+    def has_signal(self, of: FullResponse, shares: Floats) -> bool:
+        """By the error out of fold."""
+        assert of.report is not None  # noqa: S101 - a fitted response has its report
+        return float(shares @ np.nan_to_num(of.report.skill)) > 0
+
+    def spreads(self) -> Floats | None:
+        """See :meth:`Evidence.spreads`."""
+        found: Floats = np.nanstd(self.runs.scores, axis=0)
+        return np.where(found > 0, found, 1.0)
 
     def provenance(self) -> dict[str, Any]:
         """Digest of the table and number of rows."""
@@ -171,6 +255,12 @@ class StudyEvidence(Evidence):
                 "the noise is unknown (one run, no counts of questions): intervals leave it out, "
                 "and any gain counts as credible"
             )
+        rule = _form(spec)
+        if rule.joint:
+            shares = {source: size / spec.budget for source, size in spec.sizes.items()}
+            fit = fit_study(self.matrix, completed, self.matrix.evidence, shares=shares)
+            notes += [fit.text] if fit.runs else []
+            return FullResponse(fit.response, completed, None, tuple(notes), None, fit.posterior)
         curvature = self.curvature(spec)
         if curvature is not None and curvature.reason is not None:
             notes.append(f"kappa stays at {curvature.value:g}, an assumption: {curvature.reason}")
@@ -179,14 +269,16 @@ class StudyEvidence(Evidence):
             completed.errors,
             sources=completed.sources,
             targets=completed.targets,
-            form=_form(spec),
+            form=rule,
             kappa=None if curvature is None else curvature.value,
         )
-        return FullResponse(response, completed, None, tuple(notes), curvature)
+        return FullResponse(response, completed, None, tuple(notes), curvature, ResponsePosterior(response))
 
     def redrawn(self, spec: SelectionSpec, of: FullResponse, count: int | None = None) -> tuple[Response, ...]:
-        """Responses of resampled matrices, by default 200."""
+        """Responses of resampled matrices, or of the joint response's posterior, by default 200."""
         assert of.completed is not None  # noqa: S101 - a study's matrix was completed
+        if _form(spec).joint:
+            return sampled(of.response, count or SAMPLES, spec.seed)
         means = bootstrap_means(self.matrix, of.completed, spec.seed, count or SAMPLES)
         kappa = None if of.curvature is None else of.curvature.value
         names = {"sources": of.response.sources, "targets": of.response.targets}
@@ -205,6 +297,23 @@ class StudyEvidence(Evidence):
             )
             for out, run in enumerate(matrix.runs)
         ]
+
+    def measured(self, of: FullResponse) -> Measured:
+        """The single sources that have a cell, and the runs beside them, those of one mixture together."""
+        sources, targets = of.response.sources, of.response.targets
+        matrix = self.matrix.reindex(sources=sources, targets=targets)
+        alone = Measured(sources, np.eye(len(sources)), matrix.mean, matrix.error, matrix.run_count.max(axis=1, initial=0))
+        runs = None if of.completed is None else usable_runs(matrix.evidence, of.completed)
+        if runs is None:
+            return alone
+        runs = runs.reindex(sources=sources, targets=targets)
+        between, items = run_noise(matrix)
+        errors = np.where(np.isfinite(runs.known_errors), runs.known_errors**2, items)
+        beside = group_runs(runs, runs.scores, between + errors)
+        return Measured(
+            alone.names + beside.names,
+            *(np.concatenate([ours, theirs]) for ours, theirs in zip(alone[1:], beside[1:], strict=True)),
+        )
 
     def provenance(self) -> dict[str, Any]:
         """Name, digest, runs, metric and model, with the ids of the runs beside the matrix."""
@@ -286,7 +395,7 @@ def with_kappa(spec: SelectionSpec, found: Curvature | None) -> SelectionSpec:
 
 def _form(spec: SelectionSpec) -> ResponseForm:
     """How gains follow from a study's matrix, as the request says."""
-    form: ResponseForm = RESPONSES.find(spec.response)
+    form: ResponseForm = RESPONSES.find(spec.form)
     return form
 
 

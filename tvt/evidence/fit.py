@@ -14,7 +14,7 @@ from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.values import Frozen
 from tvt.errors import InputError
 from tvt.evidence.learning import fit_posterior, reference_of
-from tvt.evidence.posterior import Form, Posterior
+from tvt.evidence.posterior import Form, TablePosterior
 from tvt.evidence.relative import convex_relative
 from tvt.evidence.response import Response
 from tvt.stats.ranks import rank_correlation
@@ -69,7 +69,7 @@ class FitReport(Frozen):
 class Fitted(NamedTuple):
     """A table's posterior, the response nearest to it, and how good it is."""
 
-    posterior: Posterior
+    posterior: TablePosterior
     response: Response
     report: FitReport
 
@@ -105,7 +105,7 @@ def fit_runs(runs: MixtureRuns, seed: int = 0, form: Form | None = None) -> Fitt
     return Fitted(posterior, response, report)
 
 
-def _held_out(runs: MixtureRuns, posterior: Posterior, seed: int, anew: bool) -> tuple[Floats, Floats]:
+def _held_out(runs: MixtureRuns, posterior: TablePosterior, seed: int, anew: bool) -> tuple[Floats, Floats]:
     """Each run's gains as predicted without it, and the mean of the runs that these predictions rest on, (n, T) each."""
     gains = posterior.gains
     if not anew:

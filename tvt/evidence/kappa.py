@@ -119,7 +119,7 @@ class _Problem:
         runs = runs.reindex(sources=completed.sources)
         own = positions(completed.targets, targets)
         measured = matrix.reindex(sources=completed.sources, targets=targets)
-        noise, typical = _noise(measured)
+        noise, typical = run_noise(measured)
         errors = np.where(np.isfinite(runs.known_errors), runs.known_errors, np.sqrt(typical))
         # Fewer questions than the study's make a run noisier in proportion; more do not help against the seed.
         variances = noise * np.maximum(np.divide(errors**2, typical, out=np.ones_like(errors), where=typical > 0), 1.0)
@@ -219,7 +219,7 @@ class _Problem:
         return max(scales)
 
 
-def _noise(matrix: TransferMatrix) -> tuple[Floats, Floats]:
+def run_noise(matrix: TransferMatrix) -> tuple[Floats, Floats]:
     """By target: the variance of one run's gain around what its mixture would bring on the same questions, and the mean square
     of the item errors (0 where unknown), both (T,).
 

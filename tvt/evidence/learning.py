@@ -10,7 +10,7 @@ import numpy as np
 from tvt.core.mixture_runs import MixtureRuns
 from tvt.evidence.gaussian_process import Process, mode
 from tvt.evidence.kernels import FAMILIES, Family
-from tvt.evidence.posterior import Component, Form, Link, Model, Posterior, Target, others_covariance, scales
+from tvt.evidence.posterior import Component, Form, Link, Model, TablePosterior, Target, others_covariance, scales
 from tvt.types import Bools, Floats, Positions
 
 HEADROOMS: tuple[float | None, ...] = (None, 3.0, 1.0, 0.3, 0.1, 0.03)
@@ -40,7 +40,7 @@ class Tried(NamedTuple):
     model: Model
 
 
-def fit_posterior(runs: MixtureRuns, form: Form | None = None) -> Posterior:
+def fit_posterior(runs: MixtureRuns, form: Form | None = None) -> TablePosterior:
     """The posterior of a table's gains, which are improvements over its mean scores.
 
     Args:
@@ -52,8 +52,8 @@ def fit_posterior(runs: MixtureRuns, form: Form | None = None) -> Posterior:
     learner = _Learner(runs, gains)
     names, columns = runs.targets, range(gains.shape[1])
 
-    def posterior(parts: Sequence[Target], first: Sequence[Target] = (), features: Floats | None = None) -> Posterior:
-        return Posterior(
+    def posterior(parts: Sequence[Target], first: Sequence[Target] = (), features: Floats | None = None) -> TablePosterior:
+        return TablePosterior(
             sources=runs.sources,
             targets=names,
             form=Form(

@@ -17,6 +17,7 @@ import numpy as np
 from scipy.special import stdtr, stdtrit
 
 from tvt.core.values import Frozen
+from tvt.evidence.estimates import Estimate, Posterior
 from tvt.evidence.gaussian_process import Process
 from tvt.evidence.kernels import Bumps, Family
 from tvt.types import Bools, Floats, Positions
@@ -27,14 +28,6 @@ AWAY = 0.4
 """Length scale of square roots of weights over which runs vouch for a mixture."""
 STEPS = 45
 """Halvings of the bracket when quantiles are sought."""
-
-
-class Estimate(NamedTuple):
-    """Gains of N mixtures, (N, T) each: their mean, its standard error, and the standard deviation of a new run."""
-
-    mean: Floats
-    se: Floats
-    sd: Floats
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -154,7 +147,7 @@ class _Points(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Posterior:
+class TablePosterior(Posterior):
     """Gains (improvements over the table's mean score) of ``targets`` at any mixture of ``sources``."""
 
     sources: tuple[str, ...]

@@ -6,19 +6,18 @@ Predictions that rest on estimates, not on measurements, are marked.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from tvt.core.matrix import TransferMatrix
-from tvt.core.mixture import Prediction
+from tvt.core.mixture import Nearby, Prediction
 from tvt.core.selection import SelectionSpec
 from tvt.core.values import aligned
 from tvt.errors import InputError, suggest
 from tvt.evidence.completion import complete
-from tvt.evidence.evidence import Evidence, Measurements
+from tvt.evidence.evidence import Evidence, FullResponse, Measured, Measurements
 from tvt.evidence.fit import FitReport
-from tvt.evidence.posterior import Posterior
-from tvt.evidence.response import Response
 from tvt.stats.noise import normal_factor
 from tvt.types import Floats
 
@@ -26,13 +25,22 @@ Cells = Sequence[tuple[str, str]]
 """(source, target)."""
 
 
+class Predicted(NamedTuple):
+    """What mixtures are predicted to do: one mapping by target for each."""
+
+    gains: tuple[dict[str, Prediction], ...]
+    report: FitReport | None
+    """Of the fit of a table of mixture runs."""
+    notes: tuple[str, ...]
+    """On what the response stands."""
+    nearby: tuple[Nearby | None, ...]
+    """For each mixture, the measured one that is nearest."""
+
+
 def predict(
     evidence: Measurements | Evidence, weights: Floats, sources: Sequence[str], spec: SelectionSpec | None = None
-) -> tuple[tuple[dict[str, Prediction], ...], FitReport | None, tuple[str, ...]]:
+) -> Predicted:
     """Predict the gains (and scores) of mixtures, ``weights`` of shape (N, S) over ``sources``.
-
-    Returns one mapping by target for each mixture, the fit's report for a table of mixture runs, and notes (among them a kappa
-    that was fitted on a study's mixture and dose runs).
 
     Raises:
         InputError: a source with weight that the evidence does not know.
@@ -40,7 +48,7 @@ def predict(
     spec = spec or SelectionSpec()
     evidence = Evidence.of(evidence)
     of = evidence.full_response(spec)
-    response, completed, report, notes, curvature = of[:5]
+    response, completed, report, notes, curvature = of.response, of.completed, of.report, of.notes, of.curvature
     if curvature is not None and curvature.origin == "fitted":
         notes = (*notes, curvature.text)
     unknown = [s for j, s in enumerate(sources) if s not in response.sources and np.any(weights[:, j] > 0)]
@@ -48,61 +56,58 @@ def predict(
         raise InputError(*(f"source '{s}' is not in the study{suggest(s, response.sources)}" for s in unknown))
     full = aligned(weights, None, (sources, response.sources), missing=0.0)
     estimated = () if completed is None else completed.estimated
-    if of.posterior is None:
-        predicted = tuple(predictions(response, row, spec.confidence, estimated) for row in full)
-    else:
-        predicted = posterior_predictions(of.posterior, response, full, spec.confidence)
+    predicted = predictions(of, full, spec.confidence, estimated)
     highest = (
         {t: max((mixture[t] for mixture in predicted), key=lambda found: found.gain) for t in response.targets}
         if predicted
         else {}
     )
-    return predicted, report, (*notes, *beyond_reach(highest, evidence))
+    measured = evidence.measured(of)
+    nearby = tuple(nearest_measured(measured, row) for row in full)
+    return Predicted(predicted, report, (*notes, *beyond_reach(highest, evidence)), nearby)
 
 
-def predictions(response: Response, weights: Floats, confidence: float, estimated: Cells = ()) -> dict[str, Prediction]:
-    """Predicted gain of every target at ``weights`` (S,), with its interval; ``estimated`` are the cells not measured."""
-    gains = response.gains(weights)
-    half = normal_factor(confidence) * response.gain_errors(weights)
-    values = response.scores(gains)
-    unmeasured = resting_on(estimated, dict(zip(response.sources, weights.tolist(), strict=True)))
-    return {
-        target: Prediction(
-            gain=float(g),
-            low=float(g - h),
-            high=float(g + h),
-            value=float(v) if np.isfinite(v) else None,
-            estimated=unmeasured.get(target, ()),
-        )
-        for target, g, h, v in zip(response.targets, gains, half, values, strict=True)
-    }
-
-
-def posterior_predictions(
-    posterior: Posterior, response: Response, weights: Floats, confidence: float
+def predictions(
+    of: FullResponse, weights: Floats, confidence: float, estimated: Cells = ()
 ) -> tuple[dict[str, Prediction], ...]:
-    """Predicted gains and scores of every target at ``weights`` (N, S), by a table's posterior; intervals are for a new run.
+    """Predicted gains of mixtures ``weights`` (N, S) by target; ``estimated`` are the cells not measured.
 
-    ``response`` is its relative, which knows the table's unit.
+    ``low`` and ``high`` are for a new run, ``se`` is the error of the mean.
     """
     if not len(weights):
         return ()
-    estimate, (low, high) = posterior.at(weights), posterior.interval(weights, confidence)
-    values = response.scores(estimate.mean)
-    return tuple(
-        {
-            target: Prediction(
-                gain=float(estimate.mean[k, j]),
-                low=float(min(low[k, j], estimate.mean[k, j])),
-                high=float(max(high[k, j], estimate.mean[k, j])),
-                value=float(values[k, j]),
-                se=float(estimate.se[k, j]),
-                lower_is_better=response.sign < 0,
-            )
-            for j, target in enumerate(posterior.targets)
-        }
-        for k in range(len(weights))
-    )
+    response = of.response
+    mean, se, _ = of.posterior.at(weights)
+    low, high = of.posterior.interval(weights, confidence)
+    values = response.scores(mean)
+    low, high = np.minimum(low, mean), np.maximum(high, mean)
+    found = []
+    for n, row in enumerate(weights):
+        unmeasured = resting_on(estimated, dict(zip(response.sources, row.tolist(), strict=True)))
+        found.append(
+            {
+                target: Prediction(
+                    gain=float(mean[n, j]),
+                    low=float(low[n, j]),
+                    high=float(high[n, j]),
+                    se=float(se[n, j]),
+                    value=float(values[n, j]) if np.isfinite(values[n, j]) else None,
+                    lower_is_better=response.sign < 0,
+                    estimated=unmeasured.get(target, ()),
+                )
+                for j, target in enumerate(response.targets)
+            }
+        )
+    return tuple(found)
+
+
+def nearest_measured(measured: Measured, weights: Floats) -> Nearby | None:
+    """The measured mixture nearest to ``weights`` (S,)."""
+    if not len(measured.names):
+        return None
+    distance = 0.5 * np.abs(measured.weights - weights).sum(axis=1)
+    nearest = int(distance.argmin())
+    return Nearby(mixture=measured.names[nearest], distance=float(distance[nearest]))
 
 
 def beyond_reach(predicted: Mapping[str, Prediction], evidence: Evidence) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from tvt.evidence.kernels import OFFSETS
-from tvt.evidence.posterior import Posterior, Target
+from tvt.evidence.posterior import TablePosterior, Target
 from tvt.evidence.response import Curve, Response
 from tvt.types import Floats
 
@@ -39,7 +39,7 @@ class _Fit(NamedTuple):
     error: float
 
 
-def convex_relative(posterior: Posterior, reference: Floats, sign: float) -> Response:
+def convex_relative(posterior: TablePosterior, reference: Floats, sign: float) -> Response:
     """The concave response nearest to the posterior.
 
     Args:
@@ -57,7 +57,7 @@ def convex_relative(posterior: Posterior, reference: Floats, sign: float) -> Res
     return replace(response, residual=residual)
 
 
-def redrawn_relatives(posterior: Posterior, of: Response, seed: int, count: int) -> tuple[Response, ...]:
+def redrawn_relatives(posterior: TablePosterior, of: Response, seed: int, count: int) -> tuple[Response, ...]:
     """Relatives of draws from the posterior: what the response might be instead, for CVaR."""
     rng = np.random.default_rng(seed)
     design = _Design(posterior.weights)
@@ -83,7 +83,7 @@ def _best(design: _Design, means: Floats, target: Target) -> _Fit:
     return min((design.fit(means, target, top + h * reach) for h in HEADROOMS), key=lambda fit: fit.error)
 
 
-def _response(posterior: Posterior, fits: list[_Fit], reference: Floats, sign: float) -> Response:
+def _response(posterior: TablePosterior, fits: list[_Fit], reference: Floats, sign: float) -> Response:
     count = len(posterior.targets)
     return Response(
         sources=posterior.sources,

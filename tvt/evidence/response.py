@@ -1,23 +1,27 @@
-"""Responses: how the gains follow from the weights. One concave form serves the linear, the log and the fitted response.
+"""Responses: how the gains follow from the weights. One concave form serves every response that a convex program can use.
 
 ``h(w) = intercept + linear' w + concave' psi(w)`` with ``concave >= 0`` and ``psi`` concave and increasing in each weight. The
-gain is ``h`` itself, or ``limit - exp(-h)`` where returns diminish toward a limit. Both are concave in the weights, so every
-problem built on them is convex.
+gain is ``h`` itself, or ``limit - exp(-h)`` where it approaches a limit. Both are concave in the weights.
+
+The error of ``h`` is one figure for limits, risk, audit and intervals alike, and intervals go through the same link:
+``gain(h - z sd)`` to ``gain(h + z sd)``. Where a program needs a convex error, curves are replaced by their tangents at an
+*anchor*, which lie above them: a safe bound, exact at the anchor.
 """
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from tvt.core.values import Frozen
-from tvt.types import Floats
+from tvt.evidence.estimates import Estimate, Posterior
+from tvt.stats.noise import normal_factor
+from tvt.types import Bools, Floats, Positions
 
 LOWEST, HIGHEST = 1e-2, 1e4
 """The range that is searched: below it the response is linear, above it the first hundredth of the budget brings half."""
@@ -51,14 +55,87 @@ class Curve:
         return 1 / (np.maximum(weights, 0.0) + self.offset) / self.scale
 
 
+PASSES = np.array([1.0, 1.7, 3.0, 5.0, 8.0, 13.0, 21.0, 35.0, 60.0, 100.0])
+"""Where tangents of the worth of repeated examples are taken."""
+FADING = 15.4
+"""After so many passes, the worth of another one is a share 1/e of the first one's."""
+
+
+class Repeats(NamedTuple):
+    """What a source's examples are worth when they are repeated, as weights of fresh ones: each pass less than the one before.
+
+    With ``s`` the share of the budget that a source's examples make, a weight w is ``w / s`` passes, and worth
+    ``s (1 + R (1 - exp(-(w/s - 1) / R)))`` beyond the first; here the least of its tangents at some numbers of passes, so that
+    a convex program has the very same function. R is ``FADING``, of Muennighoff et al., *Scaling
+    Data-Constrained Language Models* (arXiv 2305.16264), fitted there to pretraining.
+    """
+
+    shares: Floats
+    """(S,); infinite where there are enough."""
+
+    @property
+    def limited(self) -> Bools:
+        """Which sources can run out within the budget, (S,)."""
+        return self.shares < 1
+
+    def take(self, keep: Sequence[int]) -> Repeats:
+        """Those of some sources (positions)."""
+        return Repeats(self.shares[list(keep)])
+
+    def tangents(self) -> tuple[Floats, Floats]:
+        """Slopes (P,), and intercepts as multiples of a source's share (P,)."""
+        faded = np.exp(-(PASSES - 1) / FADING)
+        return faded, 1 + FADING * (1 - faded) - faded * PASSES
+
+    def __call__(self, weights: Floats) -> Floats:
+        """Values at weights (..., S)."""
+        slopes, feet = self.tangents()
+        shares = np.where(self.limited, self.shares, 1.0)
+        least = (weights[..., None] * slopes + shares[:, None] * feet).min(axis=-1)
+        return np.where(self.limited, least, weights)
+
+
+class ErrorRows(NamedTuple):
+    """Affine functions of the weights whose root sum of squares is an error: ``scales * w[positions] + starts`` (M,) and
+    ``dense @ w + offsets`` (F,).
+    """
+
+    scales: Floats
+    positions: Positions
+    starts: Floats
+    dense: Floats
+    offsets: Floats
+
+    def trimmed(self) -> ErrorRows:
+        """Without the dense rows that are 0 everywhere."""
+        kept = np.any(self.dense != 0, axis=1) | (self.offsets != 0)
+        return self._replace(dense=self.dense[kept], offsets=self.offsets[kept])
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is no error."""
+        return not len(self.scales) and not len(self.dense)
+
+    def at(self, weights: Floats) -> tuple[float, Floats]:
+        """Length at ``weights`` (S,), and its gradient (S,)."""
+        sparse, dense = self.scales * weights[self.positions] + self.starts, self.dense @ weights + self.offsets
+        length = float(np.sqrt((sparse**2).sum() + (dense**2).sum()))
+        gradient = self.dense.T @ dense
+        np.add.at(gradient, self.positions, self.scales * sparse)
+        return length, gradient / max(length, 1e-300)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Response(Frozen):
     """Gains of T targets as a function of the weights of S sources, with Q curves.
 
     Shapes: ``intercept`` (T,), ``linear`` (S, T), ``concave`` (Q, S, T), ``errors`` (S, T): the standard error of a gain per
     unit of a source's weight, NaN where unknown; ``residual`` (T,): standard deviation of what the response leaves
-    unexplained; ``reference`` (T,): the score that a gain of 0 stands for, in the table's unit (NaN for PGF); ``sign`` is -1
-    for losses; ``limits`` (T,): the gains that are approached but not reached, ``None`` where the gain is ``h`` itself.
+    unexplained in a run; ``reference`` (T,): the score that a gain of 0 stands for, in the table's unit (NaN for PGF); ``sign``
+    is -1 for losses; ``limits`` (T,): the gains that are approached but not reached, ``None`` where the gain is ``h`` itself.
+    ``shared`` (F, S, T): errors that sources have in common, each a factor; ``mixing`` (T,): standard deviation of what mixing
+    sources adds or takes, where nothing was measured: it is multiplied by ``sqrt(sum w - sum w^2)``, 0 for one source alone.
+    ``errors``, ``shared``, ``mixing`` and ``residual`` are those of ``h``.
     """
 
     sources: tuple[str, ...]
@@ -73,33 +150,124 @@ class Response(Frozen):
     sign: float = 1.0
     limits: Floats | None = None
     label: str = "linear"
+    shared: Floats | None = None
+    mixing: Floats | None = None
+    level: Floats | None = None
+    """What mixing sources adds on average, (T,), at least 0: it is multiplied as ``mixing`` is."""
+    repeats: Repeats | None = None
+    """What examples that are used more than once are worth; ``None`` where every source has enough of them."""
+    anchor: Floats | None = None
+    """Where tangents of the errors' curves are taken, (S,); equal shares where nothing is said."""
 
     def inner(self, weights: Floats) -> Floats:
         """``h`` at ``weights`` of shape (S,) or (N, S): (T,) or (N, T)."""
-        total = self.intercept + weights @ self.linear
+        worth = self.worth(weights)
+        total = self.intercept + worth @ np.maximum(self.linear, 0.0) + weights @ np.minimum(self.linear, 0.0)
         for curve, coefficients in zip(self.curves, self.concave, strict=True):
-            total = total + curve(weights) @ coefficients
-        return total
+            total = total + curve(worth) @ coefficients
+        return total if self.level is None else total + mixedness(weights)[..., None] * self.level
+
+    def worth(self, weights: Floats) -> Floats:
+        """The weights of fresh examples that weights (..., S) are worth. Harm does not become less by repetition."""
+        return weights if self.repeats is None else self.repeats(weights)
+
+    def link(self, inner: Floats) -> Floats:
+        """Gains for values of ``h`` (..., T)."""
+        if self.limits is None:
+            return inner
+        approached: Floats = self.limits - np.exp(-inner)
+        return approached
 
     def gains(self, weights: Floats) -> Floats:
         """Gains at ``weights`` of shape (S,) or (N, S): (T,) or (N, T)."""
-        total = self.inner(weights)
-        if self.limits is None:
-            return total
-        approached: Floats = self.limits - np.exp(-total)
-        return approached
+        return self.link(self.inner(weights))
 
-    def gain_errors(self, weights: Floats) -> Floats:
-        """Standard errors of the gains at ``weights`` of shape (S,) or (N, S); 0 where no error is known."""
-        errors = np.nan_to_num(self.errors)
-        reach = weights[..., :, None]
-        if self.curves:
-            # What is concave in the weight carries its error along the curve, the rest proportionally to the weight.
-            bent = sum(c(weights)[..., :, None] * (a > 0) for c, a in zip(self.curves, self.concave, strict=True))
-            reach = np.where((self.concave > 0).any(axis=0), bent, reach)
-        variance = ((reach * errors) ** 2).sum(axis=-2) + self.residual**2
-        spread: Floats = np.sqrt(variance)
+    @property
+    def bent(self) -> Bools:
+        """Which cells follow a curve (the first whose coefficient is positive) and not the weight itself, (Q, S, T)."""
+        positive: Bools = self.concave > 0
+        first: Bools = positive & (np.cumsum(positive, axis=0) == 1)
+        return first
+
+    def inner_errors(self, weights: Floats, *, run: bool) -> Floats:
+        """Standard errors of ``h`` at ``weights`` of shape (S,) or (N, S), 0 where none is known: of its mean, or of a new
+        ``run`` with its noise.
+        """
+        reach = np.broadcast_to(weights[..., :, None], (*weights.shape, len(self.targets)))
+        for curve, bent in zip(self.curves, self.bent, strict=True):
+            reach = np.where(bent, curve(weights)[..., :, None], reach)
+        variance = ((reach * np.nan_to_num(self.errors)) ** 2).sum(axis=-2)
+        if self.shared is not None:
+            variance = variance + (np.einsum("...st,fst->...ft", reach, self.shared) ** 2).sum(axis=-2)
+        if self.mixing is not None:
+            variance = variance + (mixedness(weights)[..., None] * self.mixing) ** 2
+        spread: Floats = np.sqrt(variance + self.residual**2 * run)
         return spread
+
+    def lower_gains(self, weights: Floats, z: float) -> Floats:
+        """What a new run at ``weights`` gains at least, ``z`` standard deviations below the prediction: (..., T)."""
+        return self.link(self.inner(weights) - z * self.inner_errors(weights, run=True))
+
+    def mean_error(self, weights: Floats, shares: Floats) -> float:
+        """Standard deviation of the mean over targets with ``shares`` (T,) of a new run's ``h`` at ``weights`` (S,), where
+        targets err independently.
+        """
+        return float(np.linalg.norm(shares * self.inner_errors(weights, run=True)))
+
+    def error_rows(self, shares: Floats) -> ErrorRows:
+        """:meth:`mean_error` for a convex program: the length of these rows is at least that, and equal to it at the anchor."""
+        n = len(self.sources)
+        at = np.full(n, 1 / max(n, 1)) if self.anchor is None else self.anchor
+        errors, bent = self.filled_errors * shares, self.bent
+        scales = [np.linalg.norm(np.where(bent.any(axis=0), 0.0, errors), axis=1)]
+        starts = [np.zeros(n)]
+        slope, start = np.ones((n, len(shares))), np.zeros((n, len(shares)))
+        for curve, own in zip(self.curves, bent, strict=True):
+            size, rise, foot = np.linalg.norm(np.where(own, errors, 0.0), axis=1), curve.slope(at), curve(at)
+            scales.append(size * rise)
+            starts.append(size * (foot - rise * at))
+            slope, start = np.where(own, rise[:, None], slope), np.where(own, (foot - rise * at)[:, None], start)
+        dense, offsets = [np.zeros((0, n))], [np.zeros(0)]
+        if self.shared is not None:
+            common = self.shared * shares
+            dense += list((common * slope).transpose(2, 0, 1))
+            offsets += list((common * start).sum(axis=1).T)
+        constants = [shares * self.residual]
+        if self.mixing is not None and (size := float(np.linalg.norm(shares * self.mixing))):
+            # sum w - sum w^2 is concave, and so is its root: the tangent lies above.
+            height = max(float(mixedness(at)), 1e-2)
+            gradient = (1 - 2 * at) / (2 * height)
+            dense.append(size * gradient[None])
+            offsets.append(np.array([size * (height - float(gradient @ at))]))
+        dense.append(np.zeros((1, n)))
+        offsets.append(np.array([float(np.linalg.norm(constants))]))
+        used = np.concatenate(scales) > 0
+        return ErrorRows(
+            scales=np.concatenate(scales)[used],
+            positions=np.tile(np.arange(n), len(scales))[used],
+            starts=np.concatenate(starts)[used],
+            dense=np.concatenate(dense),
+            offsets=np.concatenate(offsets),
+        ).trimmed()
+
+    def matched(self, weights: Floats, gains: Floats, errors: Floats) -> Response:
+        """The same, moved and stretched so that at ``weights`` (S,) the gains and the errors of their means are those given,
+        (T,) each; tangents are taken there.
+        """
+        inner = gains
+        if self.limits is not None:
+            left = np.maximum(self.limits - gains, 1e-9)
+            inner, errors = -np.log(left), errors / left
+        own = self.inner_errors(weights, run=False)
+        ratio = np.where(own > 0, errors / np.where(own > 0, own, 1.0), 1.0)
+        return replace(
+            self,
+            intercept=self.intercept + inner - self.inner(weights),
+            errors=self.errors * ratio,
+            shared=None if self.shared is None else self.shared * ratio,
+            mixing=None if self.mixing is None else self.mixing * ratio,
+            anchor=weights,
+        )
 
     def scores(self, gains: Floats) -> Floats:
         """Gains turned back into the table's scores (NaN for PGF studies, where the gain is the score)."""
@@ -121,7 +289,30 @@ class Response(Frozen):
             linear=self.linear[kept],
             concave=self.concave[:, kept],
             errors=self.errors[kept],
+            shared=None if self.shared is None else self.shared[:, kept],
+            repeats=None if self.repeats is None else self.repeats.take(kept),
+            anchor=None,
         )
+
+
+def sampled(response: Response, count: int, seed: int) -> tuple[Response, ...]:
+    """Responses drawn from the errors of the coefficients; a coefficient that follows a curve stays at least 0."""
+    rng = np.random.default_rng(seed)
+    bent, straight = response.bent, ~response.bent.any(axis=0)
+    drawn = []
+    for _ in range(count):
+        moved = response.filled_errors * rng.standard_normal(response.errors.shape)
+        if response.shared is not None:
+            moved = moved + np.einsum("fst,ft->st", response.shared, rng.standard_normal(response.shared.shape[::2]))
+        concave = np.where(bent, np.maximum(response.concave + moved, 0.0), response.concave)
+        drawn.append(replace(response, linear=response.linear + moved * straight, concave=concave))
+    return tuple(drawn)
+
+
+def mixedness(weights: Floats) -> Floats:
+    """``sqrt(sum w - sum w^2)`` of weights (..., S): 0 for one source on the whole budget and for none, near 1 for many."""
+    mixed: Floats = np.sqrt(np.maximum(weights.sum(axis=-1) - (weights**2).sum(axis=-1), 0.0))
+    return mixed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,73 +365,20 @@ class Curvature:
         return plain
 
 
-class ResponseForm(ABC):
-    """How gains follow from a study's matrix: an entry of :data:`tvt.core.choices.RESPONSES`.
+class ResponsePosterior(Posterior):
+    """The posterior that a response itself is: its gains with its errors."""
 
-    It must be 0 at weight 0 and concave where it helps, so that the problem stays convex.
-    """
+    def __init__(self, response: Response) -> None:
+        self.response, self.sources, self.targets = response, response.sources, response.targets
 
-    curved: bool = False
-    """Whether it has a curvature kappa, which is given, fitted on runs beside the matrix, or assumed."""
+    def at(self, weights: Floats) -> Estimate:
+        """See :meth:`Posterior.at`."""
+        inner = self.response.inner(weights)
+        slope = 1.0 if self.response.limits is None else np.exp(-inner)
+        se, sd = (self.response.inner_errors(weights, run=run) for run in (False, True))
+        return Estimate(self.response.link(inner), slope * se, slope * sd)
 
-    @abstractmethod
-    def parts(self, mean: Floats, kappa: float | None) -> tuple[Floats, Floats, tuple[Curve, ...], str]:
-        """``linear`` (S, T), ``concave`` (Q, S, T) and ``curves`` of a :class:`Response`, and its label.
-
-        Args:
-            mean: gains of training on one source alone, (S, T), complete.
-            kappa: the curvature; None where the form has none.
-        """
-
-
-class Linear(ResponseForm):
-    """Help and harm are proportional to the weight."""
-
-    def parts(self, mean: Floats, kappa: float | None) -> tuple[Floats, Floats, tuple[Curve, ...], str]:
-        """See :meth:`ResponseForm.parts`."""
-        return mean, np.zeros((0, *mean.shape)), (), "linear"
-
-
-class Log(ResponseForm):
-    """Help bends by the log curve, harm is proportional to the weight."""
-
-    curved = True
-
-    def parts(self, mean: Floats, kappa: float | None) -> tuple[Floats, Floats, tuple[Curve, ...], str]:
-        """See :meth:`ResponseForm.parts`."""
-        assert kappa is not None  # noqa: S101 - curved forms are given one
-        return np.minimum(mean, 0.0), np.maximum(mean, 0.0)[None], (Curve.log(kappa),), f"log, kappa {kappa:.3g}"
-
-
-def transfer_response(
-    mean: Floats,
-    errors: Floats,
-    *,
-    sources: Sequence[str],
-    targets: Sequence[str],
-    form: ResponseForm,
-    kappa: float | None,
-) -> Response:
-    """The response of a transfer study.
-
-    Args:
-        mean: gains of training on one source alone, (S, T), complete.
-        errors: their standard errors, (S, T), NaN where unknown.
-        sources, targets: names of rows and columns.
-        form: how gains follow from them.
-        kappa: its curvature, where it has one.
-    """
-    n = len(targets)
-    linear, concave, curves, label = form.parts(mean, kappa)
-    return Response(
-        sources=tuple(sources),
-        targets=tuple(targets),
-        intercept=np.zeros(n),
-        linear=linear,
-        concave=concave,
-        curves=curves,
-        errors=errors,
-        residual=np.zeros(n),
-        reference=np.full(n, np.nan),
-        label=label,
-    )
+    def interval(self, weights: Floats, confidence: float) -> tuple[Floats, Floats]:
+        """See :meth:`Posterior.interval`."""
+        z = normal_factor(confidence)
+        return self.response.lower_gains(weights, z), self.response.lower_gains(weights, -z)

@@ -19,7 +19,7 @@ from tvt.core.values import Frozen
 from tvt.evidence.fit import FitReport
 from tvt.evidence.response import Curvature
 from tvt.report.style import ESTIMATE, MISSING, TABLE, resting, resting_legend
-from tvt.selection.explain import BeyondPlacebo, explain, kappa_sentences, placebo_sentences
+from tvt.selection.explain import BeyondPlacebo, explain, kappa_sentences, measured_sentences, placebo_sentences
 from tvt.selection.frontier import FrontierPoint, Kind
 from tvt.selection.stability import STRATEGIES, Stability
 from tvt.study.previewed import Agreement, Gain, Preview
@@ -48,7 +48,7 @@ class SelectionResult(Frozen):
 
     def json_value(self) -> dict[str, Any]:
         """The keys of ``tvt select --json``: those of the contract first, then what else was asked for."""
-        response = None if self.curvature is None else {"form": self.spec.response, **self.curvature.json_value()}
+        response = None if self.curvature is None else {"form": self.spec.form, **self.curvature.json_value()}
         kappas = {f"{kappa:.6g}": weights for kappa, weights in self.sensitivity.items()}
         more = {
             "response": response,
@@ -70,7 +70,7 @@ def selection_report(result: SelectionResult) -> list[RenderableType]:
     """Everything that ``tvt select`` shows, in order."""
     mixture, spec = result.mixture, result.spec
     parts: list[RenderableType] = [_headline(mixture, spec)]
-    if mixture.verdict == "nothing_helps":
+    if mixture.verdict != "train":
         parts += [Text(line) for line in explain(mixture)]
     else:
         parts += [weights_table(mixture, result.stability), gains_table(mixture.predicted, spec, mixture)]
@@ -82,6 +82,7 @@ def selection_report(result: SelectionResult) -> list[RenderableType]:
         parts += [Text(line) for line in placebo_sentences(mixture, result.beyond_placebo)]
     if result.fit is not None:
         parts.append(fit_table(result.fit))
+    parts += [Text(line) for line in measured_sentences(mixture)] if mixture.verdict == "train" else []
     parts.append(_footer(mixture))
     parts += [Text(f"Note: {note}.", style="yellow") for note in mixture.notes]
     return parts
@@ -233,9 +234,10 @@ def frontier_table(result: SelectionResult) -> Table:
 def _headline(mixture: Mixture, spec: SelectionSpec) -> Text:
     evidence = mixture.provenance.get("evidence", {})
     name = evidence.get("name") or f"{evidence.get('runs')} mixture runs"
-    verdict = "keep the base model" if mixture.verdict == "nothing_helps" else f"train on {_count(len(mixture.sources))}"
+    decisions = {"nothing_helps": "keep the base model", "no_signal": "no signal: take the best measured mixture"}
+    decision = decisions.get(mixture.verdict, f"train on {_count(len(mixture.sources))}")
     text = Text(f"{name}: {spec.aim.wish}, {mixture.provenance.get('response')} response → ")
-    return text.append(verdict, style="bold")
+    return text.append(decision, style="bold")
 
 
 def _count(sources: int) -> str:

@@ -43,6 +43,8 @@ def audit(weights: Floats, request: Request, response: Response, *, max_sources:
     worst.append(float(np.max(weights - request.caps, initial=0.0)))
     worst.append(float(np.max(request.floors - weights, initial=0.0)))
     worst += [float(limit.coefficients @ weights) - limit.bound for limit in request.linear]
+    if request.region is not None:
+        worst.append(request.region.rows.at(weights)[0] - request.region.radius)
     if request.spec.hard:
         worst.append(float(np.max(protection_shortfall(weights, request, response), initial=0.0)))
     used = weights > 0
@@ -57,9 +59,7 @@ def audit(weights: Floats, request: Request, response: Response, *, max_sources:
 
 def protection_shortfall(weights: Floats, request: Request, response: Response) -> Floats:
     """By how much each target (T,) falls below its limit, less its safety margin; 0 where it is not protected."""
-    gains = response.gains(weights)
-    if request.spec.protect_z:
-        gains = gains - request.spec.protect_z * np.sqrt(((response.filled_errors * weights[:, None]) ** 2).sum(axis=0))
+    gains = response.lower_gains(weights, request.spec.protect_z)
     return np.where(np.isfinite(request.limits), np.maximum(np.nan_to_num(request.limits) - gains, 0.0), 0.0)
 
 
@@ -81,14 +81,13 @@ def objective_value(
 def pure_value(weights: Floats, request: Request, response: Response, samples: tuple[Response, ...] = ()) -> tuple[float, ...]:
     """The objective's values without penalties for harm and divergence; risk and CVaR count."""
     spec, which, requested = request.spec, request.served, request.requested
-    gains = response.gains(weights)
-    robust = gains - spec.risk * np.sqrt(((response.filled_errors * weights[:, None]) ** 2).sum(axis=0))
+    robust = response.lower_gains(weights, spec.risk)
     first, *rest = map(float, spec.aim.values(robust[which], requested))
     if spec.cvar is not None:
         first = _tail_mean([float(spec.aim.values(s.gains(weights)[which], requested)[0]) for s in samples], spec.cvar)
-    elif spec.aim.linear:
-        scales = np.sqrt((response.filled_errors**2) @ request.weights**2)
-        first = float(gains[which] @ requested.weights) - spec.risk * float(np.linalg.norm(scales * weights))
+    elif spec.aim.linear and response.limits is None:
+        first = float(response.gains(weights)[which] @ requested.weights)
+        first -= spec.risk * response.mean_error(weights, request.weights)
     return first, *rest
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
-import cvxpy as cp
 import numpy as np
 
 from tvt.core.mixture import Audit, FailedSelection, Harm, Mixture, Prediction
@@ -18,18 +16,23 @@ from tvt.core.task import resolve_name
 from tvt.core.values import aligned, encode, positions
 from tvt.errors import InputError, TvtError
 from tvt.evidence.completion import Completed
-from tvt.evidence.evidence import Evidence, FullResponse, Measurements, with_kappa
+from tvt.evidence.evidence import Evidence, FullResponse, Measured, Measurements, with_kappa
 from tvt.evidence.fit import FitReport
 from tvt.evidence.posterior import Form
-from tvt.evidence.predict import beyond_reach, posterior_predictions, predictions
-from tvt.evidence.response import Curvature, Response
+from tvt.evidence.predict import beyond_reach, nearest_measured, predictions
+from tvt.evidence.response import Curvature, Response, ResponsePosterior
 from tvt.io.machine import installed_version
-from tvt.selection.audit import TOLERANCE, audit, objective_value, protection_shortfall, pure_value, round_to_counts, tidy
-from tvt.selection.problem import ProblemBuilder
-from tvt.selection.request import Request, resolve_request
-from tvt.selection.solve import SOLVED, Solution, run_solvers, solve_convex, solve_with_few_sources
+from tvt.selection.audit import audit, objective_value, protection_shortfall, pure_value, round_to_counts, tidy
+from tvt.selection.diagnosis import diagnose
+from tvt.selection.measured import best_measured
+from tvt.selection.request import Region, Request, resolve_request
+from tvt.selection.solve import Solution, solve_convex, solve_with_few_sources
 from tvt.types import Floats
 
+ROUNDS = 5
+SETTLED = 1e-4
+"""How often a request is solved at most with the response matched anew, and the sum of absolute differences of weights that
+counts as none."""
 BETTER = 1e-9
 """By how much a mixture's objective must exceed the base model's to be worth training."""
 
@@ -58,7 +61,7 @@ def select(
 
 def finish(prepared: Prepared) -> Mixture | FailedSelection:
     """Solve what was prepared, audit it, decide whether to train, round it."""
-    solution = prepared.solve()
+    prepared, solution = settle(prepared)
     if solution.weights is None:
         return diagnose(prepared.request, prepared.response, solution)
     request, response = prepared.request, prepared.response
@@ -72,9 +75,34 @@ def finish(prepared: Prepared) -> Mixture | FailedSelection:
             f"the solver's answer breaks a constraint by {checked.worst_violation:.2g}; please report it with the command"
         )
     credible = prepared.credible
+    if not prepared.spec.anyway and not prepared.evidence.has_signal(prepared.of, request.weights):
+        return _no_signal(prepared, solution)
     if prepared.spec.anyway or _helps(prepared, weights, credible):
         return _mixture(prepared, solution, weights, checked, credible or {})
     return _nothing_helps(prepared, solution, weights, credible or {})
+
+
+def settle(prepared: Prepared) -> tuple[Prepared, Solution]:
+    """Solve, and solve again with the response matched to the posterior at the solution, until that moves it no more.
+
+    The response that a convex program can use differs from the posterior where runs say what no concave function can, and its
+    errors are bounds away from the point where their tangents are taken. Matched, both are exact at the solution.
+    """
+    solution = prepared.solve()
+    if solution.weights is None or not prepared.inexact:
+        return prepared, solution
+    for _ in range(ROUNDS):
+        weights = tidy(solution.weights, prepared.request)
+        estimate = prepared.of.posterior.at(prepared.spread(weights)[None])
+        nearer = replace(prepared, response=prepared.response.matched(weights, estimate.mean[0], estimate.se[0]))
+        again = nearer.solve()
+        if again.weights is None:
+            return (prepared, solution) if prepared.response.anchor is not None else (nearer, again)
+        moved = float(np.abs(again.weights - solution.weights).sum())
+        prepared, solution = nearer, again
+        if moved < SETTLED:
+            break
+    return prepared, solution
 
 
 def _helps(prepared: Prepared, weights: Floats, credible: dict[str, dict[str, float]] | None) -> bool:
@@ -105,10 +133,7 @@ def _mixture(
     full = prepared.spread(weights)
     short = protection_shortfall(weights, request, response)
     gains = response.gains(weights)
-    if prepared.of.posterior is None:
-        predicted = predictions(prepared.full, full, spec.confidence, prepared.estimated)
-    else:
-        (predicted,) = posterior_predictions(prepared.of.posterior, prepared.full, full[None], spec.confidence)
+    predicted = predictions(prepared.of, full[None], spec.confidence, prepared.estimated)[0]
     return Mixture(
         status="optimal" if solution.status == "optimal" else "optimal_inaccurate",
         objective=value[0] if missed or len(value) == 1 else value[1],
@@ -124,6 +149,8 @@ def _mixture(
         ),
         audit=checked,
         solver=solution.record,
+        measured_nearby=nearest_measured(prepared.measured, full),
+        best_measured=best_measured(prepared.measured, request, prepared.full),
         credible=credible,
         notes=(*prepared.notes, *beyond_reach(predicted, prepared.evidence)),
         provenance=provenance(prepared),
@@ -140,12 +167,39 @@ def _nothing_helps(prepared: Prepared, solution: Solution, weights: Floats, cred
         weights=dict.fromkeys(sources, 0.0),
         counts=dict.fromkeys(sources, 0),
         budget=spec.budget,
-        predicted={t: Prediction(gain=0.0, low=0.0, high=0.0) for t in prepared.full.targets},
+        predicted={t: Prediction(gain=0.0, low=0.0, high=0.0, se=0.0) for t in prepared.full.targets},
         prices={},
         audit=Audit(passed=True, worst_violation=0.0),
         solver=solution.record,
         credible=credible,
         least_bad={s: w for s, w in full.items() if w > 0},
+        notes=prepared.notes,
+        provenance=provenance(prepared),
+    )
+
+
+def _no_signal(prepared: Prepared, solution: Solution) -> Mixture:
+    """The best measured mixture: the runs do not tell mixtures apart any further. What would have been chosen is on record."""
+    sources, spec, request = prepared.full.sources, prepared.spec, prepared.request
+    best = best_measured(prepared.measured, request, prepared.full)
+    weights = np.array([0.0 if best is None else best.weights.get(s, 0.0) for s in sources])
+    weights = weights / weights.sum() if weights.any() else weights
+    counts = round_to_counts(weights, spec.budget) if weights.any() else weights.astype(int)
+    assert solution.weights is not None  # noqa: S101 - the caller has looked
+    chosen = dict(zip(sources, map(float, prepared.spread(tidy(solution.weights, request))), strict=True))
+    return Mixture(
+        verdict="no_signal",
+        objective=None if best is None else best.objective,
+        weights=dict(zip(sources, map(float, weights), strict=True)),
+        counts=dict(zip(sources, map(int, counts), strict=True)),
+        budget=spec.budget,
+        predicted=predictions(prepared.of, weights[None], spec.confidence, prepared.estimated)[0],
+        prices={},
+        audit=Audit(passed=True, worst_violation=0.0),
+        solver=solution.record,
+        measured_nearby=nearest_measured(prepared.measured, weights) if weights.any() else None,
+        best_measured=best,
+        least_bad={s: w for s, w in chosen.items() if w > 0},
         notes=prepared.notes,
         provenance=provenance(prepared),
     )
@@ -166,101 +220,6 @@ def provenance(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def diagnose(request: Request, response: Response, failed: Solution) -> FailedSelection:
-    """Explain an infeasible request.
-
-    All hard limits (caps, floors, text constraints, hard protection) are relaxed by one amount r >= 0, each in its own unit;
-    the least r that lets a mixture exist is the relaxation, and the limits with a price at that point are in conflict; limits
-    whose removal leaves the conflict in place are then taken off the list, so that what is named cannot hold together.
-    """
-    attempts = (*failed.record.tried, f"{failed.record.name}: {failed.status}")
-    if not failed.infeasible:
-        return FailedSelection(status="solver_error", reason="no solver answered", attempts=attempts)
-    amount, suspects = _least_relaxation(request, response)
-    if amount <= TOLERANCE:
-        return _too_few_sources(request, response, attempts)
-    conflicts = _irreducible(request, response, suspects)
-    listed = _listing(conflicts)
-    reason = f"no mixture meets {listed}; relaxing {'each' if len(conflicts) > 1 else 'it'} by {amount:.4f} would be enough"
-    return FailedSelection(status="infeasible", reason=reason, conflicts=tuple(conflicts), relaxation=amount, attempts=attempts)
-
-
-def _least_relaxation(
-    request: Request, response: Response, kept: Callable[[str], bool] = lambda _: True
-) -> tuple[float, list[str]]:
-    """The least uniform relaxation of the limits that ``kept`` lets stand, and those with a price there."""
-    builder = ProblemBuilder(request, response)
-    r = cp.Variable(nonneg=True)
-    named = builder.limits(relax=r)
-    rows = []
-    for part in named:
-        chosen = np.array([kept(name) for name in part.names])
-        if chosen.any():
-            gap = part.constraint.args[0] - part.constraint.args[1]  # both kinds of row read: gap <= 0
-            rows.append((gap[np.flatnonzero(chosen)] <= 0, [n for n in part.names if kept(n)]))
-    problem = cp.Problem(cp.Minimize(r), [cp.sum(builder.w) == 1, *builder.atoms.constraints, *(c for c, _ in rows)])
-    record = run_solvers(problem)
-    if record.status not in SOLVED:
-        return math.inf, [name for _, names in rows for name in names]
-    priced = [
-        name
-        for constraint, names in rows
-        for name, dual in zip(names, np.abs(np.atleast_1d(constraint.dual_value)), strict=True)
-        if dual > 1e-5
-    ]
-    return float(r.value), priced
-
-
-def _irreducible(request: Request, response: Response, suspects: list[str]) -> list[str]:
-    """Drop suspects one at a time while the rest still conflict (deletion filter)."""
-    if len(suspects) > 60:  # a long list is no clearer for being minimal
-        return suspects
-    core = list(suspects)
-    for name in suspects:
-        rest = [other for other in core if other != name]
-        if rest and _least_relaxation(request, response, lambda n, rest=set(rest): n in rest)[0] > TOLERANCE:  # type: ignore[misc]
-            core = rest
-    return core
-
-
-def _too_few_sources(request: Request, response: Response, attempts: tuple[str, ...]) -> FailedSelection:
-    """The limits alone can be met; with so few sources, or with such a least weight, they cannot."""
-    spec = request.spec
-    names = []
-    if spec.max_sources is not None:
-        names.append(f"at most {spec.max_sources} sources")
-    if spec.min_weight is not None:
-        names.append(f"least weight {spec.min_weight:g} of a used source")
-    reason = f"the limits can be met, but not with {' and '.join(names)}"
-    for more in range((spec.max_sources or 0) + 1, len(request.sources) + 1 if spec.max_sources else 0):
-        wider = replace(request, spec=spec.model_copy(update={"max_sources": more}))
-        if solve_with_few_sources(wider, response).weights is not None:
-            extra = more - (spec.max_sources or 0)
-            return FailedSelection(
-                status="infeasible",
-                reason=f"{reason}; {more} sources would be enough",
-                conflicts=tuple(names),
-                relaxation=float(extra),
-                attempts=attempts,
-            )
-    return FailedSelection(status="infeasible", reason=reason, conflicts=tuple(names), attempts=attempts)
-
-
-def _listing(names: list[str], most: int = 6) -> str:
-    """The names in a sentence; many limits of one kind are phrases together."""
-    kinds: dict[str, list[str]] = {}
-    for name in names:
-        kind, separator, rest = name.partition(" of ")
-        kinds.setdefault(kind if separator and kind in ("cap", "floor", "protection") else name, []).append(rest)
-    phrases = []
-    for kind, members in kinds.items():
-        if len(members) > most:
-            phrases.append(f"the {kind}s of {len(members)} tasks ({', '.join(members[:3])}, ...)")
-        else:
-            phrases += [f"{kind} of {m}" if kind in ("cap", "floor", "protection") else kind for m in members]
-    return ", ".join(phrases[:most]) + (f" and {len(phrases) - most} more" if len(phrases) > most else "")
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Prepared:
     """One selection ready to solve. ``response`` and ``samples`` are over the request's (allowed) sources;
@@ -278,6 +237,11 @@ class Prepared:
     def full(self) -> Response:
         """The response over all sources."""
         return self.of.response
+
+    @cached_property
+    def measured(self) -> Measured:
+        """What was measured, over the full response's names."""
+        return self.evidence.measured(self.of)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -306,6 +270,15 @@ class Prepared:
         return self.evidence.credible(
             self.of, sources=request.sources, counting=request.counting, confidence=self.spec.confidence
         )
+
+    @property
+    def inexact(self) -> bool:
+        """Whether the response is exact only where it is matched to the posterior: its errors play a part, or its mean is
+        another than the posterior's.
+        """
+        careful = bool(self.spec.risk or (self.spec.protect_z and self.spec.protect))
+        bends = bool(self.response.curves) or self.response.mixing is not None
+        return (careful and bends) or not isinstance(self.of.posterior, ResponsePosterior)
 
     @property
     def estimated(self) -> tuple[tuple[str, str], ...]:
@@ -356,6 +329,10 @@ def prepare(
     careful = spec.risk or spec.protect_z
     if careful and not np.isfinite(response.errors).any():
         raise InputError("no standard errors are known, so risk has nothing to go by; give several runs or counts, or --cvar")
+    region = None if spec.beyond else known.region(request.sources)
+    request = replace(request, region=None if region is None else Region(*region))
+    if spec.standardise:
+        request = _standardised(request, known)
     keep = positions(response.sources, request.sources)
     samples = known.redrawn(spec, full) if spec.cvar is not None else ()
     return Prepared(
@@ -366,6 +343,22 @@ def prepare(
         samples=tuple(s.take_sources(keep) for s in samples),
         of=full,
     )
+
+
+def _standardised(request: Request, evidence: Evidence) -> Request:
+    """The request with each target's weight in units of its scores' standard deviation over the runs.
+
+    Raises:
+        InputError: a study, whose gains have one unit, or an objective that is no weighted mean.
+    """
+    spreads = evidence.spreads()
+    if spreads is None or not request.spec.aim.linear:
+        raise InputError(
+            "--standardise divides the scores of a table of mixture runs in a weighted mean; drop it for a study, for goals "
+            "and for --objective worst"
+        )
+    weights = request.weights / spreads
+    return replace(request, weights=weights / weights.sum())
 
 
 def _refuse_dead_targets(evidence: Evidence, response: Response, spec: SelectionSpec) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from tvt.selection.stability import STRATEGIES, Stability
 from tvt.stats.noise import normal_factor
 from tvt.transfer.generic import split
 
+NEAR = 0.02
+"""Mixtures that differ in less of the budget are the same for people."""
+
 
 def explain(
     mixture: Mixture,
@@ -22,15 +25,22 @@ def explain(
     curvature: Curvature | None = None,
 ) -> list[str]:
     """Sentences: what to train on and why, what binds, who is harmed, how far to trust it."""
-    if mixture.decision == "nothing_helps":
-        return _nothing(mixture)
+    match mixture.verdict:
+        case "nothing_helps":
+            return _nothing(mixture)
+        case "no_signal":
+            return _no_signal(mixture)
+        case "train":
+            pass
+        case _:
+            assert_never(mixture.verdict)
     lines = [_choice(mixture)]
     lines += [
         line for line in (_reasons(mixture), _ends(mixture), _binding(mixture), *_harm(mixture), _unmeasured(mixture)) if line
     ]
     if stability is not None:
         lines += _trust(stability)
-    return [*lines, *kappa_sentences(mixture, sensitivity or {}, curvature)]
+    return [*lines, *measured_sentences(mixture), *kappa_sentences(mixture, sensitivity or {}, curvature)]
 
 
 def kappa_sentences(
@@ -45,6 +55,32 @@ def kappa_sentences(
     shares = _join([f"{weights.get(largest, 0.0):.0%} at kappa {kappa:.2g}" for kappa, weights in sensitivity.items()])
     moved = max(sum(max(w - mixture.weights.get(s, 0.0), 0.0) for s, w in weights.items()) for weights in sensitivity.values())
     return [f"{basis}: {largest} would get {shares}; at most {moved:.0%} of the budget would change hands."]
+
+
+def measured_sentences(mixture: Mixture) -> list[str]:
+    """How far the choice is from what was measured, and the best of that."""
+    near, best = mixture.measured_nearby, mixture.best_measured
+    lines = []
+    if near is not None and near.distance > NEAR:
+        lines.append(f"The nearest measured mixture, {near.mixture}, differs in {near.distance:.0%} of the budget.")
+    if best is not None and (near is None or near.mixture != best.mixture or near.distance > NEAR):
+        lines.append(f"The best measured mixture by the same objective is {best.text}.")
+    return lines
+
+
+def _no_signal(mixture: Mixture) -> list[str]:
+    lines = [
+        "The runs do not tell mixtures apart: out of fold, the fit predicts no better than the mean of the runs. Add runs, or "
+        "repeat some to learn the noise."
+    ]
+    if mixture.best_measured is not None:
+        lines.append(
+            f"The best measured mixture is {mixture.best_measured.text}; the best of many noisy runs looks better than it is."
+        )
+    if mixture.least_bad:
+        best = ", ".join(f"{s} {w:.0%}" for s, w in sorted(mixture.least_bad.items(), key=lambda x: -x[1])[:4])
+        lines.append(f"The fit would have chosen {best}; --anyway returns it all the same.")
+    return lines
 
 
 def _nothing(mixture: Mixture) -> list[str]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 import cvxpy as cp
 import numpy as np
 
-from tvt.evidence.response import Curve, Response
-from tvt.selection.request import Request
+from tvt.evidence.response import Curve, ErrorRows, Response
+from tvt.selection.request import REGION, Request
 from tvt.types import Bools, Floats, Positions
 
 Expression = Any
@@ -29,8 +30,11 @@ class Atoms(Protocol):
     def curve(self, curve: Curve, w: Expression) -> Expression:
         """A concave piece (S,): at most ``curve(w)``."""
 
-    def norm(self, scales: Floats, w: Expression) -> Expression:
-        """A convex piece (R,): at least the 2-norm of ``scales[:, r] * w`` for each column r of ``scales`` (S, R)."""
+    def mixedness(self, w: Expression) -> Expression:
+        """A concave piece: at most ``sqrt(1 - sum w^2)``, where the weights sum to 1."""
+
+    def lengths(self, rows: Sequence[ErrorRows], w: Expression) -> Expression:
+        """A convex piece (R,): at least the length of each of R sets of rows at ``w``."""
 
     def decay(self, inner: Expression, at: Callable[[Floats], Floats]) -> Expression:
         """A convex piece: at least ``exp(-inner)``; ``at`` gives the value of ``inner`` for weights."""
@@ -70,13 +74,23 @@ class ExactAtoms:
         self.constraints.append(height <= cp.log1p(w / curve.offset) / curve.scale)
         return height
 
-    def norm(self, scales: Floats, w: Expression) -> Expression:
-        """Second-order cones; sources without an error stay out of them."""
-        bounds = cp.Variable(scales.shape[1], nonneg=True)
-        for r in range(scales.shape[1]):
-            used = np.flatnonzero(scales[:, r])
-            if used.size:
-                self.constraints.append(cp.SOC(bounds[r], cp.multiply(scales[used, r], w[used])))
+    def mixedness(self, w: Expression) -> Expression:
+        """A point of the unit ball, of which the weights are coordinates."""
+        height = cp.Variable()
+        self.constraints.append(cp.SOC(cp.Constant(1.0), cp.hstack([w, height])))
+        return height
+
+    def lengths(self, rows: Sequence[ErrorRows], w: Expression) -> Expression:
+        """Second-order cones; what is 0 everywhere needs none."""
+        bounds = cp.Variable(len(rows), nonneg=True)
+        for r, part in enumerate(rows):
+            pieces = []
+            if len(part.scales):
+                pieces.append(cp.multiply(part.scales, w[part.positions]) + part.starts)
+            if len(part.dense):
+                pieces.append(part.dense @ w + part.offsets)
+            if pieces:
+                self.constraints.append(cp.SOC(bounds[r], cp.hstack(pieces)))
         return bounds
 
     def decay(self, inner: Expression, at: Callable[[Floats], Floats]) -> Expression:
@@ -140,6 +154,20 @@ class ProblemBuilder:
         self.atoms: Atoms = atoms or ExactAtoms()
         self.w = cp.Variable(len(request.sources), nonneg=True, name="w")
         self._heights: dict[Curve, Any] = {}
+        self._mixed: Any = None
+
+    @cached_property
+    def worth(self) -> Any:
+        """The weights of fresh examples that the weights are worth."""
+        repeats = self.response.repeats
+        if repeats is None or not repeats.limited.any():
+            return self.w
+        worth = cp.Variable(len(self.request.sources))
+        limited = np.flatnonzero(repeats.limited)
+        self.atoms.constraints.append(worth <= self.w)
+        for slope, foot in zip(*repeats.tangents(), strict=True):
+            self.atoms.constraints.append(worth[limited] <= slope * self.w[limited] + foot * repeats.shares[limited])
+        return worth
 
     def build(self) -> Model:
         """The whole problem; its objective is the first stage where there are two."""
@@ -168,41 +196,76 @@ class ProblemBuilder:
         for limit in request.linear:
             row = cp.reshape(limit.coefficients @ self.w, (1,), order="C")
             named.append(Named(row <= limit.bound + relax, (limit.name,)))
+        if request.region is not None:
+            length = self.atoms.lengths([request.region.rows], self.w)
+            named.append(Named(length <= request.region.radius + relax, (REGION,)))
         guarded = np.flatnonzero(np.isfinite(request.limits))
         if request.spec.hard and guarded.size:
             names = tuple(f"protection of {request.targets[j]}" for j in guarded)
             named.append(Named(self._protected(guarded) >= request.limits[guarded] - relax, names))
         return named
 
-    def _gains(self, which: Positions, response: Response | None = None) -> Any:
-        """Gains of the targets at positions ``which``, (len(which),)."""
-        response = response or self.response
-        total = response.intercept[which] + response.linear[:, which].T @ self.w
+    def _inner(self, which: Positions, response: Response) -> Any:
+        """``h`` of the targets at positions ``which``, (len(which),)."""
+        linear = response.linear[:, which]
+        if response.repeats is None:
+            total = response.intercept[which] + linear.T @ self.w
+        else:
+            total = response.intercept[which] + np.maximum(linear, 0).T @ self.worth + np.minimum(linear, 0).T @ self.w
         for curve, coefficients in zip(response.curves, response.concave, strict=True):
-            total = total + coefficients[:, which].T @ self._height(curve)
+            if coefficients[:, which].any():
+                total = total + coefficients[:, which].T @ self._height(curve)
+        if response.level is not None and response.level[which].any():
+            total = total + response.level[which] * self._mixedness()
+        return total
+
+    def _mixedness(self) -> Any:
+        if self._mixed is None:
+            self._mixed = self.atoms.mixedness(self.w)
+        return self._mixed
+
+    def _gains(self, which: Positions, response: Response | None = None, *, z: float = 0.0, only: Bools | None = None) -> Any:
+        """Gains of the targets at positions ``which`` (of a new run, ``z`` standard deviations below the prediction where
+        ``only`` (T,) says), (len(which),).
+        """
+        response = response or self.response
+        inner = self._inner(which, response)
+        careful = np.ones(len(response.targets), dtype=bool) if only is None else only
+        if z and careful[which].any():
+            inner = inner - z * self._errors(which, careful)
         if response.limits is None:
-            return total
-        return response.limits[which] - self.atoms.decay(total, lambda weights: response.inner(weights)[which])
+            return inner
+        return response.limits[which] - self.atoms.decay(
+            inner, lambda weights: self._lower(response, weights, z, careful)[which]
+        )
+
+    def _errors(self, which: Positions, careful: Bools) -> Any:
+        """At least the standard deviations of a new run's ``h``; 0 where a target is not among the ``careful`` ones."""
+        shares = np.eye(len(self.request.targets)) * careful
+        return self.atoms.lengths([self.response.error_rows(shares[j]) for j in which], self.w)
+
+    def _lower(self, response: Response, weights: Floats, z: float, careful: Bools) -> Floats:
+        """``h`` less its errors in numbers, as the program has them."""
+        inner = response.inner(weights)
+        if not z:
+            return inner
+        shares = np.eye(len(response.targets)) * careful
+        lengths = np.array([response.error_rows(row).at(weights)[0] for row in shares])
+        lower: Floats = inner - z * lengths
+        return lower
 
     def _height(self, curve: Curve) -> Any:
         if curve not in self._heights:
-            self._heights[curve] = self.atoms.curve(curve, self.w)
+            self._heights[curve] = self.atoms.curve(curve, self.worth)
         return self._heights[curve]
 
     def _protected(self, which: Positions) -> Any:
         """Gains of protected targets less their safety margin."""
-        z = self.request.spec.protect_z
-        gains = self._gains(which)
-        if not z or not self.margins[which].any():
-            return gains
-        # A zero column of errors costs no cone: that is how a margin is left out.
-        return gains - z * self.atoms.norm(self.response.filled_errors[:, which] * self.margins[which], self.w)
+        return self._gains(which, z=self.request.spec.protect_z, only=self.margins)
 
     def _robust(self, which: Positions) -> Any:
-        """Gains less ``risk`` standard errors."""
-        risk = self.request.spec.risk
-        gains = self._gains(which)
-        return gains - risk * self.atoms.norm(self.response.filled_errors[:, which], self.w) if risk else gains
+        """Gains less ``risk`` standard deviations."""
+        return self._gains(which, z=self.request.spec.risk)
 
     def _value(self) -> Any:
         """The objective's first value, over samples under CVaR."""
@@ -213,11 +276,12 @@ class ProblemBuilder:
             return self._tail([spec.aim.value(self._gains(which, s), requested, CONVEX) for s in self.samples])
         if not spec.aim.linear:
             return spec.aim.value(self._robust(which), requested, CONVEX)
-        value = self._weighted(self.response)
-        if spec.risk:
-            scales = np.sqrt((self.response.filled_errors**2) @ self.request.weights**2)
-            value = value - spec.risk * self.atoms.norm(scales[:, None], self.w)[0]
-        return value
+        if not spec.risk:
+            return self._weighted(self.response)
+        if self.response.limits is not None:  # no bound on the error of a mean of bent gains is convex: targets err together
+            return self.request.weights[which] @ self._robust(which)
+        error = self.atoms.lengths([self.response.error_rows(self.request.weights)], self.w)[0]
+        return self._weighted(self.response) - spec.risk * error
 
     def _weighted(self, response: Response) -> Any:
         """Weighted mean gain, aggregated before it reaches the solver."""
@@ -225,10 +289,11 @@ class ProblemBuilder:
         if response.limits is not None:
             which = np.flatnonzero(v)
             return v[which] @ self._gains(which, response)
-        total = float(response.intercept @ v) + (response.linear @ v) @ self.w
+        total = float(response.intercept @ v) + (np.minimum(response.linear, 0) @ v) @ self.w
+        total = total + (np.maximum(response.linear, 0) @ v) @ self.worth
         for curve, coefficients in zip(response.curves, response.concave, strict=True):
             total = total + (coefficients @ v) @ self._height(curve)
-        return total
+        return total if response.level is None else total + float(response.level @ v) * self._mixedness()
 
     def _tail(self, values: list[Any]) -> Any:
         """CVaR of sampled objective values: their mean over the worst share ``cvar`` (Rockafellar and Uryasev, 2000)."""

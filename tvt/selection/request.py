@@ -7,17 +7,29 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from tvt.core.selection import ALL, Requested, SelectionSpec
 from tvt.core.values import Frozen
 from tvt.errors import InputError
+from tvt.evidence.response import ErrorRows
 from tvt.types import Bools, Floats, Positions
 
 Resolve = Callable[[str], str]
 Value = TypeVar("Value")
+
+
+class Region(NamedTuple):
+    """Where measured mixtures are: the length of ``rows`` at weights (S,) is at most ``radius``."""
+
+    rows: ErrorRows
+    radius: float
+
+
+REGION = "measured region (--beyond lifts it)"
+"""The name of that limit."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,6 +52,7 @@ class Request(Frozen):
     goals: Floats
     limits: Floats
     prior: Floats
+    region: Region | None = None
 
     @property
     def counting(self) -> Bools:

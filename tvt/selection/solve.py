@@ -26,7 +26,7 @@ import numpy as np
 from tvt.core.mixture import SolverRecord
 from tvt.core.objective import MET
 from tvt.core.values import Frozen
-from tvt.evidence.response import Curve, Response
+from tvt.evidence.response import Curve, ErrorRows, Response, mixedness
 from tvt.selection.audit import protection_shortfall
 from tvt.selection.problem import Model, ProblemBuilder
 from tvt.selection.request import Request
@@ -204,16 +204,29 @@ class CutAtoms:
             self.constraints.append(height <= curve(point) - slope * point + cp.multiply(slope, w))
         return height
 
-    def norm(self, scales: Floats, w: Any) -> Any:
-        """Supporting hyperplanes from below; ``|scale_i w_i|`` alone gives the first."""
-        bounds = cp.Variable(scales.shape[1], nonneg=True)
-        for r in range(scales.shape[1]):
-            scale = scales[:, r]
-            self.constraints.append(bounds[r] >= cp.multiply(scale, w))
+    def mixedness(self, w: Any) -> Any:
+        """Tangents from above."""
+        height = cp.Variable()
+        self.constraints.append(height <= 1)
+        for point in self.points:
+            value = float(mixedness(point))
+            if value > 1e-3:
+                slope = (1 - 2 * point) / (2 * value)
+                self.constraints.append(height <= value - float(slope @ point) + slope @ w)
+        return height
+
+    def lengths(self, rows: Sequence[ErrorRows], w: Any) -> Any:
+        """Supporting hyperplanes from below; each row alone gives the first."""
+        bounds = cp.Variable(len(rows), nonneg=True)
+        for r, part in enumerate(rows):
+            if len(part.scales):
+                self.constraints.append(bounds[r] >= cp.multiply(part.scales, w[part.positions]) + part.starts)
+            if len(part.dense):
+                self.constraints.append(bounds[r] >= part.dense @ w + part.offsets)
             for point in self.points:
-                length = float(np.linalg.norm(scale * point))
+                length, gradient = part.at(point)
                 if length > 0:
-                    self.constraints.append(bounds[r] >= (scale**2 * point / length) @ w)
+                    self.constraints.append(bounds[r] >= length - float(gradient @ point) + gradient @ w)
         return bounds
 
     def decay(self, inner: Any, at: Callable[[Floats], Floats]) -> Any:

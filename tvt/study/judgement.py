@@ -11,7 +11,7 @@ import numpy as np
 from tvt.core.values import Frozen
 from tvt.types import Floats
 
-Verdict = Literal["train", "nothing_helps", "no_answer"]
+Verdict = Literal["train", "nothing_helps", "no_signal", "no_answer"]
 
 
 class Estimated(NamedTuple):

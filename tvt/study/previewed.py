@@ -132,7 +132,7 @@ def predicted_gains(
     if not set(candidate.counts) <= set(response.sources):
         return {}, {}
     weights = np.array([candidate.weights.get(s, 0.0) for s in response.sources])
-    gains, errors = response.gains(weights), response.gain_errors(weights)
+    gains, errors, _ = (values[0] for values in prepared.of.posterior.at(weights[None]))
     place = {t: j for j, t in enumerate(response.targets)}
     unmeasured = resting_on(prepared.estimated, candidate.weights)
     predicted = {

@@ -1,7 +1,7 @@
 """tvt's own study format: a folder with ``study.yaml`` (what the study is) and ``scores.csv`` (what was counted), and
 ``mixtures.csv`` where runs on mixtures or doses were counted too. Counts of right answers may be sums of scores.
 
-``placebos.csv`` counts runs that teach nothing of their tasks, ``doses.csv`` names the sources whose runs took less than the
+``placebos.csv`` counts runs that teach nothing of their tasks, ``doses.csv`` names the sources whose runs took less than
 budget, since they have few rows, and ``answers.json`` says how the answers behind ``scores.csv`` are spread, and what is odd
 about the questions. These three are files of their own, so that ``scores.csv`` stays what every version reads.
 """
