@@ -15,7 +15,7 @@ from tvt.data.hub.formats import RowFormat
 from tvt.errors import InputError
 from tvt.evaluate.prompts import Profile
 from tvt.evaluate.readers import Reader
-from tvt.evidence.response import ResponseForm
+from tvt.evidence.forms import ResponseForm
 from tvt.exports.plan import Export
 from tvt.study.executors import Engine
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.notebook import MATRIX, Frame, is_frame
-from tvt.core.pooling import pool
+from tvt.core.pooling import agreement, pool
 from tvt.core.task import Ceiling
 from tvt.data.studies.load import Metric, load_csv_study
 from tvt.data.studies.score_rows import Unit
@@ -134,8 +135,17 @@ def pool_evidence(
         raise InputError("--lower-is-better is for a table of losses alone; beside a STUDY, scores are gains")
     matrix = pool(studies)
     if len(studies) > 1:
-        note(f"{len(studies)} studies pooled as {len(matrix.runs)} runs; the spread between studies counts as seed noise")
+        note(_pooled_text(studies, matrix))
     return with_runs(matrix, runs)
+
+
+def _pooled_text(studies: Sequence[TransferMatrix], matrix: TransferMatrix) -> str:
+    """How studies were pooled, and how far they agree."""
+    rank = agreement(studies)
+    agree = f" Within targets they agree on who helps whom at a rank correlation of {rank:.2f}." if math.isfinite(rank) else ""
+    if len({study.model for study in studies}) > 1:
+        return f"{len(studies)} studies of different models are pooled as a run each: their spread counts as noise.{agree}"
+    return f"{len(studies)} studies are pooled as {len(matrix.runs)} runs: the spread between runs counts as noise.{agree}"
 
 
 def analyze(studies: Study | Sequence[Study], **options: Any) -> Analysis:

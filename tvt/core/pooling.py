@@ -1,20 +1,26 @@
-"""Several studies read side by side: one matrix with the runs of all."""
+"""Several studies read side by side: one matrix with the runs of all, and how far studies agree."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture_runs import join
 from tvt.errors import InputError
+from tvt.stats.ranks import rank_correlation
 
 
 def pool(matrices: Sequence[TransferMatrix]) -> TransferMatrix:
-    """One matrix with the runs of all; a cell that a study lacks is missing in its runs. The spread between studies then counts
-    as spread between runs. Mixture and dose runs beside the studies stand side by side too.
+    """One matrix of several studies; a cell that a study lacks is missing in its runs.
+
+    Studies of one model stand side by side with all their runs. Studies of different models are a run each, the mean of their
+    own: a model's runs are no independent evidence on another model, so that the spread between models is the noise, however
+    many runs each has. Mixture and dose runs beside the studies stand side by side.
 
     Raises:
         InputError: different metrics, or no matrix.
@@ -25,7 +31,46 @@ def pool(matrices: Sequence[TransferMatrix]) -> TransferMatrix:
         return matrices[0]
     if len({m.metric for m in matrices}) > 1:
         raise InputError("the studies mix PGF and other gains; select on one kind at a time")
+    if len({m.model for m in matrices}) > 1:
+        return _joined([_one_run(m) for m in matrices], matrices)
     return _joined([_named(m) for m in matrices], matrices)
+
+
+def agreement(matrices: Sequence[TransferMatrix]) -> float:
+    """How far studies agree on who helps whom: the mean over pairs of studies and their common targets of Spearman's rank
+    correlation over common sources, own data left out; NaN where no target has three common sources.
+    """
+    found = []
+    for first, second in combinations(matrices, 2):
+        targets = [t for t in first.targets if t in second.targets]
+        sources = [s for s in first.sources if s in second.sources]
+        one, other = (m.reindex(sources=sources, targets=targets) for m in (first, second))
+        for a, b, own in zip(one.mean.T, other.mean.T, one.self_cells.T, strict=True):
+            both = np.isfinite(a) & np.isfinite(b) & ~own
+            if both.sum() > 2:
+                found.append(rank_correlation(a[both], b[both]))
+    known = [value for value in found if np.isfinite(value)]
+    return float(np.mean(known)) if known else float("nan")
+
+
+def _one_run(matrix: TransferMatrix) -> TransferMatrix:
+    """The means of a study as one run, which carries its name."""
+    name, missing = matrix.name, np.argwhere(~np.isfinite(matrix.mean))
+    cells = [(matrix.sources[i], matrix.targets[j]) for i, j in missing]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a mean of nothing stays NaN
+        base, after = np.nanmean(matrix.base, axis=0), np.nanmean(matrix.after, axis=0)
+    return replace(
+        _named(matrix),
+        runs=(name,),
+        values=matrix.mean[None],
+        item_errors=matrix.item_error[None],
+        base=base[None],
+        after=after[None],
+        reasons={(name, s, t): why for s, t in cells if (why := matrix.reason(s, t)) is not None},
+        doses=None if matrix.doses is None else np.array([[matrix.dose.get(s, 1.0) for s in matrix.sources]]),
+        placebo=None if matrix.placebo is None else _one_run(replace(matrix.placebo, name=name)),
+    )
 
 
 def _joined(named: Sequence[TransferMatrix], matrices: Sequence[TransferMatrix]) -> TransferMatrix:

@@ -12,17 +12,17 @@ from dataclasses import dataclass
 class Priors:
     """Priors of the joint response of a study (:mod:`tvt.evidence.study_model`)."""
 
-    own_kappa: float = 15.0
+    own_kappa: float = 9.8
     """Median curvature of a target's own source: ``log(1 + kappa w) / log(1 + kappa)``."""
     own_kappa_log_sd: float = 1.5
     """Standard deviation of its natural logarithm from study to study."""
     mixing: float = 0.45
     """Standard deviation of what mixing sources adds or takes beside their sum, in units of a target's typical transfer."""
-    mixing_log_sd: float = 0.7
+    mixing_log_sd: float = 0.5
     """Standard deviation of its natural logarithm from study to study."""
-    level: float = 0.4
+    level: float = 0.3
     """Share of the variance of mixing that all mixtures of a study have in common."""
-    length: float = 0.7
+    length: float = 0.49
     """Distance of the roots of the weights over which the rest is alike."""
     shared_questions: float = 0.5
     """Share of the questions' error that all runs on a target have in common: the same questions, the same base answers."""

@@ -30,7 +30,7 @@ from tvt.evidence.kappa import run_noise
 from tvt.evidence.priors import PRIORS, Priors
 from tvt.evidence.response import Curve, Repeats, Response, ResponsePosterior, mixedness
 from tvt.stats.noise import normal_factor
-from tvt.types import Floats
+from tvt.types import Floats, Positions
 
 LEAST_GAP = 0.02
 """Gains nearer to the ceiling than this share of the gap are taken for this near: their logarithm is all noise."""
@@ -58,8 +58,8 @@ class Rows:
     shared: Floats
     repeats: Repeats | None = None
 
-    def take(self, keep: Floats) -> Rows:
-        """Some of the rows (positions or a mask)."""
+    def take(self, keep: Positions) -> Rows:
+        """Some of the rows (positions)."""
         return replace(self, weights=self.weights[keep], inner=self.inner[keep], noise=self.noise[keep])
 
 

@@ -19,11 +19,14 @@ from tvt.types import Floats
 TOLERANCE = 1e-6
 DUST = 1e-7
 """Weights below this are solver noise and become 0 (unless a floor holds them up)."""
+MOST_DUST = 1e-4
 
 
 def tidy(weights: Floats, request: Request) -> Floats:
-    """Remove solver dust: tiny weights become 0, bounds hold exactly, the sum is 1 to the last bits."""
-    w = np.where(weights < DUST, 0.0, weights)
+    """Remove solver dust: weights that are no example of the budget and less than ``MOST_DUST`` become 0, bounds hold exactly,
+    the sum is 1 to the last bits.
+    """
+    w = np.where(weights < max(DUST, min(0.5 / request.spec.budget, MOST_DUST)), 0.0, weights)
     w = np.clip(w, request.floors, request.caps)
     for _ in range(4):
         rest = 1.0 - w.sum()
