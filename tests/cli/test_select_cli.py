@@ -238,9 +238,32 @@ def evidenced(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_study_with_mixture_runs_fits_kappa(evidenced: Path, tmp_path: Path) -> None:
+def test_the_joint_response_says_on_what_it_stands(evidenced: Path, tmp_path: Path) -> None:
     path = tmp_path / "mixture.yaml"
     done = tvt("select", str(evidenced), "-o", str(path), "--json")
+    told = json.loads(done.stdout)
+    response = told["response"]
+    assert response["fitted_on"] == {"doses": 8, "mixtures": 10}
+    assert (response["form"], response["kappa"], response["origin"]) == ("joint", None, "fitted")  # no target has own data
+    assert response["mixing"] > 0
+    assert told["measured_nearby"]["distance"] <= 1
+    assert told["best_measured"]["runs"] >= 1
+    assert all(scores["se"] >= 0 for scores in told["predicted"].values())
+    assert "fitted on 18 runs" in done.stderr
+    predicted = json.loads(tvt("predict", str(evidenced), "--mixture", str(path), "--json").stdout)
+    assert predicted["response"] == response
+
+
+def test_what_is_shown_ends_with_how_far_to_trust_it() -> None:
+    for options in ([], ["--explain"], ["--goal", "SC=0.1", "--without-direct"]):
+        lines = tvt("select", "7b", "--no-stability", *options).stdout.splitlines()
+        assert "How far to trust this: tvt docs trust" in lines
+    assert tvt("docs", "trust").stdout.startswith("# How far to trust a selection")
+
+
+def test_a_study_with_mixture_runs_fits_kappa(evidenced: Path, tmp_path: Path) -> None:
+    path = tmp_path / "mixture.yaml"
+    done = tvt("select", str(evidenced), "--response", "log", "-o", str(path), "--json")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     response = told["response"]
@@ -254,7 +277,7 @@ def test_a_study_with_mixture_runs_fits_kappa(evidenced: Path, tmp_path: Path) -
     provenance = load_mixture(path).provenance
     assert provenance["curvature"] == {k: v for k, v in response.items() if k != "form"}
     assert provenance["evidence"]["digest"] == load_study(evidenced).digest()
-    predicted = json.loads(tvt("predict", str(evidenced), "--mixture", str(path), "--json").stdout)
+    predicted = json.loads(tvt("predict", str(evidenced), "--response", "log", "--mixture", str(path), "--json").stdout)
     assert predicted["response"] == response
     for target, score in predicted["predictions"][0]["scores"].items():
         assert score["value"] == pytest.approx(told["predicted"][target]["gain"])
@@ -262,7 +285,7 @@ def test_a_study_with_mixture_runs_fits_kappa(evidenced: Path, tmp_path: Path) -
 
 @pytest.mark.parametrize("options", [[], ["--explain"], ["--no-stability"]])
 def test_a_fitted_kappa_is_told_as_such(evidenced: Path, options: list[str]) -> None:
-    done = tvt("select", str(evidenced), *options)
+    done = tvt("select", str(evidenced), "--response", "log", *options)
     assert done.returncode == 0, done.stderr
     shown = " ".join(done.stdout.split())
     assert "fitted on 8 dose and 10 mixture runs" in shown
@@ -297,9 +320,11 @@ def test_runs_beside_a_study_fit_kappa_in_select_and_predict(evidenced: Path, tm
     bare.write_text("\n".join(cells) + "\n")
     mixtures.write_text("id,w:s0,w:s1\na,0.5,0.5\n")
     assert replace(matrix, evidence=None).digest() != matrix.digest()
-    selected = json.loads(tvt("select", str(bare), "--runs", str(runs), "--no-stability", "--json").stdout)["response"]
+    selected = json.loads(
+        tvt("select", str(bare), "--runs", str(runs), "--response", "log", "--no-stability", "--json").stdout
+    )["response"]
     assert selected["fitted_on"] == {"doses": 0, "mixtures": 10}
-    done = tvt("predict", str(bare), "--runs", str(runs), "--mixtures", str(mixtures), "--json")
+    done = tvt("predict", str(bare), "--runs", str(runs), "--response", "log", "--mixtures", str(mixtures), "--json")
     assert json.loads(done.stdout)["response"] == selected
     assert "fitted on 10 mixture runs" in done.stderr
     assert tvt("predict", "--mixtures", str(mixtures)).returncode == 2

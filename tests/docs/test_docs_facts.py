@@ -44,6 +44,18 @@ def test_cheaper_studies_cost_and_say_what_the_pages_state(tmp_path: Path) -> No
     assert docs_tables.between(PAGES["studies"].text, "judged") == docs_tables.judged()
 
 
+@pytest.mark.slow
+def test_what_estimates_of_missing_cells_are_worth_is_what_the_page_states() -> None:
+    stated, computed = docs_tables.between(PAGES["trust"].text, "completion"), docs_tables.completion()
+    for line, again in zip(stated, computed, strict=True):
+        if "%" not in line:
+            assert line == again
+            continue
+        (name, *figures), (other, *now) = ([*re.split(r" \| ", row.strip("| "))] for row in (line, again))
+        assert (name, figures[0]) == (other, now[0])
+        assert [float(f) for f in figures[1:]] == pytest.approx([float(f) for f in now[1:]], abs=0.02)
+
+
 def test_what_is_left_beyond_any_finetuning_is_what_the_page_states() -> None:
     page = PAGES["reproduce"].text
     assert docs_tables.between(page, "split") == docs_tables.split()

@@ -16,11 +16,11 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from problems import log_spec
 from report_pages import HOSTILE, folder, page
 from tvt.cli.select import command as select_command
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Mixture
+from tvt.core.selection import SelectionSpec
 from tvt.data.studies.folder import write_study
 from tvt.data.studies.load import load_study
 from tvt.report.html import short
@@ -173,7 +173,7 @@ def test_a_rectangular_study_has_all_its_tasks() -> None:
 
 
 def test_the_first_stop_is_the_plain_selection(seven: TransferMatrix, explorer: Explorer) -> None:
-    answer = select(seven, log_spec(targets={"Jigsaw": 1.0}, without_direct=True))
+    answer = select(seven, SelectionSpec(targets={"Jigsaw": 1.0}, without_direct=True))
     assert isinstance(answer, Mixture)
     request = explorer.requests[1]
     assert request["target"] == "Jigsaw"
@@ -236,13 +236,14 @@ def test_commands_hold_for_odd_names_and_a_budget_of_the_study(tmp_path: Path) -
         assert sum(point["counts"].values()) == 1000
 
 
-def test_without_errors_there_is_no_risk_but_a_reason() -> None:
+def test_without_errors_of_cells_there_is_the_risk_of_mixing() -> None:
     values = np.array([[0.3, -0.1], [0.2, 0.4]])
     matrix = TransferMatrix.from_values(values, sources=["a", "b"], targets=["a", "b"])
     found = explore(matrix, ["x.csv"], None, silent)
     assert [request["target"] for request in found.requests] == [None, "a", "b"]
     for request in found.requests:
-        assert "no standard errors" in request["frontiers"]["risk"]["reason"]
+        free, *_, careful = request["frontiers"]["risk"]["points"]
+        assert max(careful["weights"].values()) >= max(free["weights"].values())
         assert request["frontiers"]["harm"]["points"]
 
 

@@ -9,9 +9,11 @@ from problems import random_matrix
 from tvt.core.mixture import Mixture
 from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.selection import SelectionSpec
+from tvt.data.studies.load import load_study
 from tvt.errors import InputError
 from tvt.selection.engine import select
 from tvt.selection.explain import explain
+from tvt.selection.stability import STRATEGIES, stability
 
 SOURCES = tuple(f"s{i}" for i in range(6))
 
@@ -102,3 +104,13 @@ def test_standardised_scores_count_by_their_spread() -> None:
     assert even.weights["s5"] > even.weights["s0"]  # the smaller one, since it counts for more
     with pytest.raises(InputError, match="standardise"):
         select(random_matrix(8, sources=3, targets=2), SelectionSpec(standardise=True))
+
+
+def test_a_run_held_out_judges_by_what_was_measured_in_it() -> None:
+    matrix = load_study("qwen2.5-vl-7b")
+    found = stability(matrix, SelectionSpec(targets={"Jigsaw": 1.0}, without_direct=True))
+    assert found is not None
+    alone = STRATEGIES.index("best single")
+    i, j = matrix.sources.index("Visual_Similarity"), matrix.targets.index("Jigsaw")
+    assert found.held_out[:, alone] == pytest.approx(matrix.values[:, i, j], abs=1e-4)
+    assert found.optimism < 0  # noisy cells are drawn toward their target's mean

@@ -13,10 +13,13 @@ from typing import Any
 import numpy as np
 
 from commands import ROOT
+from tvt.core.matrix import TransferMatrix
 from tvt.core.recipe import recipe_fields
 from tvt.core.selection import SelectionSpec
 from tvt.data.studies.load import load_study
 from tvt.data.tasks import load_manifests
+from tvt.evidence.completion import estimate_cells
+from tvt.stats.ranks import rank_correlation
 from tvt.study.judgement import Judgement
 from tvt.study.judging import by_runs, judge, wishes
 from tvt.transfer.analysis import analyze
@@ -123,6 +126,45 @@ def judged() -> list[str]:
         ranks = f"{told.rank.value:.3f} | {told.apart.value:.3f}"
         rows.append(f"| {size} | {ranks} | {same} | {_regret(told)} | {moved:.0%} | {_regret(alone)} |")
     return rows
+
+
+COMPLETION_DRAWS = 20
+FEWEST_RANKED = 3
+"""Hidden cells of a target that a rank correlation is taken over, at least."""
+
+
+def completion() -> list[str]:
+    """How well hidden cells between tasks of the published studies are estimated: over all cells, and within targets."""
+    rows = ["| study | hidden | over all | target's mean alone | within targets |", "|---|---|---|---|---|"]
+    for size in ("3B", "7B", "32B"):
+        matrix = load_study(f"qwen2.5-vl-{size.lower()}")
+        for share in (0.25, 0.5, 0.75):
+            figures = " | ".join(f"{round(value, 2) + 0.0:.2f}" for value in completion_ranks(matrix, share))
+            rows.append(f"| {size} | {share:.0%} | {figures} |")
+    return rows
+
+
+def completion_ranks(matrix: TransferMatrix, share: float) -> tuple[float, float, float]:
+    """Spearman's correlations of estimated with published means of hidden cells, means over draws: over all of them, of the
+    target's mean in their place, and the mean over targets of those within a target.
+    """
+    mean, own = matrix.mean, np.eye(len(matrix.sources), dtype=bool)
+    noise, found = float(np.nanmean(matrix.seed_error**2)), []
+    for seed in range(COMPLETION_DRAWS):
+        hidden = ~own & (np.random.default_rng(seed).random(mean.shape) < share)
+        guess, _ = estimate_cells(mean, noise, ~hidden, own)
+        rest = np.where(~hidden & ~own, mean, np.nan)
+        seen = ~np.isnan(rest)
+        levels = np.where(
+            seen.any(axis=0), np.where(seen, mean, 0.0).sum(axis=0) / np.maximum(seen.sum(axis=0), 1), np.nanmean(rest)
+        )
+        level = np.broadcast_to(levels, mean.shape)
+        columns = [j for j in range(mean.shape[1]) if hidden[:, j].sum() >= FEWEST_RANKED]
+        within = [rank_correlation(guess[hidden[:, j], j], mean[hidden[:, j], j]) for j in columns]
+        found.append(
+            [rank_correlation(guess[hidden], mean[hidden]), rank_correlation(level[hidden], mean[hidden]), np.nanmean(within)]
+        )
+    return tuple(map(float, np.mean(found, axis=0)))  # type: ignore[return-value]
 
 
 def _plan(recipe: Path, folder: Path) -> Any:

@@ -22,6 +22,7 @@ from tvt.errors import InputError, MissingPackageError
 from tvt.evidence.evidence import Evidence, Measurements
 from tvt.evidence.fit import FitReport
 from tvt.evidence.response import Curvature
+from tvt.evidence.study_model import StudyFit, response_json
 from tvt.types import Floats
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class Predictions(Frozen):
     response: str = RESPONSES.default
     """Name of the response where there is a curvature."""
     notes: tuple[str, ...] = ()
+    joint: StudyFit | None = None
+    """What was learned of a study's joint response."""
     nearby: tuple[Nearby | None, ...] = ()
     """For each mixture, the measured one that is nearest."""
 
@@ -76,8 +79,9 @@ class Predictions(Frozen):
             {"mixture": name, "scores": {target: _score(p) for target, p in gains.items()}, "measured_nearby": near}
             for name, gains, near in zip(self.ids, self.gains, nearby, strict=True)
         ]
-        curvature = {} if self.curvature is None else {"response": {"form": self.response, **self.curvature.json_value()}}
-        return {"schema": 1, "predictions": predictions, **curvature, **({} if self.fit is None else {"fit": self.fit})}
+        found = response_json(self.response, self.curvature, self.joint)
+        response = {} if found is None else {"response": found}
+        return {"schema": 1, "predictions": predictions, **response, **({} if self.fit is None else {"fit": self.fit})}
 
     def to_frame(self) -> Frame:
         """A pandas table, a row for each mixture and target: mixture, target, gain, low, high, value, estimated.
@@ -113,7 +117,7 @@ def select(
     Args:
         study: a study's name, folder, CSV, matrix or pandas table, or a table of past mixture runs.
         spec: what is asked for.
-        runs: with a study: mixture runs in its metric, which join its own evidence on kappa.
+        runs: with a study: mixture runs in its metric, which join its own evidence.
         wanted: fields of :class:`SelectionSpec`, such as ``goals={"Jigsaw": 0.15}``; they go before those of ``spec``. The
             budget is by default the study's own.
 
@@ -141,7 +145,7 @@ def select_in_detail(
     Args:
         evidence: a study, or a table of mixture runs.
         spec: what is asked for.
-        stability: whether each run is left out in turn, and kappa moved.
+        stability: whether each run is left out in turn, and kappa moved where the response is the log one.
         frontier: also trace gain against risk, or against the worst harm.
         preview: scores merged adapters for mixtures, such as :func:`preview_selection` for a session of :func:`open_previewed`.
         doing: called with what is done at the moment.
@@ -175,6 +179,7 @@ def select_in_detail(
         stability=stable,
         sensitivity=moved,
         curvature=prepared.curvature,
+        joint=prepared.of.joint,
         frontier=traced,
         frontier_kind=frontier or "harm",
         preview=preview(prepared, mixture) if preview else None,
@@ -270,13 +275,14 @@ def predict(
     ids, weights, names = _weights(mixtures, sources, evidence)
     _check_shares(ids, weights)
     request = _request(evidence, spec, wanted)
-    gains, fit, notes, nearby = look_up(evidence, weights, names, request)
+    gains, fit, notes, nearby, joint = look_up(evidence, weights, names, request)
     return Predictions(
         ids=ids,
         gains=gains,
         fit=fit,
         notes=notes,
         nearby=nearby,
+        joint=joint,
         curvature=Evidence.of(evidence).curvature(request),
         response=request.form,
     )

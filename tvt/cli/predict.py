@@ -59,8 +59,8 @@ def command(
 ) -> None:
     """Predict what given mixtures would do, under the response that tvt select uses.
 
-    With a STUDY the values are gains (PGF), and --runs beside it helps to fit kappa; with --runs alone they are scores in the
-    table's own unit.
+    With a STUDY the values are gains (PGF), and --runs beside it helps to fit the response; with --runs alone they are scores
+    in the table's own unit.
     """
     mixtures = mixture_file or mixtures_file
     if mixtures is None or (mixture_file and mixtures_file):

@@ -58,7 +58,9 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 @click.option("--plots", type=FILE, metavar="DIR", help="Folder for the frontier's plot (SVG and PNG).")
 @click.option("--explain", "in_sentences", is_flag=True, help="Tell the answer in sentences.")
 @click.option("--preview", is_flag=True, help="Rank mixtures by merged adapters of a study of tvt study run; changes nothing.")
-@click.option("--stability/--no-stability", default=True, help="Leave each run out in turn, and move kappa.  [default: on]")
+@click.option(
+    "--stability/--no-stability", default=True, help="Leave each run out in turn, and move kappa (log response).  [default: on]"
+)
 @click.option("-o", "--output", type=FILE, help="Write mixture.yaml with its provenance.")
 @warn_option
 @json_option
@@ -75,7 +77,7 @@ def command(
     """Choose how much of each source to train on.
 
     STUDY is a bundled name (tvt studies), a study folder or a CSV; several are pooled as runs of one. With --runs alone, a
-    response is fitted on past mixture runs; beside a STUDY, --runs (scored in the study's metric) helps to fit kappa.
+    response is fitted on past mixture runs; beside a STUDY, --runs (scored in the study's metric) helps to fit its response.
 
     Weights are shares of the budget, gains are PGF: the part of the gap to a perfect score that is closed.
     """
@@ -152,7 +154,7 @@ def _show(result: SelectionResult, options: dict[str, Any]) -> None:
     """Tables, or sentences, in the terminal."""
     from rich.console import Console
 
-    from tvt.report.selection_tables import frontier_table, selection_report
+    from tvt.report.selection_tables import TRUST, frontier_table, selection_report
 
     console = Console()
     if options["in_sentences"]:
@@ -161,6 +163,7 @@ def _show(result: SelectionResult, options: dict[str, Any]) -> None:
         told = explain(result.mixture, result.stability, result.sensitivity, result.curvature)
         for line in (*told, *placebo_sentences(result.mixture, result.beyond_placebo)):
             console.print(line, markup=False, highlight=False)
+        console.print(TRUST, markup=False, highlight=False, style="dim")
     else:
         for part in selection_report(result):
             console.print(part)

@@ -28,7 +28,7 @@ from tvt.evidence.kappa import fit_kappa, run_noise
 from tvt.evidence.posterior import Form, TablePosterior
 from tvt.evidence.relative import redrawn_relatives
 from tvt.evidence.response import Curvature, ErrorRows, Response, ResponsePosterior, sampled
-from tvt.evidence.study_model import fit_study, usable_runs
+from tvt.evidence.study_model import StudyFit, fit_study, usable_runs
 from tvt.stats.noise import pooled_degrees
 from tvt.types import Bools, Floats
 
@@ -52,6 +52,8 @@ class FullResponse(NamedTuple):
     notes: tuple[str, ...]
     curvature: Curvature | None
     posterior: Posterior
+    joint: StudyFit | None = None
+    """What was learned of a study's joint response."""
 
 
 class Measured(NamedTuple):
@@ -260,7 +262,7 @@ class StudyEvidence(Evidence):
             shares = {source: size / spec.budget for source, size in spec.sizes.items()}
             fit = fit_study(self.matrix, completed, self.matrix.evidence, shares=shares)
             notes += [fit.text] if fit.runs else []
-            return FullResponse(fit.response, completed, None, tuple(notes), None, fit.posterior)
+            return FullResponse(fit.response, completed, None, tuple(notes), None, fit.posterior, fit)
         curvature = self.curvature(spec)
         if curvature is not None and curvature.reason is not None:
             notes.append(f"kappa stays at {curvature.value:g}, an assumption: {curvature.reason}")
@@ -293,7 +295,7 @@ class StudyEvidence(Evidence):
             Fold(
                 run,
                 StudyEvidence(matrix.only_runs([k for k in runs if k != out])),
-                StudyEvidence(matrix.only_runs([out])),
+                StudyEvidence(_as_measured(matrix.only_runs([out]))),
             )
             for out, run in enumerate(matrix.runs)
         ]
@@ -399,6 +401,11 @@ def _form(spec: SelectionSpec) -> ResponseForm:
     return form
 
 
+def _as_measured(matrix: TransferMatrix) -> TransferMatrix:
+    """A held-out run whose cells are taken as they are: it judges what others chose, and is not drawn toward any mean."""
+    return replace(matrix, item_errors=np.where(np.isfinite(matrix.values), 0.0, np.nan))
+
+
 def _uneven_folds(matrix: TransferMatrix) -> list[Fold]:
     """Folds of a study whose sources have different numbers of runs: the first run of each source, then the second, and so on.
 
@@ -411,7 +418,7 @@ def _uneven_folds(matrix: TransferMatrix) -> list[Fold]:
         out = (number == k) & (measured.sum(axis=0) > 1)
         parts = ~out, out | ~out.any(axis=0)
         rest, left = (replace(matrix, values=np.where(part[..., None], matrix.values, np.nan)) for part in parts)
-        folds.append(Fold(f"run {k} of each", StudyEvidence(rest), StudyEvidence(left)))
+        folds.append(Fold(f"run {k} of each", StudyEvidence(rest), StudyEvidence(_as_measured(left))))
     return folds
 
 

@@ -18,6 +18,7 @@ from tvt.errors import InputError, suggest
 from tvt.evidence.completion import complete
 from tvt.evidence.evidence import Evidence, FullResponse, Measured, Measurements
 from tvt.evidence.fit import FitReport
+from tvt.evidence.study_model import StudyFit
 from tvt.stats.noise import normal_factor
 from tvt.types import Floats
 
@@ -35,6 +36,8 @@ class Predicted(NamedTuple):
     """On what the response stands."""
     nearby: tuple[Nearby | None, ...]
     """For each mixture, the measured one that is nearest."""
+    joint: StudyFit | None
+    """What was learned of a study's joint response."""
 
 
 def predict(
@@ -64,7 +67,7 @@ def predict(
     )
     measured = evidence.measured(of)
     nearby = tuple(nearest_measured(measured, row) for row in full)
-    return Predicted(predicted, report, (*notes, *beyond_reach(highest, evidence)), nearby)
+    return Predicted(predicted, report, (*notes, *beyond_reach(highest, evidence)), nearby, of.joint)
 
 
 def predictions(

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
@@ -28,7 +29,7 @@ from tvt.evidence.completion import Completed
 from tvt.evidence.estimates import Estimate, Posterior
 from tvt.evidence.kappa import run_noise
 from tvt.evidence.priors import PRIORS, Priors
-from tvt.evidence.response import Curve, Repeats, Response, ResponsePosterior, mixedness
+from tvt.evidence.response import Curvature, Curve, Repeats, Response, ResponsePosterior, mixedness
 from tvt.stats.noise import normal_factor
 from tvt.types import Floats, Positions
 
@@ -266,19 +267,58 @@ class StudyFit:
     response: Response
     posterior: Posterior
     kappa: float
+    own: bool
+    """Whether some target has data of its own, which ``kappa`` is about."""
     mixing: float
     """In units of a target's typical transfer."""
-    runs: int
-    """How many runs of several sources, or at doses, were looked at."""
+    doses: int
+    mixtures: int
+    """How many runs at doses, and of several sources, were looked at."""
+
+    @property
+    def runs(self) -> int:
+        """How many runs beside the single sources were looked at."""
+        return self.doses + self.mixtures
+
+    @property
+    def origin(self) -> Literal["fitted", "assumed"]:
+        """Where ``kappa`` and ``mixing`` are from: the runs, or what is assumed where there are too few."""
+        return "fitted" if self.runs >= LEAST_RUNS else "assumed"
 
     @property
     def text(self) -> str:
         """For people: on what it stands."""
-        which = "fitted" if self.runs >= LEAST_RUNS else "assumed"
+        own = f"own data saturates with kappa {self.kappa:.2g}, " if self.own else ""
+        which = f"both {self.origin}" if self.own else self.origin
         return (
-            f"the response is fitted on {self.runs} runs beside the single sources: own data saturates with kappa "
-            f"{self.kappa:.2g}, mixing moves gains by {self.mixing:.0%} of a typical transfer (both {which})"
+            f"the response is fitted on {self.runs} runs beside the single sources: {own}mixing moves gains by "
+            f"{self.mixing:.0%} of a typical transfer ({which})"
         )
+
+    @property
+    def shape(self) -> str:
+        """For people: how gain grows with a source's weight."""
+        own = f", a target's own data saturates with kappa {self.kappa:.3g} ({self.origin})" if self.own else ""
+        return f"gaps multiply, other sources count in proportion{own}"
+
+    def json_value(self) -> dict[str, Any]:
+        """Plain values; ``fitted_on`` is null where nothing was fitted, ``kappa`` where no target has data of its own."""
+        kappa = self.kappa if self.own else None
+        on = {"doses": self.doses, "mixtures": self.mixtures} if self.origin == "fitted" else None
+        return {
+            "form": "joint",
+            "kappa": kappa,
+            "mixing": self.mixing,
+            "origin": self.origin,
+            "fitted_on": on,
+        }
+
+
+def response_json(form: str, curvature: Curvature | None, joint: StudyFit | None) -> dict[str, Any] | None:
+    """``response`` in JSON: the form with what is known of its shape; ``None`` for one without any."""
+    if joint is not None:
+        return joint.json_value()
+    return None if curvature is None else {"form": form, **curvature.json_value()}
 
 
 def fit_study(
@@ -323,7 +363,16 @@ def fit_study(
     response = replace(response, repeats=repeats)
     response = replace(response, residual=np.sqrt(noise), mixing=np.array([t.mixing for t in targets]), level=level)
     posterior: Posterior = StudyPosterior(models, response) if beside else ResponsePosterior(response)
-    return StudyFit(response=response, posterior=posterior, kappa=kappa, mixing=priors.mixing, runs=beside)
+    doses, mixtures = (0, 0) if usable is None else (int(usable.doses.sum()), int(usable.mixtures.sum()))
+    return StudyFit(
+        response=response,
+        posterior=posterior,
+        kappa=kappa,
+        own=any(position is not None for position in positions),
+        mixing=priors.mixing,
+        doses=doses,
+        mixtures=mixtures,
+    )
 
 
 def usable_runs(runs: MixtureRuns | None, completed: Completed) -> MixtureRuns | None:

@@ -18,6 +18,7 @@ from tvt.core.selection import SelectionSpec
 from tvt.core.values import Frozen
 from tvt.evidence.fit import FitReport
 from tvt.evidence.response import Curvature
+from tvt.evidence.study_model import StudyFit, response_json
 from tvt.report.style import ESTIMATE, MISSING, TABLE, resting, resting_legend
 from tvt.selection.explain import BeyondPlacebo, explain, kappa_sentences, measured_sentences, placebo_sentences
 from tvt.selection.frontier import FrontierPoint, Kind
@@ -37,6 +38,8 @@ class SelectionResult(Frozen):
     """Weights of the used sources at other kappas."""
     curvature: Curvature | None = None
     """kappa of the log response and how it came about."""
+    joint: StudyFit | None = None
+    """What was learned of a study's joint response."""
     frontier: tuple[FrontierPoint, ...] = ()
     frontier_kind: Kind = "harm"
     preview: Preview | None = None
@@ -48,7 +51,7 @@ class SelectionResult(Frozen):
 
     def json_value(self) -> dict[str, Any]:
         """The keys of ``tvt select --json``: those of the contract first, then what else was asked for."""
-        response = None if self.curvature is None else {"form": self.spec.form, **self.curvature.json_value()}
+        response = response_json(self.spec.form, self.curvature, self.joint)
         kappas = {f"{kappa:.6g}": weights for kappa, weights in self.sensitivity.items()}
         more = {
             "response": response,
@@ -62,6 +65,8 @@ class SelectionResult(Frozen):
         return {**self.mixture.json_value(), **{key: value for key, value in more.items() if value is not None}}
 
 
+TRUST = "How far to trust this: tvt docs trust"
+"""The last line of what ``tvt select`` shows, with the page that says what predictions were worth."""
 BAR = 12
 """Width of the largest weight's bar."""
 
@@ -83,7 +88,7 @@ def selection_report(result: SelectionResult) -> list[RenderableType]:
     if result.fit is not None:
         parts.append(fit_table(result.fit))
     parts += [Text(line) for line in measured_sentences(mixture)] if mixture.verdict == "train" else []
-    parts.append(_footer(mixture))
+    parts += [_footer(mixture), Text(TRUST, style="dim")]
     parts += [Text(f"Note: {note}.", style="yellow") for note in mixture.notes]
     return parts
 

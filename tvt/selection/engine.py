@@ -306,7 +306,7 @@ def prepare(
 ) -> Prepared:
     """Look names up, build the response and draw samples.
 
-    ``runs`` are mixture runs beside a matrix, in its metric: they join its evidence on kappa.
+    ``runs`` are mixture runs beside a matrix, in its metric: they join its evidence.
     ``form`` is what was learned of a table of mixture runs before; else it is learned anew.
 
     Raises:

@@ -170,8 +170,8 @@ def kappa_sensitivity(
     """Weights of the used sources at the ends of a fitted kappa's interval, else at a third and at three times kappa (half a
     power of ten each way).
 
-    ``found`` is the kappa if it is known already. Empty where kappa plays no part: the linear response, or one fitted on a
-    table of mixture runs.
+    ``found`` is the kappa if it is known already. Empty where no kappa bends every help: the joint and the linear response,
+    or one fitted on a table of mixture runs.
     """
     found = found or Evidence.of(evidence).curvature(spec)
     if found is None:

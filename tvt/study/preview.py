@@ -318,5 +318,6 @@ def _notes(study: Study, prepared: Prepared, order: Sequence[Previewed]) -> Iter
     matrix = prepared.evidence.matrix
     beside = None if matrix is None else matrix.evidence
     compared = any(p.trained and not p.candidate.single for p in order)
-    if compared and beside is not None and prepared.curvature is not None and prepared.spec.kappa is None:
-        yield "kappa was fitted on runs of this study, these mixtures' among them, which flatters the prediction"
+    fitted = prepared.of.joint is not None or prepared.curvature is not None
+    if compared and beside is not None and fitted and prepared.spec.kappa is None:
+        yield "the response was fitted on runs of this study, these mixtures' among them, which flatters the prediction"

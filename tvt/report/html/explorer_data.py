@@ -67,7 +67,7 @@ def explore(matrix: TransferMatrix, reference: Sequence[str], targets: Sequence[
     measured = _measured(matrix)
     chosen = list(measured[:MOST_TARGETS] if targets is None else dict.fromkeys(targets))
     settled = prepare(matrix, _request(matrix, None))
-    curvature = settled.curvature
+    joint = settled.of.joint
     requests: list[dict[str, Any]] = []
     total = len(KINDS) * (1 + len(chosen))
     for target in (None, *chosen):
@@ -81,13 +81,15 @@ def explore(matrix: TransferMatrix, reference: Sequence[str], targets: Sequence[
     return Explorer(
         requests=tuple(requests),
         left_out=tuple(t for t in measured if t not in chosen),
-        kappa="in proportion" if curvature is None else _told(curvature),
+        kappa=joint.shape if joint is not None else _told(settled.curvature),
         budget=settled.spec.budget,
         confidence=settled.spec.confidence,
     )
 
 
-def _told(curvature: Curvature) -> str:
+def _told(curvature: Curvature | None) -> str:
+    if curvature is None:
+        return "in proportion"
     return f"{curvature.text}, an assumption" if curvature.origin == "assumed" else curvature.text
 
 
