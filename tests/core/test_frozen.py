@@ -20,7 +20,11 @@ from tvt.io.yaml_files import load_mixture, save_mixture
 
 STUDY = tvt.load_study("qwen2.5-vl-7b")
 ROOT = Path(tvt.__file__).parent
-PRIVATE_OR_WORKING = {"LowRank"}
+PRIVATE_OR_WORKING = {
+    "LowRank",
+    # A fit's working values, remade by each fit and never handed out: copies of their arrays would cost more than they save.
+    *("Process", "Features", "Bumps", "Prior", "Target", "TablePosterior", "Rows"),
+}
 
 
 def mixture() -> tvt.Mixture:

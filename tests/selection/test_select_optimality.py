@@ -70,12 +70,17 @@ def test_goals_take_the_least_shortfall_then_the_most_margin(seed: int) -> None:
 def test_risk_caps_floors_text_and_divergence_together(seed: int) -> None:
     matrix = random_matrix(seed, 4, 3)
     error = matrix.error / 3  # equal weights of the three targets
-    scale = np.sqrt((error**2).sum(axis=1))
+    bent = matrix.mean > 0  # help grows by the log curve, and its error with it
+    straight, curved = (np.sqrt((np.where(cells, error, 0.0) ** 2).sum(axis=1)) for cells in (~bent, bent))
+
+    def spread(w: np.ndarray) -> np.ndarray:
+        along = np.log1p(10 * w) / np.log1p(10)
+        return np.hypot(np.linalg.norm(w * straight, axis=1), np.linalg.norm(along * curved, axis=1))
 
     def value(w: np.ndarray) -> np.ndarray:
         with np.errstate(divide="ignore", invalid="ignore"):
             divergence = np.where(w > 0, w * np.log(w * 4), 0.0).sum(axis=1)
-        return log_gains(w, matrix.mean).mean(axis=1) - 2 * np.linalg.norm(w * scale, axis=1) - 0.05 * divergence
+        return log_gains(w, matrix.mean).mean(axis=1) - 2 * spread(w) - 0.05 * divergence
 
     def allowed(w: np.ndarray) -> np.ndarray:
         return (w[:, 0] <= 0.3) & (w[:, 1] >= 0.1) & (w[:, 2] + w[:, 3] >= 0.45)

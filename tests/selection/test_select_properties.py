@@ -62,7 +62,7 @@ def linear_rows(spec: SelectionSpec, sources: int) -> tuple[np.ndarray, np.ndarr
     return np.array(rows), np.array(bounds)
 
 
-@settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(requests())
 def test_every_answer_is_sound(request: tuple[int, int, int, float, SelectionSpec]) -> None:
     seed, sources, targets, centre, spec = request
