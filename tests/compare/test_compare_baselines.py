@@ -162,7 +162,8 @@ def test_the_request_may_name_tasks_by_abbreviation() -> None:
 
 def test_a_fitted_kappa_is_that_of_the_selection() -> None:
     mixture = Mixture.of_counts({"a": 1}, provenance={"spec": {"risk": 0.5}, "curvature": {"kappa": 3.5, "origin": "fitted"}})
-    assert spec_of(mixture) == log_spec(risk=0.5, kappa=3.5)
+    assert spec_of(mixture) == SelectionSpec(risk=0.5, kappa=3.5)
+    assert spec_of(mixture).form == "log"
     given = Mixture.of_counts({"a": 1}, provenance={"spec": {"kappa": 2.0}, "curvature": {"kappa": 2.0, "origin": "given"}})
     assert spec_of(given).kappa == 2.0
 

@@ -171,7 +171,8 @@ def test_a_previewed_prediction_is_marked(holes: TransferMatrix) -> None:
 @pytest.mark.parametrize("columns", [80, 120])
 def test_marks_in_the_terminal(study: Path, tmp_path: Path, columns: int) -> None:
     mixture = tmp_path / "mixture.yaml"
-    options = ["--target", "Jigsaw", "--without-direct", "--floor", "Art_Style=0.1", "--no-stability", "-o", str(mixture)]
+    floors = ["--floor", "Art_Style=0.1", "--floor", "Visual_Correspondence=0.1"]
+    options = ["--target", "Jigsaw", "--without-direct", *floors, "--no-stability", "-o", str(mixture)]
     for shown in (
         tvt("select", str(study), *options, columns=columns),
         tvt("predict", str(study), "--mixture", str(mixture), columns=columns),
@@ -195,7 +196,7 @@ def test_marks_in_json(study: Path, tmp_path: Path) -> None:
     told = json.loads(tvt("select", str(study), "--target", "JG", "--no-stability", "--json", "-o", str(mixture)))
     weights = {s for s, w in told["weights"].items() if w > 0}
     for target, predicted in told["predicted"].items():
-        assert set(predicted) == {"gain", "low", "high", "estimated"}
+        assert set(predicted) == {"gain", "low", "high", "se", "estimated"}
         assert predicted["estimated"] == [s for s, t in HIDDEN if t == target and s in weights]
     (again,) = json.loads(tvt("predict", str(study), "--mixture", str(mixture), "--json"))["predictions"]
     assert {t: p["estimated"] for t, p in again["scores"].items()} == {t: p["estimated"] for t, p in told["predicted"].items()}
