@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compare_worlds import KAPPA, study
-from problems import log_gains, log_spec, random_matrix
+from problems import log_gains, random_matrix
 from tvt.compare.baselines import arms_of, spec_of
 from tvt.core.arms import Arm
 from tvt.core.matrix import TransferMatrix

@@ -28,7 +28,7 @@ function pointView(study, request, point, byName) {
       framed(
         "Predicted gains",
         dotPlot(rows, { label: "Predicted gain of every target", title: metricName(study) }),
-        `Whiskers: the predicted interval.${overshoot(study, point)}${unmeasured(point, label)}`,
+        `Whiskers: the predicted interval.${unmeasured(point, label)}`,
         tableBehind(() => dataTable("Predicted gains", ["target", "gain", "low", "high"], gains.map(([name, [gain, ...ends]]) => [named(label(name)), `${restsOn(point, name)}${signed(gain, 3)}`, ...ends.map((v) => signed(v, 3))])), "predicted gains"),
       ),
     ),
@@ -47,12 +47,6 @@ function unmeasured(point, label) {
   if (!pairs.length) return "";
   const more = pairs.length > 4 ? ` and ${pairs.length - 4} more` : "";
   return ` ${ESTIMATE} and hollow: rests on cells that were not measured but estimated (${pairs.slice(0, 4).join(", ")}${more}).`;
-}
-
-/** What to make of a predicted PGF above 1, which none can be. */
-function overshoot(study, point) {
-  const above = study.metric === "pgf" && Object.values(point.predicted).some(([gain]) => gain > 1);
-  return above ? " No PGF can be above 1: predictions add up what single sources do, and go too far where many of them help." : "";
 }
 
 /** The promise in a sentence: gain, and who pays. */
