@@ -25,7 +25,7 @@ def fit(matrix: TransferMatrix) -> StudyFit:
 
 def exact(values: list[list[float]], sources: list[str], targets: list[str], metric: str = "pgf") -> TransferMatrix:
     matrix = TransferMatrix.from_values(np.array(values), sources=sources, targets=targets)
-    return replace(matrix, metric=metric)
+    return replace(matrix, metric=metric, item_errors=np.zeros(matrix.values.shape))
 
 
 def with_mixtures(matrix: TransferMatrix, weights: np.ndarray, scores: np.ndarray) -> TransferMatrix:
@@ -197,3 +197,11 @@ def test_a_program_and_its_prediction_agree_on_repeated_examples() -> None:
     assert isinstance(found, Mixture)
     gains = [p.gain for p in found.predicted.values()]
     assert found.objective == pytest.approx(np.mean(gains), abs=1e-6)
+
+
+def test_noise_that_nobody_measured_is_not_taken_for_none() -> None:
+    matrix = TransferMatrix.from_values(np.array([[0.3], [0.1], [-0.2], [0.05]]), sources=["a", "b", "c", "d"], targets=["t"])
+    found = fit(matrix).posterior.at(np.eye(4))
+    raw = matrix.mean[:, 0]
+    assert abs(found.mean[:, 0] - raw.mean()).max() < 0.9 * abs(raw - raw.mean()).max()
+    assert (found.se > 0.02).all()

@@ -28,7 +28,7 @@ from tvt.evidence.kappa import fit_kappa, run_noise
 from tvt.evidence.posterior import Form, TablePosterior
 from tvt.evidence.relative import redrawn_relatives
 from tvt.evidence.response import Curvature, ErrorRows, Response, ResponsePosterior, sampled
-from tvt.evidence.study_model import StudyFit, fit_study, usable_runs
+from tvt.evidence.study_model import UNKNOWN_NOISE, StudyFit, fit_study, usable_runs
 from tvt.stats.noise import pooled_degrees
 from tvt.types import Bools, Floats
 
@@ -253,10 +253,9 @@ class StudyEvidence(Evidence):
             raise InputError(f"study {self.matrix.name}: no cell was measured; nothing can be chosen")
         notes = list(completed.notes)
         if not np.isfinite(self.matrix.error).any():
-            notes.append(
-                "the noise is unknown (one run, no counts of questions): intervals leave it out, "
-                "and any gain counts as credible"
-            )
+            joint = _form(spec).joint
+            how = f"{UNKNOWN_NOISE:.0%} of the variance between sources is taken for it" if joint else "intervals leave it out"
+            notes.append(f"the noise is unknown (one run, no counts of questions): {how}, and any gain counts as credible")
         rule = _form(spec)
         if rule.joint:
             shares = {source: size / spec.budget for source, size in spec.sizes.items()}

@@ -42,6 +42,9 @@ LEAST_RUNS = 6
 """With fewer runs of several sources or doses, the priors stand."""
 MOST_ROWS = 240
 """So many runs are looked at for the curvature and the mixing."""
+UNKNOWN_NOISE = 0.3
+"""Share of the variance between sources that is taken for noise where a study has one run and no counts of questions: public
+single-source scores say as much of mixtures as if it were (rank correlations of .2 to .5)."""
 PASSES_OF_DOSE = 10.0
 """How often a small source's examples are used at the dose that it is measured at (``max_source_epochs`` of a recipe)."""
 _TINY = 1e-9
@@ -74,6 +77,7 @@ def rows_of(
     """The rows of a study, single sources first (one row each, the mean of its runs), and the variance of a new run (T,)."""
     measured = matrix.reindex(sources=completed.sources, targets=completed.targets)
     between, items = run_noise(measured)
+    between = np.where(np.isfinite(measured.error).any(axis=0), between, _assumed_noise(measured))
     count = np.maximum(measured.run_count, 1)
     known = measured.run_count > 0
     shared = priors.shared_questions * items
@@ -89,6 +93,18 @@ def rows_of(
     typical = np.nanmean(gap[: len(completed.sources)] ** -2, axis=0)
     rows = Rows(weights=weights, inner=inner, noise=inner_noise, shared=shared * typical, repeats=repeats)
     return rows, (between + items) * typical
+
+
+def _assumed_noise(matrix: TransferMatrix) -> Floats:
+    """Variance of a run's noise by target, (T,), where nothing is known of it: ``UNKNOWN_NOISE`` of the variance between other
+    sources' cells.
+    """
+    cells = np.where(matrix.self_cells, np.nan, matrix.mean)
+    known = np.isfinite(cells)
+    count = np.maximum(known.sum(axis=0), 1)
+    mean = np.where(known, cells, 0.0).sum(axis=0) / count
+    variance: Floats = np.where(known, (cells - mean) ** 2, 0.0).sum(axis=0) / count
+    return UNKNOWN_NOISE * variance
 
 
 def _to_inner(gains: Floats, noise: Floats, *, bounded: bool) -> tuple[Floats, Floats, Floats]:
