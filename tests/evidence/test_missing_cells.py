@@ -21,8 +21,8 @@ PUBLISHED = {
     "qwen2.5-vl-3b": (0.62, 0.58, 0.50),
     "qwen2.5-vl-7b": (0.43, 0.40, 0.32),
 }
-"""Least rank correlation over all hidden cells with 25, 50 and 75% of the cells between tasks hidden. The targets' means alone give
-as much: what estimates are worth within a target, where a selection needs them, is in ``docs_tables.completion``."""
+"""Least rank correlation over all hidden cells with 25, 50 and 75% of the cells between tasks hidden. The targets' means alone
+give as much: what estimates are worth within a target, where a selection needs them, is in ``docs_tables.completion``."""
 Z90 = 1.6449
 
 
