@@ -18,9 +18,10 @@ from click.testing import CliRunner
 import docs_tables
 from commands import ROOT
 from documents import Page
-from tvt import analyze, errors
+from tvt import analyze, errors, load_study
 from tvt.cli.main import COMMANDS
 from tvt.cli.start import docs as command
+from tvt.core.pooling import agreement
 from tvt.data.tasks import load_manifest
 from tvt.errors import InputError
 
@@ -42,6 +43,14 @@ def test_costs_are_those_of_the_plans(tmp_path: Path) -> None:
 def test_cheaper_studies_cost_and_say_what_the_pages_state(tmp_path: Path) -> None:
     assert docs_tables.between(PAGES["reproduce"].text, "cheaper") == docs_tables.cheaper(tmp_path / "study")
     assert docs_tables.between(PAGES["studies"].text, "judged") == docs_tables.judged()
+
+
+def test_the_published_studies_agree_as_little_as_the_pages_state() -> None:
+    rank = agreement([load_study(f"qwen2.5-vl-{size}") for size in ("3b", "7b", "32b")])
+    for page, stated in (("trust", r"agrees at (0\.\d\d)"), ("selecting", r"rank correlation of (0\.\d\d) within\s+targets")):
+        found = re.search(stated, PAGES[page].text)
+        assert found is not None, page
+        assert float(found.group(1)) == pytest.approx(rank, abs=0.01)
 
 
 @pytest.mark.slow

@@ -163,7 +163,7 @@ def test_selection_prediction_and_sensitivity_use_the_same_kappa() -> None:
     assert isinstance(mixture, Mixture)
     assert mixture.provenance["response"] == f"log, kappa {found.value:.3g}"
     weights = np.array([[mixture.weights[s] for s in matrix.sources]])
-    (told,), _, notes, _ = predict(matrix, weights, matrix.sources, log_spec())
+    (told,), _, notes, *_ = predict(matrix, weights, matrix.sources, log_spec())
     assert told["t0"].gain == pytest.approx(mixture.predicted["t0"].gain)
     assert found.text in notes
     moved = kappa_sensitivity(matrix, log_spec())

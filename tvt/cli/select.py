@@ -76,8 +76,9 @@ def command(
 ) -> None:
     """Choose how much of each source to train on.
 
-    STUDY is a bundled name (tvt studies), a study folder or a CSV; several are pooled as runs of one. With --runs alone, a
-    response is fitted on past mixture runs; beside a STUDY, --runs (scored in the study's metric) helps to fit its response.
+    STUDY is a bundled name (tvt studies), a study folder or a CSV; several are pooled, those of different models
+    as a run each. With --runs alone, a response is fitted on past mixture runs; beside a STUDY, --runs (scored in the study's
+    metric) helps to fit its response.
 
     Weights are shares of the budget, gains are PGF: the part of the gap to a perfect score that is closed.
     """
