@@ -118,12 +118,16 @@ def test_the_errors_of_a_program_are_bounds_and_exact_at_their_anchor() -> None:
     matrix = exact(rng.normal(0.1, 0.2, (4, 3)).tolist(), ["a", "b", "c", "d"], ["a", "b", "t"])
     matrix = replace(matrix, item_errors=np.full(matrix.values.shape, 0.08))
     response = fit(matrix).response
+
+    def errors_at(weights: np.ndarray) -> np.ndarray:
+        return response.inner_errors(weights, run=True)
+
     for shares in (np.eye(3)[1], np.array([0.5, 0.2, 0.3])):
         for anchor in (np.full(4, 0.25), np.array([0.7, 0.2, 0.1, 0.0])):
             rows = replace(response, anchor=anchor).error_rows(shares)
-            assert rows.at(anchor)[0] == pytest.approx(response.mean_error(anchor, shares), rel=1e-6)
+            assert rows.at(anchor)[0] == pytest.approx(np.linalg.norm(shares * errors_at(anchor)), rel=1e-6)
             for weights in rng.dirichlet(np.ones(4), 50):
-                assert rows.at(weights)[0] >= response.mean_error(weights, shares) - 1e-9
+                assert rows.at(weights)[0] >= np.linalg.norm(shares * errors_at(weights)) - 1e-9
 
 
 def test_runs_on_mixtures_are_believed_and_tell_their_neighbours() -> None:

@@ -183,6 +183,12 @@ class Response(Frozen):
         return self.link(self.inner(weights))
 
     @property
+    def at(self) -> Floats:
+        """The anchor, (S,)."""
+        n = len(self.sources)
+        return np.full(n, 1 / max(n, 1)) if self.anchor is None else self.anchor
+
+    @property
     def bent(self) -> Bools:
         """Which cells follow a curve (the first whose coefficient is positive) and not the weight itself, (Q, S, T)."""
         positive: Bools = self.concave > 0
@@ -208,16 +214,22 @@ class Response(Frozen):
         """What a new run at ``weights`` gains at least, ``z`` standard deviations below the prediction: (..., T)."""
         return self.link(self.inner(weights) - z * self.inner_errors(weights, run=True))
 
+    def slopes(self, weights: Floats) -> Floats:
+        """By how much gains move with ``h`` at ``weights`` (..., S), (..., T): 1, or the distance to the limit."""
+        inner = self.inner(weights)
+        return np.ones_like(inner) if self.limits is None else np.exp(-inner)
+
     def mean_error(self, weights: Floats, shares: Floats) -> float:
-        """Standard deviation of the mean over targets with ``shares`` (T,) of a new run's ``h`` at ``weights`` (S,), where
-        targets err independently.
+        """Standard deviation of the mean gain over targets with ``shares`` (T,) of a new run at ``weights`` (S,), where targets
+        err independently.
         """
-        return float(np.linalg.norm(shares * self.inner_errors(weights, run=True)))
+        return float(np.linalg.norm(shares * self.slopes(weights) * self.inner_errors(weights, run=True)))
 
     def error_rows(self, shares: Floats) -> ErrorRows:
-        """:meth:`mean_error` for a convex program: the length of these rows is at least that, and equal to it at the anchor."""
-        n = len(self.sources)
-        at = np.full(n, 1 / max(n, 1)) if self.anchor is None else self.anchor
+        """The same for a convex program, of ``h`` and not of gains: the length of these rows is at least the standard deviation
+        of the mean over targets with ``shares`` (T,), and equal to it at the anchor.
+        """
+        n, at = len(self.sources), self.at
         errors, bent = self.filled_errors * shares, self.bent
         scales = [np.linalg.norm(np.where(bent.any(axis=0), 0.0, errors), axis=1)]
         starts = [np.zeros(n)]

@@ -88,7 +88,7 @@ def pure_value(weights: Floats, request: Request, response: Response, samples: t
     first, *rest = map(float, spec.aim.values(robust[which], requested))
     if spec.cvar is not None:
         first = _tail_mean([float(spec.aim.values(s.gains(weights)[which], requested)[0]) for s in samples], spec.cvar)
-    elif spec.aim.linear and response.limits is None:
+    elif spec.aim.linear:
         first = float(response.gains(weights)[which] @ requested.weights)
         first -= spec.risk * response.mean_error(weights, request.weights)
     return first, *rest

@@ -29,8 +29,8 @@ from tvt.selection.request import Region, Request, resolve_request
 from tvt.selection.solve import Solution, solve_convex, solve_with_few_sources
 from tvt.types import Floats
 
-ROUNDS = 5
-SETTLED = 1e-4
+ROUNDS = 4
+SETTLED = 1e-3
 """How often a request is solved at most with the response matched anew, and the sum of absolute differences of weights that
 counts as none."""
 BETTER = 1e-9

@@ -113,10 +113,7 @@ def _left_out(evidence: Evidence, spec: SelectionSpec) -> tuple[str, ...]:
 
 def gain_error(prepared: Prepared, weights: Floats) -> float:
     """Standard error of the counting targets' mean gain at ``weights`` (S,), as the risk term has it."""
-    response, shares = prepared.response, prepared.request.weights
-    if response.limits is None:
-        return response.mean_error(weights, shares)
-    return float((response.gains(weights) - response.lower_gains(weights, 1.0)) @ shares)
+    return prepared.response.mean_error(weights, prepared.request.weights)
 
 
 def _point(prepared: Prepared, weights: Floats, setting: float) -> FrontierPoint:

@@ -278,9 +278,9 @@ class ProblemBuilder:
             return spec.aim.value(self._robust(which), requested, CONVEX)
         if not spec.risk:
             return self._weighted(self.response)
-        if self.response.limits is not None:  # no bound on the error of a mean of bent gains is convex: targets err together
-            return self.request.weights[which] @ self._robust(which)
-        error = self.atoms.lengths([self.response.error_rows(self.request.weights)], self.w)[0]
+        # How gains move with h is taken at the anchor, where the response is matched anyway.
+        shares = self.request.weights * self.response.slopes(self.response.at)
+        error = self.atoms.lengths([self.response.error_rows(shares)], self.w)[0]
         return self._weighted(self.response) - spec.risk * error
 
     def _weighted(self, response: Response) -> Any:
