@@ -7,11 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tvt.core.mixture import Mixture
 from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.selection import SelectionSpec
 from tvt.evidence.fit import fit_runs
 from tvt.evidence.learning import fit_posterior
 from tvt.evidence.predict import predict
+from tvt.selection.engine import select
 from tvt.types import Floats
 
 TRIVIAQA = """\
@@ -67,7 +69,7 @@ def drawn(n: int, sources: int, targets: int, noise: float, seed: int) -> tuple[
 
 def test_sixteen_real_runs_predict_within_their_range_and_their_interval_holds_the_truth() -> None:
     runs = triviaqa()
-    (mixture,), report, _ = predict(runs, ONE, runs.sources, SelectionSpec())
+    (mixture,), report, *_ = predict(runs, ONE, runs.sources, SelectionSpec())
     found = mixture["t0"]
     low, high = found.value_interval
     width = float(np.ptp(runs.scores))
@@ -76,6 +78,14 @@ def test_sixteen_real_runs_predict_within_their_range_and_their_interval_holds_t
     assert low < TRUTH < high
     assert report is not None
     assert report.overall_skill < 0.1  # the runs hardly tell more than their mean
+
+
+def test_sixteen_real_runs_are_no_signal_and_the_best_of_them_is_named() -> None:
+    found = select(triviaqa(), SelectionSpec())
+    assert isinstance(found, Mixture)
+    assert found.verdict == "no_signal"
+    assert found.best_measured is not None
+    assert found.weights == pytest.approx({**dict.fromkeys(found.weights, 0.0), **found.best_measured.weights}, abs=1e-6)
 
 
 def test_predictions_stay_within_the_tables_range_and_its_width_everywhere() -> None:
