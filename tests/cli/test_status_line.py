@@ -7,6 +7,7 @@ import pty
 import subprocess
 import sys
 from collections.abc import Sequence
+from threading import Thread
 
 from commands import ENVIRONMENT
 
@@ -42,6 +43,11 @@ def on_terminal(code: str, awaited: Sequence[bytes] = SEEN) -> tuple[bytes, byte
         bufsize=0,
     )
     os.close(theirs)
+    out: list[bytes] = []
+    assert process.stdout is not None
+    # A pipe that nobody empties holds 64 KB, and the program waits.
+    reader = Thread(target=lambda stream: out.append(stream.read()), args=(process.stdout,))
+    reader.start()
     shown, left = b"", [*awaited]
     while True:
         try:
@@ -55,10 +61,11 @@ def on_terminal(code: str, awaited: Sequence[bytes] = SEEN) -> tuple[bytes, byte
             left.pop(0)
             assert process.stdin is not None
             process.stdin.write(b"\n")
-    out, _ = process.communicate()
+    reader.join()
+    process.wait()
     os.close(mine)
     assert process.returncode == 0, shown
-    return out, shown
+    return b"".join(out), shown
 
 
 def test_a_slow_command_says_what_it_does_and_cleans_up() -> None:
