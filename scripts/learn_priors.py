@@ -26,7 +26,8 @@ from tvt.data.studies.load import load_study
 from tvt.errors import InputError
 from tvt.evidence.completion import complete
 from tvt.evidence.priors import PRIORS, Priors
-from tvt.evidence.study_model import Rows, TargetModel, rows_of, target_prior, usable_runs
+from tvt.evidence.study_model import TargetModel, target_prior
+from tvt.evidence.study_rows import Rows, rows_of, usable_runs
 
 ROOT = Path(__file__).resolve().parents[1]
 GRIDS: dict[str, Sequence[float]] = {

@@ -15,7 +15,8 @@ from tvt.core.selection import SelectionSpec
 from tvt.evidence.completion import complete
 from tvt.evidence.priors import PRIORS
 from tvt.evidence.response import Repeats, ResponsePosterior
-from tvt.evidence.study_model import Rows, StudyFit, TargetModel, fit_study, singles_coefficients, target_prior
+from tvt.evidence.study_model import StudyFit, TargetModel, fit_study, singles_coefficients, target_prior
+from tvt.evidence.study_rows import Rows
 from tvt.selection.engine import select
 
 

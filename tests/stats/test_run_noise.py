@@ -10,7 +10,7 @@ import pytest
 from problems import log_spec, random_matrix
 from tvt.core.matrix import TransferMatrix
 from tvt.evidence.completion import complete
-from tvt.evidence.evidence import bootstrap_means
+from tvt.evidence.measured import bootstrap_means
 from tvt.selection.stability import stability
 from tvt.stats.noise import pooled_variance
 

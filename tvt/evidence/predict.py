@@ -16,8 +16,9 @@ from tvt.core.selection import SelectionSpec
 from tvt.core.values import aligned
 from tvt.errors import InputError, suggest
 from tvt.evidence.completion import complete
-from tvt.evidence.evidence import Evidence, FullResponse, Measured, Measurements
+from tvt.evidence.evidence import Evidence, FullResponse, Measurements
 from tvt.evidence.fit import FitReport
+from tvt.evidence.measured import Measured
 from tvt.evidence.study_model import StudyFit
 from tvt.stats.noise import normal_factor
 from tvt.types import Floats

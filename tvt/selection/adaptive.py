@@ -19,7 +19,8 @@ from tvt.core.objective import MET
 from tvt.core.selection import SelectionSpec
 from tvt.core.values import Frozen
 from tvt.errors import InputError
-from tvt.evidence.evidence import Evidence, lower_bounds
+from tvt.evidence.evidence import Evidence
+from tvt.evidence.measured import lower_bounds
 from tvt.selection.audit import objective_value, tidy
 from tvt.selection.engine import BETTER, Prepared, prepare, select
 from tvt.stats.noise import PRIOR_RUNS, normal_factor, pooled_variance

@@ -16,8 +16,9 @@ from tvt.core.task import resolve_name
 from tvt.core.values import aligned, encode, positions
 from tvt.errors import InputError, TvtError
 from tvt.evidence.completion import Completed
-from tvt.evidence.evidence import Evidence, FullResponse, Measured, Measurements, with_kappa
+from tvt.evidence.evidence import Evidence, FullResponse, Measurements, with_kappa
 from tvt.evidence.fit import FitReport
+from tvt.evidence.measured import Measured
 from tvt.evidence.posterior import Form
 from tvt.evidence.predict import beyond_reach, nearest_measured, predictions
 from tvt.evidence.response import Curvature, Response, ResponsePosterior

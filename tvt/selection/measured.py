@@ -6,7 +6,7 @@ import numpy as np
 
 from tvt.core.mixture import BestMeasured
 from tvt.core.values import aligned, positions
-from tvt.evidence.evidence import Measured
+from tvt.evidence.measured import Measured
 from tvt.evidence.response import Response
 from tvt.selection.audit import TOLERANCE
 from tvt.selection.request import Request
