@@ -85,7 +85,8 @@ def bundle(folder: Path, output: Path, targets: Sequence[str], sources: Sequence
     """Write a study's scores and weights, with short names of mixtures, into a folder of their own."""
     output.mkdir(parents=True, exist_ok=True)
     for name in ("scores.csv", "doses.csv", "placebos.csv"):
-        shutil.copyfile(folder / name, output / name)
+        if (folder / name).is_file():
+            shutil.copyfile(folder / name, output / name)
     with (folder / "mixtures.csv").open(encoding="utf-8", newline="") as file:
         header, *rows = csv.reader(file)
     names = {label: f"mixture {k + 1:03d}" for k, label in enumerate(sorted({row[0] for row in rows}))}

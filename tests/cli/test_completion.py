@@ -43,8 +43,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_studies(here: Path) -> None:
-    assert sorted(bundled_studies()) == QWEN
-    assert offered("analyze", "") == [*QWEN, "other", "studies/mine", "gains.csv"]
+    assert sorted(bundled_studies()) == ["miniature-swarm", *QWEN]
+    assert offered("analyze", "") == ["miniature-swarm", *QWEN, "other", "studies/mine", "gains.csv"]
     assert offered("select", "QWEN2.5-vl-3") == ["qwen2.5-vl-32b", "qwen2.5-vl-3b"]
     assert offered("predict", "7b", "st") == ["studies/mine"]
     assert offered("predict", "studies/") == ["studies/mine"]

@@ -46,8 +46,8 @@ PUBLISHED = [
 ]
 
 
-def test_the_bundled_studies_are_these_three_in_order_of_size() -> None:
-    assert bundled_studies() == STUDIES
+def test_the_bundled_studies_are_the_published_ones_in_order_of_size_and_the_swarm() -> None:
+    assert bundled_studies() == (*STUDIES, "miniature-swarm")
 
 
 @pytest.mark.parametrize(("number", "name"), list(enumerate(STUDIES)))
@@ -131,5 +131,6 @@ def test_tvt_studies_lists_them(monkeypatch: pytest.MonkeyPatch) -> None:
     data = json.loads(CliRunner().invoke(command, ["--json"]).output)
     assert data["schema"] == 1
     assert [(s["name"], len(s["sources"]), len(s["runs"]), s["counts"]) for s in data["studies"]] == [
-        (name, 13, 4, "inferred") for name in STUDIES
+        *((name, 13, 4, "inferred") for name in STUDIES),
+        ("miniature-swarm", 23, 3, "measured"),
     ]

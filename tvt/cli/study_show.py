@@ -284,7 +284,7 @@ def _print(studies: list[dict[str, Any]]) -> None:
 
     table = Table(title="Bundled studies", title_justify="left")
     for heading in ("name", "model", "sources x targets", "runs", "counts"):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")
     for study in studies:
         size = f"{len(study['sources'])} x {len(study['targets'])}"
         table.add_row(study["name"], study["model"] or "", size, str(len(study["runs"])), study["counts"])
