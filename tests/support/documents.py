@@ -146,7 +146,8 @@ def furnish(folder: Path, jigsaw: str = JIGSAW) -> None:
     (folder / "study.yaml").write_text(STUDY)
     (folder / "recipes").mkdir()
     (folder / "recipes" / "blink-qwen2.5-vl-7b.yaml").write_text(BLINK_STUDY)
-    shutil.copy(ROOT / "recipes" / "miniature.yaml", folder / "recipes")
+    for name in ("miniature.yaml", "world.yaml"):
+        shutil.copy(ROOT / "recipes" / name, folder / "recipes")
     raw_sources_objects.make_tara(folder / "TARA", 12)
     (folder / "tasks").mkdir()
     for name, text in {"Jigsaw": jigsaw, "Counting": COUNTING}.items():
