@@ -15,7 +15,7 @@ from tvt.data.hub.formats import RowFormat
 from tvt.errors import InputError
 from tvt.evaluate.prompts import Profile
 from tvt.evaluate.readers import Reader
-from tvt.evidence.forms import ResponseForm
+from tvt.evidence.forms import StudyForm
 from tvt.exports.plan import Export
 from tvt.study.executors import Engine
 
@@ -25,7 +25,7 @@ KINDS = [
     (READERS, Reader),
     (PROMPTS, Profile),
     (FORMATS, RowFormat),
-    (RESPONSES, ResponseForm),
+    (RESPONSES, StudyForm),
 ]
 
 PACKAGE = """

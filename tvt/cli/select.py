@@ -161,8 +161,8 @@ def _show(result: SelectionResult, options: dict[str, Any]) -> None:
     if options["in_sentences"]:
         from tvt.selection.explain import explain, placebo_sentences
 
-        told = explain(result.mixture, result.stability, result.sensitivity, result.curvature)
-        for line in (*told, *placebo_sentences(result.mixture, result.beyond_placebo)):
+        lines = explain(result.mixture, result.stability, result.sensitivity, result.curvature)
+        for line in (*lines, *placebo_sentences(result.mixture, result.beyond_placebo)):
             console.print(line, markup=False, highlight=False)
         console.print(TRUST, markup=False, highlight=False, style="dim")
     else:

@@ -200,7 +200,7 @@ RESPONSES: Registry[Any] = Registry(
         "log": "tvt.evidence.forms:Log",
         "linear": "tvt.evidence.forms:Linear",
     },
-    "tvt.evidence.forms:ResponseForm",
+    "tvt.evidence.forms:StudyForm",
 )
 """How gains grow with a source's weight: :class:`tvt.evidence.forms.ResponseForm`."""
 

@@ -22,7 +22,7 @@ from tvt.errors import InputError
 from tvt.evidence.completion import Completed, complete
 from tvt.evidence.estimates import Posterior
 from tvt.evidence.fit import FOLDS, FitReport, fit_runs
-from tvt.evidence.forms import ResponseForm, transfer_response
+from tvt.evidence.forms import Joint, ResponseForm, transfer_response
 from tvt.evidence.kappa import fit_kappa, run_noise
 from tvt.evidence.measured import SAMPLES, Measured, bootstrap_means, group_runs, lower_bounds
 from tvt.evidence.posterior import Form, TablePosterior
@@ -228,7 +228,7 @@ class StudyEvidence(Evidence):
             how = f"{UNKNOWN_NOISE:.0%} of the variance between sources is taken for it" if joint else "intervals leave it out"
             notes.append(f"the noise is unknown (one run, no counts of questions): {how}, and any gain counts as credible")
         rule = _form(spec)
-        if rule.joint:
+        if isinstance(rule, Joint):
             shares = {source: size / spec.budget for source, size in spec.sizes.items()}
             fit = fit_study(self.matrix, completed, self.matrix.evidence, shares=shares)
             notes += [fit.text] if fit.runs else []
@@ -249,12 +249,13 @@ class StudyEvidence(Evidence):
     def redrawn(self, spec: SelectionSpec, of: FullResponse, count: int | None = None) -> tuple[Response, ...]:
         """Responses of resampled matrices, or of the joint response's posterior, by default 200."""
         assert of.completed is not None  # noqa: S101 - a study's matrix was completed
-        if _form(spec).joint:
+        rule = _form(spec)
+        if isinstance(rule, Joint):
             return sampled(of.response, count or SAMPLES, spec.seed)
         means = bootstrap_means(self.matrix, of.completed, spec.seed, count or SAMPLES)
         kappa = None if of.curvature is None else of.curvature.value
         names = {"sources": of.response.sources, "targets": of.response.targets}
-        return tuple(transfer_response(mean, of.response.errors, **names, form=_form(spec), kappa=kappa) for mean in means)
+        return tuple(transfer_response(mean, of.response.errors, **names, form=rule, kappa=kappa) for mean in means)
 
     def folds(self, seed: int) -> list[Fold]:
         """Each run in turn; where sources have different numbers of runs, one run of each source that has several."""
@@ -365,9 +366,9 @@ def with_kappa(spec: SelectionSpec, found: Curvature | None) -> SelectionSpec:
     return spec if found is None else spec.model_copy(update={"kappa": found.value})
 
 
-def _form(spec: SelectionSpec) -> ResponseForm:
+def _form(spec: SelectionSpec) -> ResponseForm | Joint:
     """How gains follow from a study's matrix, as the request says."""
-    form: ResponseForm = RESPONSES.find(spec.form)
+    form: ResponseForm | Joint = RESPONSES.find(spec.form)
     return form
 
 

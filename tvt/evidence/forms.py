@@ -11,17 +11,21 @@ from tvt.evidence.response import Curve, Response
 from tvt.types import Floats
 
 
-class ResponseForm(ABC):
-    """How gains follow from a study's matrix: an entry of :data:`tvt.core.choices.RESPONSES`.
-
-    It must be 0 at weight 0 and concave where it helps, so that the problem stays convex.
-    """
+class StudyForm:
+    """How gains follow from a study: an entry of :data:`tvt.core.choices.RESPONSES`."""
 
     joint: bool = False
-    """Whether it is fitted on all runs together, as :mod:`tvt.evidence.study_model` does; else on the single sources' means."""
+    """Whether it is fitted on all runs together, as :class:`Joint` is; else on the single sources' means."""
 
     curved: bool = False
     """Whether it has a curvature kappa, which is given, fitted on runs beside the matrix, or assumed."""
+
+
+class ResponseForm(StudyForm, ABC):
+    """A form in which gains follow from the single sources, cell by cell: what another package adds.
+
+    It must be 0 at weight 0 and concave where it helps, so that the problem stays convex.
+    """
 
     @abstractmethod
     def parts(self, mean: Floats, kappa: float | None) -> tuple[Floats, Floats, tuple[Curve, ...], str]:
@@ -33,14 +37,12 @@ class ResponseForm(ABC):
         """
 
 
-class Joint(ResponseForm):
-    """Gaps multiply, the target's own data saturates, and runs on several sources tell what mixing adds."""
+class Joint(StudyForm):
+    """Gaps multiply, the target's own data saturates, and runs on several sources say what mixing adds: it is fitted on all
+    runs together (:mod:`tvt.evidence.study_model`), and has no parts by cell.
+    """
 
     joint = True
-
-    def parts(self, mean: Floats, kappa: float | None) -> tuple[Floats, Floats, tuple[Curve, ...], str]:
-        """It has no parts by cell."""
-        raise NotImplementedError
 
 
 class Linear(ResponseForm):
