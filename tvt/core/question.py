@@ -1,4 +1,4 @@
-"""A question over images, answered by an option or a number, and what is wrong with a set of questions.
+"""A question over images, answered by an option, a number or any text, and what is wrong with a set of questions.
 
 A task is made of questions, for training and evaluation alike. A set of them can be larger or smaller than its manifest states,
 or hold the same question twice.
@@ -10,11 +10,20 @@ import math
 import string
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from tvt.errors import printed_line
 
 LETTERS = string.ascii_uppercase
+
+
+class Turn(NamedTuple):
+    """An earlier turn of a conversation."""
+
+    prompt: str
+    """What was asked."""
+    answer: str
+    """How it was answered."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,7 +32,7 @@ class Question:
 
     ``images`` are encoded files (PNG or JPEG bytes), in the order in which the prompt speaks of them; text-only questions have
     none. ``prompt`` is the whole text to ask, options included. ``answer`` is the right option's letter, ``A`` for the first;
-    of a question without options it is a number, as text.
+    of a question without options it is a number, as text, or any other text.
     """
 
     id: str
@@ -37,16 +46,37 @@ class Question:
     """The bare question, without options, where the source tells it apart; templates use it."""
     provenance: str | None = None
     """Where the question comes from, as a JSON object; it changes nothing else."""
+    answers: tuple[str, ...] = ()
+    """All accepted answers of a question without options, ``answer`` first; empty: ``answer`` alone."""
+    turns: tuple[Turn, ...] = ()
+    """Earlier turns of the conversation, the oldest first. The first of them shows the images."""
 
     def __post_init__(self) -> None:
         if answer_fault(self.answer, len(self.options)) is not None:
-            what = f"none of its {len(self.options)} options" if self.options else "no number, and it has no options"
+            what = f"none of its {len(self.options)} options" if self.options else "empty, and it has no options"
             raise ValueError(f"question {self.id} of {self.task}: answer '{self.answer}' is {what}")
+        if (fault := conversation_fault(self.answer, self.options, self.answers, self.turns)) is not None:
+            raise ValueError(f"question {self.id} of {self.task}: {fault}")
+
+    @property
+    def open_ended(self) -> bool:
+        """Whether the model answers in its own words, a number or any text, and chooses none of several options."""
+        return not self.options
 
     @property
     def numeric(self) -> bool:
-        """Whether the answer is a number, and not one of several options."""
-        return not self.options
+        """Whether it is open-ended and answered by a number."""
+        return self.open_ended and is_number(self.answer)
+
+    @property
+    def free_text(self) -> bool:
+        """Whether it is open-ended and answered by a text that is no number."""
+        return self.open_ended and not is_number(self.answer)
+
+    @property
+    def accepted(self) -> tuple[str, ...]:
+        """All accepted answers; the first is the one that training shows."""
+        return self.answers or (self.answer,)
 
     @property
     def letters(self) -> str:
@@ -57,11 +87,7 @@ class Question:
 def answer_fault(answer: str, options: int) -> str | None:
     """What is wrong with an answer to a question with so many options, or ``None``."""
     if not options:
-        return (
-            None
-            if is_number(answer)
-            else "no number, and the list of options is empty; give options, or a number for the answer"
-        )
+        return None if answer.strip() else "empty, and so is the list of options; fill one of them in"
     if options > len(LETTERS):
         return (
             f"one of {options} options, which are more than there are letters ({len(LETTERS)}); drop some options, or the row"
@@ -69,6 +95,21 @@ def answer_fault(answer: str, options: int) -> str | None:
     if len(answer) == 1 and answer in LETTERS[:options]:
         return None
     return f"not one of {', '.join(LETTERS[:options])}; give the right option's letter"
+
+
+def conversation_fault(
+    answer: str, options: Sequence[str], answers: Sequence[str], turns: Sequence[tuple[str, str]]
+) -> str | None:
+    """What is wrong with a question's accepted answers or its earlier turns, or ``None``."""
+    if answers and options:
+        return "'answers' is for questions without options; drop it, or the options"
+    if answers and answers[0] != answer:
+        return f"the first of 'answers' is '{answers[0][:20]}', and 'answer' is another; put it first"
+    if not all(text.strip() for text in answers):
+        return "one of 'answers' is empty; fill it in, or drop it"
+    if not all(text.strip() for turn in turns for text in turn):
+        return "a turn has an empty prompt or answer; fill it in, or drop the turn"
+    return None
 
 
 def is_number(text: str) -> bool:

@@ -33,7 +33,7 @@ def shuffled(questions: Iterable[Question], share: float, task: str) -> Iterator
     """The questions with the answers of a share of them replaced at random; a question's draw does not depend on the others'.
 
     The answer to a question with options becomes any of their letters, the right one among them; that to a question without
-    options becomes the answer of one of the questions before it.
+    options becomes the answer of one of the questions before it. Earlier turns, whose answers are right, are left out then.
 
     Args:
         questions: of one task.
@@ -46,7 +46,8 @@ def shuffled(questions: Iterable[Question], share: float, task: str) -> Iterator
         changed = draws.random() < share
         among = question.letters or earlier or (question.answer,)
         earlier.append(question.answer)
-        yield replace(question, answer=among[int(draws.integers(len(among)))]) if changed else question
+        answer = among[int(draws.integers(len(among)))]
+        yield replace(question, answer=answer, answers=(), turns=()) if changed else question
 
 
 class Asked(NamedTuple):
@@ -64,7 +65,8 @@ def asked(questions: Iterable[Question]) -> tuple[Asked, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Control:
-    """Replaces prompts and answers of training rows, so that they teach nothing of their task; pictures stay.
+    """Replaces prompts and answers of training rows, so that they teach nothing of their task; pictures stay, earlier turns do
+    not.
 
     A row's draws depend on its source and id alone: every run that uses the row shows it alike.
     """
@@ -98,7 +100,9 @@ class Control:
     def question(self, source: str, question: Question) -> Question:
         """A row of a source as a run shows it."""
         found = self.row(source, question.id, Asked(question.prompt, question.options, question.answer))
-        return replace(question, prompt=found.prompt, options=found.options, answer=found.answer, question=None)
+        return replace(
+            question, prompt=found.prompt, options=found.options, answer=found.answer, question=None, answers=(), turns=()
+        )
 
 
 def control_identity(kind: PlaceboKind, source: str, training: Mapping[str, str]) -> dict[str, Any]:

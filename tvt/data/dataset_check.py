@@ -61,6 +61,8 @@ class DatasetReport:
     rows: int
     answers: Mapping[str, int]
     """How often each letter is right."""
+    open_ended: Mapping[str, int]
+    """How many rows without options are answered by a ``number`` and by a ``text``; what there is none of is left out."""
     findings: tuple[DataFinding, ...]
 
     @property
@@ -110,7 +112,8 @@ def check_dataset(path: Path, standards: Standards, progress: Progress = silent)
     except InputError as error:  # what cannot be read any further was found by the scan too
         findings += [DataFinding("unreadable", fault) for fault in error.faults]
     findings += rows.findings()
-    return DatasetReport(path, source.rows, dict(sorted(rows.letters.items())), tuple(dict.fromkeys(findings)))
+    letters = dict(sorted(rows.letters.items()))
+    return DatasetReport(path, source.rows, letters, dict(rows.open_ended), tuple(dict.fromkeys(findings)))
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,8 @@ class _Row:
     images: list[bytes]
     provenance: str | None
     question: str | None
+    answers: list[str]
+    turns: list[tuple[str, str]]
 
 
 def _read(source: QuestionSource) -> Iterator[_Row]:
@@ -140,6 +145,8 @@ def _read(source: QuestionSource) -> Iterator[_Row]:
                 images=images,
                 provenance=row["provenance"],
                 question=row["question"],
+                answers=[answer or "" for answer in row["answers"] or ()],
+                turns=[(turn["prompt"] or "", turn["answer"] or "") for turn in row["turns"] or ()],
             )
 
 
@@ -149,6 +156,7 @@ class _Rows:
     def __init__(self, source: QuestionSource, standards: Standards) -> None:
         self._source, self._standards = source, standards
         self.letters: Counter[str] = Counter()
+        self.open_ended: Counter[str] = Counter()
         self._found: list[DataFinding] = []
         self._by_options: defaultdict[tuple[str, int], Counter[str]] = defaultdict(Counter)
         self._shortcuts: defaultdict[str, Shortcuts] = defaultdict(Shortcuts)
@@ -156,7 +164,7 @@ class _Rows:
         self._shown: dict[bytes, int] = {}
         self._hashes: list[int] = []
         self._owners: list[int] = []
-        self._silent = 0
+        self._silent = self._letters_alone = 0
 
     def add(self, row: _Row) -> None:
         """Check one row."""
@@ -164,6 +172,8 @@ class _Rows:
             self.letters[row.answer] += 1
             self._by_options[row.task, len(row.options)][row.answer] += 1
             self._shortcuts[row.task].add(row.options, row.answer, row.images)
+        else:
+            self._add_open_ended(row)
         manifest = self._standards.manifests.get(row.task)
         if manifest is not None and manifest.options not in (None, len(row.options)):
             self._note(
@@ -187,22 +197,35 @@ class _Rows:
         if self._silent:
             message = f"{self._source.path}: {self._silent} rows do not say where they come from (no provenance)"
             result.append(DataFinding("no provenance", message, fault=False))
+        if self._letters_alone:
+            where = f"{self._source.path}: {self._letters_alone} of {self.open_ended.total()} open-ended rows"
+            message = f"{where} are answered by a letter alone; where it is an option's, give the row its options"
+            result.append(DataFinding("letter without options", message, fault=False))
         return result
 
     def _note(self, kind: str, row: int, what: str, *, fault: bool = True) -> None:
         self._found.append(DataFinding(kind, f"{self._source.where(row)}: {what}", fault))
 
+    def _add_open_ended(self, row: _Row) -> None:
+        if row.answer:
+            self.open_ended["number" if is_number(row.answer) else "text"] += 1
+            self._letters_alone += row.answer in LETTERS
+
     def _hold_against(self, limits: ModelLimits, row: _Row) -> None:
         """Note what a model cannot take of a row; the scan reports broken pictures."""
         images = tuple(data for data in row.images if image_fault(data) is None)
         shown = ShownRow(
-            name=self._source.where(row.number), texts=(row.prompt, row.question or ""), answers=(row.answer,), images=images
+            name=self._source.where(row.number),
+            texts=(row.prompt, row.question or "", *(asked for asked, _ in row.turns)),
+            answers=(row.answer, *(answer for _, answer in row.turns)),
+            images=images,
         )
         for fault in limits.faults(shown):
             self._note("model limit", row.number, fault)
 
     def _add_question(self, row: _Row, looks: list[ImageHash]) -> None:
-        whole = b"".join(look.exact for look in looks) + b"\0" + " ".join(row.prompt.split()).encode()
+        asked = "\0".join([*(text for turn in row.turns for text in turn), " ".join(row.prompt.split())])
+        whole = b"".join(look.exact for look in looks) + b"\0" + asked.encode()
         first = self._questions.setdefault(hashlib.blake2b(whole, digest_size=16).digest(), row.number)
         if first != row.number:
             self._note("question asked twice", row.number, f"asks what {self._place(first)} asks; drop one")

@@ -299,10 +299,11 @@ class QuestionDigest(NamedTuple):
 
 
 def question_digests(questions: Iterable[Question]) -> Iterator[QuestionDigest]:
-    """Questions by what they show: prompt (whatever its white space), options and images."""
+    """Questions by what they show: prompt (whatever its white space), options, images and earlier turns."""
     for question in questions:
         found = hashlib.blake2b(" ".join(question.prompt.split()).encode(), digest_size=16)
-        for part in (*(option.encode() for option in question.options), *question.images):
+        earlier = (text.encode() for turn in question.turns for text in turn)
+        for part in (*(option.encode() for option in question.options), *question.images, *earlier):
             found.update(hashlib.blake2b(part, digest_size=16).digest())
         yield QuestionDigest(question.id, found.digest(), question.answer)
 

@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
-from tvt.core.question import Question
+from tvt.core.question import Question, Turn
 from tvt.core.recipe import EvaluationConfig, ModelConfig
 from tvt.errors import InputError
 from tvt.evaluate.adapters import CheckedAdapter
@@ -143,7 +143,8 @@ def _question(entry: dict[str, Any], images: IO[bytes]) -> tuple[Question, str]:
     for offset, length in entry["images"]:
         images.seek(offset)
         shown.append(images.read(length))
-    texts = {**entry["texts"], "options": tuple(entry["texts"]["options"])}
+    texts = {**entry["texts"], **{name: tuple(entry["texts"][name]) for name in ("options", "answers")}}
+    texts["turns"] = tuple(Turn(*turn) for turn in texts["turns"])
     return Question(**texts, images=tuple(shown)), entry["digest"]
 
 

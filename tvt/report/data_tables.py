@@ -67,6 +67,8 @@ def check_line(report: DatasetReport) -> str:
     parts += [f"{warnings:,} warning{'s' * (warnings != 1)}"] if warnings else []
     letters = ", ".join(f"{letter} {count:,}" for letter, count in report.answers.items())
     answers = f" (right answers: {letters})" * bool(letters)
+    kinds = " and ".join(f"{count:,} by a {kind}" for kind, count in report.open_ended.items())
+    answers += f" (open-ended, answered {kinds})" * bool(kinds)
     return f"{report.path}: {report.rows:,} rows{answers}, {', '.join(parts)}"
 
 
@@ -76,6 +78,7 @@ def check_record(report: DatasetReport) -> dict[str, Any]:
         "path": str(report.path),
         "rows": report.rows,
         "answers": dict(report.answers),
+        **({"open_ended": dict(report.open_ended)} if report.open_ended else {}),
         "faults": _records(report.faults),
         "warnings": _records(report.warnings),
     }
@@ -376,17 +379,29 @@ def _small(data: bytes, width: int) -> Image.Image:
 
 
 def _lines(question: Question) -> list[_Line]:
-    asked = _wrapped(" ".join((question.question or question.prompt).split()))
-    if len(asked) > MOST_LINES:
-        asked = [*asked[: MOST_LINES - 1], asked[MOST_LINES - 1].rstrip(" .") + " …"]
-    lines = [_Line(question.id, FAINT), *(_Line(text, INK) for text in asked)]
-    if question.numeric:
-        return [*lines, _Line(f"answer: {question.answer}", RIGHT, bold=True)]
+    asked = _clipped(question.question or question.prompt)
+    turns = [_Line(line, FAINT) for turn in question.turns for text in turn for line in _clipped(text, max(1, MOST_LINES // 2))]
+    lines = [_Line(question.id, FAINT), *turns, *(_Line(text, INK) for text in asked)]
+    if question.open_ended:
+        return [*lines, *_answer_lines(question)]
     for letter, option in zip(LETTERS, question.options, strict=False):
         right = letter == question.answer
         first, *rest = _wrapped(f"({letter}) {option}" + "  ✓" * right, bold=right)
         lines += [_Line(text, RIGHT if right else INK, right) for text in (first, *rest)]
     return lines
+
+
+def _answer_lines(question: Question) -> list[_Line]:
+    """The answer to an open-ended question, and what else is accepted."""
+    others = [text for text in dict.fromkeys(question.accepted) if text != question.answer]
+    lines = [_Line(line, RIGHT, bold=True) for line in _clipped(f"answer: {question.answer}", bold=True)]
+    return [*lines, *(_Line(line, RIGHT) for line in _clipped(f"or: {' | '.join(others)}") if others)]
+
+
+def _clipped(text: str, most: int = MOST_LINES, *, bold: bool = False) -> list[str]:
+    """A text in few lines that fit a cell; what is more is cut."""
+    lines = _wrapped(" ".join(text.split()), bold=bold)
+    return lines if len(lines) <= most else [*lines[: most - 1], lines[most - 1].rstrip(" .") + " …"]
 
 
 def _wrapped(text: str, *, bold: bool = False) -> list[str]:

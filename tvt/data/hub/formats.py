@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tvt.core.choices import FORMATS
+from tvt.core.question import Turn
 from tvt.data.questions.batches import UncheckedQuestion
 from tvt.data.tasks import QuestionData
 
@@ -113,7 +114,7 @@ def _kind(value: Any) -> str:
 
 
 class QuestionRows(RowFormat):
-    """Rows in tvt's own columns; ``task`` and ``question`` may be missing, and images too."""
+    """Rows in tvt's own columns; ``task``, ``question``, ``answers`` and ``turns`` may be missing, and images too."""
 
     needed = ("id", "prompt", "options", "answer")
 
@@ -128,7 +129,18 @@ class QuestionRows(RowFormat):
             answer=text_of(row, "answer"),
             images=_images(row),
             question=(text_of(row, "question") if "question" in row else "") or None,
+            answers=texts_of(row, "answers") if "answers" in row else (),
+            turns=_turns(row),
         )
+
+
+def _turns(row: HubRow) -> tuple[Turn, ...]:
+    """The earlier turns of the column ``turns``, where it is there and filled."""
+    turns = row.get("turns") or []
+    try:
+        return tuple(Turn(prompt=str(turn["prompt"]), answer=str(turn["answer"])) for turn in turns)
+    except (TypeError, KeyError) as error:
+        raise ValueError("'turns' is no list of turns; each needs 'prompt' and 'answer'") from error
 
 
 def _images(row: HubRow) -> tuple[bytes, ...]:

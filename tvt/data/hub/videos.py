@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-from tvt.core.question import LETTERS
+from tvt.core.question import LETTERS, is_number
 from tvt.data.hub.formats import HubRow, RowFormat, text_of, texts_of
 from tvt.data.questions.batches import UncheckedQuestion
 from tvt.data.tasks import QuestionData
@@ -284,7 +284,9 @@ class VsiRows(RowFormat):
         path = video_path(row, data)
         shown = video_frames(path, data.frames)
         listed = texts_of(row, "options")
-        question = text_of(row, "question")
+        question, answer = text_of(row, "question"), text_of(row, "ground_truth").strip()
+        if not listed and not is_number(answer):
+            raise ValueError(f"answer '{answer[:20]}' is no number, and it has no options; mend the row")
         parts = [OPENING, question, *(["Options:", *listed, ASK_LETTER] if listed else [ASK_NUMBER])]
         provenance = {"video": f"{path.parent.name}/{path.name}", "frames": shown.indices, "of": shown.total}
         return UncheckedQuestion(
@@ -292,7 +294,7 @@ class VsiRows(RowFormat):
             task=text_of(row, "question_type"),
             prompt="\n".join(parts),
             options=tuple(_option(text, letter) for text, letter in zip(listed, LETTERS, strict=False)),
-            answer=text_of(row, "ground_truth").strip(),
+            answer=answer,
             images=shown.images,
             question=question,
             provenance=json.dumps(provenance),

@@ -265,6 +265,8 @@ def _pieces(sizes: npt.NDArray[np.int64]) -> Iterator[slice]:
 def _training_rows(batch: pa.RecordBatch, source: str, control: Control | None = None) -> pa.RecordBatch:
     """Questions as TRL's prompt and completion."""
     prompts, answers = batch.column("prompt"), batch.column("answer")
+    if control is None and batch.column("turns").null_count < batch.num_rows:
+        return _conversations(batch, source)
     if control is not None:
         columns = (batch.column(name).to_pylist() for name in ("id", "prompt", "options", "answer"))
         shown = [control.row(source, i, Asked(p, tuple(o), a)) for i, p, o, a in zip(*columns, strict=True)]
@@ -274,6 +276,33 @@ def _training_rows(batch: pa.RecordBatch, source: str, control: Control | None =
             batch.column("images"),
             _messages("user", prompts),
             _messages("assistant", answers),
+            pa.repeat(pa.scalar(source), batch.num_rows),
+            batch.column("id"),
+        ],
+        schema=SCHEMA,
+    )
+
+
+def _conversations(batch: pa.RecordBatch, source: str) -> pa.RecordBatch:
+    """Questions with earlier turns as prompt and completion: the completion begins with the first answer.
+
+    So every answer is part of the completion, and what is asked between them is too, which training leaves out of the loss.
+    """
+    prompts, completions = [], []
+    for row in batch.select(["prompt", "answer", "turns"]).to_pylist():
+        turns = [*(row["turns"] or ()), {"prompt": row["prompt"], "answer": row["answer"]}]
+        first, *rest = [
+            {"role": role, "content": turn[part]}
+            for turn in turns
+            for role, part in (("user", "prompt"), ("assistant", "answer"))
+        ]
+        prompts.append([first])
+        completions.append(rest)
+    return pa.RecordBatch.from_arrays(
+        [
+            batch.column("images"),
+            pa.array(prompts, MESSAGES),
+            pa.array(completions, MESSAGES),
             pa.repeat(pa.scalar(source), batch.num_rows),
             batch.column("id"),
         ],

@@ -19,13 +19,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tvt.core.question import Question
+from tvt.core.question import Question, Turn
 from tvt.model.picture import BrokenPictureError, PictureError, decode, shown_size, size_fault
 
 Rows = npt.NDArray[np.int64]
 """Numbers of rows, from 0."""
 
 IMAGES = pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
+TURNS = pa.list_(pa.struct([("prompt", pa.string()), ("answer", pa.string())]))
 _STRING = {"dtype": "string", "_type": "Value"}
 # As datasets 3 wrote lists, which newer versions read too: the older know no "List".
 IMAGES_FEATURE = {"feature": {"_type": "Image"}, "_type": "Sequence"}
@@ -43,12 +44,14 @@ class UncheckedQuestion:
     images: tuple[bytes, ...] = ()
     question: str | None = None
     provenance: str | None = None
+    answers: tuple[str, ...] = ()
+    turns: tuple[Turn, ...] = ()
 
     def checked(self) -> Question:
         """As a question.
 
         Raises:
-            ValueError: the answer is none of the options, or no number.
+            ValueError: the answer is none of the options, or empty.
         """
         return Question(**{field.name: getattr(self, field.name) for field in fields(self)})
 
@@ -69,6 +72,8 @@ SCHEMA = with_features(
             ("images", IMAGES),
             ("question", pa.string()),
             ("provenance", pa.string()),
+            ("answers", pa.list_(pa.string())),
+            ("turns", TURNS),
         ]
     ),
     {
@@ -77,9 +82,11 @@ SCHEMA = with_features(
         "answer": _STRING,
         "images": IMAGES_FEATURE,
         **dict.fromkeys(("question", "provenance"), _STRING),
+        "answers": {"feature": _STRING, "_type": "Sequence"},
+        "turns": [{"prompt": _STRING, "answer": _STRING}],  # a "Sequence" of them would be a dict of lists
     },
 )
-OPTIONAL = ("question", "provenance")
+OPTIONAL = ("question", "provenance", "answers", "turns")
 """Columns that a file may lack; they are null then."""
 REQUIRED = tuple(name for name in SCHEMA.names if name not in OPTIONAL)
 
@@ -96,6 +103,8 @@ def batch_of(questions: Sequence[Question | UncheckedQuestion]) -> pa.RecordBatc
             image_lists([q.images for q in questions]),
             pa.array([q.question for q in questions], pa.string()),
             pa.array([q.provenance for q in questions], pa.string()),
+            pa.array([list(q.answers) or None for q in questions], pa.list_(pa.string())),
+            pa.array([[turn._asdict() for turn in q.turns] or None for q in questions], TURNS),
         ],
         schema=SCHEMA,
     )
@@ -113,6 +122,8 @@ def questions_of(batch: pa.RecordBatch) -> Iterator[Question]:
             images=tuple(image["bytes"] for image in row["images"]),
             question=row["question"],
             provenance=row["provenance"],
+            answers=tuple(row["answers"] or ()),
+            turns=tuple(Turn(**turn) for turn in row["turns"] or ()),
         )
 
 

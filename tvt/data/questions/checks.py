@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tvt.core.question import answer_fault
+from tvt.core.question import answer_fault, conversation_fault
 from tvt.data.csv_table import Faults
 from tvt.data.questions.batches import Rows, flat_images, image_fault, list_lengths, value_lengths
 from tvt.data.questions.files import QuestionSource, open_questions
@@ -78,15 +78,15 @@ class EvaluationSet:
         source = open_questions(path)
         self._content.append(scan(source).digest)
         for numbers, batch in source.batches():
-            for row, (question, images) in zip(numbers.tolist(), _digests(batch), strict=True):
-                self.questions.setdefault(question, source.where(row))
+            for row, (questions, images) in zip(numbers.tolist(), _digests(batch), strict=True):
+                self.questions.setdefault(questions[0], source.where(row))
                 for image in images:
                     self.images.setdefault(image, source.where(row))
 
     def shared(self, numbers: Rows, batch: pa.RecordBatch) -> Iterator[Shared]:
         """The rows of a batch that this set has too."""
-        for row, (question, images) in zip(numbers.tolist(), _digests(batch), strict=True):
-            if (where := self.questions.get(question)) is not None:
+        for row, (questions, images) in zip(numbers.tolist(), _digests(batch), strict=True):
+            if (where := next((self.questions[one] for one in questions if one in self.questions), None)) is not None:
                 yield Shared(row, "question", where)
             elif self.overlap == "image" and (same := next((i for i in images if i in self.images), None)) is not None:
                 yield Shared(row, "image", self.images[same])
@@ -185,12 +185,26 @@ def _row_faults(batch: pa.RecordBatch) -> Iterator[tuple[int, str]]:
     for place, answer in enumerate(batch.column("answer").to_pylist()):
         if answer and (what := answer_fault(answer, counts[place])) is not None:
             yield place, f"answer '{answer[:20]}' is {what}"
+    yield from _conversation_faults(batch)
     owners = np.repeat(np.arange(batch.num_rows), list_lengths(batch.column("images")))
     for row, image in zip(owners.tolist(), flat_images(batch.column("images")), strict=True):
         data = image.as_py()
         what = image_fault(data) if data is not None else _NO_BYTES
         if what is not None:
             yield row, what
+
+
+def _conversation_faults(batch: pa.RecordBatch) -> Iterator[tuple[int, str]]:
+    """What is wrong with accepted answers and earlier turns, which most files lack."""
+    names = ("answer", "options", "answers", "turns")
+    if all(batch.column(name).null_count == batch.num_rows for name in names[2:]):
+        return
+    for place, row in enumerate(batch.select(names).to_pylist()):
+        turns = [(turn["prompt"] or "", turn["answer"] or "") for turn in row["turns"] or ()]
+        answers = [answer or "" for answer in row["answers"] or ()]
+        what = conversation_fault(row["answer"] or "", row["options"] or (), answers, turns)
+        if what is not None:
+            yield place, what
 
 
 def _note_repeated(source: QuestionSource, faults: Sequence[Faults], keys: pa.ChunkedArray) -> None:
@@ -217,14 +231,22 @@ def _sizes(batch: pa.RecordBatch) -> npt.NDArray[np.int64]:
     return sizes
 
 
-def _digests(batch: pa.RecordBatch) -> Iterator[tuple[bytes, list[bytes]]]:
-    """Of each row the digest of (images, prompt) and those of its images. White space in a prompt does not count."""
-    for prompt, images in zip(batch.column("prompt").to_pylist(), batch.column("images").to_pylist(), strict=True):
+def _digests(batch: pa.RecordBatch) -> Iterator[tuple[list[bytes], list[bytes]]]:
+    """Of each row the digests of what it asks of its images, and those of the images. White space in a prompt does not count.
+
+    The first digest is of the whole question, earlier turns included; of a conversation there are further ones, of each turn
+    with those before it, and alone, so that a question is found wherever it is asked.
+    """
+    for row in batch.select(["prompt", "images", "turns"]).to_pylist():
         each = [
-            hashlib.blake2b(image["bytes"], digest_size=16).digest() for image in images or () if image["bytes"] is not None
+            hashlib.blake2b(image["bytes"], digest_size=16).digest()
+            for image in row["images"] or ()
+            if image["bytes"] is not None
         ]
-        text = " ".join((prompt or "").split()).encode()
-        yield hashlib.blake2b(b"".join(each) + b"\0" + text, digest_size=16).digest(), each
+        prompts = [*(turn["prompt"] or "" for turn in row["turns"] or ()), row["prompt"] or ""]
+        parts = dict.fromkeys(tuple(prompts[start:end]) for end in range(len(prompts), 0, -1) for start in sorted({0, end - 1}))
+        texts = ("\0".join(" ".join(prompt.split()) for prompt in part).encode() for part in parts)
+        yield [hashlib.blake2b(b"".join(each) + b"\0" + text, digest_size=16).digest() for text in texts], each
 
 
 class _Content:
@@ -232,6 +254,7 @@ class _Content:
 
     def __init__(self) -> None:
         self._hashes: dict[str, hashlib._Hash] = {}
+        self._rows = 0
 
     def add(self, batch: pa.RecordBatch) -> None:
         for name in _TEXTS:
@@ -244,6 +267,24 @@ class _Content:
         ):
             self._update(f"{name}.counts", list_lengths(batch.column(name)).data)
             self._values(name, flat)
+        for name in ("answers", "turns"):
+            self._further(name, batch.column(name))
+        self._rows += batch.num_rows
+
+    def _further(self, name: str, lists: pa.Array) -> None:
+        """A column that came later and most rows leave empty: only rows that fill it count, so that older digests stay."""
+        lengths = list_lengths(lists)
+        filled = np.flatnonzero(lengths)
+        if not len(filled):
+            return
+        self._update(f"{name}.rows", (filled + self._rows).astype(np.int64).data)
+        self._update(f"{name}.counts", lengths[filled].data)
+        flat = pc.list_flatten(lists)
+        if not pa.types.is_struct(flat.type):
+            self._values(name, flat)
+            return
+        for part in flat.type:
+            self._values(f"{name}.{part.name}", pc.struct_field(flat, part.name))
 
     def _values(self, name: str, values: pa.Array) -> None:
         if not len(values):

@@ -20,6 +20,7 @@ from tvt.data.questions.batches import (
     OPTIONAL,
     REQUIRED,
     SCHEMA,
+    TURNS,
     Rows,
     flat_images,
     image_lists,
@@ -32,7 +33,7 @@ JSONL_BATCH_BYTES = 8 * 2**20
 JSONL_BATCH_ROWS = 4096
 MAX_LINE = 16 * 2**20
 MAX_IMAGE = 256 * 2**20
-_TEXTS = ("id", "task", "prompt", "answer")
+_TEXTS = ("id", "task", "prompt", "answer", "question", "provenance")
 
 
 class JsonlQuestions:
@@ -176,12 +177,21 @@ def _wrong(record: dict[str, Any]) -> list[str]:
             faults.append(f"no '{name}'{near}; each line needs {', '.join(REQUIRED)}")
         elif name in OPTIONAL and record[name] is None:
             continue
-        elif name in _TEXTS or name in OPTIONAL:
+        elif name == "turns":
+            if not _is_turns(record[name]):
+                faults.append('\'turns\' is no list of turns; write e.g. "turns": [{"prompt": "...", "answer": "..."}]')
+        elif name in _TEXTS:
             if not _is_text(record[name]):
                 faults.append(f"'{name}' is no text; write it as a JSON string")
         elif not isinstance(record[name], list) or not all(map(_is_text, record[name])):
             faults.append(f'\'{name}\' is no list of texts; write e.g. "{name}": ["...", "..."]')
     return faults
+
+
+def _is_turns(value: object) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(turn, dict) and set(turn) == {"prompt", "answer"} and all(map(_is_text, turn.values())) for turn in value
+    )
 
 
 def _is_text(value: object) -> bool:
@@ -290,6 +300,11 @@ def _fits(type_: pa.DataType, needed: pa.DataType) -> bool:
     if needed == IMAGES:
         inner = type_.value_type if _is_list(type_) else None
         return inner is not None and pa.types.is_struct(inner) and _has_bytes(inner)
+    if pa.types.is_struct(needed):
+        names = {field.name: field.type for field in type_} if pa.types.is_struct(type_) else {}
+        return all(field.name in names and _fits(names[field.name], field.type) for field in needed)
+    if pa.types.is_null(type_):
+        return False
     if pa.types.is_list(needed):
         return _is_list(type_) and _fits(type_.value_type, needed.value_type)
     if pa.types.is_dictionary(type_):
@@ -316,10 +331,17 @@ def _canonical(batch: pa.RecordBatch) -> pa.RecordBatch:
         column = batch.column(field.name)
         if field.type == IMAGES:
             column = lists_of(list_lengths(column), flat_images(column).cast(pa.binary()))
+        elif field.type == TURNS and column.type != TURNS:
+            column = pa.array([_turns_alone(turns) for turns in column.to_pylist()], TURNS)
         columns.append(column.cast(field.type))
     result = pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
     result.validate(full=True)  # text that is no UTF-8 would fail later, and elsewhere
     return result
+
+
+def _turns_alone(turns: list[dict[str, str]] | None) -> list[dict[str, str]] | None:
+    """Turns without what other fields their structs have."""
+    return turns and [{name: turn[name] for name in ("prompt", "answer")} for turn in turns]
 
 
 def _first_line(error: BaseException) -> str:

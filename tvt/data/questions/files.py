@@ -1,6 +1,7 @@
 """Questions on disk: JSON Lines with image files beside them, or parquet with the images inside.
 
-Both hold the columns ``id, task, prompt, options, answer, images``, and may have ``question`` and ``provenance``. In JSON Lines
+Both hold the columns ``id, task, prompt, options, answer, images``, and may have ``question``, ``provenance``, ``answers`` and
+``turns``. In JSON Lines
 an image is a path relative to the file, not leaving the file's folder; in parquet it is a struct of ``bytes`` and ``path``, as
 ``datasets`` writes its Image feature. Files are read in batches of bounded size, and any rows can be asked for without reading
 what lies between row groups.
@@ -195,8 +196,10 @@ def write_jsonl(questions: Iterable[Question], path: Path) -> int:
                 "options": list(question.options),
                 "answer": question.answer,
                 "images": names,
-                **{name: text for name in OPTIONAL if (text := getattr(question, name)) is not None},
+                **{name: value for name in OPTIONAL if (value := getattr(question, name)) not in (None, ())},
             }
+            if question.turns:
+                record["turns"] = [turn._asdict() for turn in question.turns]
             stream.write(json_lines.line(record))
             count += 1
     return count
