@@ -38,6 +38,7 @@ def digests(recipe: Recipe) -> tuple[str, str]:
         "runtime.num_processes=2",
         "runtime.deepspeed=zero2.json",
         "runtime.report_to=[wandb]",
+        "training.max_length=4096",
         "evaluation.batch_size=3",
         "warnings.unread=0.3",
         "targets=[Jigsaw]",
@@ -58,6 +59,7 @@ def test_runtime_fields_name_no_new_run(change: str) -> None:
         "lora.lora_r=4",
         "model.load_in_4bit=true",
         "model.max_pixels=1000000",
+        "model.min_pixels=100000",
     ],
 )
 def test_fields_that_change_results_do(change: str) -> None:
@@ -66,6 +68,17 @@ def test_fields_that_change_results_do(change: str) -> None:
 
 def test_a_limit_of_pixels_that_is_not_set_stands_in_no_identity() -> None:
     assert "max_pixels" not in load_recipe(EXAMPLE).training_identity()["model"], "as it was before there was one"
+
+
+def test_one_tracker_may_be_a_word() -> None:
+    assert load_recipe(EXAMPLE).runtime.report_to == ()
+    assert load_recipe(EXAMPLE, ["runtime.report_to=wandb"]).runtime.report_to == ("wandb",)
+    assert load_recipe(EXAMPLE, ["runtime.report_to=[wandb, mlflow]"]).runtime.report_to == ("wandb", "mlflow")
+
+
+def test_no_picture_can_have_more_than_the_most_pixels_and_fewer_than_the_least() -> None:
+    with pytest.raises(InputError, match="min_pixels 2000 is more than max_pixels 1000; lower it"):
+        load_recipe(EXAMPLE, ["model.min_pixels=2000", "model.max_pixels=1000"])
 
 
 def test_identity_leaves_runtime_out() -> None:

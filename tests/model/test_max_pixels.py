@@ -64,6 +64,24 @@ class TestSizes:
         assert w / h == pytest.approx(size[0] / size[1], rel=0.003)
         assert 0.995 * 1_000_000 < w * h <= 1_000_000
 
+    @given(st.integers(1, 3000), st.integers(1, 3000), st.integers(1, 10**6), st.integers(1, 10**6))
+    def test_never_fewer_than_asked_unless_the_most_is_less(self, width: int, height: int, one: int, other: int) -> None:
+        least, most = sorted((one, other))
+        w, h = scaled_size(width, height, None, least)
+        assert w * h >= least
+        assert (w, h) == (width, height) or width * height < least
+        w, h = scaled_size(width, height, most, least)
+        assert w * h <= most
+        if width * height >= least:
+            assert (w, h) == scaled_size(width, height, most)
+
+    @pytest.mark.parametrize("size", [(40, 30), (30, 40), (100, 10)])
+    def test_enlarged_sides_keep_their_ratio(self, size: tuple[int, int]) -> None:
+        w, h = scaled_size(*size, None, 1_000_000)
+        assert w / h == pytest.approx(size[0] / size[1], rel=0.004)
+        assert 1_000_000 <= w * h < 1.01 * 1_000_000
+        assert decode(picture(*size), None, 10_000).size == shown_size(picture(*size), None, 10_000)
+
     def test_no_limit(self) -> None:
         assert scaled_size(*PHOTOGRAPH, None) == PHOTOGRAPH
 
@@ -213,12 +231,35 @@ class TestTrainedAndScored:
         assert len(compose(photographs, 2)) == 4
         assert len(compose(photographs, 2, 1_003_520)) == 2
 
+    def test_a_run_on_enlarged_pictures_is_another_and_they_are_shown_alike(self, qwen: Path, tmp_path: Path) -> None:
+        rows = [replace(question, images=(picture(60, 40),)) for question in tiny_vlm.questions("t", 4)]
+        write_parquet(rows, tmp_path / "t.parquet")
+        mixed = tmp_path / "mixed"
+        write_mix(plan_mix(Mixture.of_counts({"t": 4}), {"t": tmp_path / "t.parquet"}, seed=0), mixed)
+        plain, larger = recipe(qwen, None), recipe(qwen, None, least=LIMIT)
+        records = [train(of, mixed, tmp_path / str(place), seed=0) for place, of in enumerate((plain, larger))]
+        assert records[0].adapter_digest != records[1].adapter_digest
+        notes: list[str] = []
+        scored = [
+            Evaluator(of.model, of.evaluation, tmp_path / "answers", note=notes.append).evaluate(
+                [records[1].adapter], {"t": rows}
+            )[0]["t"]
+            for of in (plain, larger)
+        ]
+        assert scored[0].key != scored[1].key
+        assert len(notes) == 1
+        assert f"with pictures of at least {LIMIT:,} pixels" in notes[0]
+        assert f"add --min-pixels {LIMIT}" in notes[0]
+        loaded = Loaded(config=larger.model, processor=load_processor(larger.model), device=None)
+        shown = Scorer(loaded, EvaluationConfig()).prepare(rows[:1])
+        assert int(shown["image_grid_thw"][0].prod()) * 14 * 14 >= 0.9 * LIMIT
 
-def recipe(model: Path, limit: int | None) -> Recipe:
+
+def recipe(model: Path, limit: int | None, least: int | None = None) -> Recipe:
     return Recipe.model_validate(
         {
             "name": "n",
-            "model": {"model_name_or_path": str(model), "dtype": "float32", "max_pixels": limit},
+            "model": {"model_name_or_path": str(model), "dtype": "float32", "max_pixels": limit, "min_pixels": least},
             "sources": ["t"],
             "targets": ["t"],
             "training": {"learning_rate": 5e-3, "global_batch_size": 2, "per_device_train_batch_size": 2},

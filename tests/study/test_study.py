@@ -194,6 +194,8 @@ OTHER: dict[str, Any] = {
     "data_dir": "data",
     "runtime.deepspeed": "zero.json",
     "model.max_pixels": 100_000,
+    "model.min_pixels": 1000,
+    "training.max_length": 100_000,
     "runtime.executor": "slurm",
     "runtime.dataloader_num_workers": 1,
     "runtime.report_to": ["wandb"],

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tvt.cli.completion import complete_tasks
-from tvt.cli.options import echo_json, json_option, manifests_option, named_paths, pixels_option
+from tvt.cli.options import echo_json, json_option, manifests_option, min_pixels_option, named_paths, pixels_option
 from tvt.cli.progress import progress_bars
 from tvt.errors import InputError
 
@@ -121,6 +121,7 @@ def build(
 @click.option("--model", metavar="MODEL", help="Also hold the rows against the limits of a model: a folder or a hub name.")
 @click.option("--revision", metavar="COMMIT", help="Revision of a hub model; pin it.")
 @pixels_option
+@min_pixels_option
 @dataset_option
 @manifests_option
 @json_option
@@ -135,6 +136,7 @@ def check(
     model: str | None,
     revision: str | None,
     max_pixels: int | None,
+    min_pixels: int | None,
     datasets: tuple[str, ...],
     manifests: tuple[str, ...],
     as_json: bool,
@@ -154,7 +156,7 @@ def check(
     known = _known(manifests, datasets)
     with progress_bars() as progress:
         gallery = gallery_of(against, known, progress)
-        limits = _limits(model, revision, max_pixels)
+        limits = _limits(model, revision, max_pixels, min_pixels)
         standards = Standards(manifests=known, against=gallery, at_least=at_least, near=near, limits=limits)
         reports = [check_dataset(path, standards, progress) for path in files]
     from tvt.report.data_tables import check_line, check_record, check_table
@@ -200,9 +202,9 @@ def preview(*, file: Path, output: Path | None, rows: int, columns: int, seed: i
     click.echo(f"wrote {sheet}", err=True)
 
 
-def _limits(model: str | None, revision: str | None, max_pixels: int | None) -> ModelLimits | None:
+def _limits(model: str | None, revision: str | None, max_pixels: int | None, min_pixels: int | None) -> ModelLimits | None:
     if model is None:
-        for option, value in (("--revision", revision), ("--max-pixels", max_pixels)):
+        for option, value in (("--revision", revision), ("--max-pixels", max_pixels), ("--min-pixels", min_pixels)):
             if value is not None:
                 raise InputError(f"{option} is of a model; name it with --model")
         return None
@@ -210,7 +212,8 @@ def _limits(model: str | None, revision: str | None, max_pixels: int | None) -> 
     from tvt.io.yaml_files import model_path
     from tvt.model.limits import load_limits
 
-    return load_limits(ModelConfig(model_name_or_path=model_path(model), revision=revision, max_pixels=max_pixels))
+    pixels = {"max_pixels": max_pixels, "min_pixels": min_pixels}
+    return load_limits(ModelConfig(model_name_or_path=model_path(model), revision=revision, **pixels))
 
 
 def _known(manifests: tuple[str, ...], datasets: tuple[str, ...]) -> dict[str, TaskManifest]:

@@ -14,6 +14,7 @@ from tvt.cli.options import (
     echo_json,
     json_option,
     manifests_option,
+    min_pixels_option,
     named_paths,
     note,
     pixels_option,
@@ -97,6 +98,7 @@ Examples:
 )
 @click.option("--4bit", "four_bit", is_flag=True, help="Load the base model in 4 bits (nf4), as for QLoRA.")
 @pixels_option
+@min_pixels_option
 @click.option(
     "--num-processes",
     type=click.IntRange(min=1),
@@ -220,6 +222,7 @@ def _settings(options: dict[str, Any]) -> tuple[Any, Any]:
         dtype=options["dtype"],
         load_in_4bit=options["four_bit"],
         max_pixels=options["max_pixels"],
+        min_pixels=options["min_pixels"],
     )
     settings = EvaluationConfig(
         mode=options["mode"],

@@ -234,6 +234,16 @@ def data_options(kinds: str, names: str) -> Callable[[F], F]:
     return decorate
 
 
+def min_pixels_option(function: F) -> F:
+    """Decorator: ``--min-pixels``, as a recipe's ``model.min_pixels``."""
+    return click.option(
+        "--min-pixels",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Pictures with fewer pixels are scaled up to N for the model, as by a recipe's model.min_pixels.",
+    )(function)
+
+
 def pixels_option(function: F) -> F:
     """Decorator: ``--max-pixels``, as a recipe's ``model.max_pixels``."""
     return click.option(

@@ -6,6 +6,7 @@ recipe finds what is done, and changing a result-relevant field makes new runs. 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -66,6 +67,18 @@ class ModelConfig(Settings):
     max_pixels: int | None = later(None, ge=1)
     """Pictures with more pixels are scaled down to so many before the model's processor, in training and in scoring; default:
     they stay as they are."""
+    min_pixels: int | None = later(None, ge=1, le=89_478_485)
+    """Pictures with fewer pixels are scaled up to so many, likewise; default: they stay as they are."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ModelConfig:
+        if self.min_pixels is not None and self.max_pixels is not None and self.min_pixels > self.max_pixels:
+            raise ValueError(f"min_pixels {self.min_pixels} is more than max_pixels {self.max_pixels}; lower it")
+        return self
+
+    def shown_pixels(self, pixels: float) -> float:
+        """About how many pixels are shown of a picture with so many."""
+        return min(max(pixels, self.min_pixels or 0), self.max_pixels or math.inf)
 
 
 class LoraSettings(Settings):
@@ -86,6 +99,9 @@ class TrainingConfig(Settings):
 
     learning_rate: FiniteFloat = results(1e-4, gt=0)
     """The highest learning rate of the schedule."""
+    max_length: int | None = runtime(None, ge=1)
+    """The most tokens that a row may have, pictures and answer included. Nothing is ever cut: a longer row is refused, by its
+    name, before training starts. Default: as many as the model has positions."""
     num_train_epochs: FiniteFloat = results(1.0, gt=0)
     """Passes over the rows of a run; a fraction is allowed."""
     global_batch_size: int = results(32, ge=1)
@@ -198,7 +214,7 @@ class RuntimeConfig(Settings):
     deepspeed: str | None = runtime(None)
     """A DeepSpeed configuration file, e.g. recipes/deepspeed/zero2.json."""
     report_to: tuple[str, ...] = runtime(())
-    """Trackers, as transformers names them."""
+    """Trackers that TRL reports to, as transformers names them: one, e.g. ``wandb``, or a list. Default: nothing is sent."""
     dataloader_num_workers: int | None = runtime(None, ge=0)
     """Processes that decode and prepare batches beside each training process; default: up to 4 on a GPU, as cores and shared
     memory allow, and none without."""
@@ -206,6 +222,11 @@ class RuntimeConfig(Settings):
     """Who does a study's runs: this machine's device slots, Slurm, or a Ray cluster."""
     slurm: SlurmConfig = SlurmConfig()
     ray: RayConfig = RayConfig()
+
+    @field_validator("report_to", mode="before")
+    @classmethod
+    def _one_tracker(cls, given: Any) -> Any:
+        return (given,) if isinstance(given, str) else given
 
     @field_validator("executor")
     @classmethod

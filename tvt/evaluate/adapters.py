@@ -31,14 +31,18 @@ class CheckedAdapter:
     trained: Mapping[str, Any] = field(default_factory=dict)
     """What the record of an adapter of tvt says of the base model that it was trained on."""
 
-    def size_caution(self, max_pixels: int | None) -> str | None:
+    def size_caution(self, max_pixels: int | None, min_pixels: int | None = None) -> str | None:
         """That it was trained on pictures of another size than those it is scored on."""
-        own = self.trained.get("max_pixels")
-        if not self.trained or own == max_pixels:
+        limits, steps = [], []
+        for name, words, given in (("max", "most", max_pixels), ("min", "least", min_pixels)):
+            own = self.trained.get(f"{name}_pixels")
+            if own != given:
+                without = f"without a limit of pixels{' from below' * (name == 'min')}"
+                limits.append(without if own is None else f"with pictures of at {words} {own:,} pixels")
+                steps.append(f"leave --{name}-pixels out" if own is None else f"add --{name}-pixels {own}")
+        if not self.trained or not limits:
             return None
-        limit = "without a limit of pixels" if own is None else f"with pictures of at most {own:,} pixels"
-        step = "leave --max-pixels out" if own is None else f"add --max-pixels {own}"
-        return f"was trained {limit} and is scored otherwise; {step} to score it as it was trained"
+        return f"was trained {' and '.join(limits)} and is scored otherwise; {', '.join(steps)} to score it as it was trained"
 
 
 def check_adapter(folder: Path) -> CheckedAdapter:

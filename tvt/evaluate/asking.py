@@ -149,7 +149,9 @@ _PIXELS_PER_TOKEN = 28 * 28
 _LETTERS_PER_TOKEN = 3
 
 
-def compose(questions: Sequence[Question], batch_size: int, max_pixels: int | None = None) -> list[list[int]]:
+def compose(
+    questions: Sequence[Question], batch_size: int, max_pixels: int | None = None, min_pixels: int | None = None
+) -> list[list[int]]:
     """Indices in batches of questions with equally many images and of similar size, the largest first; those that are answered
     by a number, and hence by generating, apart from the others and after them.
 
@@ -161,11 +163,12 @@ def compose(questions: Sequence[Question], batch_size: int, max_pixels: int | No
         questions: in any order.
         batch_size: questions in a batch, at most.
         max_pixels: to which pictures are scaled down.
+        min_pixels: to which they are scaled up.
 
     Raises:
         InputError: images that cannot be read, one line each.
     """
-    sizes = _sizes(questions, max_pixels)
+    sizes = _sizes(questions, max_pixels, min_pixels)
     order = sorted(range(len(questions)), key=lambda k: (questions[k].numeric, -len(questions[k].images), -sizes[k], k))
     batches: list[list[int]] = []
     for k in order:
@@ -184,7 +187,7 @@ def compose(questions: Sequence[Question], batch_size: int, max_pixels: int | No
     return batches
 
 
-def _sizes(questions: Sequence[Question], max_pixels: int | None) -> list[int]:
+def _sizes(questions: Sequence[Question], max_pixels: int | None, min_pixels: int | None) -> list[int]:
     """About how many tokens each question takes."""
     sizes, faults = [], []
     known: dict[bytes, int] = {}  # the questions about a video share its frames
@@ -193,7 +196,7 @@ def _sizes(questions: Sequence[Question], max_pixels: int | None) -> list[int]:
         for place, data in enumerate(question.images):
             try:
                 if data not in known:
-                    width, height = shown_size(data, max_pixels)
+                    width, height = shown_size(data, max_pixels, min_pixels)
                     known[data] = width * height // _PIXELS_PER_TOKEN
                 size += known[data]
             except PictureError as error:

@@ -73,6 +73,7 @@ class Evaluator:
         self._flush = flush or Flush()
         self._together = together or ScoringProcesses()
         self._asker = Asker(base or Loaded(config=model), settings, self._profile, self._note, flush=self._flush)
+        self._pixels = model.max_pixels, model.min_pixels
         self._identity: dict[str, Any] | None = None
         self._superseded_noted = False
         self.load_seconds = 0.0
@@ -126,7 +127,7 @@ class Evaluator:
             if items:
                 try:
                     digests = [item_digest(item, self.settings, self._profile, images) for item in items]
-                    self._composed[task] = (items, digests, compose(items, self.settings.batch_size, self.model.max_pixels))
+                    self._composed[task] = (items, digests, compose(items, self.settings.batch_size, *self._pixels))
                 except InputError as error:
                     faults += error.faults
         self._composed = {task: self._composed[task] for task in questions if task in self._composed}
@@ -223,7 +224,7 @@ class Evaluator:
     def _note_first(self, checked: Sequence[CheckedAdapter | None]) -> None:
         """What must be known before any score: what is special about adapters, and which stored answers are not used."""
         for adapter in checked:
-            cautions = () if adapter is None else (adapter.caution, adapter.size_caution(self.model.max_pixels))
+            cautions = () if adapter is None else (adapter.caution, adapter.size_caution(*self._pixels))
             for text in filter(None, cautions):
                 self._note(f"{adapter.name}: {text}" if adapter is not None else text)
         digests = {None if adapter is None else adapter.digest for adapter in checked}

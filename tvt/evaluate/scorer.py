@@ -61,7 +61,7 @@ class Scorer:
         self.processor = loaded.processor
         self.device = loaded.device
         self.settings = settings
-        self._max_pixels = loaded.config.max_pixels
+        self._pixels = loaded.config.max_pixels, loaded.config.min_pixels
         self._profile = profile or read_profile(settings.prompt)
         self.tokenizer = loaded.processor.tokenizer
         self._chat = Chat(loaded.processor)
@@ -213,7 +213,7 @@ class Scorer:
         Args:
             questions: with equally many images.
         """
-        pictures = [_decoded(question, self._max_pixels) for question in questions]
+        pictures = [_decoded(question, *self._pixels) for question in questions]
 
         def made(chat: Chat) -> Any:
             prompts = [self._prompt(chat, question).text for question in questions]
@@ -230,7 +230,7 @@ class Scorer:
         samples = [
             Sample(
                 name=f"{question.task}, question {question.id}",
-                images=_decoded(question, self._max_pixels),
+                images=_decoded(question, *self._pixels),
                 prompt=self._messages(question),
                 completion=[{"role": "assistant", "content": question.answer}],
             )
@@ -245,14 +245,14 @@ class Scorer:
         return [{"role": "user", "content": self._profile.content(question)}]
 
 
-def _decoded(question: Question, max_pixels: int | None = None) -> list[Any]:
-    return [_decode(question, place, max_pixels) for place in range(len(question.images))]
+def _decoded(question: Question, max_pixels: int | None = None, min_pixels: int | None = None) -> list[Any]:
+    return [_decode(question, place, max_pixels, min_pixels) for place in range(len(question.images))]
 
 
-def _decode(question: Question, place: int, max_pixels: int | None) -> Any:
+def _decode(question: Question, place: int, max_pixels: int | None, min_pixels: int | None) -> Any:
     """An image of a question, as RGB."""
     try:
-        return decode(question.images[place], max_pixels)
+        return decode(question.images[place], max_pixels, min_pixels)
     except PictureError as error:
         line = f"{question.task}, question {question.id}: image {place + 1} cannot be read"
         raise InputError(f"{line}: {error}; replace the file") from error

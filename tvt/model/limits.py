@@ -32,6 +32,7 @@ _SMALL, _LONG, _LARGE = 56, 20, 16_000_000
 """A picture with a shorter side, or a larger ratio of its sides, is tried on the image processor, up to so many pixels."""
 _ORDINARY = (336, 336)
 _REASONING = {mark for pair in THINKING.items() for mark in pair}
+TOO_LONG = "more than training.max_length {:,}; raise it, show fewer or smaller images (model.max_pixels), or drop the row"
 _UNKNOWN_TEMPLATE = 64
 """Tokens allowed for the words of a chat template that cannot be rendered here."""
 
@@ -60,11 +61,12 @@ class ModelLimits:
         processor: of the model.
         config: of the model.
         max_pixels: to which pictures are scaled down before the processor.
+        min_pixels: to which they are scaled up.
     """
 
-    def __init__(self, processor: Any, config: Any, max_pixels: int | None = None) -> None:
+    def __init__(self, processor: Any, config: Any, max_pixels: int | None = None, min_pixels: int | None = None) -> None:
         self._processor = processor
-        self._max_pixels = max_pixels
+        self._max_pixels, self._min_pixels = max_pixels, min_pixels
         self._tokens = _own_tokens(processor)
         self._own = re.compile("|".join(map(re.escape, sorted(self._tokens, key=len, reverse=True))) or r"(?!)")
         self._starts = {token[0] for token in self._tokens}
@@ -73,8 +75,14 @@ class ModelLimits:
         self._counts: dict[int, str | None] = {}
         self._template: int | None = None
 
-    def faults(self, row: ShownRow) -> Iterator[str]:
-        """What the model cannot take of a row, each with the next step."""
+    def faults(self, row: ShownRow, max_length: int | None = None) -> Iterator[str]:
+        """What the model cannot take of a row, each with the next step.
+
+        Args:
+            row: of training, or a question.
+            max_length: the most tokens that it may have; rows that surely have more are refused. What the chat template adds
+                is left out of it, and :func:`tvt.train.lengths.check_lengths` counts that, too.
+        """
         tokens_read = [token for text in row.texts for token in self._tokens_in(text)]
         tokens_read += [token for text in row.answers for token in self._tokens_in(text) if token not in _REASONING]
         for token in dict.fromkeys(tokens_read):
@@ -82,7 +90,7 @@ class ModelLimits:
         tokens = 0
         for place, image in enumerate(row.images, 1):
             try:
-                size = shown_size(image, self._max_pixels)
+                size = shown_size(image, self._max_pixels, self._min_pixels)
             except PictureError as error:
                 yield f"image {place} cannot be read ({error}); replace the file"
                 continue
@@ -94,9 +102,11 @@ class ModelLimits:
         if (fault := self._count(len(row.images))) is not None:
             yield f"{len(row.images)} images, which the model's processor refuses ({fault}); use another model or drop the row"
         yield from self._length((*row.texts, *row.answers), tokens)
+        if max_length is not None:
+            yield from self._more_than(max_length, (*row.texts, *row.answers), tokens)
 
-    def check(self, rows: Iterable[ShownRow], progress: Callable[[int], object] = bool) -> None:
-        """Check all rows.
+    def check(self, rows: Iterable[ShownRow], progress: Callable[[int], object] = bool, max_length: int | None = None) -> None:
+        """Check all rows; arguments as for :meth:`faults`.
 
         Raises:
             InputError: rows that the model cannot take: the first :data:`SHOWN` faults and the number of the others.
@@ -104,7 +114,7 @@ class ModelLimits:
         faults: list[str] = []
         more = 0
         for number, row in enumerate(rows, 1):
-            for fault in self.faults(row):
+            for fault in self.faults(row, max_length):
                 if len(faults) < SHOWN:
                     faults.append(f"{row.name}: {fault}")
                 else:
@@ -189,6 +199,14 @@ class ModelLimits:
             excess = f"about {total:,} tokens, {images:,} of them for images, but the model has {self._positions:,} positions"
             yield f"{excess}; show fewer images or smaller ones (model.max_pixels), shorten the text, or drop the row"
 
+    def _more_than(self, most: int, texts: Sequence[str], images: int) -> Iterator[str]:
+        """A text that stands in a conversation may share its first and last token with what surrounds it."""
+        if images + sum(len(text.encode()) for text in texts) <= most:
+            return
+        least = images + sum(len(self._processor.tokenizer.encode(text, add_special_tokens=False)) - 2 for text in texts)
+        if least > most:
+            yield f"has at least {least:,} tokens, {images:,} of them for images; {TOO_LONG.format(most)}"
+
     def _template_tokens(self) -> int:
         """Tokens of an almost empty conversation."""
         try:
@@ -211,7 +229,7 @@ def load_limits(model: ModelConfig) -> ModelLimits:
         MissingPackageError: the train extra, or a package of the processor, is not installed.
     """
     processor = load_processor(model)
-    return ModelLimits(processor, load_config(model), model.max_pixels)
+    return ModelLimits(processor, load_config(model), model.max_pixels, model.min_pixels)
 
 
 def _own_tokens(processor: Any) -> set[str]:

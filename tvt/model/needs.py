@@ -288,7 +288,7 @@ def pass_needs(
     Gradient checkpointing is on unless the recipe or ``checkpointing`` says no, since it is turned on where memory needs it.
     """
     rows = recipe.training.per_device_train_batch_size
-    tokens = pictures * shape.picture_tokens(pixels, recipe.model.max_pixels)
+    tokens = pictures * shape.picture_tokens(recipe.model.shown_pixels(pixels), recipe.model.max_pixels)
     return training_needs(
         shape,
         recipe,

@@ -7,12 +7,12 @@ becomes 255, where Pillow's own conversion would clip it at 255; colours of 16 b
 stated white (32-bit integers, floating point) are refused. Colour profiles are not applied. Where the same bytes would give
 other pixels, ``SCORER_VERSION`` and ``ORDER_VERSION`` are raised.
 
-A limit of pixels (``model.max_pixels``) is applied here, before any processor, not by the processors' own settings: these
-differ from family to family in name and meaning (pixels, a longest edge, tiles, frames counted in), many families have none,
-and what is scaled here is the same for training, scoring, the check of limits and the estimate of memory. LLaMA-Factory's
-``image_max_pixels`` and ms-swift's ``max_pixels`` do the same. Processors then round to their patches, so that the pixels which
-a model sees may be some percent more. The few that enlarge every picture to tiles
-are set as they are loaded (:mod:`tvt.model.loading`).
+Limits of pixels (``model.max_pixels``, ``model.min_pixels``) are applied here, before any processor, not by the processors' own
+settings: these differ from family to family in name and meaning (pixels, a longest edge, tiles, frames counted in), many
+families have none, and what is scaled here is the same for training, scoring, the check of limits and the estimate of memory.
+LLaMA-Factory's ``image_max_pixels`` and ms-swift's ``max_pixels`` do the same. Processors then round to their patches, so that
+the pixels which a model sees may be some percent more. The few that enlarge every picture to tiles are set as they are loaded
+(:mod:`tvt.model.loading`).
 """
 
 from __future__ import annotations
@@ -51,8 +51,9 @@ class BrokenPictureError(PictureError):
     """Bytes that are no picture, or a damaged one."""
 
 
-def decode(content: bytes, max_pixels: int | None = None) -> Image:
-    """A picture as the model is shown it: upright, RGB, transparent parts on white, with at most ``max_pixels``.
+def decode(content: bytes, max_pixels: int | None = None, min_pixels: int | None = None) -> Image:
+    """A picture as the model is shown it: upright, RGB, transparent parts on white, with at most ``max_pixels`` and, where the
+    two allow it, at least ``min_pixels``.
 
     Raises:
         PictureError: it cannot be read, is too large, or its values have no defined brightness.
@@ -63,24 +64,27 @@ def decode(content: bytes, max_pixels: int | None = None) -> Image:
         try:
             opened.load()
             _correct_transparency(opened, content)
-            return _scaled(as_rgb(ImageOps.exif_transpose(opened)), max_pixels)
+            return _scaled(as_rgb(ImageOps.exif_transpose(opened)), max_pixels, min_pixels)
         except PictureError:
             raise
         except Exception as error:  # Pillow's decoders raise anything on bytes made to hurt
             raise BrokenPictureError(_reason(error)) from error
 
 
-def shown_size(content: bytes, max_pixels: int | None = None) -> tuple[int, int]:
-    """Width and height of the decoded picture, scaled down to ``max_pixels`` if it has more, from its header alone.
+def shown_size(content: bytes, max_pixels: int | None = None, min_pixels: int | None = None) -> tuple[int, int]:
+    """Width and height of the decoded picture, scaled as :func:`decode` scales it, from its header alone.
 
     Raises:
         PictureError: see :func:`decode`; damage behind the header is not found.
     """
-    return scaled_size(*_header_size(content), max_pixels)
+    return scaled_size(*_header_size(content), max_pixels, min_pixels)
 
 
-def scaled_size(width: int, height: int, max_pixels: int | None) -> tuple[int, int]:
-    """Width and height of a picture once it has at most ``max_pixels``: the sides' ratio is kept, and nothing is enlarged."""
+def scaled_size(width: int, height: int, max_pixels: int | None, min_pixels: int | None = None) -> tuple[int, int]:
+    """Width and height of a picture once it has from ``min_pixels`` to ``max_pixels``; the sides' ratio is kept."""
+    if min_pixels is not None and width * height < min_pixels:
+        scale = math.sqrt(min_pixels / (width * height))
+        width, height = math.ceil(width * scale), math.ceil(height * scale)
     if max_pixels is None or width * height <= max_pixels:
         return width, height
     scale = math.sqrt(max_pixels / (width * height))
@@ -119,10 +123,10 @@ def as_rgb(image: Image) -> Image:
     return image.convert("RGB")
 
 
-def _scaled(image: Image, max_pixels: int | None) -> Image:
+def _scaled(image: Image, max_pixels: int | None, min_pixels: int | None) -> Image:
     from PIL.Image import Resampling
 
-    size = scaled_size(*image.size, max_pixels)
+    size = scaled_size(*image.size, max_pixels, min_pixels)
     return image if size == image.size else image.resize(size, Resampling.BICUBIC)
 
 

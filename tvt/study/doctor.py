@@ -249,7 +249,7 @@ def _memory_checks(recipe: Recipe, devices: Devices) -> Iterator[Check]:
         return
     memory = min(float(device["memory"]) for device in devices)
     needs, large = (pass_needs(recipe, shape, pixels) for pixels in (ORDINARY_PIXELS, PHOTOGRAPH_PIXELS))
-    tokens = shape.picture_tokens(ORDINARY_PIXELS, recipe.model.max_pixels)
+    tokens = shape.picture_tokens(recipe.model.shown_pixels(ORDINARY_PIXELS), recipe.model.max_pixels)
     text = (
         f"weights of about {needs.weights / 1e9:.0f} GB on GPUs of {memory / 1e9:.0f} GB, some {needs.total / 1e9:.0f} GB with "
         f"passes of {recipe.training.per_device_train_batch_size} rows of {PICTURES} pictures of {tokens:,} tokens"

@@ -142,7 +142,7 @@ def check_job(study: Study, job: Job) -> None:
     profile = read_profile(study.recipe.evaluation.prompt)
     limit = study.recipe.evaluation.questions
     for task, data in job.rows.items():
-        checked.add(study.training[task], trained_rows(_read(data, task)))
+        checked.add(study.training[task], trained_rows(_read(data, task)), study.recipe.training.max_length)
     if kinds := {task.run.placebo for task in job.tasks if task.run.placebo is not None}:
         prompts = {task: asked(_read(data, task)) for task, data in job.rows.items()}
         for kind in kinds:
@@ -161,7 +161,7 @@ def _check_placebo(checked: _Checked, study: Study, job: Job, control: Control) 
     run = study.placebo_run(control.kind, seed=0)
     for task, item in study.identity(run)["data"].items():
         rows = map(partial(control.question, task), _read(job.rows[task], task))
-        checked.add(item, trained_rows(rows))
+        checked.add(item, trained_rows(rows), study.recipe.training.max_length)
 
 
 def trained_rows(questions: Iterable[Question]) -> Iterator[ShownRow]:
@@ -187,14 +187,21 @@ class _Checked:
     def _limits(self) -> ModelLimits:
         return load_limits(self._model)
 
-    def add(self, digest: str, rows: Iterable[ShownRow]) -> None:
-        """Check rows whose content has a digest, and note their faults."""
-        about = {"limits": LIMITS_VERSION, "model": self._known, "pixels": self._model.max_pixels, "rows": digest}
+    def add(self, digest: str, rows: Iterable[ShownRow], max_length: int | None = None) -> None:
+        """Check rows whose content has a digest, and note their faults; ``max_length`` is of rows that are trained on."""
+        about: dict[str, Any] = {
+            "limits": LIMITS_VERSION,
+            "model": self._known,
+            "pixels": self._model.max_pixels,
+            "rows": digest,
+        }
+        further = {"least": self._model.min_pixels, "length": max_length}
+        about |= {name: value for name, value in further.items() if value is not None}
         if self._known and recall(about) is not None:
             return
         limits = self._limits
         try:
-            limits.check(rows)
+            limits.check(rows, max_length=max_length)
         except InputError as error:
             self.faults += error.faults
         else:

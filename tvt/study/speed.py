@@ -159,7 +159,10 @@ def _assumed(recipe: Recipe, shape: Shape, twice: Sequence[bool], *, here: bool)
     if not shape.known:
         yield "a model made like Qwen2.5-VL with as many parameters as its name says, since its config.json is not here"
     if not here:
-        tokens, side = shape.picture_tokens(MEAN_PIXELS, recipe.model.max_pixels), math.isqrt(MEAN_PIXELS)
+        tokens, side = (
+            shape.picture_tokens(recipe.model.shown_pixels(MEAN_PIXELS), recipe.model.max_pixels),
+            math.isqrt(MEAN_PIXELS),
+        )
         yield f"pictures of {side} x {side} pixels, {tokens:,} tokens each, where no rows are here"
     if recipe.training.gradient_checkpointing is None:
         share = f"for {sum(twice) or 'none'} of {len(twice)} sources"
@@ -168,7 +171,7 @@ def _assumed(recipe: Recipe, shape: Shape, twice: Sequence[bool], *, here: bool)
 
 
 class ShownPictures(NamedTuple):
-    """Pictures of rows; pixels are those after ``model.max_pixels``."""
+    """Pictures of rows; pixels are those after ``model.min_pixels`` and ``model.max_pixels``."""
 
     pictures: float
     """Of a row, on average."""
@@ -184,7 +187,7 @@ class _Pictures:
     """How many pictures the rows of a task show, and how large, by its first rows where these are here."""
 
     def __init__(self, recipe: Recipe) -> None:
-        self._most: int | None = recipe.model.max_pixels
+        self._shown = recipe.model.shown_pixels
         self.assumed = False
 
     def of(self, manifest: TaskManifest, part: Part) -> ShownPictures:
@@ -192,9 +195,9 @@ class _Pictures:
         result = _sampled(manifest, part)
         if result is None:
             self.assumed = True
-            mean, large = (float(min(each, self._most or each)) for each in (MEAN_PIXELS, ORDINARY_PIXELS))
+            mean, large = (self._shown(each) for each in (MEAN_PIXELS, ORDINARY_PIXELS))
             return ShownPictures(manifest.shown, mean, manifest.shown, large)
-        rows = [[min(each, self._most or each) for each in row] for row in result]
+        rows = [[self._shown(each) for each in row] for row in result]
         pixels, largest = [each for row in rows for each in row], max(rows, key=sum)
         mean = fmean(pixels) if pixels else 0.0
         return ShownPictures(len(pixels) / len(rows), mean, len(largest), fmean(largest) if largest else 0.0)

@@ -91,7 +91,7 @@ def row_lengths(examples: Examples, processor: Any) -> list[int]:
     pictures: list[int] = []
     texts: list[str] = []
     for row in examples.shown():
-        pictures.append(sum(_tokens(image, processor, examples.max_pixels, sizes) for image in row.images))
+        pictures.append(sum(_tokens(image, processor, examples, sizes) for image in row.images))
         texts.append("\n".join((*row.texts, *row.answers)))
     words: list[int] = []
     for start in range(0, len(texts), _TEXTS_AT_ONCE):
@@ -100,9 +100,9 @@ def row_lengths(examples: Examples, processor: Any) -> list[int]:
     return [one + other for one, other in zip(pictures, words, strict=True)]
 
 
-def _tokens(image: bytes, processor: Any, max_pixels: int | None, sizes: dict[Size, int]) -> int:
+def _tokens(image: bytes, processor: Any, examples: Examples, sizes: dict[Size, int]) -> int:
     try:
-        size = shown_size(image, max_pixels)
+        size = shown_size(image, examples.max_pixels, examples.min_pixels)
     except PictureError:
         return 0  # decoding it reports the error, with its row
     if size not in sizes:

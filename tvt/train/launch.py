@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tvt.core.recipe import Recipe
-from tvt.errors import InputError, MissingPackageError, TrainingError, refuse
+from tvt.errors import InputError, MissingPackageError, TrainingError, needs_train_extra, refuse
 from tvt.io import atomic, digest, machine
 from tvt.io.adapter_file import verify_adapter
 from tvt.io.atomic import attempted
 from tvt.io.processes import Machines, SharedWork, run_together, without_launcher
 from tvt.model.families import rows_fault
 from tvt.model.limits import load_limits
+from tvt.model.loading import load_processor
 from tvt.train.checkpoints import check_same_run, has_checkpoints, layout, newest_checkpoint, remove_broken
 from tvt.train.checks import machine_checks, training_checks
 from tvt.train.probe import gpus_lacking, visible_gpus, watched
@@ -24,13 +25,14 @@ from tvt.train.record import (
     ADAPTER,
     LOG,
     RECORD,
+    ROWS,
     TrainingJob,
     TrainingProgress,
     TrainingRecord,
     base_digest,
     load_training_record,
 )
-from tvt.train.rows import check_rows, dataset_digest, shown_rows
+from tvt.train.rows import Examples, check_rows, dataset_digest, load_rows, shown_rows
 from tvt.types import silent
 
 if TYPE_CHECKING:
@@ -99,6 +101,8 @@ def train(
         job = _resumed(job, resume, machines, note)
         if not rows_checked and machines.rank == 0 and job.resume_from is None:
             load_limits(recipe.model).check(shown_rows(dataset))
+        if recipe.training.max_length is not None and machines.rank == 0 and job.resume_from is None:
+            _check_lengths(job, recipe.training.max_length)
         with machine.resource_errors(output, str(output), recipe):
             if recipe.runtime.num_processes == 1 and machines.count == 1 and not recipe.runtime.deepspeed:
                 return _run_here(job, progress, base)
@@ -111,6 +115,14 @@ def train(
                 f"{output}: machine 0 wrote its adapter elsewhere; name a folder on a disk that all machines share"
             )
         return load_training_record(job.output)
+
+
+def _check_lengths(job: TrainingJob, most: int) -> None:
+    with needs_train_extra():
+        from tvt.train.lengths import check_lengths
+    model = job.recipe.model
+    examples = Examples(load_rows(job.dataset, job.output / ROWS), job.dataset, model.max_pixels, model.min_pixels)
+    check_lengths(examples, load_processor(model), most)
 
 
 def _check_request(recipe: Recipe, machines: Machines, note: Note) -> None:

@@ -21,6 +21,8 @@ from tvt.io.names import front_matter, hub_dataset, hub_name, table
 from tvt.io.yaml_files import BUNDLED_MODELS, public_model_name
 
 ADAPTER, CHECKPOINTS, RECORD, RUN, LOG = "adapter", "checkpoints", "training.json", "run.json", "train.log"
+ROWS = ".rows"
+"""The rows as they are mapped into memory, until the run is done."""
 SCHEMA = 1
 ORDER_VERSION = 2
 """Of the order of rows, of what becomes of a row, and of the way the loss is taken; raised when the same job would give another

@@ -178,8 +178,8 @@ def load_rows(folder: Path, cache: Path) -> Dataset:
 class Examples:
     """The rows as torch's DataLoader takes them: a batch of them at a time, decoded, possibly none."""
 
-    def __init__(self, rows: Dataset, folder: Path, max_pixels: int | None = None) -> None:
-        self._rows, self._folder, self.max_pixels = rows, folder, max_pixels
+    def __init__(self, rows: Dataset, folder: Path, max_pixels: int | None = None, min_pixels: int | None = None) -> None:
+        self._rows, self._folder, self.max_pixels, self.min_pixels = rows, folder, max_pixels, min_pixels
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -189,6 +189,10 @@ class Examples:
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         return [self[index] for index in indices]
+
+    def name(self, index: int) -> str:
+        """What a row is called in messages."""
+        return f"{self._folder}: {_name(self._rows[index], index)}"
 
     def shown(self) -> Iterator[ShownRow]:
         """What each row shows, a row at a time."""
@@ -216,7 +220,7 @@ class Examples:
             except (OSError, TypeError) as error:
                 raise self._unreadable(where, error) from error
         try:
-            return decode(content, self.max_pixels)
+            return decode(content, self.max_pixels, self.min_pixels)
         except PictureError as error:
             raise self._unreadable(where, error) from error
 

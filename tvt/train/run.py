@@ -26,6 +26,7 @@ from tvt.train.record import (
     ADAPTER,
     CARD,
     CHECKPOINTS,
+    ROWS,
     TrainingJob,
     TrainingProgress,
     TrainingRecord,
@@ -47,7 +48,6 @@ from tvt.train.trainer import (
 from tvt.types import silent
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "deepspeed")
-_ROWS = ".rows"
 
 
 def run(job: TrainingJob, progress: Callable[[TrainingProgress], None], base: Loaded | None = None) -> TrainingRecord | None:
@@ -108,7 +108,7 @@ def run(job: TrainingJob, progress: Callable[[TrainingProgress], None], base: Lo
     )
     atomic.write_text(adapter.folder / CARD, model_card(job, record))
     save_training_record(record, job.output)
-    for name in (CHECKPOINTS, _ROWS):  # a finished run needs neither
+    for name in (CHECKPOINTS, ROWS):  # a finished run needs neither
         shutil.rmtree(job.output / name, ignore_errors=True)
     return record
 
@@ -191,8 +191,8 @@ def _trainer(job: TrainingJob, order: Order, arguments: SFTConfig, base: Loaded 
     processor = load_processor(recipe.model)
     start_server(arguments.dataloader_num_workers, processor)
     with arguments.main_process_first(local=False, desc="rows"):
-        rows = load_rows(job.dataset, job.output / _ROWS)
-    examples = Examples(rows, job.dataset, recipe.model.max_pixels)
+        rows = load_rows(job.dataset, job.output / ROWS)
+    examples = Examples(rows, job.dataset, recipe.model.max_pixels, recipe.model.min_pixels)
     check_agreement(processor, examples.first_of_sources())
     collator = Collator(processor, picture_always=pictures and order.processes > 1)
     divided = plugin is not None and plugin.zero_stage == 3
@@ -246,8 +246,8 @@ def _save(trainer: GuardedTrainer, job: TrainingJob) -> Adapter | None:
         return None
     model = job.recipe.model
     base: dict[str, Any] = {"model_name_or_path": model.model_name_or_path, "revision": model.revision}
-    if model.max_pixels is not None:  # scoring the adapter elsewhere must use it too
-        base["max_pixels"] = model.max_pixels
+    # Scoring the adapter elsewhere must use them too.
+    base |= {name: value for name in ("max_pixels", "min_pixels") if (value := getattr(model, name)) is not None}
     try:
         write_record(fresh, shapes, base=base, run=job.identity)
     except InputError as error:
