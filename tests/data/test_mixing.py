@@ -164,7 +164,9 @@ def test_messages_hold_the_same_rows_with_their_images(sources: dict[str, Path],
     lines = [json.loads(line)["messages"] for line in (out / "messages.jsonl").read_text().splitlines()]
     for row, (asked, answered) in zip(pq.read_table(out / "data").to_pylist(), lines, strict=True):
         *images, text = asked["content"]
-        assert [base64.b64decode(image["base64"]) for image in images] == [image["bytes"] for image in row["images"]]
+        assert [base64.b64decode(image["image"].split("base64,")[1]) for image in images] == [
+            image["bytes"] for image in row["images"]
+        ]
         assert text == {"type": "text", "text": row["prompt"][0]["content"]}
         assert answered == {"role": "assistant", "content": [{"type": "text", "text": row["completion"][0]["content"]}]}
     with pytest.raises(InputError, match="holds another mix"):

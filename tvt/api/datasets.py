@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,14 +10,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tvt.core.choices import EXPORTS
 from tvt.core.mixture import Mixture
-from tvt.data.mixing.dataset import Mixed
+from tvt.data.mixing.dataset import RECORD, Mixed
 from tvt.errors import InputError, suggest
+from tvt.io import digest
 from tvt.io.yaml_files import load_mixture
 
 if TYPE_CHECKING:
     from tvt.core.recipe import Recipe
     from tvt.data.mixing.plan import MixPlan
     from tvt.data.tasks import TaskManifest
+    from tvt.exports.folder import Exported
+    from tvt.exports.plan import Export, Plan
     from tvt.train.record import TrainingProgress, TrainingRecord
 
 Count = Callable[[str, int, int], None]
@@ -159,67 +163,100 @@ def export(
     mixture: Mixture | str | Path,
     trainer: str,
     output: str | Path | None = None,
-    data: Mapping[str, str] = {},
+    data: Mapping[str, str | Path] = {},
     *,
     data_dir: str | Path = "data",
     model: str | None = None,
     max_pixels: int | None = None,
-    note: Callable[[str], None] = lambda _: None,
-) -> dict[str, str]:
-    """A mixture as another trainer's configuration, with its exact count of examples per source: see ``tvt export``.
+    template: str | None = None,
+    progress: Count = _uncounted,
+    **options: Any,
+) -> Exported | str:
+    """A mixture as a folder that another trainer runs on, rows included: see ``tvt export``.
 
     Args:
-        mixture: the mixture or its file.
+        mixture: the mixture or its file; or a folder that :func:`mix` wrote, whose rows are taken.
         trainer: its name, one of :data:`tvt.core.choices.EXPORTS`, such as ``trl``.
-        output: the file to write, or a folder where the trainer needs several; by default none is written.
-        data: where the trainer finds a source's rows: a file, folder or hub dataset.
+        output: the folder to write. For ``json``, a file, or nothing to write none.
+        data: rows of sources, as for :func:`mix`.
         data_dir: folder of the other sources' rows.
         model: the base model; by default the mixture's, where it says.
         max_pixels: larger pictures are scaled down to these.
-        note: called with what the trainer does otherwise than tvt.
+        template: the trainer's own name of the chat template (or of the model's type), where the model's type does not say it.
+        progress: called with what is counted, how much of it is done and how much there is.
+        options: of :func:`plan_rows`: ``manifests``, ``seed``, ``exclude``, ``overlap``, ``drop_shared``.
 
     Returns:
-        The texts by file name.
+        The folder, with the command to run and notes; of ``json``, its text.
 
     Raises:
-        InputError: a source without rows, or no model where the trainer needs one.
+        InputError: sources without rows, rows that the trainer would misread, a model it cannot be told of; every fault.
     """
     from tvt.exports.plan import make_plan
 
-    kind = EXPORTS.find(trainer)
+    kind: Export = EXPORTS.find(trainer)
+    folder = None if isinstance(mixture, Mixture) or not (Path(mixture) / RECORD).is_file() else Path(mixture)
     plan = make_plan(
-        as_mixture(mixture),
+        as_mixture(mixture if folder is None else folder / "mixture.yaml"),
         model=model,
-        data=dict(data),
+        data={name: str(path) for name, path in data.items()},
         data_dir=Path(data_dir),
         need_model=kind.needs_model,
         max_pixels=max_pixels,
+        template=template,
     )
-    files: dict[str, str] = kind.render(plan)
-    if output is not None:
-        write_export(files, str(output))
-    for text in plan.notes if kind.clips else ():
-        note(text)
-    return files
+    if kind.rows is None:
+        return _export_text(kind, plan, output)
+    if faults := kind.faults(plan):
+        raise InputError(*faults)
+    if output is None:
+        raise InputError(f"where to? {trainer} needs the rows beside its configuration; name a folder with -o DIR")
+    return _export_folder(kind, plan, trainer, Path(output), folder, data, {"data_dir": data_dir, **options}, progress)
 
 
-def write_export(files: Mapping[str, str], target: str) -> list[Path]:
-    """Into a file, or into a folder where there are several files or a folder is named (``DIR/``)."""
+def _export_text(kind: Export, plan: Plan, output: str | Path | None) -> str:
     from tvt.io import atomic
 
-    output = Path(target)
-    folder = len(files) > 1 or output.is_dir() or target.endswith("/")
-    if folder and output.exists() and not output.is_dir():
-        raise InputError(f"{output}: is a file, but this trainer needs {' and '.join(files)}; name a folder with -o DIR")
-    paths = []
-    for name, text in files.items():
-        path = output / name if folder else output
+    (name, text), *_ = kind.render(plan).items()
+    if output is not None:
+        path = Path(output) / name if Path(output).is_dir() or str(output).endswith("/") else Path(output)
         try:
             atomic.write_text(path, text)
         except OSError as error:
             raise InputError(f"{path}: {error.strerror or error}; name another place with -o") from error
-        paths.append(path)
-    return paths
+    return text
+
+
+def _export_folder(  # noqa: PLR0917
+    kind: Export,
+    plan: Plan,
+    trainer: str,
+    output: Path,
+    mixed: Path | None,
+    data: Mapping[str, str | Path],
+    options: dict[str, Any],
+    progress: Count,
+) -> Exported:
+    """Mix the rows, unless ``mixed`` has them, and write the folder from them."""
+    from tempfile import TemporaryDirectory
+
+    from tvt.data.mixing.dataset import write_mix
+    from tvt.exports.folder import check_place, identity_of, previous, write_folder
+
+    check_place(output)
+    if mixed is not None:
+        identity = identity_of(plan, trainer, json.loads((mixed / RECORD).read_text(encoding="utf-8"))["digest"])
+        return previous(output, identity) or write_folder(
+            kind, plan, mixed, output, trainer=trainer, identity=identity, progress=progress
+        )
+    rows = plan_rows(plan.mixture, data, progress=progress, **options)
+    identity = identity_of(plan, trainer, digest.of_value(rows.identity))
+    if (result := previous(output, identity)) is not None:
+        return result
+    output.absolute().parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{output.name}.", dir=output.absolute().parent) as beside:
+        folder = write_mix(rows, Path(beside) / "mixed", progress).folder
+        return write_folder(kind, plan, folder, output, trainer=trainer, identity=identity, progress=progress)
 
 
 def rows_of_sources(

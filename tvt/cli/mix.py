@@ -139,45 +139,66 @@ def _print(*parts: Any) -> None:
 
 
 EXPORT_EPILOG = """\b
-Example:
+Examples:
   tvt select qwen2.5-vl-7b --goal Jigsaw=0.15 --budget 2000 -o mixture.yaml
-  tvt export mixture.yaml --to trl --model Qwen/Qwen2.5-VL-7B-Instruct -o sft.yaml
+  tvt export mixture.yaml --to trl --model Qwen/Qwen2.5-VL-7B-Instruct -o for-trl
+  tvt export mixed --to llamafactory --model models/qwen -o for-llamafactory
 """
 
 
 @click.command(epilog=EXPORT_EPILOG)
 @click.argument("mixture", type=click.Path(path_type=Path))
 @click.option("--to", type=NearestChoice(EXPORTS.names), required=True, help="The trainer, or json for your own scripts.")
-@click.option("-o", "--output", metavar="PATH", help="File to write; a folder for several. Default: stdout.")
-@data_options("a file, folder or hub dataset", "SOURCE.jsonl")
+@click.option(
+    "-o",
+    "--output",
+    metavar="DIR",
+    help="Folder to write, rows and pictures included; for json a file. Default of json: stdout.",
+)
+@data_options("a .jsonl or .parquet file of questions, or a folder of them", "SOURCE.jsonl, SOURCE.parquet or SOURCE/")
+@manifests_option
 @click.option("--model", metavar="NAME", help="Base model, a hub name or folder. Default: the mixture's, where it says.")
+@click.option(
+    "--template",
+    metavar="NAME",
+    help="The trainer's chat template (of ms-swift, its model type), where the type of the model does not say it.",
+)
 @pixels_option
+@click.option("--seed", type=click.IntRange(min=0), metavar="S", default=0, show_default=True, help="Seed of draw and order.")
+@click.option(
+    "--exclude-eval", multiple=True, type=PATH, metavar="PATH", help="Questions that must not be trained on. Repeatable."
+)
+@json_option
 def export(
     *,
     mixture: Path,
     to: str,
     output: str | None,
     data: tuple[str, ...],
-    data_dir: Path,
-    model: str | None,
-    max_pixels: int | None,
+    exclude_eval: tuple[Path, ...],
+    as_json: bool,
+    **options: Any,
 ) -> None:
-    """Write a mixture as another trainer's configuration, with its exact count of examples per source.
+    """Write a mixture as a folder that another trainer runs on: rows in its format, pictures, configuration; and print the
+    command to run.
 
-    LLaMA-Factory needs two files, so a folder: -o DIR. Paths are written as given, relative to where the trainer is run.
+    MIXTURE is a mixture's file, or a folder that tvt mix wrote. The counts are exact, a repeated row is a row of its own, and
+    the answers alone are trained. The folder may be moved or copied as a whole.
     """
-    from tvt.api.datasets import export, write_export
+    from tvt.api import datasets
 
-    notes: list[str] = []
-    files = export(
-        mixture, to, None, source_paths(data), data_dir=data_dir, model=model, max_pixels=max_pixels, note=notes.append
-    )
-    if output is not None:
-        for path in write_export(files, output):
-            click.echo(f"wrote {path}", err=True)
-    elif len(files) > 1:
-        raise InputError(f"this trainer needs {' and '.join(files)}; name a folder for them with -o DIR")
-    else:
-        click.echo(next(iter(files.values())), nl=False)
-    for text in notes:
+    with progress_bars() as progress:
+        result = datasets.export(mixture, to, output, source_paths(data), exclude=exclude_eval, progress=progress, **options)
+    if isinstance(result, str):
+        click.echo(f"wrote {output}" if output else result, nl=output is not None, err=output is not None)
+        return
+    record = result.record
+    for text in record["notes"]:
         note(text)
+    rows = ", ".join(f"{name} {count:,}" for name, count in record["sources"].items())
+    click.echo(f"{record['rows']:,} rows ({rows}), {record['with_images']:,} with images; all of them checked", err=True)
+    click.echo(f"wrote {output}" if result.written else f"{output}: this very export is already there", err=True)
+    if as_json:
+        echo_json({**record, "folder": str(result.folder), "written": result.written, "run": result.command})
+    else:
+        click.echo(result.command)

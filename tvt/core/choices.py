@@ -144,11 +144,11 @@ EXPORTS: Registry[Any] = Registry(
     "trainer",
     "tvt.exports",
     {
-        "trl": "tvt.exports.trainers:Trl",
-        "llamafactory": "tvt.exports.trainers:LlamaFactory",
-        "ms-swift": "tvt.exports.trainers:Swift",
-        "axolotl": "tvt.exports.trainers:Axolotl",
-        "json": "tvt.exports.trainers:Plain",
+        "trl": "tvt.exports.trl:Trl",
+        "llamafactory": "tvt.exports.llamafactory:LlamaFactory",
+        "ms-swift": "tvt.exports.swift:Swift",
+        "axolotl": "tvt.exports.axolotl:Axolotl",
+        "json": "tvt.exports.plain:Plain",
     },
     "tvt.exports.plan:Export",
 )

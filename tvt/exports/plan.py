@@ -1,16 +1,18 @@
-"""What every export needs: each source's count, where its rows are, and how many there are."""
+"""What every export starts from, the mixture with its sources and the base model, and what an export must say."""
 
 from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from tvt.core.mixture import Mixture
 from tvt.errors import InputError, suggest
+from tvt.exports.models import BaseModel
+from tvt.exports.rows import Row, RowsWritten
 from tvt.io.names import file_name
 
 _SETTINGS = "Precision, adapter, rates and batches below are usual ones, not those of the study: change them at will."
@@ -25,16 +27,6 @@ class Part:
     path: str
     size: int | None
 
-    @property
-    def passes(self) -> tuple[int, int]:
-        """How often the whole source is used, and how many rows of one more pass."""
-        return divmod(self.count, self.size) if self.size and self.count >= self.size else (0, self.count)
-
-    @property
-    def suffix(self) -> str:
-        """File suffix without the dot, in lower case; empty for a folder or a hub dataset."""
-        return Path(self.path).suffix.lstrip(".").lower()
-
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -42,50 +34,65 @@ class Plan:
 
     mixture: Mixture
     parts: tuple[Part, ...]
-    model: str
+    model: BaseModel
+    template: str | None = None
+    """The trainer's chat template, where the user names one."""
     max_pixels: int | None = None
-    """As a recipe's ``model.max_pixels``; each trainer has its own name for it, or none."""
+    """As a recipe's ``model.max_pixels``: written pictures have no more."""
+    rows: RowsWritten = field(default_factory=RowsWritten)
+    """What was written into the folder."""
 
     @property
     def total(self) -> int:
         """Examples in all."""
         return sum(part.count for part in self.parts)
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What the user must see to, because it could not be checked here."""
-        unknown = [part for part in self.parts if part.size is None]
-        needs = ", ".join(f"{part.path} {part.count}" for part in unknown)
-        return (f"number of rows not checked; needed at least: {needs}",) if unknown else ()
-
-    @property
-    def pixels(self) -> tuple[str, ...]:
-        """A line for a trainer that cannot scale pictures down, where that was asked for."""
-        if self.max_pixels is None:
-            return ()
-        return (f"This trainer takes no limit of pixels: scale pictures with more than {self.max_pixels} down before.",)
-
     def header(self, *lines: str) -> str:
         """Comment lines: the counts, then what is to be known of this file."""
         counts = "  ".join(f"{part.source} {part.count}" for part in self.parts)
-        return "".join(f"# {line}\n" for line in (f"Written by tvt export. {self.total} examples: {counts}", _SETTINGS, *lines))
+        text = (f"Written by tvt export. {self.total} examples: {counts}", _SETTINGS, *lines)
+        return "".join(f"# {' '.join(line.splitlines())}\n" for line in text)  # a source's name may have a line break
 
 
 class Export(ABC):
     """A trainer that a mixture is written for: an entry of :data:`tvt.core.choices.EXPORTS`."""
 
-    needs_model: bool = True
+    needs_model: ClassVar[bool] = True
     """Whether the base model must be known."""
-    clips: bool = False
-    """Whether the trainer takes fewer rows without a word where a source is short, so that unknown sizes must be told."""
+    by_type: ClassVar[bool] = True
+    """Whether the configuration depends on the model's type."""
+    rows: ClassVar[Literal["lines", "parquet"] | None] = "lines"
+    """How the rows are written: ``rows.jsonl`` with pictures in ``images/``, the parquet folder ``rows``, or not at all."""
+    placeholders: ClassVar[tuple[str, ...]] = ()
+    """What the trainer takes for a picture, a video or a sound wherever it stands in a text; rows with it are refused."""
 
     @abstractmethod
     def render(self, plan: Plan) -> dict[str, str]:
-        """The files of the trainer's configuration, by name.
+        """The files of the trainer's configuration, by name, for rows that are written.
 
         Raises:
             InputError: the trainer cannot take the plan, with the next step.
         """
+
+    def command(self, plan: Plan) -> str | None:
+        """What is run in the folder; None where nothing is."""
+        return None
+
+    def faults(self, plan: Plan) -> list[str]:
+        """Why the trainer cannot take the model, before any row is written."""
+        return []
+
+    def notes(self, plan: Plan) -> list[str]:
+        """What the trainer does otherwise than tvt, and what could not be checked."""
+        return []
+
+    def line(self, row: Row) -> dict[str, Any]:
+        """A row of ``rows.jsonl``; its images are paths relative to the folder."""
+        raise NotImplementedError
+
+    def places(self, line: Mapping[str, Any]) -> tuple[list[str], int]:
+        """The paths of the images of a written row, and how many places its texts have for them."""
+        raise NotImplementedError
 
 
 def make_plan(
@@ -96,11 +103,12 @@ def make_plan(
     data_dir: Path,
     need_model: bool = True,
     max_pixels: int | None = None,
+    template: str | None = None,
 ) -> Plan:
     """Check what was given against the mixture and find each source's rows.
 
     Raises:
-        InputError: nothing to train, unknown sources, an empty or a too small source, no model; all at once.
+        InputError: nothing to train, unknown sources, an empty source, no model; all at once.
     """
     counts = {source: count for source, count in mixture.counts.items() if count > 0}
     if not counts:
@@ -125,7 +133,8 @@ def make_plan(
         faults.append("which base model? the mixture does not say; add --model, e.g. --model Qwen/Qwen2.5-VL-7B-Instruct")
     if faults:
         raise InputError(*faults)
-    return Plan(mixture=mixture, parts=tuple(parts), model=base or "", max_pixels=max_pixels)
+    known = BaseModel.of(base) if base else BaseModel(name="")
+    return Plan(mixture=mixture, parts=tuple(parts), model=known, max_pixels=max_pixels, template=template)
 
 
 def _shared_paths(parts: list[Part]) -> list[str]:
@@ -151,7 +160,7 @@ def _count_rows(path: Path) -> int | None:
 
 
 def _stated_sizes(mixture: Mixture) -> dict[str, int]:
-    """Dataset sizes that the selection was told of."""
+    """Dataset sizes that the selection was given."""
     spec = _mapping(mixture.provenance.get("spec"))
     sizes = _mapping(spec.get("sizes"))
     return {name: size for name, size in sizes.items() if isinstance(size, int) and not isinstance(size, bool)}

@@ -94,7 +94,7 @@ def write_mix(plan: MixPlan, folder: Path, progress: Progress = silent, *, messa
     Raises:
         InputError: the folder has something else in it, cannot be written, or the disk is too small.
     """
-    identity = digest.of_value({**plan.identity, "messages": messages})
+    identity = digest.of_value({**plan.identity, "messages": MESSAGES_LAYOUT if messages else False})
     if (result := _previous(folder, identity)) is not None:
         return Mixed(folder=folder, record=result, written=False)
     try:
@@ -320,17 +320,38 @@ def _messages(role: str, contents: pa.Array) -> pa.Array:
 
 
 FILE = "messages.jsonl"
+MESSAGES_LAYOUT = 2
+"""Raised whenever messages.jsonl is written otherwise."""
+_MIME = {
+    b"\x89PNG": "png",
+    b"\xff\xd8\xff": "jpeg",
+    b"GIF8": "gif",
+    b"RIFF": "webp",
+    b"BM": "bmp",
+    b"II*\0": "tiff",
+    b"MM\0*": "tiff",
+}
+"""Kinds of pictures by their first bytes."""
 
 
 def write_messages(table: pa.Table, stream: BinaryIO) -> None:
-    """Append rows with ``images``, ``prompt`` and ``completion``."""
+    """Append rows with ``images``, ``prompt`` and ``completion``.
+
+    An image is a ``data:`` address under the key ``image``: ms-swift and transformers (so axolotl) both read that, while
+    ms-swift leaves out what stands under ``base64`` and says nothing.
+    """
     for row in table.select(["images", "prompt", "completion"]).to_pylist():
-        images = [{"type": "image", "base64": base64.b64encode(image["bytes"]).decode()} for image in row["images"]]
+        images = [{"type": "image", "image": _address(image["bytes"])} for image in row["images"]]
         messages: list[dict[str, Any]] = []
         for message in [*row["prompt"], *row["completion"]]:
             text = {"type": "text", "text": message["content"]}
             messages.append({"role": message["role"], "content": [*([] if messages else images), text]})
         stream.write(json_lines.line({"messages": messages}).encode())
+
+
+def _address(content: bytes) -> str:
+    kind = next((name for start, name in _MIME.items() if content.startswith(start)), "png")
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 HELD_BYTES = 64 * 2**20
