@@ -16,7 +16,7 @@ from mixing_rows import mixture, question
 from tvt.api import datasets
 from tvt.cli.main import cli
 from tvt.core.choices import EXPORTS
-from tvt.core.question import Question
+from tvt.core.question import Question, Turn
 from tvt.data.questions.files import write_jsonl
 from tvt.errors import InputError
 from tvt.io.yaml_files import save_mixture
@@ -398,3 +398,26 @@ def test_messages_of_a_mix_carry_their_images_for_ms_swift_and_axolotl(data: dic
     images = [[block["image"] for block in user["content"] if block["type"] == "image"] for user, _ in lines]
     assert Counter(map(len, images)) == {1: 12, 3: 25, 0: 6}
     assert {address.split(";")[0] for row in images for address in row} == {"data:image/png", "data:image/jpeg"}
+
+
+@pytest.mark.parametrize("trainer", LINES)
+def test_earlier_turns_are_turns_of_the_conversation_and_every_answer_is_trained(trainer: str, tmp_path: Path) -> None:
+    turns = (Turn("Whose hat is it?", "Ünï's"), Turn("Is it red?", "no"))
+    rows = [question(k, 2, task="One", turns=turns) for k in range(5)]
+    exported(trainer, write_rows(tmp_path / "rows", {"One": rows}), tmp_path / "out")
+    texts: list[list[str]] = []
+    for line in lines_of(tmp_path / "out"):
+        if len(line["messages"]) == 2:
+            continue
+        blocks = [
+            [message["content"]] if isinstance(message["content"], str) else message["content"] for message in line["messages"]
+        ]
+        texts.append([block if isinstance(block, str) else block.get("text", "<image>") for parts in blocks for block in parts])
+        assert [message["role"] for message in line["messages"]] == ["user", "assistant"] * 3
+        assert not any("loss" in message for message in line["messages"])  # all answers are trained: the trainers' own rule
+    assert len(texts) == 12
+    for text in texts:
+        first, *rest = re.sub("^(<image>)+", "", "\n".join(text).replace("<image>\n", "<image>")).split("\n")
+        assert first == "Whose hat is it?"
+        assert rest[:3] == ["Ünï's", "Is it red?", "no"]
+    assert "mask_history" not in config_of(tmp_path / "out")

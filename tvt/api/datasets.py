@@ -168,6 +168,7 @@ def export(
     data_dir: str | Path = "data",
     model: str | None = None,
     max_pixels: int | None = None,
+    min_pixels: int | None = None,
     template: str | None = None,
     progress: Count = _uncounted,
     **options: Any,
@@ -182,6 +183,7 @@ def export(
         data_dir: folder of the other sources' rows.
         model: the base model; by default the mixture's, where it says.
         max_pixels: larger pictures are scaled down to these.
+        min_pixels: smaller ones up.
         template: the trainer's own name of the chat template (or of the model's type), where the model's type does not say it.
         progress: called with what is counted, how much of it is done and how much there is.
         options: of :func:`plan_rows`: ``manifests``, ``seed``, ``exclude``, ``overlap``, ``drop_shared``.
@@ -203,6 +205,7 @@ def export(
         data_dir=Path(data_dir),
         need_model=kind.needs_model,
         max_pixels=max_pixels,
+        min_pixels=min_pixels,
         template=template,
     )
     if kind.rows is None:

@@ -13,6 +13,7 @@ from tvt.cli.options import (
     echo_json,
     json_option,
     manifests_option,
+    min_pixels_option,
     note,
     pixels_option,
     source_paths,
@@ -164,6 +165,7 @@ Examples:
     help="The trainer's chat template (of ms-swift, its model type), where the type of the model does not say it.",
 )
 @pixels_option
+@min_pixels_option
 @click.option("--seed", type=click.IntRange(min=0), metavar="S", default=0, show_default=True, help="Seed of draw and order.")
 @click.option(
     "--exclude-eval", multiple=True, type=PATH, metavar="PATH", help="Questions that must not be trained on. Repeatable."

@@ -77,7 +77,7 @@ def previous(folder: Path, identity: str) -> Exported | None:
 
 def identity_of(plan: Plan, trainer: str, rows: str) -> str:
     """The digest of an export: of what changes its files. ``rows`` is that of the mixed dataset."""
-    values = [LAYOUT, trainer, rows, plan.model.name, plan.model.kind, plan.template, plan.max_pixels]
+    values = [LAYOUT, trainer, rows, plan.model.name, plan.model.kind, plan.template, plan.max_pixels, plan.min_pixels]
     return digest.of_value(values)
 
 
@@ -131,7 +131,7 @@ def _record(kind: Export, plan: Plan, trainer: str, identity: str) -> dict[str, 
 
 
 def _write_rows(kind: Export, plan: Plan, mixed: Path, folder: Path, progress: Progress) -> RowsWritten:
-    pictures = Pictures(folder, plan.max_pixels)
+    pictures = Pictures(folder, plan.max_pixels, plan.min_pixels)
     summary = _Summary()
     if kind.rows == "parquet":
         _write_parquet(mixed, folder, pictures, summary, progress, plan.total)

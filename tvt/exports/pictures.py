@@ -2,7 +2,7 @@
 
 Trainers open pictures with Pillow and convert them to RGB, each in its own way: transparent parts turn black, 16 bits are cut,
 and whether a photograph is turned upright differs. A plain picture, on which all agree, is written as it is; any other,
-and any with more pixels than are wanted, is written as what :func:`tvt.model.picture.decode` makes of it.
+and any with more or fewer pixels than are wanted, is written as what :func:`tvt.model.picture.decode` makes of it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tvt.errors import InputError
-from tvt.model.picture import PictureError, decode
+from tvt.model.picture import PictureError, decode, scaled_size
 
 FOLDER = "images"
 _ORIENTATION = 0x0112
@@ -30,7 +30,7 @@ class Shown:
     size: tuple[int, int]
 
 
-def shown(content: bytes, max_pixels: int | None) -> Shown:
+def shown(content: bytes, max_pixels: int | None = None, min_pixels: int | None = None) -> Shown:
     """The picture as every trainer shows it alike: the very bytes where they are plain, else a PNG.
 
     Raises:
@@ -40,12 +40,12 @@ def shown(content: bytes, max_pixels: int | None) -> Shown:
 
     try:
         with Image.open(io.BytesIO(content)) as opened:
-            if _is_plain(opened) and (max_pixels is None or opened.width * opened.height <= max_pixels):
+            if _is_plain(opened) and scaled_size(*opened.size, max_pixels, min_pixels) == opened.size:
                 opened.load()  # a damaged file is found here, not by the trainer
                 return Shown(content=content, suffix=_SUFFIX[str(opened.format)], size=opened.size)
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
         pass  # decode says what is wrong
-    picture = decode(content, max_pixels)
+    picture = decode(content, max_pixels, min_pixels)
     stream = io.BytesIO()
     picture.save(stream, "PNG")
     return Shown(content=stream.getvalue(), suffix=".png", size=picture.size)
@@ -68,10 +68,11 @@ class Pictures:
     Args:
         folder: of the export.
         max_pixels: larger pictures are scaled down to these.
+        min_pixels: smaller ones up.
     """
 
-    def __init__(self, folder: Path, max_pixels: int | None) -> None:
-        self._folder, self._max_pixels = folder, max_pixels
+    def __init__(self, folder: Path, max_pixels: int | None = None, min_pixels: int | None = None) -> None:
+        self._folder, self._limits = folder, (max_pixels, min_pixels)
         self._places: dict[bytes, str] = {}
         self._seen: set[bytes] = set()
         self.most_pixels = 0
@@ -90,7 +91,7 @@ class Pictures:
         """
         self._seen.add(hashlib.sha256(content).digest())
         try:
-            result = shown(content, self._max_pixels)
+            result = shown(content, *self._limits)
         except PictureError as error:
             raise InputError(f"{where}: a picture cannot be read ({error}); mend or drop the row") from error
         width, height = result.size

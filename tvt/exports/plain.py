@@ -21,6 +21,7 @@ class Plain(Export):
             "model": plan.model.name or None,
             "total": plan.total,
             **({"max_pixels": plan.max_pixels} if plan.max_pixels else {}),
+            **({"min_pixels": plan.min_pixels} if plan.min_pixels else {}),
             "sources": {
                 part.source: {
                     "count": part.count,

@@ -39,6 +39,8 @@ class Plan:
     """The trainer's chat template, where the user names one."""
     max_pixels: int | None = None
     """As a recipe's ``model.max_pixels``: written pictures have no more."""
+    min_pixels: int | None = None
+    """As a recipe's ``model.min_pixels``: written pictures have no fewer."""
     rows: RowsWritten = field(default_factory=RowsWritten)
     """What was written into the folder."""
 
@@ -103,6 +105,7 @@ def make_plan(
     data_dir: Path,
     need_model: bool = True,
     max_pixels: int | None = None,
+    min_pixels: int | None = None,
     template: str | None = None,
 ) -> Plan:
     """Check what was given against the mixture and find each source's rows.
@@ -134,7 +137,14 @@ def make_plan(
     if faults:
         raise InputError(*faults)
     known = BaseModel.of(base) if base else BaseModel(name="")
-    return Plan(mixture=mixture, parts=tuple(parts), model=known, max_pixels=max_pixels, template=template)
+    return Plan(
+        mixture=mixture,
+        parts=tuple(parts),
+        model=known,
+        template=template,
+        max_pixels=max_pixels,
+        min_pixels=min_pixels,
+    )
 
 
 def _shared_paths(parts: list[Part]) -> list[str]:
