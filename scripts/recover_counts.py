@@ -16,8 +16,8 @@ import numpy as np
 
 from tvt.core.matrix import TransferMatrix
 from tvt.core.scores import Score
+from tvt.data.studies.csv_study import load_csv_study
 from tvt.data.studies.folder import StudyManifest, load_study_folder, write_study
-from tvt.data.studies.load import load_csv_study
 from tvt.data.tasks import known_tasks, load_manifests
 from tvt.errors import InputError, TvtError
 from tvt.types import Floats

@@ -119,3 +119,43 @@ def test_a_table_of_512_runs_is_read_in_order(path: Path) -> None:
     runs = load_mixture_runs(path)
     assert runs.weights == pytest.approx(weights)
     assert runs.ids[-1] == "run_512"
+
+
+UNNAMED = "uuid,name,a,b,x,y\nu1,r,1,-3e-20,0.4,0.6\nu2,s,0.5,0.5,0.5,0.5\nu3,t,0.25,0.75,0.45,0.7\n"
+
+
+def test_columns_by_option_with_ids_and_what_a_solver_leaves_of_zero(tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_text(UNNAMED, encoding="utf-8")
+    runs = load_mixture_runs(path, weights=("a", "b"), scores=("x", "y"))
+    assert (runs.sources, runs.targets, runs.ids) == (("a", "b"), ("x", "y"), ("r", "s", "t"))
+    assert runs.weights[0].tolist() == [1.0, 0.0]
+    assert runs.notes == ("columns left out, being neither weights nor scores: uuid",)
+
+
+def test_columns_by_option_that_are_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_text(UNNAMED, encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        load_mixture_runs(path, weights=("a", "c"), scores=("x",))
+    (fault,) = caught.value.faults
+    assert fault.endswith(":1: --weights c: no such column; there are uuid, name, a, b, x, y")
+    with pytest.raises(InputError) as caught:
+        load_mixture_runs(path)
+    assert [fault.partition("say which they are: ")[2] for fault in caught.value.faults] == [
+        "--weights A,B,...",
+        "--scores A,B,...",
+    ]
+
+
+def test_equal_mixtures_are_no_evidence(tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_text("w:a,w:b,score:x\n" + "0.5,0.5,0.4\n" * 4, encoding="utf-8")
+    with pytest.raises(InputError, match="all 4 mixtures are equal"):
+        load_mixture_runs(path)
+
+
+def test_a_mixture_with_several_seeds_has_an_id_for_each(tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_text("mixture,seed,w:a,w:b,score:x\nm,0,1,0,0.4\nm,1,1,0,0.5\nn,0,0,1,0.3\n", encoding="utf-8")
+    assert load_mixture_runs(path).ids == ("m/0", "m/1", "n/0")

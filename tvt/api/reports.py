@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Unpack
 
 from tvt.api.runs import judge
 from tvt.api.studies import adapter_similarities, analyze, answer_reports, load_studies
@@ -13,10 +14,9 @@ from tvt.compare.comparison import Comparison
 from tvt.core.answer_statistics import AnswerReport
 from tvt.core.matrix import TransferMatrix
 from tvt.core.recipe import Recipe
-from tvt.core.task import Ceiling
+from tvt.core.study_reading import Reading
 from tvt.data.studies.folder import read_study
-from tvt.data.studies.load import Metric, find_study
-from tvt.data.studies.score_rows import Unit
+from tvt.data.studies.load import find_study
 from tvt.errors import InputError, MissingPackageError
 from tvt.io import atomic
 from tvt.io.yaml_files import load_recipe
@@ -35,9 +35,6 @@ def report(
     studies: Sequence[str],
     output: str | Path,
     *,
-    metric: Metric = "pgf",
-    unit: Unit | None = None,
-    ceiling: Ceiling = "task",
     targets: Sequence[str] = (),
     mixtures: bool = True,
     adapters: bool = False,
@@ -46,15 +43,13 @@ def report(
     specific: bool = False,
     answers: Mapping[str, AnswerReport] | None = None,
     progress: Progress = lambda _, __, ___: None,
+    **reading: Unpack[Reading],
 ) -> Path:
     """Write one HTML file that explains studies: see ``tvt report``.
 
     Args:
         studies: bundled names, study folders or CSVs.
         output: the file.
-        metric: what a CSV holds.
-        unit: of the values in a CSV.
-        ceiling: what counts as a perfect score.
         targets: for which mixtures are selected in advance; by default the first.
         mixtures: whether there are mixtures to choose from, which takes most of the time.
         adapters: whether the adapters of the sources' runs are compared.
@@ -63,6 +58,7 @@ def report(
         specific: whether it also shows what the sources do beyond any finetuning.
         answers: what is known of the answers behind each study's scores; by default what its folder says.
         progress: called with what is counted, how much of it is done and how much there is.
+        reading: how CSVs are read, and what counts as a perfect score: see :class:`tvt.core.study_reading.Reading`.
 
     Returns:
         The file.
@@ -72,11 +68,11 @@ def report(
     """
     if targets and not mixtures:
         raise InputError("--target says for which targets mixtures are selected; drop --no-mixtures")
-    matrices = load_studies(studies, metric=metric, unit=unit, ceiling=ceiling)
+    matrices = load_studies(studies, **reading)
     chosen = _targets(matrices, targets)
     alike = adapter_similarities(studies, partial(progress, "modules compared")) if adapters else None
     analysis = analyze(matrices, alpha=alpha, with_self=with_self, adapters=alike, specific=specific)
-    options, reports = _options(metric, unit, ceiling), answer_reports(studies) if answers is None else answers
+    options, reports = _options(reading), answer_reports(studies) if answers is None else answers
     sources = [
         replace(
             study_source(study, matrix, [study, *options], named if mixtures else (), progress),
@@ -91,11 +87,18 @@ def report(
     return path
 
 
-def _options(metric: Metric, unit: Unit | None, ceiling: Ceiling) -> list[str]:
+def _options(reading: Reading) -> list[str]:
     """How a command must read the study, where that is not the default."""
-    found = [] if metric == "pgf" else ["--metric", metric]
-    found += [] if unit is None else ["--unit", unit]
-    return found + ([] if ceiling == "task" else ["--ceiling", ceiling])
+    result = []
+    for option in ("metric", "unit", "base"):
+        value = reading.get(option)
+        result += [] if value is None else [f"--{option}", str(value)]
+    result += ["--transpose"] if reading.get("transpose") else []
+    questions = reading.get("questions")
+    pairs = [f"{t}={n}" for t, n in questions.items()] if isinstance(questions, Mapping) else [str(questions)] * bool(questions)
+    result += [part for pair in pairs for part in ("--questions", pair)]
+    ceiling = reading.get("ceiling", "task")
+    return result + ([] if ceiling == "task" else ["--ceiling", ceiling])
 
 
 def _targets(matrices: Sequence[TransferMatrix], asked: Sequence[str]) -> list[list[str] | None]:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.notebook import MATRIX, Frame, is_frame
 from tvt.core.pooling import agreement, pool
+from tvt.core.study_reading import Metric, Reading, Unit
 from tvt.core.task import Ceiling
-from tvt.data.studies.load import Metric, load_csv_study
-from tvt.data.studies.score_rows import Unit
+from tvt.data.studies.csv_study import load_csv_study
 from tvt.errors import InputError
 from tvt.evidence.evidence import Measurements
 from tvt.transfer.analysis import Analysis
@@ -28,9 +28,17 @@ _FORMS = "a bundled name, a study folder, a CSV, a pandas table, a TransferMatri
 
 
 def load_study(
-    reference: str | Path | Frame, *, metric: Metric = "pgf", unit: Unit | None = None, ceiling: Ceiling = "task"
+    reference: str | Path | Frame,
+    *,
+    metric: Metric | None = None,
+    unit: Unit | None = None,
+    ceiling: Ceiling = "task",
+    base: str | None = None,
+    transpose: bool = False,
+    questions: int | Mapping[str, int] | None = None,
 ) -> TransferMatrix:
-    """A study by name, folder or file (see :func:`tvt.data.studies.load.load_study`), or a pandas table with a CSV's columns.
+    """A study by name, folder or file, or a pandas table with a CSV's columns; the options are those of
+    :func:`tvt.data.studies.load.load_study`.
 
     A table of ``to_frame()`` gives the same values back.
 
@@ -43,10 +51,10 @@ def load_study(
         _check_path(reference)
         from tvt.data.studies.load import load_study as load
 
-        return load(reference, metric=metric, unit=unit, ceiling=ceiling)
+        return load(reference, metric=metric, unit=unit, ceiling=ceiling, base=base, transpose=transpose, questions=questions)
     if set(MATRIX) <= set(reference.columns):
-        return TransferMatrix.from_frame(reference, name="DataFrame", metric=metric)
-    return load_csv_study(reference, metric=metric, unit=unit)
+        return TransferMatrix.from_frame(reference, name="DataFrame", metric=metric or "pgf")
+    return load_csv_study(reference, metric=metric, unit=unit, base=base, transpose=transpose, questions=questions)
 
 
 def _check_path(study: object) -> None:
@@ -57,15 +65,13 @@ def _check_path(study: object) -> None:
         raise InputError(f"{study!r} is no study; give {_FORMS}")
 
 
-def load_studies(
-    references: Sequence[str | Path], *, metric: Metric = "pgf", unit: Unit | None = None, ceiling: Ceiling = "task"
-) -> list[TransferMatrix]:
-    """Every study named: a bundled name, a study folder or a CSV.
+def load_studies(references: Sequence[str | Path], **reading: Unpack[Reading]) -> list[TransferMatrix]:
+    """Every study named: a bundled name, a study folder or a CSV. How CSVs are read is as in :func:`load_study`.
 
     Raises:
         InputError: the faults of all studies, one line each.
     """
-    return collect(lambda reference: load_study(reference, metric=metric, unit=unit, ceiling=ceiling), references)
+    return collect(lambda reference: load_study(reference, **reading), references)
 
 
 def collect(make: Callable[[Any], Any], references: Sequence[Any]) -> list[Any]:
@@ -81,7 +87,9 @@ def collect(make: Callable[[Any], Any], references: Sequence[Any]) -> list[Any]:
     return values
 
 
-def load_mixture_runs(table: str | Path | Frame, *, lower_is_better: bool = False) -> MixtureRuns:
+def load_mixture_runs(
+    table: str | Path | Frame, *, lower_is_better: bool = False, weights: Sequence[str] = (), scores: Sequence[str] = ()
+) -> MixtureRuns:
     """A table of past mixture runs, a CSV or a pandas table: see :func:`tvt.data.studies.mixtures.load_mixture_runs`.
 
     Raises:
@@ -91,7 +99,8 @@ def load_mixture_runs(table: str | Path | Frame, *, lower_is_better: bool = Fals
 
     if not is_frame(table):
         _check_path(table)
-    return load(table if is_frame(table) else Path(table), lower_is_better=lower_is_better)
+    path = table if is_frame(table) else Path(table)
+    return load(path, lower_is_better=lower_is_better, weights=weights, scores=scores)
 
 
 def evidence_of(study: Study) -> Measurements:
@@ -125,12 +134,12 @@ def pool_evidence(
     """
     from tvt.evidence.evidence import with_runs
 
-    for text in runs.notes if runs else ():
-        note(text)
     if not studies:
         if runs is None:
             raise InputError("no STUDY given; name one (tvt studies lists the bundled ones) or give --runs runs.csv")
-        return runs
+        return runs  # its notes come with what is predicted by it
+    for text in runs.notes if runs else ():
+        note(text)
     if runs is not None and runs.lower_is_better:
         raise InputError("--lower-is-better is for a table of losses alone; beside a STUDY, scores are gains")
     matrix = pool(studies)

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tvt.cli.options import (
-    Ceiling,
-    Metric,
-    Unit,
     answers_json,
     echo_json,
     json_option,
     note,
     show_answers,
+    show_notes,
     study_answers,
     study_arguments,
     warn_option,
 )
 from tvt.cli.progress import progress_bar, status_line
+
+if TYPE_CHECKING:
+    from tvt.core.study_reading import Reading
 
 EPILOG = """\b
 Example:
@@ -54,9 +56,7 @@ Example:
 def command(
     *,
     studies: tuple[str, ...],
-    metric: Metric,
-    unit: Unit | None,
-    ceiling: Ceiling,
+    reading: Reading,
     as_json: bool,
     plots: Path | None,
     adapters: bool,
@@ -78,8 +78,9 @@ def command(
     with status_line("reading the studies"):
         from tvt.api.studies import adapter_similarities, load_studies
 
-        matrices = load_studies(studies, metric=metric, unit=unit, ceiling=ceiling)
+        matrices = load_studies(studies, **reading)
         answers = study_answers(studies, warn)
+    show_notes(matrices)
     with progress_bar("modules compared") as show:
         alike = adapter_similarities(studies, show) if adapters else None
     with status_line("looking for cliques, personas and groups"):

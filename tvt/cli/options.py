@@ -5,11 +5,12 @@ Nothing heavy is imported here: the help of a command needs neither numpy nor th
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -18,13 +19,11 @@ from tvt.errors import InputError, suggest
 
 if TYPE_CHECKING:
     from tvt.core.answer_statistics import AnswerReport
+    from tvt.core.matrix import TransferMatrix
     from tvt.core.recipe import WarningSettings
     from tvt.report.evaluation_tables import Warned
 
 F = TypeVar("F", bound=Callable[..., Any])
-Metric = Literal["pgf", "gain"]
-Unit = Literal["fraction", "percent"]
-Ceiling = Literal["task", "human"]
 
 
 class NearestChoice(click.Choice[str]):
@@ -40,34 +39,72 @@ class NearestChoice(click.Choice[str]):
 
 
 def reading_options(function: F) -> F:
-    """Decorator: how a study is read: ``--metric``, ``--unit`` and ``--ceiling``."""
+    """Decorator: how a study is read, all passed as one mapping, ``reading``: see :class:`tvt.core.study_reading.Reading`."""
+
+    @functools.wraps(function)
+    def gathered(**given: Any) -> Any:
+        reading = {name: given.pop(name) for name in READING}
+        reading["questions"] = _questions(reading["questions"])
+        return function(reading=reading, **given)
+
+    decorated: Any = gathered
     for option in (
-        click.option(
-            "--ceiling",
-            type=NearestChoice(["task", "human"]),
-            default="task",
-            show_default=True,
-            help="What counts as a perfect score: what each task states (1 as a rule), or what people reach.",
-        ),
+        click.option("--ceiling", type=NearestChoice(["task", "human"]), default="task", show_default=True, help=_CEILING),
+        click.option("--questions", multiple=True, metavar="[TARGET=]N", help=_QUESTIONS),
+        click.option("--transpose", is_flag=True, help="In a CSV the models stand across, the tasks down."),
+        click.option("--base", metavar="NAME", help="The base model's row in a CSV of accuracies, if not called base."),
         click.option(
             "--unit",
             type=NearestChoice(["fraction", "percent"]),
             help="Unit of the values in a CSV. Default: what the values clearly are, else refused.",
         ),
-        click.option(
-            "--metric",
-            type=NearestChoice(["pgf", "gain"]),
-            default="pgf",
-            show_default=True,
-            help="What a CSV holds: PGF, or gains that are no PGF (a relative change, say).",
-        ),
+        click.option("--metric", type=NearestChoice(["pgf", "gain"]), help=_METRIC),
     ):
-        function = option(function)
-    return function
+        decorated = option(decorated)
+    result: F = decorated
+    return result
+
+
+READING = ("metric", "unit", "base", "transpose", "questions", "ceiling")
+"""The options of :func:`reading_options`."""
+_METRIC = (
+    "What a CSV without accuracies holds: PGF, or gains that are no PGF (a relative change, say). Default: PGF, refused where "
+    "the values may be accuracies."
+)
+_CEILING = "What counts as a perfect score: what each task states (1 as a rule), or what people reach."
+_QUESTIONS = "Of how many questions a CSV's accuracies are, for their errors; of one target: TARGET=N. Repeatable."
+
+
+def _questions(given: Sequence[str]) -> int | dict[str, int] | None:
+    """The numbers of questions: one for all targets, or one by target.
+
+    Raises:
+        InputError: no whole number above 0, or both forms at once; every fault, one line each.
+    """
+    faults, by_target, general = [], dict[str, int](), list[int]()
+    for text in given:
+        target, _, count = text.rpartition("=")
+        if not count.isdecimal() or int(count) < 1:
+            faults.append(f"--questions {text}: not a number of questions; write --questions 200 or --questions Jigsaw=150")
+        elif target:
+            by_target[target] = int(count)
+        else:
+            general.append(int(count))
+    if len(general) > 1 or (general and by_target):
+        faults.append("--questions: give one number for all targets, or one for each as TARGET=N")
+    if faults:
+        raise InputError(*faults)
+    return general[0] if general else by_target or None
+
+
+def show_notes(matrices: Sequence[TransferMatrix]) -> None:
+    """Say what was left out while the studies were read, such as a column of averages."""
+    for text in dict.fromkeys(text for matrix in matrices for text in matrix.notes):
+        note(text)
 
 
 def study_arguments(*, required: bool = True) -> Callable[[F], F]:
-    """Decorator: ``STUDY...`` with :func:`reading_options`, passed as ``studies``, ``metric`` and so on.
+    """Decorator: ``STUDY...`` with :func:`reading_options`, passed as ``studies`` and ``reading``.
 
     Args:
         required: whether at least one study must be named.

@@ -8,9 +8,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tvt.cli.options import (
-    Ceiling,
-    Metric,
-    Unit,
     answers_json,
     echo_json,
     json_option,
@@ -25,7 +22,7 @@ from tvt.cli.spec_options import FieldOption, build_spec, evidence_options, load
 from tvt.errors import InputError
 
 if TYPE_CHECKING:
-    pass
+    from tvt.core.study_reading import Reading
 
 EPILOG = """\b
 Examples:
@@ -46,11 +43,11 @@ FILE = click.Path(path_type=Path)
 def command(
     *,
     studies: tuple[str, ...],
-    metric: Metric,
-    unit: Unit | None,
-    ceiling: Ceiling,
+    reading: Reading,
     runs_file: Path | None,
     lower_is_better: bool,
+    weights: str | None,
+    scores: str | None,
     mixture_file: Path | None,
     mixtures_file: Path | None,
     warn: tuple[str, ...],
@@ -68,7 +65,7 @@ def command(
     spec = build_spec(**options)
     with status_line("reading the evidence"):
         evidence = load_evidence(
-            studies, metric=metric, unit=unit, ceiling=ceiling, runs_file=runs_file, lower_is_better=lower_is_better
+            studies, reading, runs_file=runs_file, lower_is_better=lower_is_better, weights=weights, scores=scores
         )
         answers = study_answers(studies, warn)
     with status_line("predicting"):

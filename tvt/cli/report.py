@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from tvt.cli.options import Ceiling, Metric, Unit, answer_lines, note, study_answers, study_arguments, warn_option
+from tvt.cli.options import answer_lines, note, show_notes, study_answers, study_arguments, warn_option
 from tvt.cli.progress import progress_bars
+
+if TYPE_CHECKING:
+    from tvt.core.study_reading import Reading
 
 LARGE = 2.0
 """Megabytes from which on a file is awkward to send around."""
@@ -42,9 +46,7 @@ Examples:
 def command(
     *,
     studies: tuple[str, ...],
-    metric: Metric,
-    unit: Unit | None,
-    ceiling: Ceiling,
+    reading: Reading,
     output: Path,
     targets: tuple[str, ...],
     mixtures: bool,
@@ -67,9 +69,7 @@ def command(
         report(
             studies,
             output,
-            metric=metric,
-            unit=unit,
-            ceiling=ceiling,
+            **reading,
             targets=targets,
             mixtures=mixtures,
             adapters=adapters,
@@ -79,6 +79,9 @@ def command(
             answers=answers,
             progress=progress,
         )
+    from tvt.api.studies import load_studies
+
+    show_notes(load_studies(studies, **reading))
     size = output.stat().st_size / 1e6
     note(f"wrote {output} ({size:.1f} MB){'; fewer --target make it smaller' if size > LARGE else ''}")
     for line in answer_lines(answers):

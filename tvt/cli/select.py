@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tvt.cli.options import (
-    Ceiling,
-    Metric,
+    READING,
     NearestChoice,
     SectionedCommand,
-    Unit,
     answers_json,
     echo_json,
     json_option,
@@ -30,6 +28,7 @@ from tvt.errors import InfeasibleError, InputError, SolverError
 if TYPE_CHECKING:
     from tvt.core.mixture import Mixture
     from tvt.core.selection import SelectionSpec
+    from tvt.core.study_reading import Reading
     from tvt.evidence.evidence import Measurements
     from tvt.report.selection_tables import SelectionResult
     from tvt.selection.engine import Prepared
@@ -44,7 +43,7 @@ Examples:
 """
 FILE = click.Path(path_type=Path)
 SECTIONS: dict[str, tuple[str, ...]] = {
-    "What to choose from": ("metric", "unit", "ceiling", "runs_file", "lower_is_better", "response", "kappa"),
+    "What to choose from": (*READING, "runs_file", "weights", "scores", "lower_is_better", "response", "kappa"),
     **REQUEST_SECTIONS,
     "Output": ("in_sentences", "preview", "frontier_kind", "plots", "stability", "output", "warn", "as_json"),
 }
@@ -67,11 +66,11 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 def command(
     *,
     studies: tuple[str, ...],
-    metric: Metric,
-    unit: Unit | None,
-    ceiling: Ceiling,
+    reading: Reading,
     runs_file: Path | None,
     lower_is_better: bool,
+    weights: str | None,
+    scores: str | None,
     **options: Any,
 ) -> None:
     """Choose how much of each source to train on.
@@ -91,7 +90,7 @@ def command(
         note("--runs beside a STUDY has nothing to fit with --kappa or --response linear")
     with status_line("reading the evidence"):
         evidence = load_evidence(
-            studies, metric=metric, unit=unit, ceiling=ceiling, runs_file=runs_file, lower_is_better=lower_is_better
+            studies, reading, runs_file=runs_file, lower_is_better=lower_is_better, weights=weights, scores=scores
         )
         options["answers"] = study_answers(studies, options["warn"])
     budget = getattr(evidence, "budget", None)

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from tvt.cli.completion import complete_labels
-from tvt.cli.options import Ceiling, Metric, NearestChoice, Unit, note
+from tvt.cli.options import NearestChoice, note, show_notes
 from tvt.core.choices import RESPONSES
 from tvt.core.objective import OBJECTIVES
 from tvt.errors import InputError
 
 if TYPE_CHECKING:
     from tvt.core.selection import SelectionSpec
+    from tvt.core.study_reading import Reading
     from tvt.evidence.evidence import Measurements
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -259,7 +260,9 @@ def response_options(function: F) -> F:
 
 
 def evidence_options(function: F) -> F:
-    """Decorator: ``--response``, ``--kappa``, ``--runs`` (as ``runs_file``) and ``--lower-is-better``."""
+    """Decorator: the options of the response, and ``--runs`` (as ``runs_file``), ``--weights``, ``--scores`` and
+    ``--lower-is-better`` of a table of runs.
+    """
     decorators = (
         response_options,
         click.option(
@@ -267,6 +270,10 @@ def evidence_options(function: F) -> F:
             "runs_file",
             type=click.Path(path_type=Path),
             help="Table of mixture runs (w:SOURCE, score:TARGET): fits the response.",
+        ),
+        click.option("--weights", metavar="A,B,...", help="The columns of --runs that are weights, where not called w:SOURCE."),
+        click.option(
+            "--scores", metavar="X,Y,...", help="The columns of --runs that are scores, where not called score:TARGET."
         ),
         click.option("--lower-is-better", is_flag=True, help="The scores of --runs are losses."),
     )
@@ -277,12 +284,12 @@ def evidence_options(function: F) -> F:
 
 def load_evidence(
     studies: Sequence[str],
+    reading: Reading,
     *,
-    metric: Metric,
-    unit: Unit | None,
-    ceiling: Ceiling,
     runs_file: Path | None,
     lower_is_better: bool,
+    weights: str | None = None,
+    scores: str | None = None,
 ) -> Measurements:
     """The studies pooled, with the table of mixture runs among their evidence; or the table alone. Notes go to stderr.
 
@@ -291,6 +298,17 @@ def load_evidence(
     """
     from tvt.api.studies import load_mixture_runs, load_studies, pool_evidence
 
-    matrices = load_studies(studies, metric=metric, unit=unit, ceiling=ceiling)
-    runs = None if runs_file is None else load_mixture_runs(runs_file, lower_is_better=lower_is_better)
+    matrices = load_studies(studies, **reading)
+    show_notes(matrices)
+    if runs_file is None and (weights or scores):
+        raise InputError("--weights and --scores name columns of a table of runs; give it with --runs")
+    named = {"weights": _columns(weights), "scores": _columns(scores)}
+    runs = None if runs_file is None else load_mixture_runs(runs_file, lower_is_better=lower_is_better, **named)
     return pool_evidence(matrices, runs, note)
+
+
+def _columns(text: str | None) -> list[str]:
+    """Names between commas; a name that holds a comma itself stands in double quotes, as in CSV."""
+    import csv
+
+    return [name.strip() for name in next(csv.reader([text], skipinitialspace=True)) if name.strip()] if text else []

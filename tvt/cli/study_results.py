@@ -12,16 +12,14 @@ from click.core import ParameterSource
 
 from tvt.cli.completion import complete_folders, complete_studies
 from tvt.cli.options import (
-    Ceiling,
-    Metric,
     SectionedCommand,
-    Unit,
     answers_json,
     echo_json,
     json_option,
     note,
     reading_options,
     show_answers,
+    show_notes,
     study_answers,
     warn_option,
 )
@@ -32,6 +30,7 @@ from tvt.errors import InputError
 if TYPE_CHECKING:
     from tvt.core.matrix import TransferMatrix
     from tvt.core.selection import SelectionSpec
+    from tvt.core.study_reading import Reading
     from tvt.study.adaptive import AdaptiveOutcome, AdaptiveStudy
     from tvt.study.judgement import Judgement
     from tvt.study.merging import Merged
@@ -64,9 +63,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 def command(
     *,
     study: str,
-    metric: Metric,
-    unit: Unit | None,
-    ceiling: Ceiling,
+    reading: Reading,
     seeds: int | None,
     dose: float | None,
     against: str | None,
@@ -87,8 +84,9 @@ def command(
         named = [study, *([against] if against else [])]
         from tvt.api.studies import load_studies
 
-        matrices = load_studies(named, metric=metric, unit=unit, ceiling=ceiling)
+        matrices = load_studies(named, **reading)
         answers = study_answers(named, warn)
+    show_notes(matrices)
     full = matrices[0]
     if options["budget"] is None and full.budget is not None:
         spec = spec.model_copy(update={"budget": full.budget})

@@ -62,6 +62,9 @@ class TransferMatrix(Frozen):
     """Gains of runs that teach nothing of their tasks: a matrix over the same targets with a row a placebo
     (``placebo-shuffled``, ``placebo-format``), which is no source. ``None`` where none was run."""
 
+    notes: tuple[str, ...] = ()
+    """What was left out while the table was read, such as a column of averages; no part of the digest."""
+
     def __repr__(self) -> str:
         cells = f"{int(np.isfinite(self.mean).sum())} of {self.mean.size} cells measured"
         shape = ", ".join(counted(len(names), noun) for names, noun in self._axes())

@@ -32,10 +32,22 @@ class Prediction(FrozenModel):
         below, above = self.gain - self.low, self.high - self.gain
         return (self.value - above, self.value + below) if self.lower_is_better else (self.value - below, self.value + above)
 
+    @property
+    def unknown_noise(self) -> bool:
+        """Whether the interval has no width because nothing is known of the noise: one run, and no counts of questions."""
+        return self.se == 0 and self.gain != 0 and self.low == self.high
+
+    @property
+    def interval_text(self) -> str:
+        """The interval of the gain for a table."""
+        return "unknown" if self.unknown_noise else f"{self.low:+.3f} to {self.high:+.3f}"
+
     def json_value(self) -> dict[str, Any]:
-        """The fields; ``value`` and ``se`` only where there is one."""
-        plain = {"gain": self.gain, "low": self.low, "high": self.high}
+        """The fields; ``value`` and ``se`` only where there is one, and no interval where the noise is unknown."""
         known = {name: figure for name, figure in (("value", self.value), ("se", self.se)) if figure is not None}
+        if self.unknown_noise:
+            return {"gain": self.gain, "low": None, "high": None, **known, "se": None, "estimated": self.estimated}
+        plain = {"gain": self.gain, "low": self.low, "high": self.high}
         return {**plain, **known, "estimated": self.estimated}
 
 

@@ -101,7 +101,7 @@ def mixture_html(mixture: Mixture) -> str:
 def predictions_html(by_mixture: Mapping[str, Mapping[str, Prediction]]) -> str:
     """Predicted gains with intervals, a row for each mixture and target; estimates that rest on unmeasured cells have a ≈."""
     rows = [
-        (name, target, f"{'≈ ' if p.estimated else ''}{p.gain:+.3f}", f"{p.low:+.3f} to {p.high:+.3f}")
+        (name, target, f"{'≈ ' if p.estimated else ''}{p.gain:+.3f}", p.interval_text)
         for name, predicted in by_mixture.items()
         for target, p in predicted.items()
     ]

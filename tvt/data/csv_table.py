@@ -6,11 +6,9 @@ row a value of a pydantic model, a :class:`CsvRow`.
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, ClassVar, TypeVar
 
@@ -18,18 +16,23 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from tvt.core.notebook import Frame, is_frame
 from tvt.core.scores import Tally
+from tvt.data.csv_text import Row, split_rows
 from tvt.errors import InputError, suggest
 
 MAX_BYTES = 256 * 2**20
 """Larger files are refused: no table of scores is that long."""
 MAX_FAULTS = 20
 """How many faults of a file are listed; the rest is counted."""
-MISSING = frozenset({"", "na", "n/a"})
+MISSING = frozenset({"", "na", "n/a", "n.a.", "-", "--", "–", "—"})
 """What an empty cell may say, in lower case."""
+
+TWO_RUNS = " (two runs of one model: one below the other, with a column 'run')"
+"""What to do where one name stands twice because the model was trained twice."""
 
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?", re.ASCII)
 _INTEGER = re.compile(r"[-+]?[0-9]{1,15}(?:\.0*)?", re.ASCII)
 _NOT_FINITE = re.compile(r"[-+]?(?:nan|inf|infinity)", re.IGNORECASE)
+_SIGN = "%"
 _OTHER_FORMATS = ("{", "[", "<", "%PDF", "#!", "---")
 
 
@@ -56,14 +59,6 @@ class Faults:
 
 
 @dataclass(frozen=True)
-class Row:
-    """One row: the line it starts on and its stripped cells, as many as the header has."""
-
-    line: int
-    cells: list[str]
-
-
-@dataclass(frozen=True)
 class Table:
     """A rectangular table of text. ``header`` is stripped; an empty first name is an index column (as pandas writes)."""
 
@@ -74,6 +69,18 @@ class Table:
     def at(self, column: str) -> int | None:
         """Position of a column by its exact name, ``None`` where there is none."""
         return self.header.index(column) if column in self.header else None
+
+    def signs(self, column: int) -> tuple[list[Row], list[Row]]:
+        """The rows that have a percent sign in a column, and the rows whose number there has none."""
+        filled = [row for row in self.rows if row.cells[column].lower() not in MISSING]
+        return [r for r in filled if r.cells[column].endswith(_SIGN)], [
+            r for r in filled if not r.cells[column].endswith(_SIGN)
+        ]
+
+    def without_signs(self, column: int) -> Table:
+        """The same table without the percent signs in a column."""
+        rows = (replace(r, cells=[c.rstrip("% ") if at == column else c for at, c in enumerate(r.cells)]) for r in self.rows)
+        return replace(self, rows=tuple(rows))
 
 
 def read_table(source: Path | Frame) -> Table:
@@ -105,7 +112,7 @@ def _frame_text(frame: Frame) -> str:
 
 
 def number(text: str) -> float | None:
-    """A finite number, ``None`` for a missing one.
+    """A finite number, ``None`` for a missing one; ``45.2%`` is 0.452.
 
     Raises:
         ValueError: what is wrong with the cell, with the next step.
@@ -119,8 +126,8 @@ def number(text: str) -> float | None:
         return value
     if _NOT_FINITE.fullmatch(text):
         raise ValueError(f"'{text}' is not finite; leave a missing value empty or write NA")
-    if text.endswith("%"):
-        raise ValueError(f"'{text}' has a percent sign; drop it and pass --unit percent")
+    if text.endswith(_SIGN) and _NUMBER.fullmatch(text.rstrip("% ")):
+        return float(text.rstrip("% ")) / 100
     raise ValueError(f"'{text[:40]}' is not a number; leave a missing value empty or write NA")
 
 
@@ -136,7 +143,7 @@ def _count(text: str) -> int | None:
 def _right_answers(text: str) -> Tally | None:
     """A count of right answers or the sum of their scores, ``None`` for a missing one."""
     try:
-        value = number(text)
+        value = number(text if not text.endswith(_SIGN) else "no count")
     except ValueError:
         step = "give the count of right answers, or the sum of their credits"
         raise ValueError(f"'{text[:40]}' is not a number; {step}") from None
@@ -264,27 +271,25 @@ def _rows(text: str, faults: Faults) -> Iterator[Row]:
     if text.lstrip().startswith(_OTHER_FORMATS):
         faults.add(1, f"is not a CSV file (it starts with '{text.strip()[:1]}'); the first line must name the columns")
         return
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    start = 1
     try:
-        for cells in reader:
-            stripped = [cell.strip() for cell in cells]
-            if any(stripped):
-                yield Row(start, stripped)
-            start = reader.line_num + 1
-    except csv.Error as error:
-        faults.add(start, f"is not a CSV file ({error}); check the quotes")
+        yield from split_rows(text)
+    except ValueError as error:
+        line, _, what = str(error).partition(": ")
+        faults.add(int(line), what)
 
 
 def _check_header(header: tuple[str, ...], line: int, faults: Faults) -> None:
     if len(header) < 2:
-        other = next((name for mark, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")) if mark in header[0]), None)
-        hint = f"it has {other} for commas; save it with commas" if other else "it has one column; a table needs two or more"
+        hint = (
+            "it has bars for commas; save it with commas"
+            if "|" in header[0]
+            else "it has one column; a table needs two or more"
+        )
         faults.add(line, f"is not a CSV table: {hint}")
     seen: set[str] = set()
     for position, name in enumerate(header):
         if not name and position > 0:
             faults.add(line, f"column {position + 1} has no name; name or remove it")
         elif name in seen:
-            faults.add(line, f"column '{name}' stands twice; rename or remove one")
+            faults.add(line, f"column '{name}' stands twice; rename or remove one{TWO_RUNS}")
         seen.add(name)

@@ -225,8 +225,12 @@ class StudyEvidence(Evidence):
         notes = list(completed.notes)
         if not np.isfinite(self.matrix.error).any():
             joint = _form(spec).joint
-            how = f"{UNKNOWN_NOISE:.0%} of the variance between sources is taken for it" if joint else "intervals leave it out"
-            notes.append(f"the noise is unknown (one run, no counts of questions): {how}, and any gain counts as credible")
+            how = f"{UNKNOWN_NOISE:.0%} of the variance between sources is taken for it" if joint else "so are the intervals"
+            scored = np.isfinite(self.matrix.after).any()
+            step = "; --questions N, of how many the accuracies are, gives a part of it" if scored else ""
+            notes.append(
+                f"the noise is unknown (one run, no counts of questions): {how}, and any gain counts as credible{step}"
+            )
         rule = _form(spec)
         if isinstance(rule, Joint):
             shares = {source: size / spec.budget for source, size in spec.sizes.items()}

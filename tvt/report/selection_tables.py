@@ -139,7 +139,7 @@ def gains_table(predicted: Mapping[str, Prediction], spec: SelectionSpec, mixtur
             remark = f"goal {goal:+.3f} " + ("met" if p.gain >= goal - 1e-6 else f"missed by {goal - p.gain:.3f}")
         elif target in harmed:
             remark = f"{harmed[target].shortfall:.3f} below its limit"
-        row = [target, f"{resting(p.estimated)}{p.gain:+.3f}", f"{p.low:+.3f} to {p.high:+.3f}"]
+        row = [target, f"{resting(p.estimated)}{p.gain:+.3f}", p.interval_text]
         table.add_row(*row, *([f"{p.value:.4f}"] if scored else []), remark, style="red" if p.gain < 0 and not scored else None)
     unmeasured = {target: p.estimated for target, p in predicted.items() if p.estimated}
     if unmeasured:

@@ -34,7 +34,8 @@ from PIL import Image
 
 from tvt.data.builders.contract import Draft, UnfitError, Unit, prompt_of
 from tvt.data.builders.raw_files import image_files, inside, read_image
-from tvt.data.csv_table import Faults, Row, read_table
+from tvt.data.csv_table import Faults, read_table
+from tvt.data.csv_text import Row
 from tvt.errors import InputError
 
 FAKES = 3

@@ -41,7 +41,8 @@ import numpy as np
 
 from tvt.data.builders.contract import Draft, UnfitError, Unit, prompt_of
 from tvt.data.builders.raw_files import image_files, inside, read_image
-from tvt.data.csv_table import Faults, Row, Table, number, read_table
+from tvt.data.csv_table import Faults, Table, number, read_table
+from tvt.data.csv_text import Row
 from tvt.errors import InputError
 
 MIN_VOTES = 6

@@ -11,21 +11,21 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar
 
 import numpy as np
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from tvt.core.mixture_runs import MixtureRuns
+from tvt.core.mixture_runs import NOTHING, MixtureRuns
 from tvt.core.notebook import Frame
 from tvt.core.scores import MixtureScore, Score
 from tvt.core.task import resolve_name
 from tvt.core.values import aligned
 from tvt.data.csv_table import Count, CsvRow, Faults, Number, RightAnswers, Table, distinct, read_rows, read_table
 from tvt.data.studies.score_rows import check_base, count_faults
-from tvt.errors import suggest
+from tvt.errors import InputError, suggest
 from tvt.io import digest
 from tvt.types import Floats
 
@@ -37,8 +37,13 @@ SUM_TOLERANCE = 0.01
 _REQUIRED = ("mixture", "run", "target", "correct", "total")
 _BOTH = "both_correct"
 _WEIGHT, _SCORE = "w:", "score:"
-_IDS = ("id", "run", "index")
+_IDS = ("id", "run", "index", "name", "run_id", "mixture", "seed")
 _ROUNDING = 1e-9
+
+
+def _without_dust(weights: dict[str, float | None]) -> dict[str, float | None]:
+    """Weights without what solvers leave of rounding: -3e-20 is 0."""
+    return {name: 0.0 if weight is not None and abs(weight) <= NOTHING else weight for name, weight in weights.items()}
 
 
 class WeightRow(CsvRow):
@@ -46,7 +51,7 @@ class WeightRow(CsvRow):
 
     prefix: ClassVar[str] = "{column}: "
 
-    weights: dict[str, Number]
+    weights: Annotated[dict[str, Number], AfterValidator(_without_dust)]
 
     def faults(self, names: Sequence[str]) -> Iterator[str]:
         """See :meth:`CsvRow.faults`."""
@@ -195,8 +200,10 @@ def _weight_columns(table: Table, tasks: Sequence[str], faults: Faults) -> dict[
     return result
 
 
-def load_mixture_runs(path: Path | Frame, *, lower_is_better: bool = False) -> MixtureRuns:
-    """Read a table of past mixture runs: one row a run, columns ``w:<source>`` and ``score:<target>``, optionally an ``id``.
+def load_mixture_runs(
+    path: Path | Frame, *, lower_is_better: bool = False, weights: Sequence[str] = (), scores: Sequence[str] = ()
+) -> MixtureRuns:
+    """Read a table of past mixture runs: one row a run, columns ``w:<source>`` and ``score:<target>``, optionally ids.
 
     Weights are shares of the mixture; a row whose sum is within 1% of 1 is renormalised, and ``notes`` says how many were.
     Scores are in the table's own unit; an empty cell or NA is missing. The digest names the weights and scores, in whatever
@@ -205,39 +212,49 @@ def load_mixture_runs(path: Path | Frame, *, lower_is_better: bool = False) -> M
     Args:
         path: the CSV file, or a pandas table with the same columns.
         lower_is_better: the scores are losses.
+        weights: the columns of weights, where their names do not say so; other columns are then left out, with a note.
+        scores: the columns of scores, likewise.
 
     Raises:
         InputError: any fault of the file, all at once.
     """
     table = read_table(path)
     faults = Faults(table.path)
-    id_column = _id_column(table, ())
-    sources = _prefixed(table, _WEIGHT, "w:<source>", faults)
-    targets = _prefixed(table, _SCORE, "score:<target>", faults)
-    known = {*sources.values(), *targets.values(), id_column}
-    for position, name in enumerate(table.header):
-        if position not in known and name:
-            faults.add(1, f"unknown column '{name}'; name it w:{name} or score:{name}, or remove it")
+    sources = _named(table, weights, "--weights", _WEIGHT, faults) or _prefixed(table, _WEIGHT, "w:<source>", "weights", faults)
+    targets = _named(table, scores, "--scores", _SCORE, faults) or _prefixed(table, _SCORE, "score:<target>", "scores", faults)
+    faults.check()
+    used = {*sources.values(), *targets.values()}
+    ids, others = _read_ids(table, used, "run", faults)
+    if weights or scores:
+        left_out = [f"columns left out, being neither weights nor scores: {', '.join(others)}"] if others else []
+    else:
+        left_out = []
+        for name in others:
+            step = "remove it, or name the columns of both with --weights and --scores"
+            faults.add(1, f"unknown column '{name}'; name it w:{name} or score:{name}, {step}")
     if len(table.rows) < MIN_RUNS:
         faults.add(None, f"{len(table.rows)} runs; add runs until there are at least {MIN_RUNS}")
     faults.check()
-    ids = _read_ids(table, id_column, "run", faults)
     rows = read_rows(table, RunRow, {"weights": _by_header(table, sources), "scores": _by_header(table, targets)}, faults)
-    scores = np.array([list(row.scores.values()) for row in rows], dtype=float).reshape(len(rows), len(targets))
+    values = np.array([list(row.scores.values()) for row in rows], dtype=float).reshape(len(rows), len(targets))
     for j, target in enumerate(targets):
-        if np.isnan(scores[:, j]).all() and not faults.lines:
-            faults.add(None, f"column '{_SCORE}{target}' has no value; fill or remove it")
+        if np.isnan(values[:, j]).all() and not faults.lines:
+            faults.add(None, f"column '{table.header[targets[target]]}' has no value; fill or remove it")
     faults.check()
-    weights, mended = _normalised(rows)
+    shares, mended = _normalised(rows)
+    if np.ptp(shares, axis=0).max() <= _ROUNDING:
+        equal = f"all {len(rows)} mixtures are equal, so that nothing is known of how scores depend on the weights"
+        raise InputError(f"{table.path}: {equal}; add runs on other mixtures")
+    renormalised = [f"{mended} of {len(ids)} rows renormalised: their weights summed to 1 only within 1%"] if mended else []
     return MixtureRuns(
         ids=ids,
         sources=tuple(sources),
         targets=tuple(targets),
-        weights=weights,
-        scores=scores,
+        weights=shares,
+        scores=values,
         lower_is_better=lower_is_better,
-        notes=tuple([f"{mended} of {len(ids)} rows renormalised: their weights summed to 1 only within 1%"] if mended else []),
-        digest=_digest(tuple(sources), tuple(targets), weights, scores, lower_is_better),
+        notes=(*left_out, *renormalised),
+        digest=_digest(tuple(sources), tuple(targets), shares, values, lower_is_better),
     )
 
 
@@ -256,14 +273,13 @@ def load_mixtures(path: Path | Frame, sources: Sequence[str]) -> tuple[tuple[str
     """
     table = read_table(path)
     faults = Faults(table.path)
-    id_column = _id_column(table, sources)
-    columns = _source_columns(table, sources, id_column, faults)
+    columns = _source_columns(table, sources, faults)
     if not columns:
         faults.add(1, "no column of weights; name columns w:<source> or <source>")
     if not table.rows:
         faults.add(None, "no mixtures below the header; add one row a mixture")
     faults.check()
-    ids = _read_ids(table, id_column, "mixture", faults)
+    ids, _ = _read_ids(table, set(columns.values()), "mixture", faults)
     rows = read_rows(table, RunRow, {"weights": _by_header(table, columns)}, faults)
     faults.check()
     weights, _ = _normalised(rows)
@@ -275,11 +291,12 @@ def _by_header(table: Table, columns: Mapping[str, int]) -> dict[str, int]:
     return {table.header[position]: position for position in columns.values()}
 
 
-def _source_columns(table: Table, sources: Sequence[str], id_column: int | None, faults: Faults) -> dict[str, int]:
+def _source_columns(table: Table, sources: Sequence[str], faults: Faults) -> dict[str, int]:
     """Source -> position, in the order of the file."""
     columns: dict[str, int] = {}
     for position, header in enumerate(table.header):
-        if position == id_column or header.startswith(_SCORE) or not header:
+        an_id = header.casefold() in _IDS and header not in sources
+        if an_id or header.startswith(_SCORE) or not header:
             continue
         name = header.removeprefix(_WEIGHT).strip()
         try:
@@ -294,7 +311,21 @@ def _source_columns(table: Table, sources: Sequence[str], id_column: int | None,
     return columns
 
 
-def _prefixed(table: Table, prefix: str, form: str, faults: Faults) -> dict[str, int]:
+def _named(table: Table, names: Sequence[str], option: str, prefix: str, faults: Faults) -> dict[str, int]:
+    """Name -> position of the columns that an option names, without the prefix that they may have."""
+    result: dict[str, int] = {}
+    for name in names:
+        position = table.at(name) if table.at(name) is not None else table.at(prefix + name)
+        if position is None:
+            faults.add(
+                1, f"{option} {name}: no such column{suggest(name, table.header)}; there are {', '.join(table.header[:20])}"
+            )
+        else:
+            result[name.removeprefix(prefix)] = position
+    return result
+
+
+def _prefixed(table: Table, prefix: str, form: str, what: str, faults: Faults) -> dict[str, int]:
     """Name -> position of the columns with a prefix, in the order of the file."""
     result: dict[str, int] = {}
     for position, header in enumerate(table.header):
@@ -307,28 +338,32 @@ def _prefixed(table: Table, prefix: str, form: str, faults: Faults) -> dict[str,
             faults.add(1, f"column '{prefix}{name}' stands twice; keep one")
         result.setdefault(name, position)
     if not result:
-        faults.add(1, f"no column {form}; name the columns so")
+        faults.add(1, f"no column {form}; name the columns so, or say which they are: --{what} A,B,...")
     return result
 
 
-def _id_column(table: Table, sources: Sequence[str]) -> int | None:
-    """Position of the column of ids, unless a source is called like that."""
-    return next((p for p, name in enumerate(table.header) if name.casefold() in _IDS and name not in sources), None)
+def _read_ids(table: Table, used: Container[int], noun: str, faults: Faults) -> tuple[tuple[str, ...], list[str]]:
+    """The ids of the rows, and the names of the columns that are neither ids nor ``used``.
 
-
-def _read_ids(table: Table, column: int | None, noun: str, faults: Faults) -> tuple[str, ...]:
-    """The ids, made up from the position where there is no column for them."""
-    if column is None:
-        return tuple(f"{noun}_{number}" for number in range(1, len(table.rows) + 1))
+    A row's id is its first column of ids, with the others where it is not distinct alone (``mixture`` and ``seed``); it is made
+    up from the position where there is none.
+    """
+    columns = [p for p, name in enumerate(table.header) if p not in used and name.casefold() in _IDS]
+    others = [name for p, name in enumerate(table.header) if name and p not in used and p not in columns]
+    if not columns:
+        return tuple(f"{noun}_{number}" for number in range(1, len(table.rows) + 1)), others
+    first = [row.cells[columns[0]] for row in table.rows]
+    distinct_alone = len(set(first)) == len(first)
+    ids = first if distinct_alone else ["/".join(row.cells[p] for p in columns if row.cells[p]) for row in table.rows]
     seen: dict[str, int] = {}
-    for row in table.rows:
-        name = row.cells[column]
+    for row, name in zip(table.rows, ids, strict=True):
+        column = table.header[columns[0]]
         if not name:
-            faults.add(row.line, f"empty {table.header[column]}; name the {noun}")
+            faults.add(row.line, f"empty {column}; name the {noun}")
         elif name in seen:
-            faults.add(row.line, f"{table.header[column]} '{name}' stands on line {seen[name]} already; rename or remove one")
+            faults.add(row.line, f"{column} '{name}' stands on line {seen[name]} already; rename or remove one")
         seen.setdefault(name, row.line)
-    return tuple(row.cells[column] for row in table.rows)
+    return tuple(ids), others
 
 
 def _normalised(rows: Sequence[RunRow]) -> tuple[Floats, int]:

@@ -5,15 +5,17 @@ Their unit is fraction or percent: declared, clearly inferable, or refused. Noth
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal, TypeVar
+from typing import Annotated, ClassVar, TypeVar
 
 import numpy as np
 from pydantic import BeforeValidator
 
 from tvt.core.matrix import TransferMatrix
 from tvt.core.scores import BASE, MaskedScore, Score, Tally
+from tvt.core.study_reading import Unit
 from tvt.data.csv_table import Count, CsvRow, Faults, Number, RightAnswers, Table, distinct, read_rows
 from tvt.errors import InputError
 
@@ -21,8 +23,21 @@ BASE_NAMES = frozenset({BASE, "none", ""})
 """What the source of a base row may be called, in lower case."""
 MAX_CELLS = 20_000_000
 """Largest runs x sources x targets: a sparse table of unrelated names would fill the memory."""
+_BASE_LIKE = re.compile(
+    r"(?:^|[^a-z])(?:base|baseline|base[ _-]?model|pre-?trained|(?:zero|0)[ _-]?shot|original|untrained|vanilla)(?:$|[^a-z])",
+    re.IGNORECASE,
+)
 
-Unit = Literal["fraction", "percent"]
+
+def base_like(names: Iterable[str]) -> str | None:
+    """The first name by which a base model may go, such as ``zero-shot``."""
+    return next((name for name in names if _BASE_LIKE.search(name)), None)
+
+
+def base_step(names: Iterable[str]) -> str:
+    """What to pass where no row is named ``base``: the name by which the base model may go."""
+    likely = base_like(names)
+    return "pass --base NAME of its rows" if likely is None else f"pass --base '{likely}' if that is the base model"
 
 
 class KeyRow(CsvRow):
@@ -48,8 +63,10 @@ class KeyRow(CsvRow):
 
     def twice(self, first: int) -> str:
         """What is wrong where another row has the same key."""
-        run = f" of run '{self.run}'" if self.run and "run" in self.model_fields_set else ""
-        return f"{self.source or BASE} -> {self.target}{run} stands on line {first} already; remove one of the two"
+        named = "run" in self.model_fields_set
+        run = f" of run '{self.run}'" if self.run and named else ""
+        runs = "" if named else ", or add a column 'run' if they are two runs"
+        return f"{self.source or BASE} -> {self.target}{run} stands on line {first} already; remove one of the two{runs}"
 
 
 class ValueRow(KeyRow):
@@ -90,17 +107,19 @@ class ScoreRow(KeyRow):
         if self.measured and self.reason:
             yield "a reason beside a measurement; a row has one or the other"
 
-    def score(self, *, percent: bool) -> Score | MaskedScore:
+    def score(self, *, percent: bool, questions: int | None = None) -> Score | MaskedScore:
         """The row as a value.
 
         Args:
             percent: whether the accuracy is a percentage.
+            questions: of how many questions the accuracy is, where the row does not say.
 
         Raises:
             ValueError: the numbers of questions do not fit the accuracy.
         """
         run, source, target = self.key
         accuracy, correct, total = self.accuracy, self.correct, self.total
+        total = questions if total is None and accuracy is not None else total
         if accuracy is not None:
             accuracy = accuracy / 100 if percent else accuracy  # divided, so that 95 becomes exactly 0.95
             correct = None if total is None else round(accuracy * total)
@@ -163,7 +182,13 @@ def read_keyed(table: Table, model: type[K], columns: Mapping[str, int], faults:
 
 
 def read_scores(
-    table: Table, columns: Mapping[str, int], unit: Unit | None, faults: Faults, *, model: type[ScoreRow] = ScoreRow
+    table: Table,
+    columns: Mapping[str, int],
+    unit: Unit | None,
+    faults: Faults,
+    *,
+    model: type[ScoreRow] = ScoreRow,
+    questions: int | Mapping[str, int] | None = None,
 ) -> Scores:
     """Read accuracies or counts with base rows.
 
@@ -173,6 +198,7 @@ def read_scores(
         unit: ``fraction`` or ``percent`` of the accuracies; ``None`` infers it or refuses.
         faults: the faults found so far.
         model: the kind of row.
+        questions: of how many questions the accuracies are (of each target), where the table does not say.
 
     Raises:
         InputError: every fault, one line each.
@@ -182,7 +208,8 @@ def read_scores(
     result: list[tuple[int, Score | MaskedScore]] = []
     for row in rows:
         try:
-            result.append((row.line, row.score(percent=percent)))
+            asked = questions.get(row.target) if isinstance(questions, Mapping) else questions
+            result.append((row.line, row.score(percent=percent, questions=asked)))
         except ValueError as error:
             for fault in str(error).split("\n"):
                 faults.add(row.line, fault)
@@ -192,7 +219,10 @@ def read_scores(
     if len(bases) == len(keys):
         faults.add(None, "empty study: no row with a source; add the scores after finetuning")
     elif not bases:
-        faults.add(None, f"no base rows; add the base model's scores with source '{BASE}'")
+        faults.add(
+            None,
+            f"no base rows; add the base model's scores with source '{BASE}', or {base_step(k.source or '' for k in keys)}",
+        )
     else:
         check_base(bases, ((line, s.run, s.target) for line, s in scores if s.source is not None), "add one", faults)
     faults.check()
@@ -242,6 +272,11 @@ Cells = Sequence[tuple[int, float]]
 _ROUNDING = 1e-9
 _DEEPEST_PGF = -20.0
 """A PGF below this is possible but rare enough that it may as well be a percentage."""
+
+
+def may_be_accuracies(cells: Cells) -> bool:
+    """Whether values may be accuracies, as fractions or in percent: several, none of them negative or above 100."""
+    return len(cells) > 1 and all(0 <= value <= 100 for _, value in cells) and any(value > 0 for _, value in cells)
 
 
 def accuracy_unit(cells: Cells, unit: Unit | None, faults: Faults) -> Unit:
