@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tvt.api.datasets import export as export
+    from tvt.api.datasets import import_rows as import_rows
     from tvt.api.datasets import mix as mix
     from tvt.api.datasets import train as train
     from tvt.api.mixtures import Predictions as Predictions
@@ -56,6 +57,7 @@ _HOMES = {
     "compare": "tvt.api.runs",
     "evaluate": "tvt.api.scoring",
     "export": "tvt.api.datasets",
+    "import_rows": "tvt.api.datasets",
     "load_mixture": "tvt.io.yaml_files",
     "load_mixture_runs": "tvt.api.studies",
     "load_study": "tvt.api.studies",

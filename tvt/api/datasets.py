@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,7 +16,9 @@ from tvt.io import digest
 from tvt.io.yaml_files import load_mixture
 
 if TYPE_CHECKING:
+    from tvt.core.question import Question
     from tvt.core.recipe import Recipe
+    from tvt.data.imports.importing import ImportReport
     from tvt.data.mixing.plan import MixPlan
     from tvt.data.tasks import TaskManifest
     from tvt.exports.folder import Exported
@@ -91,6 +93,76 @@ def mix(
     from tvt.data.mixing.dataset import write_mix
 
     return write_mix(plan_rows(mixture, data, progress=progress, **options), Path(output), progress, messages=messages)
+
+
+def import_rows(
+    files: Sequence[str | Path],
+    output: str | Path,
+    *,
+    format: str = "auto",  # noqa: A002 - as in a manifest
+    columns: Mapping[str, str] = {},
+    image_folder: str | Path | None = None,
+    frames: int | None = None,
+    split: str | None = None,
+    config: str | None = None,
+    task: str | None = None,
+    exclude: Sequence[str] = (),
+    manifests: Mapping[str, TaskManifest] | None = None,
+    progress: Count = _uncounted,
+) -> ImportReport:
+    """Write rows of another trainer, or a table, as questions: see ``tvt data import``.
+
+    Args:
+        files: JSON, JSON Lines, CSV or parquet files, or folders that ``datasets`` saved.
+        output: the ``.jsonl`` or ``.parquet`` file to write.
+        format: one of :data:`tvt.core.choices.FORMATS`; ``auto`` finds it out row by row.
+        columns: of a table, by what they hold: ``image``, ``question``, ``answer``, ``options``.
+        image_folder: where relative paths of images and videos start; by default beside the file.
+        frames: how many frames of a video are shown.
+        split: of a folder with several.
+        config: the entry of ``dataset_info.json`` where several describe a file.
+        task: the rows' task; by default their own, or the output's name.
+        exclude: evaluation sets whose rows are left out: files, tasks or benchmarks.
+        manifests: by task name, for ``exclude``; by default the bundled ones.
+        progress: called with what is counted, how much of it is done and how much there is.
+
+    Returns:
+        How many rows were understood, what was changed, and every row that was left out, with the reason.
+
+    Raises:
+        InputError: a file that cannot be read at all, or no row that can be; every fault.
+    """
+    from tvt.data.imports.importing import Importer, fault_lines, file_data
+    from tvt.data.lookalikes import add_texts, gallery_of
+    from tvt.data.questions.files import KINDS, write_jsonl, write_parquet
+    from tvt.data.tasks import find_manifests
+
+    target = Path(output)
+    if target.suffix.lower() not in KINDS:
+        raise InputError(f"-o {target}: not a .jsonl or .parquet file; name one of them")
+    if any(Path(file).resolve() == target.resolve() for file in files):
+        raise InputError(f"-o {target}: is a file that is read; name another one")
+    known = find_manifests(()) if manifests is None else manifests
+    gallery = gallery_of(exclude, known, progress)
+    add_texts(gallery, exclude, known)
+    asked = {"format": format, "columns": dict(columns), "frames": frames, "split": split, "config": config}
+    folder = None if image_folder is None else str(image_folder)
+    importer = Importer(
+        [file_data(Path(file), **asked, image_folder=folder) for file in files],
+        task or target.stem,
+        own_tasks=task is None,
+        excluded=gallery.shared_by,
+        progress=progress,
+    )
+
+    def questions() -> Iterator[Question]:
+        yield from importer.questions()
+        if not importer.report.understood:  # here, so that nothing is written
+            first = f"{', '.join(map(str, files))}: none of {importer.report.rows:,} rows became a question"
+            raise InputError(first, *map(str.strip, fault_lines([*importer.report.unread, *importer.report.shared])))
+
+    (write_jsonl if target.suffix.lower() == ".jsonl" else write_parquet)(questions(), target)
+    return importer.report
 
 
 def train(

@@ -1,6 +1,5 @@
-"""``tvt tasks``, the tasks that there are, and ``tvt data``, their training rows: build them from raw data, check them, look at
-them.
-
+"""``tvt tasks``, the tasks that there are, and ``tvt data``, their training rows: build or import them, check
+them, look at them.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tvt.cli import data_import
 from tvt.cli.completion import complete_tasks
 from tvt.cli.options import echo_json, json_option, manifests_option, min_pixels_option, named_paths, pixels_option
 from tvt.cli.progress import progress_bars
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 EPILOG = """\b
 Examples:
   tvt data build Jigsaw --source raw/coco -n 1000 --layout coco --exclude BLINK -o data
+  tvt data import train.json --exclude BLINK -o data/mine.jsonl
   tvt data check data/Jigsaw.parquet --against BLINK
   tvt data check data/Jigsaw.parquet --model Qwen/Qwen2.5-VL-3B-Instruct
   tvt data preview data/Jigsaw.parquet -o jigsaw.png
@@ -42,11 +43,14 @@ dataset_option = click.option(
 
 @click.group(epilog=EPILOG)
 def command() -> None:
-    """Build a task's training rows from the raw data of its original source, check them, look at them.
+    """Build a task's training rows from the raw data of its original source, or import your own, check them, look at them.
 
     tvt tasks says what tasks there are and what their rows are built from, tvt data makes and checks the rows: tvt tasks show
     TASK names the raw data of one and the commands that build it.
     """
+
+
+command.add_command(data_import.import_rows, "import")
 
 
 @command.command(epilog=EPILOG)

@@ -187,10 +187,19 @@ FORMATS: Registry[Any] = Registry(
         "questions": "tvt.data.hub.formats:QuestionRows",
         "blink": "tvt.data.hub.formats:BlinkRows",
         "vsi-bench": "tvt.data.hub.videos:VsiRows",
+        "auto": "tvt.data.imports.tables:AnyRows",
+        "sharegpt": "tvt.data.imports.formats:SharegptRows",
+        "messages": "tvt.data.imports.formats:MessageRows",
+        "trl": "tvt.data.imports.formats:TrlRows",
+        "llava": "tvt.data.imports.formats:LlavaRows",
+        "alpaca": "tvt.data.imports.formats:AlpacaRows",
+        "csv": "tvt.data.imports.tables:TableRows",
+        "parquet": "tvt.data.imports.tables:AnyRows",
+        "hf-folder": "tvt.data.imports.tables:AnyRows",
     },
     "tvt.data.hub.formats:RowFormat",
 )
-"""What a dataset's columns are: :class:`tvt.data.hub.formats.RowFormat`."""
+"""What the columns of a dataset or of a file are: :class:`tvt.data.hub.formats.RowFormat`."""
 
 RESPONSES: Registry[Any] = Registry(
     "response",

@@ -16,12 +16,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from tvt.core.question import Question
 from tvt.core.task import resolve_name
 from tvt.data.hub.questions import shown_questions
 from tvt.data.hub.rows import content_of, label
 from tvt.data.questions.files import open_questions
 from tvt.data.task_data import parts_of
-from tvt.data.task_questions import read
+from tvt.data.task_questions import as_stored, read
 from tvt.data.tasks import MINIATURE, QuestionData, TaskManifest
 from tvt.errors import InputError, needs_data_extra
 from tvt.io import atomic, digest
@@ -124,6 +125,7 @@ class Gallery:
         self._hashes: list[int] = []
         self._names: list[str] = []
         self._array: Hashes = np.zeros(0, np.uint64)
+        self._texts: dict[str, str] = {}
 
     def __len__(self) -> int:
         return len(self._exact)
@@ -136,6 +138,24 @@ class Gallery:
         if look.hash is not None:
             self._hashes.append(look.hash)
             self._names.append(name)
+
+    def add_text(self, prompt: str, name: str) -> None:
+        """Remember a question that is asked without an image."""
+        self._texts.setdefault(" ".join(prompt.split()), name)
+
+    def shared_by(self, question: Question) -> str | None:
+        """What of the sets a question has too: an image (the same or nearly), or without images the same text; else ``None``.
+
+        Raises:
+            PictureError: an image that cannot be decoded.
+        """
+        if not question.images:
+            prompts = (*(turn.prompt for turn in question.turns), question.prompt)
+            names = (self._texts.get(" ".join(prompt.split())) for prompt in prompts)
+            return next((f"asks what {name} asks" for name in names if name is not None), None)
+        if not self._exact:
+            return None
+        return next((match.text for image in question.images if (match := self.find(hash_bytes(image))) is not None), None)
 
     def find(self, look: ImageHash, near: int = NEAR) -> Match | None:
         """The image that is the same, or the one that looks most alike with at most ``near`` bits apart."""
@@ -191,6 +211,42 @@ def gallery_of(references: Sequence[str], manifests: Mapping[str, TaskManifest],
     return gallery
 
 
+def add_texts(gallery: Gallery, references: Sequence[str], manifests: Mapping[str, TaskManifest]) -> None:
+    """Add the questions of evaluation sets that show no image, which :func:`gallery_of` leaves out.
+
+    Raises:
+        InputError: a reference that is none, or a set that cannot be read; every fault, one line each.
+    """
+    faults: list[str] = []
+    for reference in references:
+        try:
+            meant = _meant(reference, manifests)
+            parts = (
+                [QuestionData(path=str(meant))] if isinstance(meant, Path) else [p for m in meant for p in evaluation_parts(m)]
+            )
+            for part in parts:
+                for name, prompt in _texts_of(part):
+                    gallery.add_text(prompt, name)
+        except InputError as error:
+            faults += error.faults
+    if faults:
+        raise InputError(*dict.fromkeys(faults))
+
+
+def _texts_of(data: QuestionData) -> Iterator[tuple[str, str]]:
+    """(where it is, what is asked) of the questions without an image."""
+    if data.path is not None:
+        source = open_questions(Path(str(as_stored(data).path)))
+        for numbers, batch in source.batches():
+            for row, prompt, images in zip(
+                numbers.tolist(), *(batch.column(c).to_pylist() for c in ("prompt", "images")), strict=True
+            ):
+                if not images:
+                    yield source.where(row), prompt
+    elif data.dataset != MINIATURE:  # whose questions all have an image
+        yield from ((f"{label(data)} {row.id}", row.prompt) for row in shown_questions(data) if not row.images)
+
+
 def evaluation_parts(manifest: TaskManifest) -> list[QuestionData]:
     """All that a task may be scored on: what its manifest says, and the other splits of the benchmark."""
     parts = [part for name, part in parts_of(manifest).items() if name != "training"]
@@ -239,7 +295,7 @@ def _of_file(path: Path) -> Iterator[tuple[str, bytes]]:
 
 def _of_part(data: QuestionData, task: str) -> Iterator[tuple[str, ImageHash]]:
     if data.path is not None:
-        yield from _hashed(_of_file(Path(data.path)))
+        yield from _hashed(_of_file(Path(str(as_stored(data).path))))
     elif data.dataset == MINIATURE:
         yield from _hashed((f"{task} {question.id}", image) for question in read(data, task) for image in question.images)
     else:

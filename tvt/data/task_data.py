@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tvt.data.builders.contract import layouts_of
+from tvt.data.imports.stored import is_foreign
 from tvt.data.questions.files import open_questions
 from tvt.data.tasks import MINIATURE, QuestionData, TaskManifest
 from tvt.errors import InputError, suggest
@@ -109,7 +110,7 @@ def _where(training: QuestionData | None) -> str | None:
 def _count(training: QuestionData | None) -> int | None:
     if training is None or training.path is None:
         return training.questions if training is not None else None
-    if not Path(training.path).exists():
+    if not Path(training.path).exists() or is_foreign(training):  # which are counted when they are read
         return None
     result = open_questions(Path(training.path)).rows
     return result if training.questions is None else min(result, training.questions)

@@ -16,6 +16,7 @@ from tvt.data.controls import shuffled
 from tvt.data.hub.formats import format_of
 from tvt.data.hub.questions import count_rows, is_here, is_stored, read_rows, row_digests, rows_identity, stored_questions
 from tvt.data.hub.rows import commit_of, local_folder
+from tvt.data.imports.stored import imported_questions, is_foreign
 from tvt.data.questions.checks import Forbidden, scan
 from tvt.data.questions.files import open_questions, read_questions, whole_files, write_parquet
 from tvt.data.tasks import MINIATURE, QuestionData, TaskManifest
@@ -160,20 +161,25 @@ def _part_of(data: QuestionData) -> dict[str, Any]:
 
 
 def as_stored(data: QuestionData) -> QuestionData:
-    """The same questions as a file, where they are one or can be: those of a dataset are written into the cache once.
+    """The same questions as a file in tvt's columns, where they are one or can be: others are written into the cache once.
 
     Raises:
         InputError: the dataset cannot be had, or faulty; every fault, one line each.
     """
-    if data.path is not None or data.dataset == MINIATURE or not is_stored(data):
+    if is_foreign(data):
+        stored = imported_questions(data)
+    elif data.path is not None or data.dataset == MINIATURE or not is_stored(data):
         return data
-    return QuestionData(path=str(stored_questions(data)), questions=data.questions, skip=data.skip, shuffled=data.shuffled)
+    else:
+        stored = stored_questions(data)
+    return QuestionData(path=str(stored), questions=data.questions, skip=data.skip, shuffled=data.shuffled)
 
 
 def pinned(data: QuestionData) -> QuestionData:
     """The same with absolute paths and the commit that a dataset of the hub is at now, for other processes."""
     if data.path is not None:
-        return data.model_copy(update={"path": str(Path(data.path).absolute())})
+        paths = {name: str(Path(value).absolute()) for name in ("path", "image_folder") if (value := getattr(data, name))}
+        return data.model_copy(update=paths)
     if data.dataset == MINIATURE:
         return data
     folder = local_folder(data)

@@ -21,11 +21,15 @@ MINIATURE = "tvt/miniature"
 """The dataset name of the drawn tasks that come with tvt."""
 
 
+COLUMN_ROLES = ("image", "question", "answer", "options")
+"""What the columns of a table can be named for."""
+
+
 class QuestionData(FrozenModel):
     """Where questions are: a file or folder (``path``), the miniature world, or a dataset of the hub (``dataset``)."""
 
     path: str | None = None
-    """File or folder of questions in tvt's format (.jsonl, .parquet), relative to the manifest."""
+    """File or folder of questions, relative to the manifest: in tvt's columns (.jsonl, .parquet), or in those of ``format``."""
     dataset: str | None = None
     """Dataset identifier, e.g. ``BLINK-Benchmark/BLINK``, or ``tvt/miniature`` for the drawn tasks that come with tvt."""
     config: str | None = None
@@ -43,8 +47,12 @@ class QuestionData(FrozenModel):
     folder: str | None = None
     """A local copy of the dataset in the hub's layout, read by the same code; where it lies changes nothing."""
     format: str = FORMATS.default
-    """What the dataset's columns are: one of :data:`tvt.core.choices.FORMATS`, by default tvt's own (``id, prompt, options,
-    answer, images``)."""
+    """What the columns are: one of :data:`tvt.core.choices.FORMATS`, by default tvt's own (``id, prompt, options, answer,
+    images``); ``auto`` finds out."""
+    columns: dict[str, str] = FrozenDict()
+    """Of a table: its columns, e.g. ``{image: photo, question: q, answer: a, options: choices}``."""
+    image_folder: str | None = None
+    """Where relative paths of images and videos start, relative to the manifest; by default beside the file."""
     where: dict[str, str] = FrozenDict()
     """Only rows with these values, by column, e.g. ``{question_type: object_counting}``."""
     frames: Annotated[int, Field(ge=1)] | None = None
@@ -59,6 +67,8 @@ class QuestionData(FrozenModel):
     def _one_place(self) -> QuestionData:
         if (self.path is None) == (self.dataset is None):
             raise ValueError("name either a path or a dataset")
+        if unknown := set(self.columns) - set(COLUMN_ROLES):
+            raise ValueError(f"columns: no {', '.join(sorted(unknown))}; there are {', '.join(COLUMN_ROLES)}")
         if self.dataset == MINIATURE and not (self.config and self.questions):
             raise ValueError(f"{MINIATURE} needs config (the task) and questions (how many)")
         return self
@@ -172,7 +182,9 @@ def load_manifest(path: Path) -> TaskManifest:
 
 def _near(data: QuestionData, folder: Path) -> QuestionData:
     """The data with its paths starting at a folder, the manifest's; ``dataset`` may be one too."""
-    paths = {name: str(folder / value) for name in ("path", "folder") if (value := getattr(data, name)) is not None}
+    paths = {
+        name: str(folder / value) for name in ("path", "folder", "image_folder") if (value := getattr(data, name)) is not None
+    }
     if data.dataset is not None and data.folder is None and (folder / data.dataset).is_dir():
         paths["dataset"] = str(folder / data.dataset)
     return data.model_copy(update=paths)

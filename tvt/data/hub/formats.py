@@ -15,6 +15,7 @@ from typing import Any
 from tvt.core.choices import FORMATS
 from tvt.core.question import Turn
 from tvt.data.questions.batches import UncheckedQuestion
+from tvt.data.questions.listed_options import in_brackets
 from tvt.data.tasks import QuestionData
 
 HubRow = Mapping[str, Any]
@@ -165,13 +166,12 @@ class BlinkRows(RowFormat):
     def question(self, row: HubRow, data: QuestionData) -> UncheckedQuestion:
         """See :meth:`RowFormat.question`; the task is the configuration, and images are those that are there."""
         answer = text_of(row, "answer").strip()
-        bracketed = len(answer) == 3 and answer[0] == "(" and answer[2] == ")"
         return UncheckedQuestion(
             id=text_of(row, "idx"),
             task=data.config or text_of(row, "sub_task"),
             prompt=text_of(row, "prompt"),
             options=texts_of(row, "choices"),
-            answer=answer[1] if bracketed else answer,
+            answer=in_brackets(answer),
             images=tuple(image_of(row[name], name) for name in numbered_images(row) if row[name] is not None),
             question=text_of(row, "question"),
         )

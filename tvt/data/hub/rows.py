@@ -126,9 +126,7 @@ def open_rows(data: QuestionData) -> HubRows:
             revision=None if folder else commit_of(data),
             streaming=folder is not None,
         )
-        for name, feature in (result.features or {}).items():
-            if (stored := _as_stored(feature, datasets)) is not None:
-                result = result.cast_column(name, stored)
+        result = as_stored_features(result)
         columns = tuple(result.features or next(iter(result), {}))
     return HubRows(data, columns, result)
 
@@ -157,13 +155,27 @@ def _place(folder: Path) -> str:
     return str(linked)
 
 
+def as_stored_features(dataset: Any) -> Any:
+    """The dataset with images as they were stored, neither decoded nor encoded anew."""
+    import datasets
+
+    for name, feature in (dataset.features or {}).items():
+        if (stored := _as_stored(feature, datasets)) is not feature:
+            dataset = dataset.cast_column(name, stored)
+    return dataset
+
+
 def _as_stored(feature: Any, datasets: Any) -> Any:
-    """The feature of encoded images for one of decoded images, also in a list; ``None`` for any other feature."""
+    """The feature with encoded images in place of decoded ones, also in lists and objects; the very same where it has none."""
     if isinstance(feature, datasets.Image):
-        return datasets.Image(decode=False)
-    if isinstance(feature, datasets.List) and isinstance(feature.feature, datasets.Image):
-        return datasets.List(datasets.Image(decode=False))
-    return None
+        return datasets.Image(decode=False) if feature.decode else feature
+    if isinstance(feature, datasets.List):
+        inner = _as_stored(feature.feature, datasets)
+        return feature if inner is feature.feature else datasets.List(inner, length=feature.length)
+    if isinstance(feature, dict):
+        fields = {name: _as_stored(kind, datasets) for name, kind in feature.items()}
+        return feature if all(fields[name] is kind for name, kind in feature.items()) else fields
+    return feature
 
 
 @cache

@@ -34,6 +34,7 @@ import numpy as np
 from tvt.core.question import LETTERS, is_number
 from tvt.data.hub.formats import HubRow, RowFormat, text_of, texts_of
 from tvt.data.questions.batches import UncheckedQuestion
+from tvt.data.questions.listed_options import without_letter
 from tvt.data.tasks import QuestionData
 from tvt.errors import InputError, needs_data_extra
 from tvt.io import atomic, digest
@@ -255,7 +256,6 @@ def _jpeg(frame: Any) -> bytes:
 OPENING = "These are frames of a video."
 ASK_LETTER = "Answer with the option's letter from the given choices directly."
 ASK_NUMBER = "Please answer the question using a single word or phrase."
-_LISTED = re.compile(r"([A-Z])\.\s*(.*)", re.DOTALL)
 _PLAIN = re.compile(r"[\w-][\w.-]*")
 """What may stand in a path: no separators, and no dot in front."""
 
@@ -293,7 +293,7 @@ class VsiRows(RowFormat):
             id=text_of(row, "id"),
             task=text_of(row, "question_type"),
             prompt="\n".join(parts),
-            options=tuple(_option(text, letter) for text, letter in zip(listed, LETTERS, strict=False)),
+            options=tuple(without_letter(text, letter) for text, letter in zip(listed, LETTERS, strict=False)),
             answer=answer,
             images=shown.images,
             question=question,
@@ -329,17 +329,3 @@ def video_path(row: HubRow, data: QuestionData) -> Path:
     if not path.is_file():
         raise ValueError(f"{path}: no such video; unzip {place}.zip in {folder}")
     return path
-
-
-def _option(text: str, letter: str) -> str:
-    """An option without its letter.
-
-    Raises:
-        ValueError: it has another one.
-    """
-    listed = _LISTED.fullmatch(text)
-    if listed is None:
-        return text
-    if listed.group(1) != letter:
-        raise ValueError(f"option '{text[:40]}' stands where {letter} is expected; mend the options")
-    return listed.group(2).strip()

@@ -1,0 +1,1 @@
+"""Rows of other trainers and tables as questions."""
