@@ -214,9 +214,12 @@ def test_images_of_later_turns_are_named(tmp_path: Path, pictures: list[bytes]) 
 
 def test_several_accepted_answers(tmp_path: Path) -> None:
     """As the hub has VQAv2 and TextVQA: what ten people answered."""
-    rows = [{"question": "Which brand?", "answers": ["nous", "nokia", "nokia"]}, {"question": "?", "answers": [{"answer": "x"}]}]
+    rows = [
+        {"question": "Which brand?", "answers": ["nous", "nokia", "nokia"]},
+        {"question": "?", "answers": [{"answer": "x"}]},
+    ]
     first, second = imported(as_lines(tmp_path / "train.jsonl", rows))[0]
-    assert (first.answer, first.answers) == ("nokia", ("nokia", "nous"))
+    assert (first.answer, first.answers) == ("nokia", ("nokia", "nokia", "nous"))
     assert (second.answer, second.answers) == ("x", ())
 
 

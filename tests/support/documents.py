@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -19,6 +20,7 @@ import blink_copy
 import raw_sources_objects
 import tiny_models
 from commands import ROOT
+from pictures import picture
 from problems import random_matrix
 from tvt.core.question import Question
 from tvt.data.questions.files import write_jsonl
@@ -149,9 +151,30 @@ def furnish(folder: Path, jigsaw: str = JIGSAW) -> None:
     for name in ("miniature.yaml", "world.yaml"):
         shutil.copy(ROOT / "recipes" / name, folder / "recipes")
     raw_sources_objects.make_tara(folder / "TARA", 12)
+    _rows_of_others(folder / "theirs")
     (folder / "tasks").mkdir()
     for name, text in {"Jigsaw": jigsaw, "Counting": COUNTING}.items():
         (folder / "tasks" / f"{name}.yaml").write_text(text)
+
+
+def _rows_of_others(folder: Path) -> None:
+    """What other trainers read: train.json with its dataset_info.json, talks.jsonl and table.csv, over two pictures."""
+    folder.mkdir()
+    for number in range(2):
+        (folder / f"{number}.png").write_bytes(picture(50 + number, 40))
+    asked = "Is it light?\n(A) yes\n(B) no"
+    talks = [
+        [{"from": "human", "value": f"<image>{asked}"}, {"from": "gpt", "value": "A"}],
+        [{"from": "human", "value": "<image>What is shown?"}, {"from": "gpt", "value": "a light picture"}],
+    ]
+    entry = {"file_name": "train.json", "formatting": "sharegpt", "columns": {"messages": "conversations", "images": "images"}}
+    (folder / "dataset_info.json").write_text(json.dumps({"theirs": entry}))
+    (folder / "train.json").write_text(json.dumps([{"conversations": talk, "images": ["1.png"]} for talk in talks]))
+    messages = [{"role": "user", "content": asked}, {"role": "assistant", "content": "B"}]
+    (folder / "talks.jsonl").write_text(json.dumps({"messages": messages, "images": ["0.png"]}) + "\n")
+    (folder / "table.csv").write_text(
+        "photo,asked,choices,right\n0.png,Is it light?,yes|no,no\n1.png,Is it light?,yes|no,yes\n"
+    )
 
 
 def _tables(folder: Path) -> None:

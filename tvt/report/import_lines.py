@@ -20,6 +20,7 @@ KINDS = {
     "turns": "of several turns",
     "images": "images",
 }
+"""What rows, or images, are counted as."""
 
 
 def import_lines(report: ImportReport, files: Sequence[Path], *, every: bool = False) -> Iterator[str]:
@@ -32,7 +33,8 @@ def import_lines(report: ImportReport, files: Sequence[Path], *, every: bool = F
     """
     as_what = ", ".join(f"{name}" if len(report.formats) == 1 else f"{name} {n:,}" for name, n in report.formats.most_common())
     yield f"{', '.join(map(str, files))}: {report.understood:,} of {report.rows:,} rows understood ({as_what})"
-    yield "  " + ", ".join(f"{count:,} {KINDS[kind]}" for kind in KINDS if (count := report.kinds[kind]))
+    counted = ", ".join(f"{count:,} {KINDS[kind]}" for kind in KINDS if (count := report.kinds[kind]))
+    yield f"  {counted}" if report.kinds["images"] != 1 else f"  {counted.removesuffix('s')}"
     if report.made_ids:
         yield f"  {report.made_ids:,} without an id got one, made of their content"
     if report.changed_ids:

@@ -279,7 +279,7 @@ def _shown(part: Part, given: dict[str, list[Any]], images: list[bytes], media: 
 
 
 def answers_of(value: Any) -> tuple[str, ...]:
-    """The accepted answers of a value, the most frequent first: a text, a number, or a list of them (as VQA has them).
+    """The accepted answers of a value, the most frequent first: a text, a number, or a list of them, which may hold one twice.
 
     Raises:
         RowError: it is none of these.
@@ -288,7 +288,7 @@ def answers_of(value: Any) -> tuple[str, ...]:
         value = value.get("answer") or value.get("text")
     if isinstance(value, list | tuple):
         texts = [text for item in value for text in answers_of(item)]
-        return tuple(sorted(dict.fromkeys(texts), key=lambda text: -texts.count(text)))
+        return tuple(sorted(texts, key=lambda text: (-texts.count(text), texts.index(text))))
     if isinstance(value, bool):
         return ("yes" if value else "no",)
     if isinstance(value, float):
