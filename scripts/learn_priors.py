@@ -37,6 +37,8 @@ GRIDS: dict[str, Sequence[float]] = {
     "length": (0.2, 0.35, 0.5, 0.7, 1.0, 1.5),
 }
 """What is tried of each prior."""
+BESIDE = ("own_kappa_log_sd", "mixing_log_sd", "between_targets")
+"""Values that follow from the studies without a trial."""
 TOGETHER = ("level", "length")
 """Priors that only runs beside each other can tell."""
 LEAST_SPREAD = {"own_kappa": 1.5, "mixing": 0.5}
@@ -84,6 +86,21 @@ class Learner:
             total += float(norm.logpdf(beside.inner[known, j], mean[known], spread).sum())
         return total
 
+    def between(self, priors: Priors) -> float:
+        """Mean correlation between targets of what the single sources' predictions of the other runs err by, in units of
+        its spread; NaN for one target.
+        """
+        alone = self.rows.take(np.arange(self.singles))
+        beside = self.rows.take(np.arange(self.singles, len(self.rows.weights)))
+        errors = []
+        for j, position in enumerate(self.positions):
+            prior = target_prior(self.rows.inner[: self.singles, j], self.rows.noise[: self.singles, j], position, priors)
+            mean, variance = TargetModel(alone, j, prior, priors.own_kappa, priors).at(beside.weights)
+            errors.append((beside.inner[:, j] - mean) / np.sqrt(variance + beside.noise[:, j]))
+        known = np.isfinite(errors).all(axis=0)
+        correlations = np.corrcoef(np.array(errors)[:, known])
+        return float(correlations[~np.eye(len(errors), dtype=bool)].mean())
+
     def best(self) -> Priors:
         """The values that make the runs most likely."""
         priors = PRIORS
@@ -92,7 +109,7 @@ class Learner:
                 tried = [replace(priors, **{name: value}) for value in grid]
                 scores = [self.likelihood(one, together=name in TOGETHER) for one in tried]
                 priors = tried[int(np.argmax(scores))]
-        return priors
+        return replace(priors, between_targets=self.between(priors))
 
 
 def combined(found: Sequence[Priors]) -> Priors:
@@ -112,15 +129,20 @@ def combined(found: Sequence[Priors]) -> Priors:
         mixing_log_sd=spread("mixing"),
         level=round(float(np.median([priors.level for priors in found])), 2),
         length=round(float(np.exp(np.median(logs("length")))), 2),
+        between_targets=round(max(float(np.mean([priors.between_targets for priors in found])), 0.0), 2),
     )
 
 
 def write(priors: Priors, path: Path) -> None:
     """Put the values into the module of priors."""
     text = path.read_text(encoding="utf-8")
-    for name in (*GRIDS, "own_kappa_log_sd", "mixing_log_sd"):
+    for name in (*GRIDS, *BESIDE):
         text = re.sub(rf"(    {name}: float = )[\d.]+", rf"\g<1>{getattr(priors, name)}", text)
     path.write_text(text, encoding="utf-8")
+
+
+def _figures(priors: Priors) -> list[str]:
+    return [f"{getattr(priors, name):.3g}" for name in (*GRIDS, "between_targets")]
 
 
 def main() -> None:
@@ -131,11 +153,11 @@ def main() -> None:
     args = parser.parse_args()
     learners = [Learner.of(study) for study in args.studies]
     found = [learner.best() for learner in learners]
-    table = Table("study", "runs", *GRIDS)
+    table = Table("study", "runs", *GRIDS, "between_targets")
     for learner, priors in zip(learners, found, strict=True):
-        table.add_row(learner.name, str(len(learner.rows.weights)), *(f"{getattr(priors, name):g}" for name in GRIDS))
+        table.add_row(learner.name, str(len(learner.rows.weights)), *_figures(priors))
     together = combined(found)
-    table.add_row("prior", "", *(f"{getattr(together, name):g}" for name in GRIDS))
+    table.add_row("prior", "", *_figures(together))
     Console().print(table)
     if args.write:
         write(together, ROOT / "tvt" / "evidence" / "priors.py")

@@ -14,7 +14,7 @@ from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.selection import SelectionSpec
 from tvt.evidence.completion import complete
 from tvt.evidence.priors import PRIORS
-from tvt.evidence.response import Repeats, ResponsePosterior
+from tvt.evidence.response import ErrorRows, Repeats, ResponsePosterior
 from tvt.evidence.study_model import StudyFit, TargetModel, fit_study, singles_coefficients, target_prior
 from tvt.evidence.study_rows import Rows
 from tvt.selection.engine import select
@@ -120,15 +120,30 @@ def test_the_errors_of_a_program_are_bounds_and_exact_at_their_anchor() -> None:
     matrix = replace(matrix, item_errors=np.full(matrix.values.shape, 0.08))
     response = fit(matrix).response
 
-    def errors_at(weights: np.ndarray) -> np.ndarray:
-        return response.inner_errors(weights, run=True)
+    assert response.between > 0
+
+    def error_at(weights: np.ndarray, shares: np.ndarray) -> float:
+        parts = shares * response.inner_errors(weights, run=True)
+        together = np.full((3, 3), response.between) + (1 - response.between) * np.eye(3)
+        return float(np.sqrt(parts @ together @ parts))
 
     for shares in (np.eye(3)[1], np.array([0.5, 0.2, 0.3])):
         for anchor in (np.full(4, 0.25), np.array([0.7, 0.2, 0.1, 0.0])):
             rows = replace(response, anchor=anchor).error_rows(shares)
-            assert rows.at(anchor)[0] == pytest.approx(np.linalg.norm(shares * errors_at(anchor)), rel=1e-6)
+            assert rows.at(anchor)[0] == pytest.approx(error_at(anchor, shares), rel=1e-6)
             for weights in rng.dirichlet(np.ones(4), 50):
-                assert rows.at(weights)[0] >= np.linalg.norm(shares * errors_at(weights)) - 1e-9
+                assert rows.at(weights)[0] >= error_at(weights, shares) - 1e-9
+
+
+def test_fewer_rows_of_an_error_bound_it_closely() -> None:
+    rng = np.random.default_rng(8)
+    alike = rng.uniform(0.5, 1, (60, 1)) * rng.uniform(0.5, 1, 30) + 1e-3 * rng.normal(size=(60, 30))
+    whole = ErrorRows(np.zeros(0), np.zeros(0, np.int64), np.zeros(0), alike, rng.normal(0, 1e-3, 60))
+    fewer = whole.compressed()
+    assert len(fewer.dense) < 10
+    for weights in rng.dirichlet(np.full(30, 0.3), 50):
+        exact_length, length = whole.at(weights)[0], fewer.at(weights)[0]
+        assert exact_length - 1e-12 <= length <= 1.0001 * exact_length
 
 
 def test_runs_on_mixtures_are_believed_and_tell_their_neighbours() -> None:

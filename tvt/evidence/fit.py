@@ -4,7 +4,7 @@ how well they predict runs that they have not seen.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +28,8 @@ prediction alone is honest.
 RIDGE = 1e-2
 """Penalty of the linear fit beside it, per row and in units of each weight's variance."""
 FEWEST_RUNS = 8
+MOST_BETWEEN = 0.95
+"""Correlation of targets' errors that is taken at most."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -93,6 +95,7 @@ def fit_runs(runs: MixtureRuns, seed: int = 0, form: Form | None = None) -> Fitt
     response = convex_relative(posterior, reference_of(runs), -1.0 if runs.lower_is_better else 1.0)
     held_out, mean = _held_out(runs, posterior, seed, anew=form is None and n <= REFITTED_ROWS)
     gains = posterior.gains
+    response = replace(response, between=_between(held_out - gains))
     report = FitReport(
         targets=runs.targets,
         runs=n,
@@ -122,6 +125,18 @@ def _held_out(runs: MixtureRuns, posterior: TablePosterior, seed: int, anew: boo
         predicted[~away] = fit_posterior(rest).at(runs.weights[~away]).mean + own
         mean[~away] = own
     return predicted, mean
+
+
+def _between(errors: Floats) -> float:
+    """Mean correlation of errors (n, T) between targets over rows that all know, at least 0; 0 where there is none to see."""
+    errors = errors[np.isfinite(errors).all(axis=1)]
+    spread = errors.std(axis=0) if len(errors) else np.zeros(0)
+    errors = errors[:, spread > 0]
+    if len(errors) < FEWEST_RUNS or errors.shape[1] < 2:
+        return 0.0
+    correlations = np.corrcoef(errors.T)
+    mean = float(correlations[~np.eye(len(correlations), dtype=bool)].mean())
+    return min(max(mean, 0.0), MOST_BETWEEN)
 
 
 def _mean_square(errors: Floats) -> Floats:

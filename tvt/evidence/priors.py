@@ -20,12 +20,14 @@ class Priors:
     """Standard deviation of what mixing sources adds or takes beside their sum, in units of a target's typical transfer."""
     mixing_log_sd: float = 0.5
     """Standard deviation of its natural logarithm from study to study."""
-    level: float = 0.3
+    level: float = 0.4
     """Share of the variance of mixing that all mixtures of a study have in common."""
     length: float = 0.49
     """Distance of the roots of the weights over which the rest is alike."""
     shared_questions: float = 0.5
     """Share of the questions' error that all runs on a target have in common: the same questions, the same base answers."""
+    between_targets: float = 0.22
+    """Correlation of the errors of two targets' predictions at the same mixture."""
 
 
 PRIORS = Priors()

@@ -55,6 +55,12 @@ class Curve:
         return 1 / (np.maximum(weights, 0.0) + self.offset) / self.scale
 
 
+LEAST_PART = 1e-3
+"""Share of the largest target's error that each target's counts as at least, where errors of targets are joined."""
+FEW_ROWS = 16
+"""So many rows of an error are left as they are."""
+LEFT_OUT = 3e-3
+"""Share of a source's error that fewer rows may leave to a bound; it is added in squares, so that the error grows by 1e-5."""
 PASSES = np.array([1.0, 1.7, 3.0, 5.0, 8.0, 13.0, 21.0, 35.0, 60.0, 100.0])
 """Where tangents of the worth of repeated examples are taken."""
 FADING = 15.4
@@ -111,6 +117,24 @@ class ErrorRows(NamedTuple):
         kept = np.any(self.dense != 0, axis=1) | (self.offsets != 0)
         return self._replace(dense=self.dense[kept], offsets=self.offsets[kept])
 
+    def compressed(self) -> ErrorRows:
+        """With few dense rows in the place of many that are nearly alike; at no weights of at least 0 is the length less.
+
+        What the few leave out of the others is bounded by its column norms, as one more row.
+        """
+        whole = np.column_stack([self.dense, self.offsets])
+        if len(whole) <= FEW_ROWS:
+            return self
+        _, sizes, directions = np.linalg.svd(whole, full_matrices=False)
+        rows = sizes[:, None] * directions
+        left = np.sqrt(np.cumsum(rows[::-1] ** 2, axis=0))[::-1]
+        small = left.max(axis=1) <= LEFT_OUT * np.linalg.norm(whole, axis=0).mean()
+        if not small.any():
+            return self
+        keep = int(np.argmax(small))
+        rows = np.concatenate([rows[:keep], left[keep : keep + 1]])
+        return self._replace(dense=rows[:, :-1], offsets=rows[:, -1])
+
     @property
     def empty(self) -> bool:
         """Whether there is no error."""
@@ -156,6 +180,8 @@ class Response(Frozen):
     """What mixing sources adds on average, (T,), at least 0: it is multiplied as ``mixing`` is."""
     repeats: Repeats | None = None
     """What examples that are used more than once are worth; ``None`` where every source has enough of them."""
+    between: float = 0.0
+    """Correlation of the errors of any two targets at the same mixture: a run that comes out well does so on most of them."""
     anchor: Floats | None = None
     """Where tangents of the errors' curves are taken, (S,); equal shares where nothing is said."""
 
@@ -220,16 +246,16 @@ class Response(Frozen):
         return np.ones_like(inner) if self.limits is None else np.exp(-inner)
 
     def mean_error(self, weights: Floats, shares: Floats) -> float:
-        """Standard deviation of the mean gain over targets with ``shares`` (T,) of a new run at ``weights`` (S,), where targets
-        err independently.
-        """
-        return float(np.linalg.norm(shares * self.slopes(weights) * self.inner_errors(weights, run=True)))
+        """Standard deviation of the mean gain over targets with ``shares`` (T,) of a new run at ``weights`` (S,)."""
+        parts = shares * self.slopes(weights) * self.inner_errors(weights, run=True)
+        return float(np.sqrt((1 - self.between) * (parts @ parts) + self.between * parts.sum() ** 2))
 
     def error_rows(self, shares: Floats) -> ErrorRows:
         """The same for a convex program, of ``h`` and not of gains: the length of these rows is at least the standard deviation
         of the mean over targets with ``shares`` (T,), and equal to it at the anchor.
         """
         n, at = len(self.sources), self.at
+        shares = self._joined(shares)
         errors, bent = self.filled_errors * shares, self.bent
         scales = [np.linalg.norm(np.where(bent.any(axis=0), 0.0, errors), axis=1)]
         starts = [np.zeros(n)]
@@ -254,13 +280,30 @@ class Response(Frozen):
         dense.append(np.zeros((1, n)))
         offsets.append(np.array([float(np.linalg.norm(constants))]))
         used = np.concatenate(scales) > 0
-        return ErrorRows(
+        rows = ErrorRows(
             scales=np.concatenate(scales)[used],
             positions=np.tile(np.arange(n), len(scales))[used],
             starts=np.concatenate(starts)[used],
             dense=np.concatenate(dense),
             offsets=np.concatenate(offsets),
-        ).trimmed()
+        )
+        return rows.trimmed().compressed()
+
+    def _joined(self, shares: Floats) -> Floats:
+        """Shares with which errors of targets, taken as independent, are at least the correlated ones, and equal at the anchor.
+
+        ``(sum x)^2 <= sum x^2 / p`` for any p > 0 that sum to 1, with equality where x is proportional to p.
+        """
+        counting = shares > 0
+        if not self.between or counting.sum() < 2:
+            return shares
+        parts = (shares * self.inner_errors(self.at, run=True))[counting]
+        if not parts.any():
+            return shares
+        parts = np.maximum(parts, LEAST_PART * parts.max())
+        joined = shares.copy()
+        joined[counting] *= np.sqrt(1 - self.between + self.between * parts.sum() / parts)
+        return joined
 
     def matched(self, weights: Floats, gains: Floats, errors: Floats) -> Response:
         """The same, moved and stretched so that at ``weights`` (S,) the gains and the errors of their means are those given,
@@ -312,10 +355,16 @@ def sampled(response: Response, count: int, seed: int) -> tuple[Response, ...]:
     rng = np.random.default_rng(seed)
     bent, straight = response.bent, ~response.bent.any(axis=0)
     drawn = []
+    apart, together = np.sqrt(1 - response.between), np.sqrt(response.between)
+
+    def normal(shape: tuple[int, ...]) -> Floats:
+        own, common = rng.standard_normal(shape), rng.standard_normal((*shape[:-1], 1))
+        return np.asarray(apart * own + together * common)
+
     for _ in range(count):
-        moved = response.filled_errors * rng.standard_normal(response.errors.shape)
+        moved = response.filled_errors * normal(response.errors.shape)
         if response.shared is not None:
-            moved = moved + np.einsum("fst,ft->st", response.shared, rng.standard_normal(response.shared.shape[::2]))
+            moved = moved + np.einsum("fst,ft->st", response.shared, normal(response.shared.shape[::2]))
         concave = np.where(bent, np.maximum(response.concave + moved, 0.0), response.concave)
         drawn.append(replace(response, linear=response.linear + moved * straight, concave=concave))
     return tuple(drawn)

@@ -306,6 +306,7 @@ def fit_study(
     response = _response(completed, positions, parts, Curve.log(kappa), bounded)
     response = replace(response, repeats=repeats)
     response = replace(response, residual=np.sqrt(noise), mixing=np.array([t.mixing for t in targets]), level=level)
+    response = replace(response, between=priors.between_targets)
     posterior: Posterior = StudyPosterior(models, response) if beside else ResponsePosterior(response)
     doses, mixtures = (0, 0) if usable is None else (int(usable.doses.sum()), int(usable.mixtures.sum()))
     return StudyFit(
