@@ -28,6 +28,7 @@ from tvt.evidence.completion import complete
 from tvt.evidence.priors import PRIORS, Priors
 from tvt.evidence.study_model import TargetModel, target_prior
 from tvt.evidence.study_rows import Rows, rows_of, usable_runs
+from tvt.stats.noise import mean_correlation
 
 ROOT = Path(__file__).resolve().parents[1]
 GRIDS: dict[str, Sequence[float]] = {
@@ -98,8 +99,7 @@ class Learner:
             mean, variance = TargetModel(alone, j, prior, priors.own_kappa, priors).at(beside.weights)
             errors.append((beside.inner[:, j] - mean) / np.sqrt(variance + beside.noise[:, j]))
         known = np.isfinite(errors).all(axis=0)
-        correlations = np.corrcoef(np.array(errors)[:, known])
-        return float(correlations[~np.eye(len(errors), dtype=bool)].mean())
+        return mean_correlation(np.array(errors)[:, known].T)
 
     def best(self) -> Priors:
         """The values that make the runs most likely."""

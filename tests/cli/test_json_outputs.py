@@ -48,6 +48,7 @@ COMMANDS = {
     "predict": "predict qwen2.5-vl-7b --mixture mixture.yaml",
     "predict-runs": "predict --runs runs.csv --mixtures mixtures.csv",
     "study-plan": "study plan recipes/miniature.yaml",
+    "study-plan-detect": "study plan recipes/miniature.yaml --detect 0.05 --seed-sd 0.02",
     "study-plan-7b": "study plan recipes/blink-qwen2.5-vl-7b.yaml",
 }
 

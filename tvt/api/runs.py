@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tvt.api.studies import load_study
 from tvt.compare.comparison import Comparison
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tvt.study.jobs import RunTask
     from tvt.study.session import Session
     from tvt.study.views import StoredComparison
+    from tvt.transfer.power import DetectionReport
 
 Note = Callable[[str], None]
 
@@ -132,6 +133,11 @@ class StudyComparison:
         from tvt.study.views import keep_comparison
 
         keep_comparison(self.session.store.folder, self.stored)
+
+    def detection(self, difference: float, *, seed_sd: float | None = None, differing: float | None = None) -> DetectionReport:
+        """What difference between its arms it can show: see :func:`detection`."""
+        given = {"targets": self.targets, "arms": len(self.stored.arms), "seed_sd": seed_sd, "differing": differing}
+        return detection(self.session, difference, **given)  # type: ignore[arg-type]
 
     def judge(self) -> Comparison:
         """The comparison by the runs that are there.
@@ -255,3 +261,53 @@ def judge(session: Session, matrix: TransferMatrix, rest: StoredComparison, targ
     answers = measured(study, session.store, rest.arms, chosen)
     shared = any(study.part(target) == "evaluation" for target in chosen)
     return engine.compare(answers, rest.arms, matrix, spec_of(rest.mixture), questions_shared=shared)
+
+
+GUESSED_GAP = 0.5
+"""Ceiling less the base model's accuracy where nothing is measured yet: it turns accuracies into PGF."""
+
+
+def detection(
+    session: Session,
+    difference: float,
+    *,
+    targets: Sequence[str] | None = None,
+    arms: int | None = None,
+    seed_sd: float | None = None,
+    differing: float | None = None,
+) -> DetectionReport:
+    """Whether a study's seeds and questions can show a difference between two mixtures, and how many would.
+
+    Args:
+        session: the study.
+        difference: PGF.
+        targets: those that count; by default all.
+        arms: that are compared, the selected one among them; by default as many as ``tvt compare`` trains, and one test.
+        seed_sd: guess of the standard deviation of a run's accuracy between seeds (a fraction).
+        differing: guess of the share of questions that two runs answer differently. With either guess given, or where the
+            study's runs tell no noise, guesses are used.
+    """
+    from tvt.transfer import power
+
+    study = session.study
+    names = list(study.targets) if targets is None else list(targets)
+    planned = {t: study.sizes[t, study.part(t)] for t in names}
+    scored = {t: study.sizes[t, "evaluation"] for t in names}
+    options: dict[str, Any] = {"arms": arms or power.ARMS, "tests": 1 if arms is None else max(arms - 1, 1)}
+    seeds, why = len(study.recipe.seeds), "as asked"
+    if seed_sd is None and differing is None:
+        try:
+            noise = power.measured_noise(load_study(session.store.folder), scored, planned)
+        except InputError:
+            why = "no runs of this study tell it yet"
+        else:
+            return power.report(
+                difference, noise, seeds, origin="measured", text="this study's own seeds and questions", **options
+            )
+    guess = (0.03 if seed_sd is None else seed_sd, 0.25 if differing is None else differing)
+    noise = power.guessed_noise(planned, seed_sd=guess[0], differing=guess[1], gap=GUESSED_GAP)
+    text = (
+        f"a guess ({why}): accuracies differ by {100 * guess[0]:g} points between seeds, two runs on {guess[1]:.0%} of the "
+        f"questions, and the base model is {100 * GUESSED_GAP:g} points below the ceiling"
+    )
+    return power.report(difference, noise, seeds, origin="guess", text=text, **options)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tvt.cli.completion import complete_folders
+from tvt.cli.detect import detect_options, show_detection
 from tvt.cli.options import answers_json, echo_json, json_option, note, show_answers, warn_option
 from tvt.cli.progress import status_line
 from tvt.cli.study import answers_of, do_runs, executor_options
@@ -36,6 +37,7 @@ Examples:
 @click.option("--name", help="A comparison of this study, where there are several and no MIXTURE is named.")
 @click.option("--accuracy", is_flag=True, help="Show accuracies instead of PGF.")
 @click.option("--plots", type=PATH, metavar="DIR", help="Folder for plots (SVG and PNG).")
+@detect_options
 @warn_option
 @json_option
 def command(
@@ -51,6 +53,9 @@ def command(
     name: str | None,
     accuracy: bool,
     plots: Path | None,
+    detect: float | None,
+    seed_sd: float | None,
+    differing: float | None,
     warn: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -58,12 +63,17 @@ def command(
 
     All are trained on the study's budget with the study's seeds, and reported on questions that the selection did not see where
     the tasks' manifests have some. Differences are paired by question and seed and corrected for their number; predicted gains
-    are held against what came out. The runs become evidence for the next tvt select.
+    are held against what came out. The runs become evidence for the next tvt select. With --detect nothing is compared: it says
+    beforehand what difference the comparison can show.
     """
     with status_line("reading the rows of") as doing:
         from tvt.api.runs import open_comparison
 
         of = open_comparison(study, mixture, name=name, randoms=randoms, seed=seed, all_targets=all_targets, doing=doing)
+    if detect is not None:
+        report = of.detection(detect, seed_sd=seed_sd, differing=differing)
+        echo_json({"schema": 1, "detect": report}) if as_json else show_detection(report)
+        return
     if do:
         of.keep()
         do_runs(of.session, of.tasks, executor, workers)

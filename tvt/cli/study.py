@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from tvt.cli.completion import complete_folders, complete_recipes
+from tvt.cli.detect import detect_options, show_detection
 from tvt.cli.options import (
     NearestChoice,
     SectionedCommand,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from tvt.study.adaptive import AdaptiveStudy
     from tvt.study.jobs import RunTask
     from tvt.study.session import Session
+    from tvt.transfer.power import DetectionReport
 
 F = TypeVar("F", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
@@ -87,14 +89,31 @@ def command() -> None:
 
 @command.command(epilog=EPILOG)
 @recipe_options
+@detect_options
 @json_option
-def plan(*, recipe: Path, output: Path | None, overrides: tuple[str, ...], as_json: bool) -> None:
+def plan(
+    *,
+    recipe: Path,
+    output: Path | None,
+    overrides: tuple[str, ...],
+    detect: float | None,
+    seed_sd: float | None,
+    differing: float | None,
+    as_json: bool,
+) -> None:
     """Show the grid of runs, what is done already, and what the rest will take, in full and cheaper. Nothing is written.
 
-    Rows that are not on this machine yet are no error here; they are listed with what brings them.
+    Rows that are not on this machine yet are no error here; they are listed with what brings them. With --detect, also what
+    differences between mixtures its seeds and questions can show.
     """
     session = _open(recipe, output, overrides, planning=True)
-    _show(session, session.tasks(), as_json, ways=cheaper_ways(session, recipe, output, overrides), planning=True)
+    report = None
+    if detect is not None:
+        from tvt.api.runs import detection
+
+        report = detection(session, detect, seed_sd=seed_sd, differing=differing)
+    ways = cheaper_ways(session, recipe, output, overrides)
+    _show(session, session.tasks(), as_json, ways=ways, planning=True, detect=report)
 
 
 @command.command(cls=SectionedCommand, sections=RUN_SECTIONS, epilog=EPILOG)
@@ -287,6 +306,7 @@ def _show(
     adaptive: dict[str, Any] | None = None,
     warn: Sequence[str] = (),
     planning: bool = False,
+    detect: DetectionReport | None = None,
 ) -> None:
     from tvt.cli.study_show import Costs
 
@@ -311,6 +331,7 @@ def _show(
                 "answers": answers_json(answers),
                 **({"alternatives": ways_json(ways)} if ways else {}),
                 **({"adaptive": adaptive} if adaptive else {}),
+                **({"detect": detect} if detect else {}),
             }
         )
         return
@@ -332,6 +353,8 @@ def _show(
         costs.show(console)
     if ways:
         console.print(ways_table(ways))
+    if detect is not None:
+        show_detection(detect)
     if study.missing:
         console.print(missing_list(study.missing))
     show_answers(answers, as_json=False)

@@ -17,6 +17,7 @@ from tvt.evidence.learning import fit_posterior, reference_of
 from tvt.evidence.posterior import Form, TablePosterior
 from tvt.evidence.relative import convex_relative
 from tvt.evidence.response import Response
+from tvt.stats.noise import mean_correlation
 from tvt.stats.ranks import rank_correlation
 from tvt.types import Bools, Floats
 
@@ -134,9 +135,7 @@ def _between(errors: Floats) -> float:
     errors = errors[:, spread > 0]
     if len(errors) < FEWEST_RUNS or errors.shape[1] < 2:
         return 0.0
-    correlations = np.corrcoef(errors.T)
-    mean = float(correlations[~np.eye(len(correlations), dtype=bool)].mean())
-    return min(max(mean, 0.0), MOST_BETWEEN)
+    return min(max(mean_correlation(errors), 0.0), MOST_BETWEEN)
 
 
 def _mean_square(errors: Floats) -> Floats:

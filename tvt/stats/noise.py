@@ -68,6 +68,12 @@ def satterthwaite(variance: float, parts: Sequence[tuple[float, float]]) -> floa
     return float(max(variance**2 / sum(v**2 / df for v, df in known), min(df for _, df in known)))
 
 
+def mean_correlation(values: Floats) -> float:
+    """Mean correlation between the columns of (N, M), over pairs of different columns."""
+    together = np.atleast_2d(np.corrcoef(values.T))
+    return float(together[~np.eye(len(together), dtype=np.bool_)].mean())
+
+
 def jackknife_error(left_out: Floats) -> Floats:
     """Standard error from the estimates with one run left out each, (runs, ...); NaN with fewer than two runs."""
     runs = len(left_out)
