@@ -256,7 +256,7 @@ def test_the_table_says_which_rows_are_mra(width: int) -> None:
     numbers = cell(*[("3", "4", ())] * 9, ("no idea", "4", ()))
     letters = cell(*[("A", "A", ("x", "y"))] * 10)
     told = printed([("base", {"Size": numbers, "Depth": letters})], width)
-    assert "accuracy, of numbers mean relative accuracy (MRA), 95% interval" in told
+    assert "accuracy, or mean relative accuracy (MRA) where marked, 95% interval" in told
     size, depth = (next(line for line in told.splitlines() if line.strip().startswith(task)) for task in ("Size", "Depth"))
     assert size.split()[2:4] == ["MRA", "54.0"]
     assert "10.0%" in size

@@ -40,7 +40,7 @@ BASE = (
 def answered(predicted: str, right: str, scores: Sequence[float] | None = None) -> AnswerStatistics:
     """A letter for each question; ``-`` could not be read."""
     pairs = zip(predicted, right, strict=True)
-    return answer_statistics(GivenAnswer(None if p == "-" else p, r, scores, numeric=False) for p, r in pairs)
+    return answer_statistics(GivenAnswer(None if p == "-" else p, r, scores, open_ended=False) for p, r in pairs)
 
 
 def kinds(of: AnswerStatistics, thresholds: WarningSettings = USUAL) -> list[str]:
@@ -82,7 +82,7 @@ def test_few_questions_are_left_alone() -> None:
 
 
 def test_numbers_have_no_letters() -> None:
-    numbers = answer_statistics(GivenAnswer("2", "4", None, numeric=True) for _ in range(20))
+    numbers = answer_statistics(GivenAnswer("2", "4", None, open_ended=True) for _ in range(20))
     assert (numbers.letter, numbers.letter_share, numbers.letter_mass, numbers.choices) == (None, None, None, 0)
     assert kinds(numbers) == []
     mixed = answer_statistics([GivenAnswer("2", "4", None, True)] * 20 + [GivenAnswer("A", "B", None, False)] * 10)

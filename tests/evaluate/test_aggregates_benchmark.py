@@ -43,7 +43,7 @@ def cell(task: str, correct: int, total: int) -> CellResult:
 
 def numbers(task: str, *pairs: tuple[str, str]) -> CellResult:
     items = tuple(
-        ItemResult(id=str(k), item=str(k), outcome=RawAnswer(raw=told), predicted=told, answer=right, numeric=True)
+        ItemResult(id=str(k), item=str(k), outcome=RawAnswer(raw=told), predicted=told, answer=right, metric="mra")
         for k, (told, right) in enumerate(pairs)
     )
     return CellResult(adapter=None, digest=None, key="", target=task, items=items, asked=len(items))

@@ -50,8 +50,9 @@ def cell(task: str, figure: float) -> CellResult:
         right = "4"
     else:
         told, right = {figure: ["A"] * round(10 * figure) + ["B"] * round(10 - 10 * figure)}, "A"
+    metric = "mra" if task in NUMBERS else "accuracy"
     items = [
-        ItemResult(id=str(k), item=str(k), outcome=RawAnswer(raw=text), predicted=text, answer=right, numeric=task in NUMBERS)
+        ItemResult(id=str(k), item=str(k), outcome=RawAnswer(raw=text), predicted=text, answer=right, metric=metric)
         for k, text in enumerate(told[figure])
     ]
     return CellResult(adapter=None, digest=None, key="k", target=task, items=tuple(items), asked=0)

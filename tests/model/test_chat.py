@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 import tiny_chats
 import tiny_models
 import tiny_vlm
-from tvt.core.question import Question
+from tvt.core.question import Question, Turn
 from tvt.core.recipe import EvaluationConfig, ModelConfig, Recipe
 from tvt.errors import InputError
 from tvt.evaluate.evaluator import Evaluator
@@ -120,6 +122,44 @@ def test_the_loss_is_on_the_answer_and_the_end_of_the_turn(case: tuple[Any, str,
         start = int((labels != IGNORED).nonzero()[0])
         assert processor.tokenizer.decode(ids[:start]).endswith(before)
         assert "".join(processor.tokenizer.decode(ids[start:]).split()) == "".join(after.split())
+
+
+TALK = {
+    "prompt": [{"role": "user", "content": "What is it?"}],
+    "completion": [
+        {"role": "assistant", "content": "A red car."},
+        {"role": "user", "content": "Which make is it?"},
+        {"role": "assistant", "content": "Fiat"},
+        {"role": "user", "content": "And its age?"},
+        {"role": "assistant", "content": "7"},
+    ],
+}
+
+
+def test_of_a_conversation_every_answer_is_learnt_as_it_is_scored(case: tuple[Any, str, str]) -> None:
+    """The tokens before each answer are those of the question with its earlier turns; nothing that the user says is learnt."""
+    processor, _, _ = case
+    row = {**TALK, "images": example(ASKED[1])["images"]}
+    turns = (Turn("What is it?", "A red car."), Turn("Which make is it?", "Fiat"))
+    last = replace(ASKED[1], prompt="And its age?", options=(), answer="7", turns=turns)
+    check_agreement(processor, [Sample(name="talk", **row)])
+    batch = Collator(processor, picture_always=False)([row])
+    assert len(batch["input_ids"]) == (3 if drops_reasoning(processor) else 1), "else all answers stand in one row"
+    spans = []
+    for ids, labels in zip(batch["input_ids"], batch["labels"], strict=True):
+        learnt = (labels != IGNORED).tolist()
+        spans += [(ids, list(span)) for key, span in groupby(range(len(ids)), learnt.__getitem__) if key]
+    said = [processor.tokenizer.decode(ids[span], skip_special_tokens=True) for ids, span in spans]
+    assert ["".join(text.split()) for text in said] == ["Aredcar.", "Fiat", "7"]
+    asked = [replace(last, prompt=p, answer=a, turns=turns[:k]) for k, (p, a) in enumerate([*turns, ("And its age?", "7")])]
+    for (ids, span), question in zip(spans, asked, strict=True):
+        assert ids[: span[0]].tolist() == scorer(processor).prepare([question])["input_ids"][0].tolist()
+    scorer(processor).check([last])
+
+
+def drops_reasoning(processor: Any) -> bool:
+    """Whether the template writes an empty block of reasoning before the last answer alone."""
+    return processor.chat_template in (tiny_chats.DROPPED_THINKING, tiny_chats.qwen_35())
 
 
 def test_there_is_one_token_for_the_beginning(case: tuple[Any, str, str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -189,8 +189,13 @@ def _together(processes: int) -> ScoringProcesses:
     return ScoringProcesses(processes=processes)
 
 
-def questions_of_files(files: Mapping[str, str | Path], limit: int | None = None) -> Questions:
+def questions_of_files(files: Mapping[str, str | Path], limit: int | None = None, metric: str | None = None) -> Questions:
     """The questions of each task's file or folder.
+
+    Args:
+        files: by task.
+        limit: how many of each at most.
+        metric: how open-ended ones are scored; default: numbers by ``mra``, text by ``exact_match``.
 
     Raises:
         InputError: the faults of all files in one go.
@@ -201,7 +206,8 @@ def questions_of_files(files: Mapping[str, str | Path], limit: int | None = None
     def read(path: str | Path) -> list[Question]:
         source = open_questions(Path(path))
         scan(source)  # every fault of every row, before anything is asked
-        return list(islice(source.questions(), limit))
+        questions = islice(source.questions(), limit)
+        return [replace(question, metric=metric) if metric and question.open_ended else question for question in questions]
 
     return Questions(by_task=dict(zip(files, collect(read, list(files.values())), strict=True)))
 

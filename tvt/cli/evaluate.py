@@ -23,7 +23,7 @@ from tvt.cli.options import (
     warn_option,
 )
 from tvt.cli.progress import progress_bar, status_line
-from tvt.core.choices import READERS
+from tvt.core.choices import METRICS, READERS
 from tvt.errors import InputError
 from tvt.evaluate.readers import OLD_NAMES, find_reader, offered
 
@@ -54,6 +54,13 @@ Examples:
     "--tasks",
     metavar="all|TASK,...",
     help="Tasks by their manifests: all of --manifests, or the named ones; a benchmark's name, e.g. BLINK, means its tasks.",
+)
+@click.option(
+    "--metric",
+    type=NearestChoice(METRICS.names),
+    metavar="METRIC",
+    help=f"With --questions: how open-ended answers are scored: {', '.join(METRICS.names)}.  [default: numbers by mra, text by "
+    f"{METRICS.default}]",
 )
 @manifests_option
 @click.option(
@@ -130,9 +137,10 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Score adapters, and their base model, on questions with options or with a number for an answer.
+    """Score adapters, and their base model, on questions with options, or open-ended ones, answered by a number or a text.
 
-    Numbers are generated in either mode, and scored by mean relative accuracy (MRA).
+    Numbers are generated in either mode, and scored by mean relative accuracy (MRA) unless a metric is named. Text takes
+    --mode generate, and is scored by exact match after normalisation unless a metric is named.
 
     Every answer is kept: an interrupted evaluation goes on where it stopped, and a question is asked again only when it, its
     images, the adapter's weights, the model, the prompt or the mode changed.
@@ -208,7 +216,9 @@ def _questions(given: tuple[str, ...], options: dict[str, Any]) -> Questions:
                 progress=progress,
             )
     files = named_paths("--questions", "TASK=PATH", given, "Jigsaw=data/jigsaw.parquet")
-    return of_tasks.joined(questions_of_files(files, limit))
+    if options["metric"] and not files:
+        raise InputError("--metric is for --questions; a task's manifest says its own ('evaluation: {metric: ...}')")
+    return of_tasks.joined(questions_of_files(files, limit, options["metric"]))
 
 
 def _settings(options: dict[str, Any]) -> tuple[Any, Any]:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from tvt.report.study_tables import Way
     from tvt.study.adaptive import AdaptiveStudy
     from tvt.study.jobs import RunTask
+    from tvt.study.plan import Study
     from tvt.study.session import Session
     from tvt.transfer.power import DetectionReport
 
@@ -297,6 +298,11 @@ def _summary(session: Session, tasks: list[RunTask]) -> str:
     return ", ".join(f"{runs(count)} {status}" for status, count in counted.items())
 
 
+def open_ended_metrics(study: Study) -> dict[str, str]:
+    """The metric of each target whose questions have no options."""
+    return {target: metric for target, metric in study.metrics.items() if metric != "accuracy"}
+
+
 def _show(
     session: Session,
     tasks: list[RunTask],
@@ -328,6 +334,7 @@ def _show(
                 "estimate": costs.plain(),
                 "missing": [str(absent) for absent in study.missing],
                 "doses": study.limited,
+                **({"metrics": metrics} if (metrics := open_ended_metrics(study)) else {}),
                 "answers": answers_json(answers),
                 **({"alternatives": ways_json(ways)} if ways else {}),
                 **({"adaptive": adaptive} if adaptive else {}),
@@ -338,11 +345,13 @@ def _show(
     from rich.console import Console
     from rich.text import Text
 
-    from tvt.report.study_tables import dose_lines, failures_table, grid_table, legend, missing_list, ways_table
+    from tvt.report.study_tables import dose_lines, failures_table, grid_table, legend, metric_lines, missing_list, ways_table
 
     console = Console(highlight=False)
     budget = f"{study.recipe.budget:,} examples a run, {len(study.targets)} targets"
     console.print(f"{study.recipe.name}: {len(tasks)} runs, {budget}, in {store.folder}", markup=False)
+    for sentence in metric_lines(open_ended_metrics(study)):
+        console.print(sentence, markup=False)
     rows, columns = run_grid(study, tasks, states)
     console.print(grid_table(rows, columns), legend(list(states.values())))
     for line in dose_lines(study.rows, study.limited, study.recipe):

@@ -28,7 +28,7 @@ class GivenAnswer(NamedTuple):
     answer: str
     scores: Sequence[float] | None
     """Log probabilities of the option letters, where these were scored."""
-    numeric: bool
+    open_ended: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,7 @@ class AnswerStatistics:
 def answer_statistics(answers: Iterable[GivenAnswer]) -> AnswerStatistics:
     """Count answers."""
     every = list(answers)
-    choices = [item for item in every if not item.numeric]
+    choices = [item for item in every if not item.open_ended]
     letters = Counter(item.predicted for item in choices if item.predicted is not None)
     letter = min(letters, key=lambda found: (-letters[found], found)) if letters else None
     masses = [math.fsum(map(math.exp, item.scores)) for item in every if item.scores is not None]

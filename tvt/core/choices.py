@@ -168,6 +168,22 @@ READERS: Registry[Any] = Registry(
 )
 """Readers of free answers: :class:`tvt.evaluate.readers.Reader`."""
 
+METRICS: Registry[Any] = Registry(
+    "metric",
+    "tvt.metrics",
+    {
+        "exact_match": "tvt.core.metrics:ExactMatch",
+        "contains": "tvt.core.metrics:Contains",
+        "vqa_accuracy": "tvt.core.metrics:VqaAccuracy",
+        "anls": "tvt.core.metrics:Anls",
+        "relaxed_accuracy": "tvt.core.metrics:RelaxedAccuracy",
+        "number": "tvt.core.metrics:Number",
+        "mra": "tvt.core.metrics:MeanRelativeAccuracy",
+    },
+    "tvt.core.metrics:Metric",
+)
+"""How answers to open-ended questions are scored: :class:`tvt.core.metrics.Metric`. The first is the default for text."""
+
 PROMPTS: Registry[Any] = Registry(
     "prompt",
     "tvt.prompts",

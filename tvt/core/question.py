@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from tvt.core.choices import METRICS
 from tvt.errors import printed_line
 
 LETTERS = string.ascii_uppercase
@@ -50,6 +51,8 @@ class Question:
     """All accepted answers of a question without options, ``answer`` first; empty: ``answer`` alone."""
     turns: tuple[Turn, ...] = ()
     """Earlier turns of the conversation, the oldest first. The first of them shows the images."""
+    metric: str | None = None
+    """How the answer to an open-ended question is scored, where its task says so; it is no part of files."""
 
     def __post_init__(self) -> None:
         if answer_fault(self.answer, len(self.options)) is not None:
@@ -72,6 +75,13 @@ class Question:
     def free_text(self) -> bool:
         """Whether it is open-ended and answered by a text that is no number."""
         return self.open_ended and not is_number(self.answer)
+
+    @property
+    def scored_by(self) -> str:
+        """The metric of its answer: ``accuracy`` with options, else its own, or the one for numbers or for text."""
+        if self.options:
+            return "accuracy"
+        return self.metric or ("mra" if self.numeric else METRICS.default)
 
     @property
     def accepted(self) -> tuple[str, ...]:

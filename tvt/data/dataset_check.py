@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from tvt.core.choices import METRICS
 from tvt.core.question import LETTERS, is_number
 from tvt.data.csv_table import Faults
 from tvt.data.lookalikes import NEAR, Gallery, ImageHash, hash_bytes, near_pairs_within
@@ -61,8 +62,8 @@ class DatasetReport:
     rows: int
     answers: Mapping[str, int]
     """How often each letter is right."""
-    open_ended: Mapping[str, int]
-    """How many rows without options are answered by a ``number`` and by a ``text``; what there is none of is left out."""
+    metrics: Mapping[str, int]
+    """How many rows without options are scored by each metric, where they are scored."""
     findings: tuple[DataFinding, ...]
 
     @property
@@ -113,7 +114,7 @@ def check_dataset(path: Path, standards: Standards, progress: Progress = silent)
         findings += [DataFinding("unreadable", fault) for fault in error.faults]
     findings += rows.findings()
     letters = dict(sorted(rows.letters.items()))
-    return DatasetReport(path, source.rows, letters, dict(rows.open_ended), tuple(dict.fromkeys(findings)))
+    return DatasetReport(path, source.rows, letters, dict(rows.metrics), tuple(dict.fromkeys(findings)))
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ class _Rows:
     def __init__(self, source: QuestionSource, standards: Standards) -> None:
         self._source, self._standards = source, standards
         self.letters: Counter[str] = Counter()
-        self.open_ended: Counter[str] = Counter()
+        self.metrics: Counter[str] = Counter()
         self._found: list[DataFinding] = []
         self._by_options: defaultdict[tuple[str, int], Counter[str]] = defaultdict(Counter)
         self._shortcuts: defaultdict[str, Shortcuts] = defaultdict(Shortcuts)
@@ -198,7 +199,7 @@ class _Rows:
             message = f"{self._source.path}: {self._silent} rows do not say where they come from (no provenance)"
             result.append(DataFinding("no provenance", message, fault=False))
         if self._letters_alone:
-            where = f"{self._source.path}: {self._letters_alone} of {self.open_ended.total()} open-ended rows"
+            where = f"{self._source.path}: {self._letters_alone} of {self.metrics.total()} open-ended rows"
             message = f"{where} are answered by a letter alone; where it is an option's, give the row its options"
             result.append(DataFinding("letter without options", message, fault=False))
         return result
@@ -208,8 +209,13 @@ class _Rows:
 
     def _add_open_ended(self, row: _Row) -> None:
         if row.answer:
-            self.open_ended["number" if is_number(row.answer) else "text"] += 1
+            manifest = self._standards.manifests.get(row.task)
+            stated = manifest.scored_by if manifest is not None and manifest.scored_by != "accuracy" else None
+            metric = stated or ("mra" if is_number(row.answer) else METRICS.default)
+            self.metrics[metric] += 1
             self._letters_alone += row.answer in LETTERS
+            if (fault := METRICS.find(metric).fault(row.answers or [row.answer])) is not None:
+                self._note("metric", row.number, f"{row.task} is scored by {metric}, and {fault}")
 
     def _hold_against(self, limits: ModelLimits, row: _Row) -> None:
         """Note what a model cannot take of a row; the scan reports broken pictures."""

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
+from tvt.core.choices import METRICS
 from tvt.core.question import Question, QuestionSet
 from tvt.core.task import resolve_name
 from tvt.data.controls import shuffled
@@ -56,7 +57,7 @@ def choose(names: Sequence[str], manifests: Mapping[str, TaskManifest], field: s
 
 
 def locate(manifest: TaskManifest, part: Part) -> QuestionData:
-    """Where a part of a task's questions is.
+    """Where a part of a task's questions is, with the metric by which they are scored.
 
     Raises:
         InputError: the manifest does not say.
@@ -65,7 +66,7 @@ def locate(manifest: TaskManifest, part: Part) -> QuestionData:
     found: QuestionData | None = getattr(manifest, part)
     if found is None:
         raise InputError(str(_unlocated(manifest, part)))
-    return found
+    return found if part == "training" else found.model_copy(update={"metric": manifest.scored_by})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,27 +115,39 @@ def _unlocated(manifest: TaskManifest, part: Part) -> Absent:
 
 
 def check_metric(manifest: TaskManifest, questions: Iterable[Question]) -> None:
-    """See that a task's first question is answered as its manifest's ``metric`` takes it.
+    """See that a task's first question is answered as its manifest's ``metric`` takes it; free text needs no metric.
 
     Raises:
         InputError: it is not.
     """
     first = next(iter(questions), None)
-    if first is not None and first.numeric != (manifest.metric == "mra"):
+    if first is None:
+        return
+    where = f"{manifest.name}: 'metric: {manifest.scored_by}', but question {first.id}"
+    accuracy = manifest.scored_by == "accuracy"
+    if (accuracy and first.numeric) or not (accuracy or first.open_ended):
         how, metric = ("by a number", "mra") if first.numeric else ("by an option", "accuracy")
-        fault = f"{manifest.name}: 'metric: {manifest.metric}', but question {first.id} is answered {how}"
-        raise InputError(f"{fault}; write 'metric: {metric}' in its manifest, or mend the questions")
+        raise InputError(f"{where} is answered {how}; write 'metric: {metric}' in its manifest, or mend the questions")
+    if not accuracy and (fault := METRICS.find(manifest.scored_by).fault(first.accepted)) is not None:
+        raise InputError(f"{where}: {fault}")
 
 
 def read(data: QuestionData, task: str) -> Iterator[Question]:
-    """Yield the questions of ``task``.
+    """Yield the questions of ``task``, each with the metric that ``data`` names.
 
     Raises:
         InputError: not there, or faulty.
     """
+    metric = None if data.metric == "accuracy" else data.metric
     data = as_stored(data)
     questions = _all_of(data, task) if is_drawn(data) else islice(_all_of(data, task), data.skip, _end(data))
-    yield from shuffled(questions, data.shuffled, task) if data.shuffled else questions
+    if data.shuffled:
+        questions = shuffled(questions, data.shuffled, task)
+    yield from questions if metric is None else (_scored_by(question, metric) for question in questions)
+
+
+def _scored_by(question: Question, metric: str) -> Question:
+    return replace(question, metric=metric) if question.open_ended and question.scored_by != metric else question
 
 
 def _all_of(data: QuestionData, task: str) -> Iterator[Question]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from tvt.core.choices import FORMATS
+from tvt.core.choices import FORMATS, METRICS
 from tvt.core.task import Task, TaskName
 from tvt.core.values import FrozenDict, FrozenModel
 from tvt.errors import InputError
@@ -57,11 +57,18 @@ class QuestionData(FrozenModel):
     """Only rows with these values, by column, e.g. ``{question_type: object_counting}``."""
     frames: Annotated[int, Field(ge=1)] | None = None
     """Of a video: how many frames are shown, evenly spaced."""
+    metric: str | None = None
+    """Of questions that are scored and have no options: how, by one of :data:`tvt.core.choices.METRICS`."""
 
     @field_validator("format")
     @classmethod
     def _known(cls, name: str) -> str:
         return FORMATS.check(name)
+
+    @field_validator("metric")
+    @classmethod
+    def _known_metric(cls, name: str | None) -> str | None:
+        return _metric(name)
 
     @model_validator(mode="after")
     def _one_place(self) -> QuestionData:
@@ -72,6 +79,11 @@ class QuestionData(FrozenModel):
         if self.dataset == MINIATURE and not (self.config and self.questions):
             raise ValueError(f"{MINIATURE} needs config (the task) and questions (how many)")
         return self
+
+
+def _metric(name: str | None) -> str | None:
+    """A metric's name, ``accuracy`` among them."""
+    return name if name in (None, "accuracy") else METRICS.check(str(name))
 
 
 class SourceFile(FrozenModel):
@@ -121,8 +133,9 @@ class TaskManifest(FrozenModel):
     """Where ``human`` was read, and how sure that is."""
     images: Annotated[int, Field(ge=1)] | None = None
     """Images that a question shows, as a rule: for estimates of cost."""
-    metric: Literal["accuracy", "mra"] = "accuracy"
-    """How an answer is scored: right or wrong, or, for numbers, by mean relative accuracy."""
+    metric: str = "accuracy"
+    """How an answer is scored: right or wrong (*accuracy*: by its option, or its text where there are none), or, for open-ended
+    questions, by one of :data:`tvt.core.choices.METRICS`. The same as ``evaluation: {metric: ...}``."""
     benchmark: str | None = None
     """The benchmark whose aggregate it counts in, e.g. ``BLINK``."""
     aggregate: str | None = None
@@ -144,13 +157,30 @@ class TaskManifest(FrozenModel):
     report: QuestionData | None = None
     """Questions held back for comparing mixtures after they were selected; without them ``evaluation`` serves for both."""
 
+    @field_validator("metric")
+    @classmethod
+    def _known_metric(cls, name: str) -> str:
+        return _metric(name) or name
+
     @model_validator(mode="after")
     def _scored_whole(self) -> TaskManifest:
+        if self.training is not None and self.training.metric is not None:
+            raise ValueError("training: rows that are trained on are not scored; move 'metric:' to 'evaluation:'")
+        stated = [data.metric for data in (self.evaluation, self.report) if data is not None and data.metric is not None]
+        stated += [self.metric] if "metric" in self.model_fields_set else []
+        if len(set(stated)) > 1:
+            raise ValueError(f"metric: {' and '.join(dict.fromkeys(stated))} are both stated; keep one")
         for part in ("evaluation", "report"):
             data: QuestionData | None = getattr(self, part)
             if data is not None and (data.skip or data.shuffled):
                 raise ValueError(f"{part}: skip and shuffled are for training rows only; remove them")
         return self
+
+    @property
+    def scored_by(self) -> str:
+        """How answers are scored, wherever the manifest says it."""
+        parts = (data.metric for data in (self.evaluation, self.report) if data is not None)
+        return next(filter(None, parts), self.metric)
 
     @property
     def shown(self) -> int:

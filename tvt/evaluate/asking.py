@@ -152,8 +152,8 @@ _LETTERS_PER_TOKEN = 3
 def compose(
     questions: Sequence[Question], batch_size: int, max_pixels: int | None = None, min_pixels: int | None = None
 ) -> list[list[int]]:
-    """Indices in batches of questions with equally many images and of similar size, the largest first; those that are answered
-    by a number, and hence by generating, apart from the others and after them.
+    """Indices in batches of questions with equally many images and of similar size, the largest first; open-ended ones,
+    whose answers are always generated, apart from the others and after them.
 
     The composition depends on these questions alone, not on which of them are done already, so that an evaluation which goes
     on after an interruption pads as the uninterrupted one did. Equal image counts keep text-only questions apart, which many
@@ -169,13 +169,13 @@ def compose(
         InputError: images that cannot be read, one line each.
     """
     sizes = _sizes(questions, max_pixels, min_pixels)
-    order = sorted(range(len(questions)), key=lambda k: (questions[k].numeric, -len(questions[k].images), -sizes[k], k))
+    order = sorted(range(len(questions)), key=lambda k: (questions[k].open_ended, -len(questions[k].images), -sizes[k], k))
     batches: list[list[int]] = []
     for k in order:
         batch = batches[-1] if batches else None
         fits = (
             batch is not None
-            and questions[batch[0]].numeric == questions[k].numeric
+            and questions[batch[0]].open_ended == questions[k].open_ended
             and len(questions[batch[0]].images) == len(questions[k].images)
             and len(batch) < batch_size
             and (len(batch) + 1) * sizes[batch[0]] <= TOKENS_PER_QUESTION * batch_size
@@ -192,7 +192,7 @@ def _sizes(questions: Sequence[Question], max_pixels: int | None, min_pixels: in
     sizes, faults = [], []
     known: dict[bytes, int] = {}  # the questions about a video share its frames
     for question in questions:
-        size = len(question.prompt) // _LETTERS_PER_TOKEN
+        size = sum(map(len, (question.prompt, *(text for turn in question.turns for text in turn)))) // _LETTERS_PER_TOKEN
         for place, data in enumerate(question.images):
             try:
                 if data not in known:
@@ -215,5 +215,6 @@ def question_rows(task: str, questions: Iterable[Question], profile: Profile) ->
         InputError: a question cannot be put as the profile says.
     """
     for question in questions:
-        texts = tuple(piece["text"] for piece in profile.content(question) if "text" in piece)
-        yield ShownRow(name=f"{task}, question {question.id}", texts=texts, images=question.images)
+        texts = [piece["text"] for piece in profile.content(question) if "text" in piece]
+        earlier = [text for turn in question.turns for text in turn]
+        yield ShownRow(name=f"{task}, question {question.id}", texts=(*earlier, *texts), images=question.images)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tvt.core.choices import READERS
+from tvt.core.metrics import metric_of
 from tvt.core.question import Question
 from tvt.core.recipe import EvaluationConfig, ModelConfig
 from tvt.errors import InputError
@@ -18,14 +19,14 @@ from tvt.evaluate.adapters import CheckedAdapter, check_adapter
 from tvt.evaluate.asking import Asker, Flush, ScoringRequest, compose, question_rows
 from tvt.evaluate.prompts import read_profile
 from tvt.evaluate.readers import find_reader
-from tvt.evaluate.results import CellResult, ItemResult, judge
+from tvt.evaluate.results import CellResult, ItemResult, judge, metric_faults
 from tvt.evaluate.scorer import Batch, RawAnswer
 from tvt.evaluate.sharing import ScoringProcesses, ask_together
 from tvt.evaluate.store import SCORER_VERSION, AnswerStore, item_digest, model_identity, plain, run_identity, superseded_answers
 from tvt.io.names import quoted_name, same_files
 from tvt.model.base import Loaded
 from tvt.model.families import question_fault
-from tvt.model.limits import load_limits
+from tvt.model.limits import ModelLimits, load_limits
 from tvt.types import silent
 
 _LOG = logging.getLogger(__name__)
@@ -122,6 +123,7 @@ class Evaluator:
             if len(set(ids)) < len(ids):
                 double = next(name for name in ids if ids.count(name) > 1)
                 faults.append(f"{task}: two questions have the id '{double}'; give each its own")
+            faults += metric_faults(task, items, self.settings.mode)
             if without and (bare := [item.id for item in items if not item.images]):
                 faults.append(f"{task}: {len(bare)} questions have no image, e.g. {bare[0]}: {without}")
             if items:
@@ -251,6 +253,17 @@ class Evaluator:
                     todo.append((task, ([items[k] for k in left], [digests[k] for k in left])))
         return todo
 
+    def _note_length(self, task: str, limits: ModelLimits) -> None:
+        """Note where right answers are longer than generated ones may be: no answer could be right then."""
+        texts = [q for q in self._composed[task][0] if (metric := metric_of(q)) is not None and metric.reads == "text"]
+        tokens = [_shortest(question, limits) for question in texts]
+        long = sum(count > self.settings.max_new_tokens for count in tokens)
+        if long:
+            self._note(
+                f"{task}: {long:,} of {len(tokens):,} right answers are longer than max_new_tokens = "
+                f"{self.settings.max_new_tokens} (the longest has {max(tokens):,} tokens), so no answer matches them; raise it"
+            )
+
     def _check_limits(self, tasks: Sequence[str]) -> None:
         """Check questions against the model's limits before its weights are loaded.
 
@@ -262,12 +275,18 @@ class Evaluator:
             return
         limits = load_limits(self.model)
         for task in tasks:
+            self._note_length(task, limits)
             try:
                 limits.check(question_rows(task, self._composed[task][0], self._profile))
             except InputError as error:
                 faults += error.faults
         if faults:
             raise InputError(*faults)
+
+
+def _shortest(question: Question, limits: ModelLimits) -> int:
+    """Tokens of the shortest accepted answer."""
+    return min(map(limits.text_tokens, question.accepted))
 
 
 def _check_answered(part: ScoringRequest, known: Mapping[str, RawAnswer]) -> None:
@@ -319,4 +338,4 @@ def _row(item: ItemResult) -> dict[str, Any]:
         "answer": item.answer,
         "correct": item.correct,
     }
-    return {**row, "credit": item.score} if item.numeric else row
+    return {**row, "credit": item.score} if item.open_ended else row

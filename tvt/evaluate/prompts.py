@@ -89,7 +89,7 @@ class Official(Profile):
 
 
 class Letter(Profile):
-    """The images, a note that asks for the option's letter (or the number) alone, then the prompt.
+    """The images, a note that asks for the option's letter (or a number, or a phrase) alone, then the prompt.
 
     The form is lmms-eval's (EvolvingLMMs-Lab/lmms-eval, lmms_eval/tasks/blink/utils.py, commit 205d72d: note, then prompt, with
     the images before them), the note's words are tvt's.
@@ -102,8 +102,10 @@ class Letter(Profile):
 
     def content(self, question: Question) -> list[Piece]:
         """See :meth:`Profile.content`."""
-        if question.numeric:
+        if question.scored_by in ("mra", "number"):
             note = "Answer with a number alone, without any other words."
+        elif question.open_ended:
+            note = "Answer with a single word or phrase, without any other words."
         else:
             note = f"Answer with one letter alone, {_either(question.letters)}, without any other words."
         return [*_images(question), *_text(f"{note}\n{question.prompt}")]

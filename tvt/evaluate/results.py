@@ -6,22 +6,24 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 from tvt.core.answer_statistics import AnswerStatistics, GivenAnswer, answer_statistics
+from tvt.core.choices import METRICS
+from tvt.core.metrics import metric_of
 from tvt.core.question import Question
 from tvt.core.recipe import WarningSettings
-from tvt.core.scores import Score, Tally, mean_relative_accuracy, tally
+from tvt.core.scores import Score, Tally, tally
 from tvt.evaluate.readers import Reader
 from tvt.evaluate.scorer import RawAnswer
-
-Metric = Literal["accuracy", "mra", "accuracy and mra"]
-"""How a cell's answers are scored: right or wrong, by mean relative accuracy, or some so and some so."""
+from tvt.model.chat import after_reasoning
 
 _Z = 1.959963984540054
+_SHOWN = 3
+"""Questions of a task that are named, of those that its metric cannot score."""
 
 
 def wilson_interval(correct: float, total: int) -> tuple[float, float]:
@@ -44,17 +46,24 @@ class ItemResult:
     """Digest of the question as it was asked."""
     outcome: RawAnswer
     predicted: str | None
-    """A letter or a number; ``None`` where none could be read from the answer, which scores 0."""
+    """A letter, a number or a text; ``None`` where none could be read from the answer, which scores 0."""
     answer: str
-    numeric: bool = False
-    """Whether it is answered by a number."""
+    metric: str = "accuracy"
+    """How it is scored: by ``accuracy`` with options, else by one of :data:`tvt.core.choices.METRICS`."""
+    accepted: tuple[str, ...] = ()
+    """All accepted answers; empty: ``answer`` alone."""
 
     @property
     def score(self) -> float:
-        """What the answer is worth, in [0, 1]: 0 or 1 for a letter, the mean relative accuracy of a number."""
-        if self.numeric:
-            return mean_relative_accuracy(None if self.predicted is None else float(self.predicted), float(self.answer))
-        return float(self.predicted == self.answer)
+        """What the answer is worth, in [0, 1]: 0 or 1 for a letter, else what its metric says."""
+        if self.predicted is None or not self.open_ended:
+            return float(self.predicted == self.answer)
+        return float(METRICS.find(self.metric).score(self.predicted, self.accepted or (self.answer,)))
+
+    @property
+    def open_ended(self) -> bool:
+        """Whether it is answered by a number or a text, and not by an option."""
+        return self.metric != "accuracy"
 
     @property
     def correct(self) -> bool:
@@ -69,22 +78,45 @@ class ItemResult:
 
 
 def judge(question: Question, item: str, outcome: RawAnswer, reader: Reader) -> ItemResult:
-    """The result of a raw answer: which letter or number it names; a generated answer is read by ``reader``."""
-    if question.numeric:
-        number = reader.read_number(outcome.raw or "")
-        predicted: str | None = None if number is None else repr(number).removesuffix(".0")
-    elif outcome.scores is not None:
-        predicted = question.letters[outcome.scores.index(max(outcome.scores))]
+    """The result of a raw answer: which letter, number or text it names; a generated answer is read by ``reader``.
+
+    Where the metric compares texts, the answer is taken as it is, without the model's reasoning.
+    """
+    metric, raw = metric_of(question), outcome.raw or ""
+    if metric is None and outcome.scores is not None:
+        predicted: str | None = question.letters[outcome.scores.index(max(outcome.scores))]
+    elif metric is None:
+        predicted = reader.read_letter(raw, question.options)
+    elif metric.reads == "number":
+        number = reader.read_number(raw)
+        predicted = None if number is None else repr(number).removesuffix(".0")
     else:
-        predicted = reader.read_letter(outcome.raw or "", question.options)
+        predicted = after_reasoning(raw) or None
     return ItemResult(
         id=question.id,
         item=item,
         outcome=outcome,
         predicted=predicted,
         answer=question.answer,
-        numeric=question.numeric,
+        metric=question.scored_by,
+        accepted=question.answers,
     )
+
+
+def metric_faults(task: str, questions: Sequence[Question], mode: str) -> list[str]:
+    """Why questions cannot be scored as their metric says: their right answers do not suit it, or letters alone are scored."""
+    faults: list[str] = []
+    for question in questions:
+        metric = metric_of(question)
+        if metric is None:
+            continue
+        where = f"{task}: question {question.id}"
+        if mode == "options" and metric.reads == "text":
+            step = "evaluation.mode: generate in the recipe (tvt evaluate: --mode generate)"
+            return [f"{where} is answered by free text ({metric.label}), and mode 'options' scores letters alone; take {step}"]
+        if fault := metric.fault(question.accepted):
+            faults.append(f"{where}: {fault}")
+    return [*faults[:_SHOWN], f"{task}: {len(faults) - _SHOWN} more such questions"] if len(faults) > _SHOWN else faults
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,10 +141,20 @@ class CellResult:
         return len(self.items)
 
     @property
-    def metric(self) -> Metric:
-        """How its answers are scored."""
-        numeric = sum(item.numeric for item in self.items)
-        return "accuracy" if not numeric else "mra" if numeric == self.total else "accuracy and mra"
+    def metrics(self) -> tuple[str, ...]:
+        """How its answers are scored, ``accuracy`` first."""
+        return tuple(sorted({item.metric for item in self.items}, key=lambda name: (name != "accuracy", name)))
+
+    @property
+    def metric(self) -> str:
+        """The same in words, e.g. ``accuracy and mra``."""
+        return " and ".join(self.metrics)
+
+    @property
+    def mark(self) -> str:
+        """What tables put before its value; empty where all answers are right or wrong by their option."""
+        labels = [METRICS.find(name).label for name in self.metrics if name != "accuracy"]
+        return " and ".join(labels) if len(labels) == len(self.metrics) else f"partly {' and '.join(labels)}" if labels else ""
 
     @property
     def correct(self) -> Tally:
@@ -136,7 +178,7 @@ class CellResult:
 
     @property
     def unparsed(self) -> int:
-        """Questions whose answer names no letter, or no number where one was required."""
+        """Questions whose answer names no letter, or no number where one was required, or is empty."""
         return self.statistics.unread
 
     @property
@@ -151,13 +193,13 @@ class CellResult:
     @property
     def choices(self) -> tuple[ItemResult, ...]:
         """The questions with options."""
-        return tuple(item for item in self.items if not item.numeric)
+        return tuple(item for item in self.items if not item.open_ended)
 
     @cached_property
     def statistics(self) -> AnswerStatistics:
         """How the answers are spread over the letters, and how many of them could not be read."""
         return answer_statistics(
-            GivenAnswer(predicted=item.predicted, answer=item.answer, scores=item.outcome.scores, numeric=item.numeric)
+            GivenAnswer(predicted=item.predicted, answer=item.answer, scores=item.outcome.scores, open_ended=item.open_ended)
             for item in self.items
         )
 

@@ -1,4 +1,4 @@
-"""A model's answers: scores of the option letters, or text generated greedily, which answers by a number always are.
+"""A model's answers: scores of the option letters, or text generated greedily, as answers to open-ended questions always are.
 
 Inputs are prepared by several threads ahead of the device, and stored for the next adapter as far as memory allows.
 """
@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import Empty, LifoQueue
 from threading import Lock
 from typing import Any, assert_never
@@ -42,7 +42,7 @@ class RawAnswer:
     scores: tuple[float, ...] | None = None
     """Log-probability of each option's letter as the next token; their sum may be far below 1. For mode *options*."""
     raw: str | None = None
-    """The generated answer as it is. For mode *generate*, and for answers by a number."""
+    """The generated answer as it is. For mode *generate*, and for open-ended questions."""
 
 
 class Scorer:
@@ -77,7 +77,7 @@ class Scorer:
 
         Args:
             model: the base model, or it with an adapter on.
-            batches: questions with equally many images, all or none of them answered by a number, and their digests.
+            batches: questions with equally many images, all or none of them open-ended, and their digests.
         """
         self.stored.next_turn()
         threads = preparing_threads(self.device)
@@ -102,7 +102,7 @@ class Scorer:
         """One pass, or two smaller ones where memory does not suffice."""
         with needs_train_extra():
             import torch
-        act = self._generate if questions[0].numeric else self._act()
+        act = self._generate if questions[0].open_ended else self._act()
         try:
             with torch.inference_mode():
                 return act(model, prepared.to(self.device), questions)
@@ -242,7 +242,22 @@ class Scorer:
         return chat.prompt(self._messages(question))
 
     def _messages(self, question: Question) -> list[Message]:
-        return [{"role": "user", "content": self._profile.content(question)}]
+        return conversation(question, self._profile)
+
+
+def conversation(question: Question, profile: Profile) -> list[Message]:
+    """A question as a model is asked it: the images and the first prompt, then what was said since, if anything.
+
+    Earlier turns stand as rows have them, as in training; the profile puts a question without them, or the last prompt.
+    """
+    if not question.turns:
+        return [{"role": "user", "content": profile.content(question)}]
+    shown = [{"type": "image"} for _ in question.images]
+    messages: list[Message] = []
+    for turn in question.turns:
+        messages.append({"role": "user", "content": [*(shown if not messages else ()), {"type": "text", "text": turn.prompt}]})
+        messages.append({"role": "assistant", "content": turn.answer})
+    return [*messages, {"role": "user", "content": profile.content(replace(question, images=()))}]
 
 
 def _decoded(question: Question, max_pixels: int | None = None, min_pixels: int | None = None) -> list[Any]:

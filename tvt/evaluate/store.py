@@ -206,12 +206,12 @@ _REMEMBERED_BYTES = 50 * 2**20
 
 
 def item_digest(question: Question, settings: EvaluationConfig, profile: Profile, images: dict[bytes, str]) -> str:
-    """sha256 of what the model is shown: prompt, option letters and images. The right answer is no part of it.
+    """sha256 of what the model is shown: prompt, option letters, images and earlier turns. The right answer is no part of it.
 
     Args:
         question: what is asked.
-        settings: how. Where letters are scored, an answer by a number is generated all the same, and depends on how long it may
-            be.
+        settings: how. Where letters are scored, the answer to an open-ended question is generated all the same, and depends on
+            how long it may be.
         profile: how it is put.
         images: digests of the images so far, which are added to: questions may share them.
     """
@@ -219,8 +219,10 @@ def item_digest(question: Question, settings: EvaluationConfig, profile: Profile
     for image in question.images:
         if image not in images:
             images[image] = hashlib.sha256(image).hexdigest()
+    if question.turns:
+        shown["turns"] = [list(turn) for turn in question.turns]
     shown["images"] = [images[image] for image in question.images]
-    if question.numeric and settings.mode == "options":
+    if question.open_ended and settings.mode == "options":
         shown["max_new_tokens"] = settings.max_new_tokens
     return digest.of_value(shown)
 

@@ -50,6 +50,15 @@ class Prompt:
     """What follows the answer: the end of the turn."""
 
 
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """Tokens that training puts behind a prompt's."""
+
+    tokens: list[int]
+    learnt: list[bool]
+    """Whether each of them is part of an answer or of the end of its turn, and takes part in the loss; the user's are not."""
+
+
 @dataclass(slots=True)
 class _Around:
     """A conversation around an answer, as the template takes it and as it renders it."""
@@ -103,24 +112,68 @@ class Chat:
         lead = before[len(text) :] if before.startswith(text) else ""
         return Prompt(text=text, lead=lead, ending=self._ended(around.after))
 
-    def completion(self, prompt: Prompt, messages: Sequence[Message], completion: Sequence[Message]) -> list[int]:
-        """Tokens that training puts behind the prompt's: the answer, the end of the turn, and later turns if there are any.
+    def completion(self, prompt: Prompt, messages: Sequence[Message], completion: Sequence[Message]) -> Continuation:
+        """What training puts behind the prompt: the answer, the end of the turn, and later turns if there are any.
+
+        Of several turns, all that stands before the last answer is divided into tokens at once, as where it is scored.
 
         Args:
             prompt: of ``messages``, from :meth:`prompt`.
-            messages: the conversation before the answer.
-            completion: the answer, and possibly more turns.
+            messages: the conversation before the first answer.
+            completion: the answer, and possibly more turns, the last of them an answer.
 
         Raises:
-            InputError: the template fails, or ``completion`` begins with another role.
+            InputError: the template fails, or ``completion`` does not begin and end with an answer.
+            ValueError: an earlier answer is shown otherwise than where it is scored, see :meth:`continues`.
         """
-        answer, *more = completion
-        if answer["role"] != "assistant":
-            raise InputError(f"a completion begins with role {answer['role']}; it must begin with the assistant's answer")
-        ending = prompt.ending
-        if more:
-            ending = self._ended(self._around(messages, more).after)
-        return self.tokens_after(prompt.text, f"{prompt.lead}{_text(answer).strip()}{ending}")
+        roles = [message["role"] for message in completion]
+        if roles[0] != "assistant" or roles[-1] != "assistant":
+            role = next(role for role in (roles[0], roles[-1]) if role != "assistant")
+            raise InputError(f"a completion begins or ends with role {role}; it must begin and end with the assistant's answer")
+        if len(completion) == 1:
+            tokens = self.tokens_after(prompt.text, f"{prompt.lead}{_text(completion[0]).strip()}{prompt.ending}")
+            return Continuation(tokens, [True] * len(tokens))
+        last = self.prompt([*messages, *completion[:-1]])
+        earlier = self._earlier(prompt, last, messages, completion)
+        tokens = self.tokens_after(last.text, f"{last.lead}{_text(completion[-1]).strip()}{last.ending}")
+        return Continuation([*earlier.tokens, *tokens], [*earlier.learnt, *([True] * len(tokens))])
+
+    def continues(self, messages: Sequence[Message], completion: Sequence[Message]) -> bool:
+        """Whether the template shows every earlier answer of ``completion`` as it stands where it is scored.
+
+        Thinking models' do not, as a rule: they write an empty block of reasoning before the last answer alone.
+        """
+        if len(completion) == 1:
+            return True
+        places = [place for place, message in enumerate(completion) if message["role"] == "assistant"]
+        prompts = [self.prompt([*messages, *completion[:place]]) for place in places]
+        said = (f"{at.text}{at.lead}{_text(completion[place]).strip()}" for at, place in zip(prompts, places, strict=True))
+        return all(prompts[-1].text.startswith(text) for text in list(said)[:-1])
+
+    def _earlier(
+        self, prompt: Prompt, last: Prompt, messages: Sequence[Message], completion: Sequence[Message]
+    ) -> Continuation:
+        """What stands between the first prompt and the last answer."""
+        between = last.text.removeprefix(prompt.text)
+        whole = self.tokens_after(prompt.text, between)
+        learnt = [False] * len(whole)
+        for place, message in enumerate(completion[:-1]):
+            if message["role"] != "assistant":
+                continue
+            before = prompt if not place else self.prompt([*messages, *completion[:place]])
+            said = f"{before.lead}{_text(message).strip()}"
+            if not last.text.startswith(prompt.text) or not last.text.startswith(f"{before.text}{said}"):
+                raise ValueError("an earlier answer is shown otherwise than where it is scored")
+            start = len(before.text) - len(prompt.text)
+            end = start + len(said)
+            end += _common(before.ending, between[end:])
+            first, stop = (self._shared_tokens(prompt.text, between, whole, at) for at in (start, end))
+            learnt[first:stop] = [True] * (stop - first)
+        return Continuation(whole, learnt)
+
+    def _shared_tokens(self, prompt: str, text: str, whole: Sequence[int], at: int) -> int:
+        """How many of the tokens of ``text`` its first ``at`` characters make; a token that goes beyond them is not counted."""
+        return _common(self.tokens_after(prompt, text[:at]), whole) if at else 0
 
     def shows(self, messages: Sequence[Message], completion: Sequence[Message]) -> bool:
         """Whether the template puts this very answer where it puts any, and changes nothing in it but space around it.
@@ -196,10 +249,11 @@ class Chat:
 
     def _around(self, messages: Sequence[Message], more: Sequence[Message]) -> _Around:
         """Render a conversation with an answer of our own, and find the answer in it."""
-        before, after = [_blocks(message) for message in messages], [_blocks(message) for message in more]
-        texts = [block["text"].strip() for message in before for block in message["content"] if "text" in block]
+        blocks = [_blocks(message) for message in messages]
+        texts = [block["text"].strip() for message in blocks for block in message["content"] if "text" in block]
         faults: list[str] = []
         for plain in (False, True):
+            before, after = ([_shaped(message, plain=plain) for message in part] for part in (messages, more))
             around = _Around(messages=before, more=after, plain=plain)
             try:
                 rendered = self._render([*before, around.answer(_ANSWER), *after])
@@ -240,6 +294,23 @@ def _blocks(message: Message) -> Message:
     """The message with its content as a list of blocks."""
     content = message["content"]
     return {**message, "content": [{"type": "text", "text": content}]} if isinstance(content, str) else message
+
+
+def _shaped(message: Message, *, plain: bool) -> Message:
+    """A message as a template takes it: with blocks, or the assistant's as plain text."""
+    return {**message, "content": _text(message)} if plain and message["role"] == "assistant" else _blocks(message)
+
+
+def after_reasoning(text: str) -> str:
+    """What a model answered once it had reasoned, without space around it; all of it where it shows no reasoning."""
+    for closing in THINKING.values():
+        text = text.rpartition(closing)[2]
+    return text.strip()
+
+
+def _common(one: Sequence[Any], other: Sequence[Any]) -> int:
+    """How many items two sequences begin with alike."""
+    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def _text(message: Message) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tvt.errors import InputError
-from tvt.model.chat import Chat, Message
+from tvt.model.chat import Chat, Continuation, Message
 
 IGNORED = -100
 """The label of a token that takes no part in the loss."""
@@ -40,7 +40,10 @@ def prompt_inputs(processor: Any, prompts: Sequence[str], pictures: Sequence[Seq
 
 
 def training_inputs(chat: Chat, examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Right-padded inputs of prompts with their answers, and ``labels``, on the CPU: the loss is on the answers alone.
+    """Right-padded inputs of prompts with their answers, and ``labels``, on the CPU.
+
+    The loss is on the answers alone, whatever is asked between them. There is a row for each example, or for each of its
+    answers (:func:`one_by_one`).
 
     Args:
         chat: the model's chat template.
@@ -49,7 +52,9 @@ def training_inputs(chat: Chat, examples: Sequence[Mapping[str, Any]]) -> dict[s
     Raises:
         InputError: see :class:`tvt.model.chat.Chat`.
     """
-    prompts, answers = [], []
+    examples = [part for example in examples for part in one_by_one(chat, example)]
+    prompts: list[str] = []
+    answers: list[Continuation] = []
     for example in examples:
         messages = with_pictures(example["prompt"], len(example["images"]))
         prompt = chat.prompt(messages)
@@ -57,6 +62,20 @@ def training_inputs(chat: Chat, examples: Sequence[Mapping[str, Any]]) -> dict[s
         answers.append(chat.completion(prompt, messages, example["completion"]))
     inputs = prompt_inputs(chat.processor, prompts, [example["images"] for example in examples])
     return _continued(dict(inputs), answers, chat.processor)
+
+
+def one_by_one(chat: Chat, example: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The example, or, where the template shows earlier answers otherwise than the last one, an example for each answer.
+
+    So every answer of a conversation is trained where it is scored.
+    """
+    completion = example["completion"]
+    if chat.continues(with_pictures(example["prompt"], len(example["images"])), completion):
+        return [example]
+    places = [place for place, message in enumerate(completion) if message["role"] == "assistant"]
+    return [
+        {**example, "prompt": [*example["prompt"], *completion[:place]], "completion": [completion[place]]} for place in places
+    ]
 
 
 def with_pictures(messages: Sequence[Message], count: int) -> list[Message]:
@@ -69,17 +88,19 @@ def with_pictures(messages: Sequence[Message], count: int) -> list[Message]:
     return [*messages[:first], {**messages[first], "content": content}, *messages[first + 1 :]]
 
 
-def _continued(inputs: dict[str, Any], answers: Sequence[Sequence[int]], processor: Any) -> dict[str, Any]:
+def _continued(inputs: dict[str, Any], answers: Sequence[Continuation], processor: Any) -> dict[str, Any]:
     """Put the answers' tokens behind the prompts', and all padding behind both."""
     import torch
 
     ids, mask = inputs["input_ids"], inputs["attention_mask"]
-    width = max(len(answer) for answer in answers)
+    lengths = [len(answer.tokens) for answer in answers]
+    width = max(lengths)
     pad = processor.tokenizer.pad_token_id
-    tokens = torch.tensor([[*answer, *[pad] * (width - len(answer))] for answer in answers], dtype=ids.dtype)
-    real = torch.tensor([[1] * len(answer) + [0] * (width - len(answer)) for answer in answers], dtype=mask.dtype)
+    tokens = torch.tensor([[*answer.tokens, *[pad] * (width - len(answer.tokens))] for answer in answers], dtype=ids.dtype)
+    real = torch.tensor([[1] * length + [0] * (width - length) for length in lengths], dtype=mask.dtype)
+    learnt = torch.tensor([[*answer.learnt, *[False] * (width - len(answer.learnt))] for answer in answers])
     joined = {"input_ids": torch.cat((ids, tokens), 1), "attention_mask": torch.cat((mask, real), 1)}
-    joined["labels"] = torch.cat((torch.full_like(ids, IGNORED), tokens.masked_fill(real == 0, IGNORED)), 1)
+    joined["labels"] = torch.cat((torch.full_like(ids, IGNORED), tokens.masked_fill(~learnt, IGNORED)), 1)
     for name in PER_TOKEN & inputs.keys():
         joined[name] = torch.cat((inputs[name], _of_answer(name, inputs[name], real, processor)), 1)
     attended = joined["attention_mask"]
@@ -137,13 +158,24 @@ def check_agreement(processor: Any, samples: Iterable[Sample]) -> None:
 
 
 def _difference(chat: Chat, sample: Sample) -> str | None:
-    messages = with_pictures(sample.prompt, len(sample.images))
-    if not chat.shows(messages, sample.completion):
+    if not chat.shows(with_pictures(sample.prompt, len(sample.images)), sample.completion):
         return "the chat template changes the answer"
     example = {"images": sample.images, "prompt": sample.prompt, "completion": sample.completion}
+    return next(filter(None, (_part_difference(chat, part) for part in one_by_one(chat, example))), None)
+
+
+def _part_difference(chat: Chat, example: Mapping[str, Any]) -> str | None:
+    """Where the tokens before an answer are not those of its scored prompt, or not those that the loss begins behind."""
     trained = training_inputs(chat, [example])
-    scored = prompt_inputs(chat.processor, [chat.prompt(messages).text], [sample.images])["input_ids"][0].tolist()
-    start = int((trained["labels"][0] != IGNORED).nonzero()[0])
-    if trained["input_ids"][0, :start].tolist() != scored:
-        return f"the tokens that are trained do not begin with the {len(scored)} tokens of the scored prompt"
+    ids, learnt = trained["input_ids"][0].tolist(), (trained["labels"][0] != IGNORED).tolist()
+    messages = with_pictures(example["prompt"], len(example["images"]))
+    for place, message in enumerate(example["completion"]):
+        if message["role"] != "assistant":
+            continue
+        asked = chat.prompt([*messages, *example["completion"][:place]]).text
+        scored = prompt_inputs(chat.processor, [asked], [example["images"]])["input_ids"][0].tolist()
+        at = len(scored)
+        if ids[:at] != scored or learnt[at - 1] or not learnt[at]:
+            turn = "" if not place else f", turn {1 + place // 2}"
+            return f"the tokens that are trained do not begin with the {at} tokens of the scored prompt{turn}"
     return None

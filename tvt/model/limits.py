@@ -123,6 +123,10 @@ class ModelLimits:
         if faults:
             raise InputError(*faults, *([f"and {more:,} more such faults of rows; mend these first"] if more else []))
 
+    def text_tokens(self, text: str) -> int:
+        """How many tokens a text is by itself."""
+        return len(self._processor.tokenizer.encode(text, add_special_tokens=False))
+
     def _tokens_in(self, text: str) -> list[str]:
         return self._own.findall(text) if any(start in text for start in self._starts) else []
 

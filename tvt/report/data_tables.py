@@ -17,6 +17,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from tvt.core.choices import METRICS
 from tvt.core.question import LETTERS, Question
 from tvt.data.dataset_check import DataFinding, DatasetReport
 from tvt.data.questions.batches import image_size
@@ -67,8 +68,8 @@ def check_line(report: DatasetReport) -> str:
     parts += [f"{warnings:,} warning{'s' * (warnings != 1)}"] if warnings else []
     letters = ", ".join(f"{letter} {count:,}" for letter, count in report.answers.items())
     answers = f" (right answers: {letters})" * bool(letters)
-    kinds = " and ".join(f"{count:,} by a {kind}" for kind, count in report.open_ended.items())
-    answers += f" (open-ended, answered {kinds})" * bool(kinds)
+    kinds = " and ".join(f"{count:,} by {METRICS.find(name).label}" for name, count in report.metrics.items())
+    answers += f" (open-ended, scored {kinds})" * bool(kinds)
     return f"{report.path}: {report.rows:,} rows{answers}, {', '.join(parts)}"
 
 
@@ -78,7 +79,7 @@ def check_record(report: DatasetReport) -> dict[str, Any]:
         "path": str(report.path),
         "rows": report.rows,
         "answers": dict(report.answers),
-        **({"open_ended": dict(report.open_ended)} if report.open_ended else {}),
+        **({"metrics": dict(report.metrics)} if report.metrics else {}),
         "faults": _records(report.faults),
         "warnings": _records(report.warnings),
     }
@@ -221,7 +222,7 @@ def task_lines(manifest: TaskManifest, here: RowsHere) -> Iterator[tuple[str, st
     yield "granularity", manifest.granularity or ""
     yield "says who", manifest.classification_source or ""
     yield "options", str(manifest.options or "")
-    yield "metric", manifest.metric
+    yield "metric", manifest.scored_by
     yield "ceiling", f"{manifest.ceiling:.0%}"
     yield "people", f"{manifest.human:.1%}, the ceiling with --ceiling human" if manifest.human is not None else ""
     yield "people's source", manifest.human_source or ""
@@ -394,7 +395,10 @@ def _lines(question: Question) -> list[_Line]:
 def _answer_lines(question: Question) -> list[_Line]:
     """The answer to an open-ended question, and what else is accepted."""
     others = [text for text in dict.fromkeys(question.accepted) if text != question.answer]
-    lines = [_Line(line, RIGHT, bold=True) for line in _clipped(f"answer: {question.answer}", bold=True)]
+    lines = [
+        _Line(line, RIGHT, bold=True)
+        for line in _clipped(f"answer ({METRICS.find(question.scored_by).label}): {question.answer}", bold=True)
+    ]
     return [*lines, *(_Line(line, RIGHT) for line in _clipped(f"or: {' | '.join(others)}") if others)]
 
 

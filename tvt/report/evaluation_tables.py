@@ -17,15 +17,14 @@ from tvt.report.style import TABLE
 Rows = Sequence[tuple[str, Mapping[str, CellResult]]]
 """Each adapter's name with its cells by task."""
 
-MARKS = {"accuracy": "", "mra": "MRA ", "accuracy and mra": "partly MRA "}
 TIED_SHARE = 0.02
 
 
 def accuracy_table(rows: Rows, *, unparsed: bool, benchmarks: Mapping[str, Members] | None = None) -> Table:
     """Accuracy in percent with Wilson's 95% interval; a row is an adapter on a task, tasks in blocks.
 
-    Where answers are numbers, the value is a mean relative accuracy and marked so (MRA); its interval is wider than need be,
-    since it takes credits for right or wrong.
+    Where questions are open-ended, the value is marked by its metric, e.g. MRA or ANLS; the interval of graded scores is wider
+    than need be, since it takes them for right or wrong.
 
     Args:
         rows: adapters with their cells.
@@ -33,9 +32,9 @@ def accuracy_table(rows: Rows, *, unparsed: bool, benchmarks: Mapping[str, Membe
         benchmarks: the tasks of benchmarks, whose averages stand below.
     """
     every = [cell for _, cells in rows for cell in cells.values()]
-    graded = any(cell.metric != "accuracy" for cell in every)
+    graded = sorted({cell.mark.removeprefix("partly ") for cell in every} - {""})
     unparsed = unparsed or any(cell.generated for cell in every)
-    title = f"accuracy{', of numbers mean relative accuracy (MRA)' if graded else ''}, 95% interval"
+    title = f"accuracy{f', or {_written_out(graded)} where marked' if graded else ''}, 95% interval"
     table = Table(title=title, **TABLE, padding=(0, 1, 0, 0))
     table.add_column("task", overflow="fold")
     table.add_column("adapter", overflow="fold")
@@ -48,7 +47,7 @@ def accuracy_table(rows: Rows, *, unparsed: bool, benchmarks: Mapping[str, Membe
             table.add_row(
                 Text(task if place == 0 else ""),
                 Text(name),
-                f"{MARKS[cell.metric]}{100 * cell.accuracy:.1f}",
+                f"{cell.mark} {100 * cell.accuracy:.1f}".lstrip(),
                 f"{100 * low:.1f} – {100 * high:.1f}",
                 f"{cell.total:,}",
                 *([f"{cell.unparsed / cell.total:.1%}"] if unparsed else []),
@@ -66,6 +65,10 @@ def accuracy_table(rows: Rows, *, unparsed: bool, benchmarks: Mapping[str, Membe
                 end_section=place == len(rows) - 1,
             )
     return table
+
+
+def _written_out(marks: Sequence[str]) -> str:
+    return ", ".join("mean relative accuracy (MRA)" if mark == "MRA" else mark for mark in marks)
 
 
 def aggregates(rows: Rows, benchmarks: Mapping[str, Members]) -> list[dict[str, Macro]]:

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from tvt.core.choices import METRICS
 from tvt.core.events import Done, Failed, Idle, Note, Phase, PhaseProgress, StudyEvent
 from tvt.core.recipe import Recipe
 from tvt.data.task_questions import Absent
@@ -152,6 +153,16 @@ def runs(count: int) -> str:
 
 
 PHASES = {"load": "load, set up", "train": "train", "score": "score"}
+
+
+def metric_lines(metrics: Mapping[str, str]) -> Iterator[str]:
+    """How open-ended targets are scored, a line for each metric.
+
+    Args:
+        metrics: the name of a metric by target.
+    """
+    for name in dict.fromkeys(metrics.values()):
+        yield f"scored by {METRICS.find(name).label}: {', '.join(target for target, of in metrics.items() if of == name)}"
 
 
 def cost_sentence(cost: Any, slots: int, here: str) -> str:

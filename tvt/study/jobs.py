@@ -20,7 +20,7 @@ from tvt.core.question import Question
 from tvt.core.recipe import Recipe
 from tvt.core.scores import Part, Run
 from tvt.data.controls import Control, asked
-from tvt.data.task_questions import pinned, read
+from tvt.data.task_questions import locate, pinned, read
 from tvt.data.tasks import MINIATURE, QuestionData
 from tvt.errors import InputError, MissingPackageError, TvtError
 from tvt.evaluate.asking import question_rows
@@ -118,7 +118,7 @@ def make_job(study: Study, folder: Path, tasks: Sequence[RunTask]) -> Job:
         folder=folder.absolute(),
         tasks=tuple(tasks),
         rows={name: _pinned(study.sources[name].training) for name in sorted(sources)},
-        questions={(t, p): _pinned(getattr(study.targets[t], p)) for t, p in sorted(parts)},
+        questions={(t, p): _pinned(locate(study.targets[t], p)) for t, p in sorted(parts)},
     )
 
 

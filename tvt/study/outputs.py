@@ -183,7 +183,7 @@ def statistics_of(store: Store, cell: Cell, name: str) -> AnswerStatistics | Non
 def _answered(item: Mapping[str, Any]) -> GivenAnswer:
     """An answer as it lies on disk."""
     return GivenAnswer(
-        predicted=item["predicted"], answer=item["answer"], scores=item.get("scores"), numeric=item.get("credit") is not None
+        predicted=item["predicted"], answer=item["answer"], scores=item.get("scores"), open_ended=item.get("credit") is not None
     )
 
 

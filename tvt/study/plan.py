@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tvt.core.choices import READERS
+from tvt.core.choices import METRICS, READERS
 from tvt.core.question import QuestionSet
 from tvt.core.recipe import Recipe
 from tvt.core.scores import Part, PlaceboKind, Run, placebo_name, set_name
@@ -24,6 +24,7 @@ from tvt.data.tasks import QuestionData, TaskManifest, find_manifests
 from tvt.errors import InputError
 from tvt.evaluate.prompts import read_profile
 from tvt.evaluate.readers import find_reader
+from tvt.evaluate.results import metric_faults
 from tvt.evaluate.store import SCORER_VERSION
 from tvt.io import digest
 from tvt.io.names import file_name, quoted_name, same_files
@@ -55,6 +56,8 @@ class Study:
     """What is not on this machine yet; only of a study that is planned."""
     rows: Mapping[str, int] = field(default_factory=dict)
     """How many training rows each source has; a source whose rows are not on this machine yet may be left out."""
+    metrics: Mapping[str, str] = field(default_factory=dict)
+    """How each target's answers are scored: ``accuracy``, or one of :data:`tvt.core.choices.METRICS`."""
 
     def runs(self) -> list[Run]:
         """The base, then one run per seed, dose and source; the full budget before the doses, seeds outermost.
@@ -178,6 +181,7 @@ def load_study_plan(recipe: Recipe, progress: Callable[[str], object] = str, *, 
         sets=reading.sets,
         base=base_digest(recipe.model.model_name_or_path),
         rows=reading.rows,
+        metrics=reading.metrics,
         missing=tuple(dict.fromkeys(reading.missing)) if planning else (),
     )
 
@@ -199,6 +203,7 @@ class _Reading:
     sets: dict[tuple[str, Part], QuestionSet] = field(default_factory=dict)
     missing: list[Absent] = field(default_factory=list)
     rows: dict[str, int] = field(default_factory=dict)
+    metrics: dict[str, str] = field(default_factory=dict)
     first: dict[str, Asked] = field(default_factory=dict)
     """What each source's first row asks, where placebos are to be made of them."""
 
@@ -221,6 +226,7 @@ class _Reading:
     def target(self, manifest: TaskManifest) -> None:
         """Read the questions that a task is scored on."""
         limit = self.recipe.evaluation.questions
+        self.metrics[manifest.name] = manifest.scored_by
         for part in _parts(manifest):
             where = (manifest.name, part)
             if not self._absent(manifest, part):
@@ -228,19 +234,27 @@ class _Reading:
                 self.questions[where] = _gather(lambda p=part: self._asked(manifest, p), self.faults)  # type: ignore[misc]
                 rows = _gather(lambda p=part: count(locate(manifest, p)), self.faults) or 0  # type: ignore[misc]
                 if len(self.faults) == faults:
+                    _gather(lambda p=part: self._metric(manifest, p), self.faults)  # type: ignore[misc]
                     self.sets[where] = look_at_set(locate(manifest, part), set_name(*where), limit)
             else:
                 self.questions[where] = f"not here yet: {manifest.name}, {part}"
                 rows = locate(manifest, part).questions or 0
             self.sizes[where] = rows if limit is None else min(rows, limit)
 
+    def _metric(self, manifest: TaskManifest, part: Part) -> None:
+        """See how questions in a file are scored, by the first of them, and whether the recipe's mode can score them."""
+        data = locate(manifest, part)
+        if as_stored(data).path is None:
+            return
+        first = next(read(data, manifest.name), None)
+        if first is not None:
+            self.metrics[manifest.name] = first.scored_by
+            self.faults += metric_faults(manifest.name, [first], self.recipe.evaluation.mode)
+
     def _asked(self, manifest: TaskManifest, part: Part) -> str:
         """Digest of questions and of how they are asked."""
         settings = {**self.recipe.evaluation_identity(), **self.prompt, "scorer": SCORER_VERSION}
-        if self.recipe.evaluation.mode == "generate" or manifest.metric == "mra":
-            settings["reader"] = find_reader(
-                READERS.default
-            ).identity  # another version reads stored answers anew, and asks nothing
+        settings |= _judged(manifest.scored_by, self.recipe.evaluation.mode)
         content = identify(locate(manifest, part), manifest.name)
         if not self.planning:
             check_metric(manifest, read(locate(manifest, part), manifest.name))
@@ -252,6 +266,22 @@ class _Reading:
         if found is not None:
             self.missing.append(found)
         return found is not None and (self.planning or (found.fetched and not self.fetch))
+
+
+def _judged(metric: str, mode: str) -> dict[str, Any]:
+    """What decides the score of a stored answer: another version judges it anew, and asks nothing.
+
+    A metric that no manifest names, and MRA, which was there before there were others, are left out while they are as at first.
+    """
+    named = METRICS.find(METRICS.default if metric == "accuracy" else metric)
+    decides: dict[str, Any] = {}
+    if mode == "options" and metric == "accuracy":
+        return decides  # letters alone are scored
+    if mode == "generate" or named.reads == "number":
+        decides["reader"] = find_reader(READERS.default).identity
+    if named.version > 1 or metric not in ("accuracy", "mra"):
+        decides["metric"] = named.identity
+    return decides
 
 
 def _scored(targets: Iterable[TaskManifest], fetch: bool) -> Forbidden:

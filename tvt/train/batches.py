@@ -126,11 +126,12 @@ class Collator:
         self._picture_always = picture_always
 
     def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-        counted = len(examples)
-        if not examples or (self._picture_always and not any(example["images"] for example in examples)):
+        unscored = not examples or (self._picture_always and not any(example["images"] for example in examples))
+        if unscored:
             examples = [*examples, unscored_example(picture=self._picture_always)]
         batch = training_inputs(self._chat, examples)
-        batch["labels"][counted:] = IGNORED
+        if unscored:
+            batch["labels"][-1] = IGNORED
         return batch
 
 

@@ -240,5 +240,7 @@ def _row_faults(row: dict[str, Any]) -> Iterator[str]:
             yield f"{name} is not a list of messages with text; mix anew"
         elif messages[-1].get("role") != role:
             yield f"the last message of {name} is not of role {role}; mix anew"
-        elif name == "completion" and not messages[-1]["content"].strip():
-            yield "the answer is empty; mend or drop the row and mix anew"
+        elif name == "completion" and messages[0].get("role") != "assistant":
+            yield "the first message of completion is not of role assistant; mix anew"
+        elif name == "completion" and not all(m["content"].strip() for m in messages if m.get("role") == "assistant"):
+            yield "an answer is empty; mend or drop the row and mix anew"
