@@ -458,6 +458,56 @@ def test_a_manifest_refuses_a_file_with_rows_that_cannot_be_read(tmp_path: Path,
         QuestionData(path="x.csv", format="csv", columns={"picture": "x"})
 
 
+def test_the_cauldron(tmp_path: Path, pictures: list[bytes]) -> None:
+    """As its card has them: questions about the same images, without placeholders."""
+    texts = [{"user": ASKED, "assistant": "Answer: B", "source": "x"}]
+    table = pa.table({"images": [[{"bytes": pictures[0], "path": None}]], "texts": [texts]})
+    pq.write_table(table, tmp_path / "train.parquet")
+    question = only(tmp_path / "train.parquet")
+    assert (question.prompt, question.answer, question.images) == (ASKED, "B", (pictures[0],))
+
+
+def test_a_manifest_of_an_evaluation_set_is_kept_clear_of(tmp_path: Path, pictures: list[bytes]) -> None:
+    pytest.importorskip("imagehash")
+    as_json(tmp_path / "val.json", [SHAREGPT])
+    (tmp_path / "scored.yaml").write_text("name: Scored\nevaluation: {path: val.json, format: sharegpt}\n")
+    path = as_json(tmp_path / "train.json", [SHAREGPT, {**SHAREGPT, "images": ["images/1.png"]}])
+    questions, report = imported(path, exclude=[str(tmp_path / "scored.yaml")])
+    assert [q.images for q in questions] == [(pictures[1],)]
+    assert len(report.shared) == 1
+
+
+def test_rows_of_others_are_told_apart_from_rows_of_tvt(tmp_path: Path, pictures: list[bytes]) -> None:
+    path = as_lines(tmp_path / "train.jsonl", [{"messages": [], "images": []}])
+    with pytest.raises(InputError, match="has 'messages', as rows of other trainers have; tvt data import reads such files"):
+        list(read_questions(path))
+    pq.write_table(pa.table({"messages": [["x"]]}), tmp_path / "train.parquet")
+    with pytest.raises(InputError, match="has 'messages', as rows of other trainers have; tvt data import reads such files"):
+        list(read_questions(tmp_path / "train.parquet"))
+    with pytest.raises(InputError, match=r"train\.json -o train\.parquet makes one"):
+        list(read_questions(as_json(tmp_path / "train.json", [])))
+    write_jsonl([Question(id="1", task="T", prompt="?", options=(), answer="4")], path)
+    assert "it is a question in tvt's own columns already" in faults(path)
+    assert "no format 'sharegtp' (did you mean 'sharegpt'?)" in faults(path, format="sharegtp")
+
+
+def test_a_dataset_in_the_hubs_layout_has_these_formats_too(tmp_path: Path, pictures: list[bytes]) -> None:
+    datasets = pytest.importorskip("datasets")
+    talk = [{"role": "user", "content": ASKED}, {"role": "assistant", "content": "B"}]
+    rows = [{"messages": talk, "images": [{"bytes": pictures[0], "path": None}]}]
+    features = datasets.Features(
+        {
+            "messages": datasets.List({"role": datasets.Value("string"), "content": datasets.Value("string")}),
+            "images": datasets.List(datasets.Image()),
+        }
+    )
+    (tmp_path / "copy").mkdir()
+    datasets.Dataset.from_list(rows, features=features).to_parquet(tmp_path / "copy" / "train.parquet")
+    data = QuestionData(dataset="some/talks", folder=str(tmp_path / "copy"), split="train", format="messages")
+    question = next(read(data, "Mine"))
+    assert (question.prompt, question.answer, question.images, question.task) == (ASKED, "B", (pictures[0],), "talks")
+
+
 @pytest.mark.parametrize(
     ("text", "options"),
     [

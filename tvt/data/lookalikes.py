@@ -23,7 +23,7 @@ from tvt.data.hub.rows import content_of, label
 from tvt.data.questions.files import open_questions
 from tvt.data.task_data import parts_of
 from tvt.data.task_questions import as_stored, read
-from tvt.data.tasks import MINIATURE, QuestionData, TaskManifest
+from tvt.data.tasks import MINIATURE, QuestionData, TaskManifest, load_manifest
 from tvt.errors import InputError, needs_data_extra
 from tvt.io import atomic, digest
 from tvt.io.digest import cache_folder
@@ -189,7 +189,7 @@ def gallery_of(references: Sequence[str], manifests: Mapping[str, TaskManifest],
 
     Args:
         references: names of benchmarks, which stand for all their tasks; names of tasks, which stand for all that the task is
-            scored on; files or folders of questions. A name goes before a path; write ``./NAME`` for the path.
+            scored on; manifests, likewise; files or folders of questions. A name goes before a path; ``./NAME`` is the path.
         manifests: by task name.
         progress: called with how many images were looked at.
 
@@ -272,13 +272,15 @@ def _hashes(reference: str, manifests: Mapping[str, TaskManifest]) -> Iterator[t
 
 
 def _meant(reference: str, manifests: Mapping[str, TaskManifest]) -> list[TaskManifest] | Path:
-    """The tasks of the benchmark, or the task, that a name means, else the file or folder."""
+    """The tasks of the benchmark, or the task, that a name means, that of a manifest's file, else the file or folder."""
     of_benchmark = [item for item in manifests.values() if (item.benchmark or "").casefold() == reference.casefold()]
     if of_benchmark:
         return of_benchmark
     try:
         return [manifests[resolve_name(reference, [manifest.task() for manifest in manifests.values()], list(manifests))]]
     except KeyError as error:
+        if Path(reference).suffix in (".yaml", ".yml") and Path(reference).is_file():
+            return [load_manifest(Path(reference))]
         if Path(reference).exists():
             return Path(reference)
         raise InputError(f"{reference}: no such file, and {error.args[0]}; name a file, a task or a benchmark") from error

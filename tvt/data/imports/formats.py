@@ -7,6 +7,7 @@ fine-tuning, TRL's dataset formats (1.16, ``trl/data_utils.py``), LLaVA ``docs/F
 
 from __future__ import annotations
 
+import hashlib
 import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -54,7 +55,7 @@ class ImportedRows(RowFormat):
 
 def made_id(reading: Reading) -> str:
     """An id that follows from what is asked and answered, wherever the row stands."""
-    images = [digest.of_value(image.hex()) for image in reading.images]
+    images = [hashlib.sha256(image).hexdigest() for image in reading.images]
     turns = [list(turn) for turn in reading.turns]
     return f"row-{digest.of_value([reading.prompt, reading.answer, images, turns])[:12]}"
 
@@ -136,7 +137,8 @@ class SharegptRows(ConversationRows):
     """LLaMA-Factory's sharegpt: ``conversations`` of ``from`` and ``value``, with ``images`` (``<image>``) and ``videos``.
 
     Where a ``dataset_info.json`` beside the file describes it, the columns and tags are those that stand there. Images and
-    placeholders must be as many. ms-swift's ``conversation`` of ``human`` and ``assistant`` is read too.
+    placeholders must be as many. ms-swift's ``conversation`` of ``human`` and ``assistant`` is read too, and The Cauldron's
+    ``texts`` of ``user`` and ``assistant``; there, images without any placeholder stand before the first question.
     """
 
     described = True
@@ -147,7 +149,7 @@ class SharegptRows(ConversationRows):
         column = (
             described.column("messages")
             if described is not None
-            else _first(row, ("conversations", "messages", "conversation"))
+            else _first(row, ("conversations", "messages", "conversation", "texts"))
         )
         if column is None or row.get(column) is None:
             raise RowError(
@@ -159,7 +161,7 @@ class SharegptRows(ConversationRows):
             turns = (Turn("system", (system,)), *turns)
         names = [described.column(name) if described is not None else name for name in ("images", "videos")]
         images, videos = (listed(row.get(name or "")) for name in names)
-        return Conversation(turns=turns, images=images, videos=videos)
+        return Conversation(turns=turns, images=images, videos=videos, in_front=column in ("conversation", "texts"))
 
     def _turns(self, value: Any, column: str, described: Description | None) -> tuple[Turn, ...]:
         if described is not None:
@@ -199,6 +201,10 @@ class MessageRows(ConversationRows):
 
     def conversation(self, row: HubRow, data: QuestionData) -> Conversation:
         """See :meth:`ConversationRows.conversation`."""
+        if isinstance(row.get("label"), bool):
+            raise RowError(
+                "rows of preferences", "it has a judgement of its answer in 'label' (KTO); tvt trains on one answer of a row"
+            )
         if row.get("objects"):
             raise RowError("boxes", "it has 'objects', whose boxes a trainer writes into the text; write them there")
         turns = messages_of(row.get(self.column), self.column)

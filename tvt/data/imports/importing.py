@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from tvt.core.choices import FORMATS
 from tvt.core.question import Question
 from tvt.data.hub.formats import RowFormat
@@ -20,7 +22,7 @@ from tvt.data.imports.raw_rows import RawRow, raw_rows
 from tvt.data.imports.tables import AnyRows, layout_of
 from tvt.data.questions.batches import UncheckedQuestion
 from tvt.data.tasks import QuestionData
-from tvt.errors import InputError
+from tvt.io.strict_yaml import input_error
 from tvt.types import Progress, silent
 
 EXAMPLES = 3
@@ -176,8 +178,8 @@ def file_data(path: Path, **asked: Any) -> QuestionData:
     """
     try:
         return QuestionData(path=str(path), **{name: value for name, value in asked.items() if value})
-    except ValueError as error:
-        raise InputError(f"{path}: {error}") from error
+    except ValidationError as error:
+        raise input_error(error, QuestionData, str(path)) from error
 
 
 def grouped(rows: Sequence[LeftOut]) -> dict[str, list[LeftOut]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -26,7 +25,8 @@ ANSWER = ("answer", "answers", "label", "ground_truth", "gt_answer", "response",
 IMAGE = ("images", "image", "image_path", "image_file", "img", "img_path", "picture", "filename", "file_name")
 OPTIONS = ("options", "choices", "candidates")
 VIDEO = ("video", "videos", "video_path")
-_APART = re.compile(r"\s*(?:\n|\||;)\s*")
+_BETWEEN = ("|", "\n", ";")
+"""What may stand between options in a text; the first that is there."""
 
 
 class TableRows(ImportedRows):
@@ -113,7 +113,7 @@ def _options(row: HubRow, data: QuestionData) -> tuple[str, ...]:
     value = row[column]
     if isinstance(value, str):
         parsed = _literal(value) if value.lstrip()[:1] in "[{(" and value.strip() else None
-        value = parsed if isinstance(parsed, list | tuple | Mapping) else [part for part in _APART.split(value.strip()) if part]
+        value = parsed if isinstance(parsed, list | tuple | Mapping) else _split(value)
     if isinstance(value, Mapping):
         value = [value[key] for key in sorted(value) if value[key] is not None]
     texts = [text_or_none(item) if not isinstance(item, float) else f"{item:.15g}" for item in value or ()]
@@ -125,6 +125,18 @@ def _options(row: HubRow, data: QuestionData) -> tuple[str, ...]:
         return tuple(without_letter(str(text), letter) for text, letter in zip(texts, LETTERS, strict=False))
     except ValueError as error:
         raise RowError("options that cannot be read", str(error)) from error
+
+
+def _split(text: str) -> list[str]:
+    """The options of a text with a mark between them."""
+    mark = next((mark for mark in _BETWEEN if mark in text.strip()), None)
+    return (
+        [part.strip() for part in text.split(mark) if part.strip()]
+        if mark is not None
+        else [text.strip()]
+        if text.strip()
+        else []
+    )
 
 
 def _literal(text: str) -> Any:
@@ -170,7 +182,7 @@ def _by_place(place: int, options: Sequence[str]) -> str:
     raise RowError("answers that are no option", f"the answer {place} {what}; write the right option's letter")
 
 
-_TALKS = {"conversations", "conversation"}
+_TALKS = {"conversations", "conversation", "texts"}
 _COLUMNS: tuple[tuple[str, tuple[set[str], ...]], ...] = (
     ("messages", ({"messages"},)),
     ("sharegpt", (_TALKS, {"images", "videos"})),
@@ -205,6 +217,8 @@ def layout_of(row: HubRow, data: QuestionData) -> str:
     described = description_of(data)
     if described is not None:
         return "alpaca" if described.formatting == "alpaca" else "sharegpt"
+    if isinstance(row.get("options"), list) and {"id", "task", "prompt", "answer"} <= set(row):
+        raise RowError("rows of tvt", "it is a question in tvt's own columns already; tvt takes its file as it is")
     there = {str(name).casefold() for name in row if row[name] is not None}
     if (name := next((name for name, needed in _COLUMNS if all(there & one for one in needed)), None)) is not None:
         return name

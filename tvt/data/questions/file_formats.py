@@ -33,6 +33,8 @@ JSONL_BATCH_BYTES = 8 * 2**20
 JSONL_BATCH_ROWS = 4096
 MAX_LINE = 16 * 2**20
 MAX_IMAGE = 256 * 2**20
+_OTHERS = ("messages", "conversations", "conversation", "completion")
+"""Columns of other trainers, which these rows have not."""
 _TEXTS = ("id", "task", "prompt", "answer", "question", "provenance")
 
 
@@ -170,6 +172,8 @@ def _read(path: str) -> bytes | None:
 
 def _wrong(record: dict[str, Any]) -> list[str]:
     """What is wrong with the fields of a record."""
+    if "answer" not in record and (others := next((name for name in _OTHERS if name in record), None)) is not None:
+        return [f"has '{others}', as rows of other trainers have; tvt data import reads such files"]
     faults = []
     for name in SCHEMA.names:
         if name not in record:
@@ -251,6 +255,9 @@ class ParquetQuestions:
             elif not _fits(self._schema.field(field.name).type, field.type):
                 result = self._schema.field(field.name).type
                 faults.append(f"{self.path}: column '{field.name}' is {result}; it must be {field.type}")
+        others = next((name for name in _OTHERS if name in self._schema.names), None)
+        if faults and others is not None:
+            faults = [f"{self.path}: has '{others}', as rows of other trainers have; tvt data import reads such files"]
         if faults:
             raise InputError(*faults)
 

@@ -115,7 +115,7 @@ def open_questions(path: Path) -> QuestionSource:
         if not files:
             raise InputError(f"{path}: no .parquet or .jsonl file in this folder; name the file of questions")
     elif path.suffix.lower() not in KINDS:
-        raise InputError(f"{path}: not a .jsonl or .parquet file; convert the rows to one of them (see tvt mix --help)")
+        raise InputError(f"{path}: not a .jsonl or .parquet file; tvt data import {path} -o {path.stem}.parquet makes one")
     else:
         files = [path]
     return QuestionSource(path, [_open(file) for file in files])
