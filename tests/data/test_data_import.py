@@ -445,6 +445,12 @@ def test_a_manifest_takes_a_file_as_it_is(tmp_path: Path, pictures: list[bytes])
     assert as_file(data, "Mine", tmp_path) == Path(str(stored.path))
     (tmp_path / "images" / "0.png").write_bytes(pictures[1])
     assert next(read(data, "Mine")).images == (pictures[1],), "an image that changed is read anew"
+    entry = {"file_name": "train.json", "formatting": "sharegpt", "columns": {"images": "images", "system": "rule"}}
+    as_json(tmp_path / "dataset_info.json", {"mine": entry})
+    as_json(tmp_path / "train.json", [{**SHAREGPT, "rule": "Be brief."}])
+    assert next(read(data, "Mine")).prompt == f"Be brief.\n\n{ASKED}"
+    as_json(tmp_path / "dataset_info.json", {"mine": {**entry, "columns": {"images": "images"}}})
+    assert next(read(data, "Mine")).prompt == ASKED, "so is a file whose description changed"
 
 
 def test_a_manifest_refuses_a_file_with_rows_that_cannot_be_read(tmp_path: Path, pictures: list[bytes]) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -63,19 +64,34 @@ def description_of(data: QuestionData) -> Description | None:
     """
     if data.path is None:
         return None
-    found = _found(Path(data.path).absolute(), data.config)
+    path = os.path.abspath(data.path)  # not pathlib: this is asked for every row
+    found = _found(path, data.config, tuple(_changed(place) for place in _places(path)))
     if found is not None:
         note_read(found.path)
     return found
 
 
-@cache
-def _found(path: Path, config: str | None) -> Description | None:
-    for folder in list(path.parents)[:3]:
-        place = folder / NAME
-        entries = {
-            name: entry for name, entry in _entries(place).items() if (folder / str(entry["file_name"])).absolute() == path
-        }
+@lru_cache(maxsize=256)
+def _places(path: str) -> tuple[str, ...]:
+    return tuple(str(folder / NAME) for folder in list(Path(path).parents)[:3])
+
+
+def _changed(place: str) -> int | None:
+    """When a file was changed; ``None`` where there is none."""
+    try:
+        return os.stat(place).st_mtime_ns
+    except OSError:
+        return None
+
+
+@lru_cache(maxsize=256)
+def _found(file: str, config: str | None, _changes: tuple[int | None, ...]) -> Description | None:
+    """The entry; what was found holds until one of the files of entries is changed."""
+    path = Path(file)
+    for place in map(Path, _places(file)):
+        folder = place.parent
+        named = {name: os.path.abspath(folder / str(entry["file_name"])) for name, entry in _entries(place).items()}
+        entries = {name: entry for name, entry in _entries(place).items() if named[name] == file}
         if not entries:
             continue
         if config in entries:

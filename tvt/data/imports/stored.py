@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from tvt.data.hub.formats import format_of
+from tvt.data.imports.descriptions import description_of
 from tvt.data.imports.importing import Importer, fault_lines
 from tvt.data.imports.media import files_read
 from tvt.data.questions.files import write_parquet
@@ -38,10 +39,10 @@ def imported_questions(data: QuestionData) -> Path:
         InputError: the file cannot be had, or rows cannot be read; every fault, grouped by its reason.
     """
     place = cache_folder() / "imports" / _name(data)
-    if (known := _still(place)) is not None:
+    if (known := _still(place, data)) is not None:
         return known
     with exclusively(place.parent / f".lock-{place.name[-1]}"):
-        return _still(place) or _write(data, place)
+        return _still(place, data) or _write(data, place)
 
 
 def _name(data: QuestionData) -> str:
@@ -55,15 +56,22 @@ def _name(data: QuestionData) -> str:
     return f"{stem}-{key[:16]}"
 
 
-def _still(place: Path) -> Path | None:
+def _still(place: Path, data: QuestionData) -> Path | None:
     """The questions, where nothing that they rest on has changed."""
     try:
         record: dict[str, Any] = json.loads(place.with_name(f"{place.name}.json").read_text(encoding="utf-8"))
         same = states([Path(state[0]) for state in record["rests_on"]]) == record["rests_on"]
+        same = same and record["described"] == _described(data)
         path = place.with_name(str(record["file"]))
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None
     return path if same and path.is_file() else None
+
+
+def _described(data: QuestionData) -> str | None:
+    """The ``dataset_info.json`` that says how the file is read: one that is added later changes the questions."""
+    found = description_of(data)
+    return None if found is None else str(found.path)
 
 
 def _write(data: QuestionData, place: Path) -> Path:
@@ -91,6 +99,6 @@ def _write(data: QuestionData, place: Path) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     own = sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [path]
-    record = {"schema": 1, "file": final.name, "rests_on": states([*own, *sorted(beside)])}
+    record = {"schema": 1, "file": final.name, "described": _described(data), "rests_on": states([*own, *sorted(beside)])}
     atomic.write_text(place.with_name(f"{place.name}.json"), json.dumps(record))
     return final
