@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Literal
 from unicodedata import category
 
@@ -127,6 +128,34 @@ def reason_of(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
+def install(extra: str = "") -> str:
+    """The command that installs tvt with an extra. tvt is on no package index, so that its name alone would not do.
+
+    It names the clone that this tvt runs from; of an installed one the repository, where its metadata say which it is.
+
+    Args:
+        extra: such as ``train``, or several with commas; none by default.
+    """
+    wanted = f"[{extra}]" if extra else ""
+    clone = Path(__file__).resolve().parents[1]
+    if (clone / "scripts" / "setup-env").is_file():
+        return f"pip install '{'.' if clone == Path.cwd() else clone}{wanted}'"
+    address = _repository()
+    return f"pip install '.{wanted}' in a clone of tvt" if address is None else f"pip install 'tvt{wanted} @ git+{address}'"
+
+
+def _repository() -> str | None:
+    """The address of tvt's repository, as its project URLs give it."""
+    from importlib.metadata import PackageNotFoundError, metadata
+
+    try:
+        urls = metadata("tvt").get_all("Project-URL") or []
+    except PackageNotFoundError:
+        return None
+    named = dict(str(url).split(", ", 1) for url in urls)
+    return named.get("Repository")
+
+
 @contextmanager
 def needs_train_extra() -> Iterator[None]:
     """Say which extra to install when torch, transformers or peft is not there."""
@@ -146,7 +175,7 @@ def _needs(what: str, extra: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        message = f"{error.name} is not installed, and {what} needs it; pip install 'tvt[{extra}]'"
+        message = f"{error.name} is not installed, and {what} needs it; {install(extra)}"
         raise MissingPackageError(message) from error
 
 

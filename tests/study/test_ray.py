@@ -266,9 +266,8 @@ def test_how_tasks_end_that_report_no_end(cluster: Any) -> None:
     def fail() -> None:
         import no_such_module  # noqa: F401
 
-    told = (
-        "a Ray node cannot do runs: ModuleNotFoundError: No module named 'no_such_module'; install tvt[train,ray] there as here"
-    )
+    step = "install tvt with its extras train and ray there as here"
+    told = f"a Ray node cannot do runs: ModuleNotFoundError: No module named 'no_such_module'; {step}"
     assert end_of(task(fail), "R") == Stopped(run="R", type="InputError", lines=[told])
 
 

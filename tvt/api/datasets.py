@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tvt.core.choices import EXPORTS
 from tvt.core.mixture import Mixture
 from tvt.data.mixing.dataset import RECORD, Mixed
-from tvt.errors import InputError, suggest
+from tvt.errors import InputError, install, suggest
 from tvt.io import digest
 from tvt.io.yaml_files import load_mixture
 
@@ -207,7 +207,7 @@ def train(
         from tvt.train import Machines
         from tvt.train.launch import train as launch
     except ImportError as error:
-        raise InputError(f"training needs more packages ({error}): pip install 'tvt[train]'") from error
+        raise InputError(f"training needs more packages ({error}): {install('train')}") from error
     runtime, folder = settings.runtime, Path(output)
     if isinstance(mixture, Mixture) or Path(mixture).is_file():
         if runtime.num_machines > 1:

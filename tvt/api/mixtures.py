@@ -18,7 +18,7 @@ from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.notebook import Frame, counted, is_frame, predictions_frame, predictions_html, predictions_of
 from tvt.core.selection import SelectionSpec
 from tvt.core.values import Frozen
-from tvt.errors import InputError, MissingPackageError
+from tvt.errors import InputError, MissingPackageError, install
 from tvt.evidence.evidence import Evidence, Measurements
 from tvt.evidence.fit import FitReport
 from tvt.evidence.response import Curvature
@@ -206,7 +206,7 @@ def open_previewed(studies: Sequence[str], progress: Callable[[str], None] = lam
             f"{studies[0]}: holds scores only; --preview merges adapters, so name the folder of a study by tvt study run"
         )
     if find_spec("peft") is None:  # said now rather than after the selection
-        raise MissingPackageError("--preview scores adapters, and peft is not installed; pip install 'tvt[train]'")
+        raise MissingPackageError(f"--preview scores adapters, and peft is not installed; {install('train')}")
     return reopen(folder, progress)
 
 

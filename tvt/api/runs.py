@@ -12,7 +12,7 @@ from tvt.api.studies import load_study
 from tvt.compare.comparison import Comparison
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Mixture
-from tvt.errors import InputError, MissingPackageError, TrainingError, refuse
+from tvt.errors import InputError, MissingPackageError, TrainingError, install, refuse
 
 if TYPE_CHECKING:
     from tvt.core.events import StudyEvent
@@ -100,7 +100,7 @@ def do_runs(
     if to_do(session, tasks, retry=retry):  # before anything is written
         missing = [name for name in ("torch", "transformers", "trl", "peft") if find_spec(name) is None]
         if missing:
-            raise MissingPackageError(f"training and scoring need {', '.join(missing)}; pip install 'tvt[train]'")
+            raise MissingPackageError(f"training and scoring need {', '.join(missing)}; {install('train')}")
         here = engine_of(recipe, executor).here
         refuse([*training_checks(recipe), *(machine_checks(recipe) if here else ())], note)
     session.do(tasks, start, show, retry=retry, more=chooser)

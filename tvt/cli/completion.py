@@ -16,6 +16,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from tvt.io.machine import bundled_root
+from tvt.io.recipe_files import recipe_names
 
 MOST_FOLDERS = 500
 """So many entries of a folder are looked at."""
@@ -36,9 +37,9 @@ def complete_folders(_ctx: click.Context, _parameter: click.Parameter, typed: st
 
 
 def complete_recipes(_ctx: click.Context, _parameter: click.Parameter, typed: str) -> Offers:
-    """YAML files that look like recipes."""
+    """YAML files that look like recipes, and the names of those that come with tvt."""
     result = [*_files(typed, "*.yaml"), *_files(typed, "recipes/*.yaml")]
-    return _offers(typed, [name for name in result if _is_recipe(Path(name))])
+    return _offers(typed, [*(name for name in result if _is_recipe(Path(name))), *recipe_names()])
 
 
 def complete_tasks(ctx: click.Context, _parameter: click.Parameter, typed: str) -> Offers:

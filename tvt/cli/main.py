@@ -47,6 +47,7 @@ COMMANDS: dict[str, _Listed] = {
     "mix": _Listed("Use", "tvt.cli.mix:command", "Write a mixture as one dataset, ready to train on."),
     "train": _Listed("Use", "tvt.cli.train:command", "Train an adapter on a mixed dataset."),
     "recipe": _Listed("Use", "tvt.cli.train:recipe", "Check a recipe: how the runs of a study are trained and scored."),
+    "recipes": _Listed("Look", "tvt.cli.train:recipes", "List the recipes that come with tvt."),
     "evaluate": _Listed("Use", "tvt.cli.evaluate:command", "Score adapters and their base model on tasks."),
     "compare": _Listed(
         "Judge", "tvt.cli.compare:command", "Did the selected mixture beat the baselines, and gain what was predicted?"

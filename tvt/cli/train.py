@@ -152,6 +152,7 @@ def _quiet() -> Iterator[None]:
 RECIPE_EPILOG = """\b
 Examples:
   tvt recipe check recipes/example.yaml --set training.learning_rate=2e-4
+  tvt recipe check miniature
   tvt recipe fields training
 """
 
@@ -221,3 +222,52 @@ def fields(*, words: tuple[str, ...]) -> None:
     for field in shown:
         table.add_row(field.name, field.default or "needed", field.effect, field.description)
     Console().print(table, markup=False)
+
+
+RECIPES_EPILOG = """\b
+Examples:
+  tvt recipes
+  tvt recipe check miniature
+  tvt study plan blink-qwen2.5-vl-7b
+"""
+
+
+@click.command(epilog=RECIPES_EPILOG)
+@json_option
+def recipes(as_json: bool) -> None:
+    """List the recipes and DeepSpeed configurations that come with tvt.
+
+    Every command that takes a recipe takes one of these names, from any folder; a file of that name goes before it. The folder
+    at the end is where they lie, to be copied from.
+    """
+    from tvt.io.recipe_files import deepspeed_names, recipe_names, recipes_root
+    from tvt.io.yaml_files import load_recipe
+
+    root = recipes_root()
+    loaded = {name: load_recipe(root / f"{name}.yaml") for name in recipe_names()}
+    if as_json:
+        listed = [
+            {
+                "name": name,
+                "model": recipe.model.model_name_or_path,
+                "sources": list(recipe.sources),
+                "targets": list(recipe.targets),
+                "path": str(root / f"{name}.yaml"),
+            }
+            for name, recipe in loaded.items()
+        ]
+        echo_json({"schema": 1, "recipes": listed, "deepspeed": list(deepspeed_names()), "folder": str(root)})
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    from tvt.io.yaml_files import public_model_name
+
+    table = Table("name", "model", "sources x targets", box=None, pad_edge=False)
+    for name, recipe in loaded.items():
+        size = f"{len(recipe.sources)} x {len(recipe.targets)}"
+        table.add_row(name, public_model_name(recipe.model.model_name_or_path), size)
+    console = Console(highlight=False)
+    console.print(table, markup=False)
+    console.print(f"For runtime.deepspeed: {', '.join(deepspeed_names())}", markup=False)
+    console.print(f"They lie in {root}", markup=False, soft_wrap=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
-from tvt.errors import InputError, MissingPackageError
+from tvt.errors import InputError, MissingPackageError, install
 from tvt.types import Floats
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def pandas() -> Any:
     try:
         import pandas
     except ModuleNotFoundError as error:
-        message = f"{error.name} is not installed, and tables of to_frame() and from_frame() need it; pip install 'tvt[frames]'"
+        message = f"{error.name} is not installed, and tables of to_frame() and from_frame() need it; {install('frames')}"
         raise MissingPackageError(message) from error
     return pandas
 

@@ -14,6 +14,7 @@ from tvt.core.mixture import Mixture
 from tvt.core.recipe import Recipe
 from tvt.errors import InputError
 from tvt.io import atomic, strict_yaml
+from tvt.io.recipe_files import nearest_recipe, recipe_file
 from tvt.io.strict_yaml import input_error
 
 BUNDLED_MODELS = {"tvt/miniature": "base", "tvt/miniature-balanced": "balanced"}
@@ -23,11 +24,15 @@ BUNDLED_MODELS = {"tvt/miniature": "base", "tvt/miniature-balanced": "balanced"}
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe and apply ``overrides`` such as ``training.learning_rate=1e-4``; the value is YAML.
 
-    Paths in it start from the recipe's folder, or else from where tvt was called; see :func:`resolve_recipe_paths`.
+    A path that is nowhere may name a recipe that comes with tvt (``miniature``). Paths in it start from the recipe's folder, or
+    else from where tvt was called; see :func:`resolve_recipe_paths`.
 
     Raises:
         InputError: unreadable, not strict YAML, an override without ``=``, or not a recipe; every fault, one line each.
     """
+    path = recipe_file(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such recipe{nearest_recipe(path)}")
     data = strict_yaml.load_file(path)
     if not isinstance(data, dict):
         raise InputError(
@@ -78,8 +83,11 @@ def public_model_name(name: str) -> str:
 
 
 def _near(near: Path, name: str) -> str:
-    """A path near the folder, or else from where tvt was called, as an absolute one; what is nowhere stays what it is."""
-    result = next((place for place in (near / name, Path(name)) if place.exists()), None)
+    """A path near the folder, or else from where tvt was called, or else of a file that comes with tvt, as an absolute one.
+
+    What is nowhere stays what it is.
+    """
+    result = next((place for place in (near / name, Path(name), recipe_file(Path(name))) if place.exists()), None)
     return name if result is None else str(result.absolute())
 
 

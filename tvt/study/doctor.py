@@ -13,7 +13,7 @@ from typing import Any
 
 from tvt.core.question import question_warnings
 from tvt.core.recipe import Recipe
-from tvt.errors import Check, TvtError
+from tvt.errors import Check, TvtError, install
 from tvt.io.machine import installed_version
 from tvt.io.model_folder import names_folder, snapshot
 from tvt.io.names import folder_name
@@ -115,7 +115,7 @@ class StudyChecks:
             yield _base_model(self.recipe)
         missing = [package for package in ("torch", "transformers", "trl", "peft") if installed_version(package) is None]
         if missing:
-            yield check("packages", f"not installed: {', '.join(missing)}", fail="pip install 'tvt[train]'")
+            yield check("packages", f"not installed: {', '.join(missing)}", fail=install("train"))
         yield from settings
         yield from tower_checks(self.recipe)
         yield from engine_of(self.recipe).checks(self.recipe)

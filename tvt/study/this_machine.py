@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tvt import __version__
-from tvt.errors import Check, Status
+from tvt.errors import Check, Status, install
 from tvt.io import machine
 from tvt.io.digest import VARIABLE, cache_folder
 from tvt.io.machine import installed_version
@@ -34,7 +34,6 @@ OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 BFLOAT16 = 8.0
 """Compute capability from which on the hardware has bfloat16 (Ampere)."""
-_TRAIN = "pip install 'tvt[train]'"
 CORE = {
     "click": "8.1.8",
     "cvxpy": "1.6",
@@ -53,13 +52,13 @@ CORE = {
 DATA = {"av": "14", "datasets": "4.4", "huggingface-hub": "0.34", "imagehash": "4.3"}
 TRAIN = {
     "accelerate": "1.12",
-    "bitsandbytes": "0.48",
-    "deepspeed": "0.18",
     "peft": "0.18",
     "safetensors": "0.5",
     "torch": "2.6",
     "transformers": "5.3",
     "trl": "1.16",
+    **({} if sys.platform == "darwin" else {"bitsandbytes": "0.48"}),
+    **({"deepspeed": "0.18"} if sys.platform == "linux" else {}),
 }
 SOLVERS = {"clarabel": "CLARABEL", "scs": "SCS", "scipy": "HIGHS (in scipy)", "pyscipopt": "SCIP"}
 """Solvers that selections use, by their package."""
@@ -87,10 +86,10 @@ def package_checks() -> Iterator[Check]:
     python, old = ".".join(map(str, sys.version_info[:3])), sys.version_info[:2] < PYTHON
     step = f"make an environment with Python {'.'.join(map(str, PYTHON))} or newer" if old else ""
     yield check("packages", "Python", f"{python}, tvt {__version__}", fail=step)
-    yield _part("core", CORE, "pip install tvt", needed=True)
+    yield _part("core", CORE, install(), needed=True)
     yield solvers()
-    yield _part("data extra", DATA, "pip install 'tvt[data]'", needed=False)
-    yield _part("train extra", TRAIN, _TRAIN, needed=False)
+    yield _part("data extra", DATA, install("data"), needed=False)
+    yield _part("train extra", TRAIN, install("train"), needed=False)
 
 
 def solvers() -> Check:
@@ -271,7 +270,7 @@ def gpu_checks(gpus: Sequence[Gpu], torch: Probed) -> Iterator[Check]:
     if torch is None:
         return
     if "error" in torch:
-        yield check("GPUs", "torch", f"cannot be loaded: {torch['error']}", fail=f"install it anew: {_TRAIN}")
+        yield check("GPUs", "torch", f"cannot be loaded: {torch['error']}", fail=f"install it anew: {install('train')}")
         return
     built = f"built for CUDA {torch['cuda']}" if torch["cuda"] else "built for the CPU"
     if (count := len(torch["devices"])) or not gpus or hidden in ("", "-1"):
@@ -309,7 +308,7 @@ def _mismatch(built: str | None) -> str:
 def deepspeed_checks(gpus: Sequence[Gpu], deepspeed: Probed) -> Iterator[Check]:
     """Whether DeepSpeed can be loaded, and whether it could build its kernels. Nothing is built."""
     if deepspeed is None:
-        yield check("GPUs", "DeepSpeed", "not installed; runs take one process each", warn=_TRAIN)
+        yield check("GPUs", "DeepSpeed", "not installed; runs take one process each", warn=install("train"))
     elif "error" in deepspeed:
         step = "install it anew, or train without runtime.deepspeed"
         yield check("GPUs", "DeepSpeed", f"cannot be loaded: {deepspeed['error']}", fail=step)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tvt.core.recipe import Recipe
-from tvt.errors import Check, Status, suggest
+from tvt.errors import Check, Status, install, suggest
 from tvt.io.processes import launch_fault
 from tvt.model.families import GROUP, model_checks
 from tvt.train.probe import compiler_checks, stale_locks, visible_gpus
@@ -141,7 +141,7 @@ def _deepspeed(recipe: Recipe, name: str) -> Iterator[Check]:
     """Whether DeepSpeed is there and its configuration fits the recipe, and what the latter would build."""
     if find_spec("transformers") is not None and find_spec("deepspeed") is None:
         result = "runtime.deepspeed needs deepspeed, which is not installed"
-        yield _failing("DeepSpeed", result, "pip install 'tvt[train]'", "deepspeed")
+        yield _failing("DeepSpeed", result, install("train"), "deepspeed")
     faults = deepspeed_faults(recipe)
     for fault in faults:
         result, _, step = fault.rpartition("; ")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tvt.core.recipe import Recipe
-from tvt.errors import InputError, MissingPackageError, TrainingError, needs_train_extra, refuse
+from tvt.errors import InputError, MissingPackageError, TrainingError, install, needs_train_extra, refuse
 from tvt.io import atomic, digest, machine
 from tvt.io.adapter_file import verify_adapter
 from tvt.io.atomic import attempted
@@ -198,7 +198,7 @@ def _run_here(job: TrainingJob, progress: Report, base: Loaded | None) -> Traini
     try:
         from tvt.train.run import run
     except ImportError as error:
-        raise MissingPackageError(f"training needs more packages ({error}): pip install 'tvt[train]'") from error
+        raise MissingPackageError(f"training needs more packages ({error}): {install('train')}") from error
     with nullcontext() if base is None else base.lent(str(job.output)):
         record = run(job, progress, base)
     if record is None:  # only the first process gets here

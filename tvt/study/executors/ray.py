@@ -21,7 +21,7 @@ from typing import Any
 import tvt
 from tvt.core.events import AttemptEvent, Defect, Died, Stopped
 from tvt.core.recipe import Recipe
-from tvt.errors import Check, InputError, MissingPackageError, TvtError
+from tvt.errors import Check, InputError, MissingPackageError, TvtError, install
 from tvt.io.atomic import attempted, exclusively
 from tvt.io.machine import installed_version
 from tvt.study.executors import Engine, Executor, executor_check
@@ -53,7 +53,7 @@ class Ray(Engine):
     def checks(self, recipe: Recipe) -> Iterator[Check]:
         """The package. The cluster is not asked: looking would start one."""
         if not (installed := installed_version("ray")):
-            yield executor_check("fail", "ray needs ray, which is not installed", "pip install 'tvt[ray]'")
+            yield executor_check("fail", "ray needs ray, which is not installed", install("ray"))
         else:
             where = recipe.runtime.ray.address or "RAY_ADDRESS, else this machine"
             yield executor_check("ok", f"ray (ray {installed}); {where}; this machine's devices are not looked at", "")
@@ -227,7 +227,7 @@ def need_ray() -> None:
         MissingPackageError: it is not.
     """
     if find_spec("ray") is None:
-        raise MissingPackageError("--executor ray needs Ray; pip install 'tvt[ray]'")
+        raise MissingPackageError(f"--executor ray needs Ray; {install('ray')}")
 
 
 class Cluster:
@@ -348,7 +348,7 @@ def _refusal(error: Any) -> list[str]:
     """Why a task could not begin."""
     if isinstance(error.cause, TvtError):
         return str(error.cause).splitlines()
-    return [f"a Ray node cannot do runs: {_lines(error)[-1]}; install tvt[train,ray] there as here"]
+    return [f"a Ray node cannot do runs: {_lines(error)[-1]}; install tvt with its extras train and ray there as here"]
 
 
 def _lines(error: Exception) -> list[str]:

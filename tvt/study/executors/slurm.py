@@ -23,7 +23,7 @@ from typing import Any
 
 from tvt.core.events import AttemptEvent, Died, Note
 from tvt.core.recipe import AUTOMATIC_LOADERS, Recipe
-from tvt.errors import Check, InputError, MissingPackageError
+from tvt.errors import Check, InputError, MissingPackageError, install
 from tvt.io.atomic import attempted, exclusively
 from tvt.io.machine import installed_version
 from tvt.study.executors import Engine, Executor, executor_check, slurm_queue
@@ -56,7 +56,7 @@ class Slurm(Engine):
     def checks(self, recipe: Recipe) -> Iterator[Check]:
         """The package, and Slurm's commands."""
         if not (installed := installed_version("submitit")):
-            yield executor_check("fail", "slurm needs submitit, which is not installed", "pip install 'tvt[slurm]'")
+            yield executor_check("fail", "slurm needs submitit, which is not installed", install("slurm"))
         elif shutil.which("sbatch") is None:
             yield executor_check("fail", "slurm, but there is no sbatch here", "start the study on a machine that submits jobs")
         else:
@@ -178,7 +178,7 @@ def need_slurm() -> None:
         InputError: there is no ``sbatch``.
     """
     if find_spec("submitit") is None:
-        raise MissingPackageError("the slurm executor needs submitit; pip install 'tvt[slurm]'")
+        raise MissingPackageError(f"the slurm executor needs submitit; {install('slurm')}")
     if shutil.which("sbatch") is None:
         raise InputError(
             "there is no sbatch here: start the study on a machine of the cluster that submits jobs, or take --executor local"
