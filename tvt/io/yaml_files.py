@@ -64,7 +64,7 @@ def resolve_recipe_paths(recipe: Recipe, near: Path) -> Recipe:
     if recipe.evaluation.prompt not in PROMPTS.names:
         values["evaluation"]["prompt"] = _near(near, recipe.evaluation.prompt)
     if recipe.runtime.deepspeed is not None:
-        values["runtime"]["deepspeed"] = _near(near, recipe.runtime.deepspeed)
+        values["runtime"]["deepspeed"] = _near(near, str(recipe_file(Path(_near(near, recipe.runtime.deepspeed)))))
     return Recipe.model_validate(values)
 
 
@@ -83,11 +83,8 @@ def public_model_name(name: str) -> str:
 
 
 def _near(near: Path, name: str) -> str:
-    """A path near the folder, or else from where tvt was called, or else of a file that comes with tvt, as an absolute one.
-
-    What is nowhere stays what it is.
-    """
-    result = next((place for place in (near / name, Path(name), recipe_file(Path(name))) if place.exists()), None)
+    """A path near the folder, or else from where tvt was called, as an absolute one; what is nowhere stays what it is."""
+    result = next((place for place in (near / name, Path(name)) if place.exists()), None)
     return name if result is None else str(result.absolute())
 
 
