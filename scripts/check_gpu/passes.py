@@ -151,7 +151,7 @@ def _passes(bench: Bench, *, spared: bool) -> Passes:
     from tvt.model.base import load_model
     from tvt.model.loading import load_processor
     from tvt.train.batches import Collator
-    from tvt.train.trainer import lora_config, spare_frozen_parts
+    from tvt.train.parts import lora_config, spare_frozen_parts
 
     torch.use_deterministic_algorithms(True, warn_only=True)
     recipe = made.recipe(bench, {})

@@ -26,7 +26,7 @@ from tvt.model import attention
 from tvt.model.attention import STACKED, stack_windows, windows_at_once
 from tvt.model.families import FAMILIES
 from tvt.model.loading import load_weights
-from tvt.train.trainer import lora_config
+from tvt.train.parts import lora_config
 
 WINDOWED = ("Qwen2-VL", "Qwen2.5-VL", "Qwen3-VL", "Qwen3.5", "GLM-4V")
 """Families whose towers transformers 5.24 computes window by window."""

@@ -22,8 +22,8 @@ from tvt.core.recipe import ModelConfig, Recipe
 from tvt.model.base import load_model
 from tvt.model.loading import load_processor
 from tvt.train.batches import Collator
+from tvt.train.parts import lora_config, spare_frozen_parts
 from tvt.train.rows import Examples, load_rows
-from tvt.train.trainer import lora_config, spare_frozen_parts
 
 TOWER = re.compile(r"(visual|vision)")
 CHECKPOINTING: dict[str, dict[str, Any] | None] = {

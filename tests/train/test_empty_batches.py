@@ -21,7 +21,7 @@ from tvt.model.base import load_model
 from tvt.model.loading import load_processor
 from tvt.train import train
 from tvt.train.batches import Collator
-from tvt.train.trainer import lora_config
+from tvt.train.parts import lora_config
 
 
 @pytest.fixture(scope="module", params=["qwen", "llava"])

@@ -24,6 +24,10 @@ RUNTIME: dict[str, Any] = {"effect": "runtime"}
 REMOVED = ("vision_cache", "vision_cache_gb")
 """Fields of ``runtime`` in version 0.1.0 that no longer do anything."""
 
+Part = Literal["language_model", "projector", "vision_tower"]
+"""A part of a vision-language model; the projector is what joins the other two, e.g. Qwen-VL's merger."""
+PARTS: tuple[Part, ...] = ("language_model", "projector", "vision_tower")
+
 AUTOMATIC_LOADERS = 4
 """At most so many loader workers a process where a recipe does not say how many: enough for photographs on one fast GPU."""
 
@@ -63,7 +67,7 @@ class ModelConfig(Settings):
     attn_implementation: Literal["sdpa", "eager", "flash_attention_2"] = results("sdpa")
     """How attention is computed, in transformers' names."""
     freeze_vision: bool = results(True)
-    """Keep LoRA out of the vision tower."""
+    """Train the language model alone; false: projector and vision tower, too. ``training.parts`` is finer."""
     max_pixels: int | None = later(None, ge=1)
     """Pictures with more pixels are scaled down to so many before the model's processor, in training and in scoring; default:
     they stay as they are."""
@@ -91,12 +95,22 @@ class LoraSettings(Settings):
     lora_dropout: FiniteFloat = results(0.0, ge=0, lt=1)
     """Dropout of its input while it trains."""
     lora_target_modules: str | tuple[str, ...] | None = results(None)
-    """Module names or a regular expression; default: all linear layers of the language model."""
+    """Module names or a regular expression; default: all linear layers of the parts that train."""
+    use_rslora: bool = later(False)
+    """Scale by ``lora_alpha`` over the root of the rank (rsLoRA), in PEFT's name."""
+    use_dora: bool = later(False)
+    """Train the norm of each weight's rows as well (DoRA), in PEFT's name."""
+    modules_to_save: tuple[str, ...] | None = later(None)
+    """Modules that are trained as a whole beside the adapter and saved with it, in PEFT's name, e.g. ``[lm_head]``."""
 
 
 class TrainingConfig(Settings):
     """One run's training, in TRL's and transformers' names."""
 
+    method: Literal["lora", "full"] = later("lora")
+    """*lora*: an adapter. *full*: the weights themselves, of the parts that train; see ``runtime.keep`` for what stays."""
+    parts: Annotated[tuple[Part, ...], Field(min_length=1)] | None = later(None)
+    """Which parts train: some of *language_model*, *projector* and *vision_tower*; default: as ``model.freeze_vision`` says."""
     learning_rate: FiniteFloat = results(1e-4, gt=0)
     """The highest learning rate of the schedule."""
     max_length: int | None = runtime(None, ge=1)
@@ -116,6 +130,10 @@ class TrainingConfig(Settings):
     """Weight decay of the optimiser."""
     max_grad_norm: FiniteFloat = results(1.0, gt=0)
     """Gradients with a larger norm are scaled down to it."""
+    neftune_noise_alpha: FiniteFloat | None = later(None, gt=0)
+    """Add noise of this size to the embeddings while training (NEFTune), in transformers' name."""
+    use_liger_kernel: bool = later(False)
+    """Compute layers by Liger's kernels, in transformers' name; needs a GPU and liger-kernel."""
     optim: str = results("adamw_torch")
     """The optimiser, as transformers names it."""
     gradient_checkpointing: bool | None = runtime(None)
@@ -125,6 +143,11 @@ class TrainingConfig(Settings):
     """Steps between two lines of loss."""
     save_steps: int = runtime(200, ge=1)
     """Steps between checkpoints from which an interrupted run resumes."""
+
+    @field_validator("parts")
+    @classmethod
+    def _in_order(cls, given: tuple[Part, ...] | None) -> tuple[Part, ...] | None:
+        return None if given is None else tuple(part for part in PARTS if part in given)
 
 
 class EvaluationConfig(Settings):
@@ -218,6 +241,10 @@ class RuntimeConfig(Settings):
     dataloader_num_workers: int | None = runtime(None, ge=0)
     """Processes that decode and prepare batches beside each training process; default: up to 4 on a GPU, as cores and shared
     memory allow, and none without."""
+    keep: Literal["adapters", "scores", "all"] = runtime("adapters")
+    """What a study keeps of a run once it is scored. *adapters*: those, while the weights of a full finetuning are dropped.
+    *scores*: neither. *all*: full weights, too, a whole model for each run. What was dropped is trained anew where a run has to
+    be scored on more."""
     executor: str = runtime(EXECUTORS.default)
     """Who does a study's runs: this machine's device slots, Slurm, or a Ray cluster."""
     slurm: SlurmConfig = SlurmConfig()
@@ -283,6 +310,7 @@ class Recipe(Settings):
             for item in dict.fromkeys(i for i in getattr(self, name) if getattr(self, name).count(i) > 1)
         ]
         faults += self._impossible_placebos()
+        faults += self._impossible_methods()
         faults += [
             f"doses: {dose:g} is not in (0, 1]; a dose is a fraction of the budget" for dose in self.doses if not 0 < dose <= 1
         ]
@@ -314,6 +342,29 @@ class Recipe(Settings):
         for task in sorted(names.intersection((*self.sources, *self.targets))):
             yield f"placebo: '{task}' names the placebo's runs, and a task too; rename the task"
 
+    def _impossible_methods(self) -> Iterator[str]:
+        """What contradicts the way of training."""
+        if self.training.parts is not None and not self.model.freeze_vision:
+            yield "model.freeze_vision: false trains all parts, and training.parts names some; leave one of them out"
+        if self.training.method == "lora":
+            return
+        if self.model.load_in_4bit:
+            yield "training.method: full cannot train weights of 4 bits; take method lora, or leave model.load_in_4bit out"
+        plain = LoraSettings()
+        for name in ("lora_target_modules", "use_rslora", "use_dora", "modules_to_save"):
+            if getattr(self.lora, name) != getattr(plain, name):
+                yield f"lora.{name} is of adapters, and training.method is full; leave it out"
+
+    @property
+    def trained_parts(self) -> frozenset[Part]:
+        """The parts of the model that train."""
+        return frozenset(self.training.parts or (PARTS[:1] if self.model.freeze_vision else PARTS))
+
+    @property
+    def drops_weights(self) -> bool:
+        """Whether a study drops what a run trained once it is scored."""
+        return self.runtime.keep == "scores" or (self.runtime.keep == "adapters" and self.training.method == "full")
+
     @property
     def gradient_accumulation_steps(self) -> int:
         """Forward passes per optimiser step on each process."""
@@ -321,7 +372,8 @@ class Recipe(Settings):
 
     def training_identity(self) -> dict[str, Any]:
         """What decides a trained adapter, beside its mixture's rows and its seed: plain values for a digest."""
-        return {part: identity(getattr(self, part)) for part in ("model", "lora", "training")}
+        parts = ("model", "lora", "training") if self.training.method == "lora" else ("model", "training")
+        return {part: identity(getattr(self, part)) for part in parts}
 
     def evaluation_identity(self) -> dict[str, Any]:
         """What decides a score, beside the adapter and the questions; the prompt where it is not the dataset's own."""

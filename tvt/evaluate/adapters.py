@@ -12,7 +12,7 @@ from typing import Any
 
 from tvt.errors import InputError, needs_train_extra
 from tvt.io import digest
-from tvt.io.adapter_file import CONFIG, RECORD, WEIGHTS, check_weights, verify_adapter
+from tvt.io.adapter_file import CONFIG, RECORD, WEIGHTS, check_weights, is_full, verify_adapter
 from tvt.io.lora_file import is_plain
 from tvt.model.base import CHANGED, Loaded
 from tvt.types import silent
@@ -30,6 +30,8 @@ class CheckedAdapter:
     """What must be known about its scores."""
     trained: Mapping[str, Any] = field(default_factory=dict)
     """What the record of an adapter of tvt says of the base model that it was trained on."""
+    full: bool = False
+    """Whether it is a whole model, finetuned from the base model."""
 
     def size_caution(self, max_pixels: int | None, min_pixels: int | None = None) -> str | None:
         """That it was trained on pictures of another size than those it is scored on."""
@@ -53,7 +55,12 @@ def check_adapter(folder: Path) -> CheckedAdapter:
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; name the folder that holds {CONFIG}")
+    if is_full(folder):
+        whole = verify_adapter(folder)
+        return CheckedAdapter(name=str(folder), folder=folder, digest=whole.digest, trained=_trained_on(folder), full=True)
     inside = folder / "adapter"
+    if not (folder / CONFIG).exists() and is_full(inside):
+        raise InputError(f"{folder}: holds no {CONFIG}, but {inside} holds a finetuned model; name that folder")
     if not (folder / CONFIG).exists() and (inside / CONFIG).exists():
         raise InputError(f"{folder}: holds no {CONFIG}, but {inside} does; name that folder")
     try:
@@ -155,6 +162,12 @@ def attached(loaded: Loaded, adapter: CheckedAdapter | None, note: Callable[[str
     Raises:
         InputError: the adapter does not fit the model, or changed while it was read.
     """
+    if adapter is not None and adapter.full:
+        with loaded.replaced(adapter.folder) as model:
+            if check_adapter(adapter.folder).digest != adapter.digest:
+                raise InputError(f"{adapter.name}: changed while it was loaded; wait for its training to end, then start again")
+            yield model
+        return
     try:
         yield loaded.model if adapter is None else _put_on(loaded, adapter)
     finally:

@@ -1,4 +1,5 @@
-"""An adapter on disk and its record ``adapter.json``: nothing uses an adapter before this module has looked at every tensor.
+"""What a run trained, on disk, and its record ``adapter.json``: an adapter, or the weights of a full finetuning as a model's
+folder. Nothing uses either before this module has looked at every tensor.
 
 An adapter file with missing tensors loads with a warning, one without any is silently the base model, and a NaN in a weight can
 give finite, wrong answers: so keys, shapes, finiteness and digests are checked, and outputs are trusted for none of it.
@@ -19,6 +20,10 @@ from tvt.errors import InputError
 from tvt.io import atomic, digest
 
 WEIGHTS, CONFIG, RECORD = "adapter_model.safetensors", "adapter_config.json", "adapter.json"
+MODEL_CONFIG, SHARDS = "config.json", "model*.safetensors"
+"""Of a full finetuning: a model's folder as transformers reads it."""
+FULL, DROPPED = "full", "dropped"
+"""Entries of a record: it is of a full finetuning; the weights were dropped once they were scored."""
 SCHEMA = 1
 _PIECE = 1 << 22
 _POINTER = b"version https://git-lfs"
@@ -38,6 +43,8 @@ class Adapter:
     tensors: dict[str, tuple[int, ...]]
     base: str
     """Base model, as the adapter's configuration names it."""
+    full: bool = False
+    """Whether it is a whole model."""
 
 
 def check_weights(path: Path, expected: Shapes | None = None) -> dict[str, tuple[int, ...]]:
@@ -85,20 +92,97 @@ def write_record(folder: Path, expected: Shapes, **more: Any) -> Adapter:
     return Adapter(folder=folder, digest=record["digest"], tensors=shapes, base=str(config.get("base_model_name_or_path")))
 
 
-def verify_adapter(folder: Path) -> Adapter:
-    """Check an adapter before it is used: files, digests, keys, shapes, finiteness, against the record written with it.
+def write_full_record(folder: Path, numbers: int, **more: Any) -> Adapter:
+    """Check a freshly saved model against how many numbers it has in memory, and write its record, last and atomically.
+
+    Names are not compared: transformers saves under those of the published files, and loads under its own. It shares a matrix
+    that two layers have in common, as here.
 
     Raises:
-        InputError: no whole adapter of tvt; what is wrong with it, one line each.
+        InputError: the files do not hold as many numbers, or some that are not finite.
     """
+    shapes = check_full_weights(folder, numbers)
+    files = {path.name: file_entry(path) for path in sorted((*folder.glob(SHARDS), folder / MODEL_CONFIG))}
+    for name in files:
+        atomic.share(folder / name)
+    record = {"schema": SCHEMA, "digest": _full_identity(folder, files), FULL: True, "files": files, **more}
+    record["tensors"] = {name: list(shape) for name, shape in sorted(shapes.items())}
+    atomic.write_text(folder / RECORD, json.dumps(record, indent=1) + "\n")
+    return Adapter(folder=folder, digest=record["digest"], tensors=shapes, base=str(more.get("base", "")), full=True)
+
+
+def check_full_weights(folder: Path, numbers: int | None = None) -> dict[str, tuple[int, ...]]:
+    """Read a model's safetensors files to their last byte; returns the shapes.
+
+    Args:
+        folder: of the model.
+        numbers: how many numbers they must hold together.
+
+    Raises:
+        InputError: damaged, not finite, or not as many.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path in sorted(folder.glob(SHARDS)):
+        shapes |= check_weights(path)
+    held = sum(math.prod(shape) for shape in shapes.values())
+    if not shapes or held != (numbers or held):
+        raise InputError(f"{folder}: its weights are {held:,} numbers, not {numbers or 'any'}; train anew")
+    return shapes
+
+
+def drop_weights(folder: Path) -> None:
+    """Remove the weights of what was trained, and leave its record, which says that they were dropped."""
+    record = _read_record(folder)
+    atomic.write_text(folder / RECORD, json.dumps({**record, DROPPED: True}, indent=1) + "\n")
+    for path in folder.iterdir():
+        if path.name not in (RECORD, CONFIG, MODEL_CONFIG, "README.md"):
+            path.unlink()
+
+
+def dropped_digest(folder: Path) -> str | None:
+    """The digest of what was trained where its weights were dropped; ``None`` where they are to be there."""
+    try:
+        record = _read_record(folder)
+    except InputError:
+        return None
+    return str(record["digest"]) if record.get(DROPPED) is True else None
+
+
+def is_full(folder: Path) -> bool:
+    """Whether a folder holds the weights of a full finetuning by tvt, or its record."""
+    try:
+        return _read_record(folder).get(FULL) is True
+    except InputError:
+        return False
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        files, tensors, stated = dict(record["files"]), record["tensors"], str(record["digest"])
-        expected = {name: tuple(int(size) for size in shape) for name, shape in tensors.items()}
+        record["files"], record["tensors"], record["digest"]
     except OSError as error:
         raise InputError(f"{folder / RECORD}: {error.strerror or error}; this is no finished adapter of tvt train") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{folder / RECORD}: damaged; train the adapter anew") from error
+    return dict(record)
+
+
+def verify_adapter(folder: Path) -> Adapter:
+    """Check what was trained before it is used: files, digests, keys, shapes, finiteness, against the record written with it.
+
+    Raises:
+        InputError: no whole adapter or model of tvt; what is wrong with it, one line each.
+    """
+    record = _read_record(folder)
+    if record.get(DROPPED) is True:
+        raise InputError(f"{folder}: its weights were dropped once they were scored (runtime.keep); train it anew")
+    try:
+        files, stated = dict(record["files"]), str(record["digest"])
+        expected = {name: tuple(int(size) for size in shape) for name, shape in record["tensors"].items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{folder / RECORD}: damaged; train the adapter anew") from error
+    if record.get(FULL) is True:
+        return _verified_model(folder, files, expected, stated)
     faults = file_faults(folder, files)
     faults += [
         f"{folder / RECORD}: does not list {name}; train the adapter anew" for name in (WEIGHTS, CONFIG) if name not in files
@@ -110,6 +194,26 @@ def verify_adapter(folder: Path) -> Adapter:
     if _identity(files, config) != stated:
         raise InputError(f"{folder / RECORD}: its digest does not belong to these files; train the adapter anew")
     return Adapter(folder=folder, digest=stated, tensors=shapes, base=str(config.get("base_model_name_or_path")))
+
+
+def _verified_model(folder: Path, files: Mapping[str, Any], expected: Shapes, stated: str) -> Adapter:
+    faults = file_faults(folder, files)
+    unlisted = {path.name for path in (*folder.glob(SHARDS), folder / MODEL_CONFIG)} - files.keys()
+    faults += [f"{folder / RECORD}: does not list {name}; train it anew" for name in sorted(unlisted)]
+    if faults:
+        raise InputError(*faults)
+    shapes = check_full_weights(folder)
+    if shapes != dict(expected) or _full_identity(folder, files) != stated:
+        raise InputError(f"{folder / RECORD}: does not belong to these files; train it anew")
+    return Adapter(folder=folder, digest=stated, tensors=shapes, base="", full=True)
+
+
+def _full_identity(folder: Path, files: Mapping[str, Any]) -> str:
+    """Digest of weights and configuration, whichever version of transformers wrote the latter."""
+    config = json.loads((folder / MODEL_CONFIG).read_text(encoding="utf-8"))
+    settings = {key: value for key, value in config.items() if key not in ("_name_or_path", "transformers_version")}
+    weights = {name: entry["sha256"] for name, entry in files.items() if name.endswith(".safetensors")}
+    return digest.of_value({"weights": weights, "config": settings})
 
 
 def file_entry(path: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from tvt.core.recipe import ModelConfig
@@ -107,13 +108,34 @@ class Loaded:
             self._free()
 
     @contextmanager
-    def lent(self, name: str) -> Iterator[None]:
+    def replaced(self, folder: Path) -> Iterator[Any]:
+        """Give the model of a folder in the place of this one, say one finetuned as a whole, with the same settings.
+
+        The base model is released before, so that one of both is in memory, and is loaded again when it is next used.
+
+        Raises:
+            InputError: see :func:`tvt.model.loading.load_weights`.
+        """
+        self.release()
+        self.processor = self.processor or load_processor(self.config)
+        config = self.config.model_copy(update={"model_name_or_path": str(folder), "revision": None})
+        try:
+            self._model = load_model(config)
+            self.device = self._model.device
+            yield self._model
+        finally:
+            self._model = self._state = None
+            self._free()
+
+    @contextmanager
+    def lent(self, name: str, *, whole: bool = False) -> Iterator[None]:
         """Let the model be changed, say by training. Afterwards what is on it is taken off, and its memory is released.
 
         Where that does not make it what it was, and after every error, it is loaded again before it is next used.
 
         Args:
             name: what it is lent for, for the note that the model itself was changed though nothing failed.
+            whole: whether its own weights are to change, so that it is loaded again before it is next used, without a note.
         """
         try:
             yield
@@ -121,7 +143,9 @@ class Loaded:
             # The traceback may hold the model's parts until the error has been handled; loading again frees them first.
             self._model = self._state = None
             raise
-        if not self.put_back():
+        if whole:
+            self._model = self._state = None
+        elif not self.put_back():
             self.note(CHANGED.format(name=name))
         self._free()
 

@@ -16,6 +16,7 @@ import inspect
 import json
 import logging
 import math
+import shutil
 import sys
 from importlib import import_module
 from importlib.util import find_spec
@@ -24,12 +25,33 @@ from typing import Any
 
 from tvt.core.recipe import ModelConfig
 from tvt.errors import InputError, MissingPackageError, needs_train_extra, reason_of, refuse
+from tvt.io.model_folder import snapshot
 from tvt.model.attention import stack_windows
 from tvt.model.chat import Chat
 from tvt.model.families import family_checks, family_of, model_checks
 from tvt.model.inputs import prompt_inputs
 
 _LOG = logging.getLogger(__name__)
+
+_TEXTS = ("*.json", "*.jinja", "*.txt", "*.model")
+"""Files of a model that are no weights; of these its tokenizer and processor are made."""
+
+
+def copy_texts(config: ModelConfig, folder: Path) -> None:
+    """Put a model's own files of tokenizer, processor and generation beside weights that were finetuned from its.
+
+    Saved anew they would differ: what was set for this machine, or left out on it, would be written as well.
+
+    Args:
+        config: which model; it was loaded before, so that its files are here.
+        folder: of the weights, with its config.json.
+    """
+    place = Path(config.model_name_or_path)
+    place = place if place.is_dir() else snapshot(config.model_name_or_path, config.revision)
+    for path in (path for pattern in _TEXTS for path in place.glob(pattern)):
+        if path.name != "config.json" and not path.name.startswith(("model", "adapter")):
+            shutil.copyfile(path, folder / path.name)
+
 
 _VIDEO = "video_processor"
 _NAMING_FILES = ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json")

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -247,6 +247,7 @@ class Needs:
 
     weights: float
     adapter: float
+    """Of an adapter its weights, gradients and the optimiser's state; of a full finetuning the latter two."""
     activations: float
 
     @property
@@ -271,13 +272,39 @@ def training_needs(
     width = WIDTHS[recipe.model.dtype]
     text, vision = shape.text, shape.vision
     activations = tokens * _stored(text, width, checkpointing=checkpointing)
-    stacks = [text]
+    stacks = [text] * ("language_model" in recipe.trained_parts)
     if vision is not None:
-        trained = not recipe.model.freeze_vision
+        trained = "vision_tower" in recipe.trained_parts
         activations += patches * (_stored(vision, width, checkpointing=checkpointing) if trained else _passing(vision, width))
         stacks += [vision] * trained
-    adapter = 16.0 * recipe.lora.lora_r * sum(stack.adapter for stack in stacks)
+    if recipe.training.method == "full":
+        return _full_needs(shape, recipe, stacks, activations)
+    whole = sum(name in _LARGE_MODULES for name in recipe.lora.modules_to_save or ())
+    adapter = 16.0 * (recipe.lora.lora_r * sum(stack.adapter for stack in stacks) + whole * shape.embeddings / 2)
     return Needs(weights=weights_bytes(shape, recipe.model) / divided, adapter=adapter, activations=activations)
+
+
+_LARGE_MODULES = ("lm_head", "embed_tokens")
+"""Of ``lora.modules_to_save``: each has a vector for every word."""
+
+
+def _full_needs(shape: Shape, recipe: Recipe, stacks: Sequence[Stack], activations: float) -> Needs:
+    """Of weights that train themselves, by Adam in float32.
+
+    Without DeepSpeed they are held in float32, with as much for gradients (and for those that several processes exchange) and
+    twice as much for Adam's moments. DeepSpeed holds them and their gradients in the model's precision, beside masters in
+    float32; ZeRO divides masters and moments, from stage 2 on gradients, in stage 3 weights as well.
+    """
+    width, stage, processes = WIDTHS[recipe.model.dtype], _stage(recipe), recipe.runtime.num_processes
+    trained = sum(stack.weights for stack in stacks) + ("language_model" in recipe.trained_parts) * shape.embeddings
+    frozen = (shape.weights + shape.embeddings - trained) * width
+    if recipe.runtime.deepspeed is None:
+        return Needs(
+            weights=frozen + 4.0 * trained, adapter=(12.0 if processes == 1 else 16.0) * trained, activations=activations
+        )
+    weights = (frozen + width * trained) / (processes if stage == 3 else 1)
+    gradients = width * trained / (processes if stage >= 2 else 1)
+    return Needs(weights=weights, adapter=gradients + 12.0 * trained / (processes if stage else 1), activations=activations)
 
 
 def pass_needs(

@@ -19,7 +19,7 @@ from tvt.errors import InputError
 from tvt.evaluate.scorer import RawAnswer
 from tvt.evaluate.store import IDENTITY, AnswerStore, Row, outcome_of
 from tvt.io import atomic, machine
-from tvt.io.adapter_file import CONFIG, RECORD, WEIGHTS, verify_adapter
+from tvt.io.adapter_file import CONFIG, RECORD, WEIGHTS, dropped_digest, is_full, verify_adapter
 from tvt.io.atomic import exclusively
 from tvt.io.yaml_files import load_recipe
 from tvt.study.jobs import Where
@@ -162,7 +162,7 @@ class _Merging:
             return
         adapter = run.training if adapter_here is None else None
         if adapter is not None:  # cells of an adapter that is gone are no part of the run that comes
-            before = replace(before, cells=_of_adapter(self.here, before.cells, adapter.adapter_digest))
+            before = replace(before, cells=self.here.of_adapter(before.cells, adapter.adapter_digest))
         cells = self._missing(run, before.cells)
         new = adapter is not None or (run.training is None and not before.cells)
         if self.planned is None:
@@ -251,10 +251,11 @@ class _Merging:
         folder = self.here.run_folder(run.run_id)
         shutil.rmtree(folder / ADAPTER, ignore_errors=True)  # without a record beside it, it is half of one
         with atomic.new_folder(folder / ADAPTER) as fresh:
-            for name in (WEIGHTS, CONFIG, RECORD, CARD):
-                if (training.adapter / name).is_file():
-                    shutil.copyfile(training.adapter / name, fresh / name)
-            if verify_adapter(fresh).digest != training.adapter_digest:
+            full = is_full(training.adapter)
+            for path in sorted(training.adapter.iterdir()):
+                if path.is_file() and (full or path.name in (WEIGHTS, CONFIG, RECORD, CARD)):
+                    shutil.copyfile(path, fresh / path.name)
+            if (dropped_digest(fresh) or verify_adapter(fresh).digest) != training.adapter_digest:
                 raise InputError(f"{training.adapter}: changed while it was copied; merge again when nothing writes there")
         if (run.folder / TRAINED_AS).is_file():
             atomic.write_bytes(folder / TRAINED_AS, (run.folder / TRAINED_AS).read_bytes())
@@ -294,12 +295,6 @@ class _Merging:
 
 def _digest(training: TrainingRecord | None) -> str | None:
     return None if training is None else training.adapter_digest
-
-
-def _of_adapter(store: Store, cells: Cells, adapter: str) -> Cells:
-    """The cells that rest on the answers of one adapter."""
-    identities = {key: AnswerStore.reopen(store.answers / key).identity for key in {cell.answers for cell in cells.values()}}
-    return {where: cell for where, cell in cells.items() if identities[cell.answers].get("adapter") == adapter}
 
 
 def _answer(outcome: RawAnswer) -> str | int | None:

@@ -58,6 +58,8 @@ def study_adapters(folder: Path, progress: Progress = _silent) -> AdapterSimilar
     if not path.is_file():
         raise InputError(f"{folder}: holds no adapters ({RECIPE} and runs/ are missing); {_REMEDY}")
     recipe, store = load_recipe(path), Store(folder)
+    if recipe.training.method == "full":
+        raise InputError(f"{folder}: finetunes the whole model, and likeness is of LoRA adapters; leave out --adapters")
     doses = read_doses(folder / DOSES_FILE, recipe.sources) if (folder / DOSES_FILE).is_file() else {}
     folders, missing = _find(recipe, store, doses)
     sources = dict.fromkeys(source for source, _ in folders)

@@ -26,6 +26,7 @@ from tvt.evaluate.evaluator import Evaluator
 from tvt.evaluate.merging import merge_adapters
 from tvt.evaluate.results import CellResult
 from tvt.io import machine
+from tvt.io.adapter_file import dropped_digest
 from tvt.io.atomic import attempted
 from tvt.selection.engine import Prepared
 from tvt.study.plan import Study
@@ -208,6 +209,10 @@ class _Merges:
         run = self.study.source_run(source, seed)
         run_id = self.study.run_id(run)
         folder = self.store.run_folder(run_id)
+        if self.study.recipe.training.method == "full":
+            return f"{run.name}: was finetuned as a whole, and adapters alone are merged"
+        if (folder / TRAINING).is_file() and dropped_digest(folder / ADAPTER) is not None:
+            return f"{run.name}: its adapter was dropped once it was scored (runtime.keep)"
         if (folder / TRAINING).is_file() and (folder / ADAPTER).is_dir():
             return folder / ADAPTER
         return f"{run.name}: {self.store.failure(run_id) or 'not trained yet'}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tvt.core.events import Done, Failed, Held, Nothing, Phase
@@ -21,7 +21,7 @@ from tvt.evaluate.evaluator import Evaluator
 from tvt.evaluate.results import CellResult
 from tvt.evaluate.sharing import ScoringProcesses
 from tvt.io import machine
-from tvt.io.adapter_file import verify_adapter
+from tvt.io.adapter_file import drop_weights, verify_adapter
 from tvt.io.atomic import exclusively
 from tvt.io.processes import Machines
 from tvt.model.base import Loaded
@@ -99,6 +99,8 @@ class Runner:
                     raise
                 return Failed(run=task.run_id)
             self.store.forgive(task.run_id)  # another process may have given it up meanwhile
+            if adapter is not None and self.job.recipe.drops_weights:
+                drop_weights(adapter)
         return Done(run=task.run_id)
 
     def stands(self, task: RunTask) -> tuple[Phase, int, int]:
@@ -176,6 +178,8 @@ class Runner:
             prepared: seconds since the run was begun, those of training steps left out.
         """
         before = self.store.finished(task.run_id)
+        if adapter is not None and (record := self.store.training(task.run_id)) is not None:  # it may have been trained anew
+            before = replace(before, cells=self.store.of_adapter(before.cells, record.adapter_digest))
         missing = [where for where, key in task.keys.items() if (c := before.cells.get(where)) is None or c.key != key]
         sets = {set_name(*where): self._asked(where) for where in missing}
         started, loaded = time.monotonic(), self._evaluator.load_seconds

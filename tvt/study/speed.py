@@ -23,6 +23,7 @@ from tvt.model.needs import (
     MEAN_PIXELS,
     ORDINARY_PIXELS,
     TEXT_TOKENS,
+    WIDTHS,
     Shape,
     expected_checkpointing,
     forward,
@@ -115,7 +116,8 @@ def guessed_speed(study: Study, recipe: Recipe | None = None) -> Speed | None:
 
     The base model is frozen, so that a training step computes forward, and backward through the activations of the language
     model alone; with gradient checkpointing it computes these forward once more. A vision tower that is trained as well
-    (``model.freeze_vision: false``) counts like the language model.
+    (``training.parts``) counts like the language model. A full finetuning computes the gradients of the weights on top, and
+    loads the base model anew for each run, and what it trained for scoring.
 
     Args:
         study: whose tasks are meant.
@@ -133,16 +135,25 @@ def guessed_speed(study: Study, recipe: Recipe | None = None) -> Speed | None:
     twice = {source: guess.checkpointing(shown) for source, shown in rows.items()}
     processes = recipe.runtime.num_processes
     loading = STARTING + held * 2 / READING
-    alone = processes == 1
+    alone, full = processes == 1, recipe.training.method == "full"
     return Speed(
-        load=SETTING_UP + (0.0 if alone else 2 * loading),
-        start=loading if alone else 0.0,
+        load=SETTING_UP + (0.0 if alone and not full else 2 * loading),
+        start=loading if alone and not full else 0.0,
         examples={s: guess.training(shown, checkpointing=twice[s]) / processes for s, shown in rows.items()},
         questions={t: guess.scoring(pictures.of(m, "evaluation")) / processes for t, m in study.targets.items()},
-        disk=4.0 * recipe.lora.lora_r * shape.text.adapter,
+        disk=_left_behind(recipe, shape),
         measured=False,
         assumed=tuple(_assumed(recipe, shape, list(twice.values()), here=not pictures.assumed)),
     )
+
+
+def _left_behind(recipe: Recipe, shape: Shape) -> float:
+    """Bytes of what a run trained, as far as it stays."""
+    if recipe.drops_weights:
+        return 0.0
+    if recipe.training.method == "full":
+        return (shape.weights + shape.embeddings) * WIDTHS[recipe.model.dtype]
+    return 4.0 * recipe.lora.lora_r * shape.text.adapter
 
 
 @cache
@@ -223,7 +234,8 @@ class _Guess:
     def __init__(self, recipe: Recipe, shape: Shape) -> None:
         self._recipe, self._shape, self._max_pixels = recipe, shape, recipe.model.max_pixels
         self._flops = DEVICE_FLOPS[recipe.model.dtype]
-        self._frozen, self._loaders = recipe.model.freeze_vision, recipe.runtime.dataloader_num_workers
+        self._loaders = recipe.runtime.dataloader_num_workers
+        self._full, self._parts = recipe.training.method == "full", recipe.trained_parts
         self._batch = recipe.evaluation.batch_size
         self._extra = PASS_TOKENS[recipe.model.load_in_4bit]
 
@@ -235,7 +247,9 @@ class _Guess:
         """Of a training example on one process."""
         text, tower, passing = self._forward(shown, self._recipe.training.per_device_train_batch_size)
         passes = 3 if checkpointing else 2
-        computing = (passes * (text + passing) + (1 if self._frozen else passes) * tower) / self._flops
+        of_text = passes + (self._full and "language_model" in self._parts)  # gradients of the weights themselves
+        of_tower = passes + self._full if "vision_tower" in self._parts else 1
+        computing = (of_text * (text + passing) + of_tower * tower) / self._flops
         preparing = shown.pictures * shown.pixels * PREPARING
         if self._loaders == 0:
             return computing + preparing

@@ -19,7 +19,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +27,7 @@ from typing import Any, Literal
 from tvt.core.answer_statistics import AnswerStatistics
 from tvt.core.scores import Part, Run, Tally
 from tvt.errors import InputError
+from tvt.evaluate.store import AnswerStore
 from tvt.io import atomic, digest
 from tvt.io.atomic import attempted, take
 from tvt.study.run_folders import CLAIM, MARKER, RUN, RunFolders
@@ -209,6 +210,14 @@ class Store:
         if (folder / MARKER).is_file():
             return "queued"
         return "begun" if begun else "missing"
+
+    def of_adapter(self, cells: Cells, digest: str | None) -> Cells:
+        """The cells that rest on the answers of an adapter with this digest, as far as these answers are there."""
+        adapters: dict[str, Any] = {}
+        for key in {cell.answers for cell in cells.values()}:
+            with suppress(InputError):
+                adapters[key] = AnswerStore.reopen(self.answers / key).identity.get("adapter")
+        return {where: cell for where, cell in cells.items() if adapters.get(cell.answers, "") == digest}
 
     def known(self) -> dict[str, RunRecord]:
         """Every run that was ever begun here, by its id."""

@@ -64,6 +64,9 @@ def training_checks(recipe: Recipe) -> Iterator[Check]:
     yield from model_checks(recipe.model)
     yield from _optimizer(recipe.training.optim)
     yield from _trackers(recipe.runtime.report_to)
+    if recipe.training.use_liger_kernel and find_spec("transformers") is not None and find_spec("liger_kernel") is None:
+        result = "training.use_liger_kernel needs liger_kernel, which is not installed"
+        yield _failing("kernels", result, "pip install liger-kernel, or leave it out", "liger_kernel")
     if recipe.runtime.deepspeed is not None:
         yield from _deepspeed(recipe, recipe.runtime.deepspeed)
 

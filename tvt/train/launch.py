@@ -82,6 +82,8 @@ def train(
     summary = check_rows(dataset)
     if (fault := rows_fault(recipe, rows=summary.rows, with_images=summary.with_images)) is not None:
         raise InputError(f"{dataset}: {fault}")
+    if not summary.with_images and "language_model" not in recipe.trained_parts:
+        raise InputError(f"{dataset}: no row has an image, and the language model does not train; add it to training.parts")
     job = TrainingJob(
         recipe=recipe,
         dataset=dataset.absolute(),
@@ -199,7 +201,7 @@ def _run_here(job: TrainingJob, progress: Report, base: Loaded | None) -> Traini
         from tvt.train.run import run
     except ImportError as error:
         raise MissingPackageError(f"training needs more packages ({error}): {install('train')}") from error
-    with nullcontext() if base is None else base.lent(str(job.output)):
+    with nullcontext() if base is None else base.lent(str(job.output), whole=job.recipe.training.method == "full"):
         record = run(job, progress, base)
     if record is None:  # only the first process gets here
         raise TrainingError(f"{job.output}: this process was started as one of several; use tvt train --num-processes")

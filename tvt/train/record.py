@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tvt import __version__
-from tvt.core.recipe import Recipe
+from tvt.core.recipe import PARTS, Recipe
 from tvt.core.values import Frozen, by_fields, encode
 from tvt.errors import InputError
 from tvt.io import atomic, digest
@@ -177,17 +177,18 @@ _REMARK = "license: fill it in; the base model's licence and those of the traini
 
 
 def model_card(job: TrainingJob, record: TrainingRecord) -> str:
-    """README.md of the adapter that ``record`` describes; no path of this machine is in it."""
+    """README.md of what ``record`` describes, an adapter or a whole model; no path of this machine is in it."""
     base = public_model_name(job.recipe.model.model_name_or_path)
     hub = hub_name(base) if base not in BUNDLED_MODELS else None
     mix = _mix_record(job.dataset)
+    full = job.recipe.training.method == "full"
     header = {
-        "library_name": "peft",
+        "library_name": "transformers" if full else "peft",
         "pipeline_tag": "image-text-to-text",
         "base_model": hub,
-        "base_model_relation": "adapter" if hub else None,
+        "base_model_relation": ("finetune" if full else "adapter") if hub else None,
         "datasets": _datasets(mix),
-        "tags": ["lora", "peft", "sft", "trl", "tvt"],
+        "tags": ["sft", "trl", "tvt"] if full else ["lora", "peft", "sft", "trl", "tvt"],
     }
     return front_matter(header, [_REMARK]) + "\n" + "\n".join([*_lines(job, record, base, mix), ""])
 
@@ -209,8 +210,10 @@ def _datasets(mix: Mapping[str, Any] | None) -> list[str]:
 
 
 def _lines(job: TrainingJob, record: TrainingRecord, base: str, mix: Mapping[str, Any] | None) -> list[str]:
+    full = job.recipe.training.method == "full"
+    needs = "it is a copy of the base model with other weights" if full else "it needs this very base model"
     return [
-        f"# LoRA adapter of {base}",
+        f"# {'Full finetuning' if full else 'LoRA adapter'} of {base}",
         "",
         f"Finetuned with tvt on {record.rows:,} examples of {_sources(mix)}.",
         "",
@@ -226,7 +229,7 @@ def _lines(job: TrainingJob, record: TrainingRecord, base: str, mix: Mapping[str
         "",
         *table(("", ""), _training(job.recipe, record)),
         "",
-        "The loss was taken on the answers alone." + _frozen(job.recipe),
+        f"The loss was taken on the answers alone. {_parts(job.recipe)}",
         "",
         "## Provenance",
         "",
@@ -236,7 +239,7 @@ def _lines(job: TrainingJob, record: TrainingRecord, base: str, mix: Mapping[str
         "",
         "- Not evaluated here: what it gains and loses on other tasks is for `tvt evaluate` or the study it is part of to say.",
         "- Not a general assistant: it was trained to answer questions of these tasks in their own form.",
-        "- Not a model by itself: it needs this very base model, and its licence and limits are those of the base model and of",
+        f"- Not a model by itself: {needs}, and its licence and limits are those of the base model and of",
         "  the training data, too.",
     ]
 
@@ -249,6 +252,13 @@ def _sources(mix: Mapping[str, Any] | None) -> str:
 
 
 def _loading(recipe: Recipe, base: str) -> list[str]:
+    if recipe.training.method == "full":
+        return [
+            "from transformers import AutoModelForImageTextToText, AutoProcessor",
+            "",
+            "model = AutoModelForImageTextToText.from_pretrained(MODEL)  # this folder or repository",
+            "processor = AutoProcessor.from_pretrained(MODEL)",
+        ]
     revision = f", revision={recipe.model.revision!r}" if recipe.model.revision else ""
     return [
         "from peft import PeftModel",
@@ -278,7 +288,7 @@ def _origins(of: Mapping[str, Any]) -> str:
 
 def _training(recipe: Recipe, record: TrainingRecord) -> list[tuple[str, str]]:
     """The figures of the run."""
-    training, lora = recipe.training, recipe.lora
+    training = recipe.training
     last = f"{record.losses[-1][1]:.4f} (first {record.losses[0][1]:.4f})" if record.losses else "not logged"
     memory = f"{record.peak_memory_bytes / 2**30:.1f} GiB" if record.peak_memory_bytes else None
     figures = {
@@ -286,7 +296,8 @@ def _training(recipe: Recipe, record: TrainingRecord) -> list[tuple[str, str]]:
         "last logged loss": last,
         "learning rate": f"{training.learning_rate:g}, {training.lr_scheduler_type}, warmup {training.warmup_ratio:g}",
         "optimiser": f"{training.optim}, weight decay {training.weight_decay:g}, gradients up to {training.max_grad_norm:g}",
-        "LoRA": f"r {lora.lora_r}, alpha {lora.lora_alpha}, dropout {lora.lora_dropout:g}",
+        "LoRA": _lora(recipe) if training.method == "lora" else None,
+        "NEFTune": f"noise of alpha {training.neftune_noise_alpha:g}" if training.neftune_noise_alpha else None,
         "precision": recipe.model.dtype + (", base in 4 bits (nf4)" if recipe.model.load_in_4bit else ""),
         "processes": f"{record.num_processes}" + (" with DeepSpeed" if recipe.runtime.deepspeed else ""),
         "rate": f"{record.rows_per_second:.1f} examples/s, {record.seconds:.0f} s",
@@ -295,11 +306,22 @@ def _training(recipe: Recipe, record: TrainingRecord) -> list[tuple[str, str]]:
     return [(name, value) for name, value in figures.items() if value is not None]
 
 
-def _frozen(recipe: Recipe) -> str:
-    return " The vision tower was left as it is." if recipe.model.freeze_vision else ""
+def _lora(recipe: Recipe) -> str:
+    lora = recipe.lora
+    kinds = [name for name, on in (("rsLoRA", lora.use_rslora), ("DoRA", lora.use_dora)) if on]
+    whole = [f"trained whole: {', '.join(lora.modules_to_save)}"] if lora.modules_to_save else []
+    return ", ".join([f"r {lora.lora_r}, alpha {lora.lora_alpha}, dropout {lora.lora_dropout:g}", *kinds, *whole])
+
+
+def _parts(recipe: Recipe) -> str:
+    left = [part.replace("_", " ") for part in PARTS if part not in recipe.trained_parts]
+    if not left:
+        return "All parts of the model were trained."
+    return f"The {' and the '.join(left)} {'was left as it is' if len(left) == 1 else 'were left as they are'}."
 
 
 def _provenance(job: TrainingJob, record: TrainingRecord, mix: Mapping[str, Any] | None) -> list[str]:
+    trained = "Weights" if job.recipe.training.method == "full" else "Adapter"
     packages = ", ".join(f"{name} {version}" for name, version in record.versions.items())
     base = [f"- Base model's files: digest `{job.base_digest}`"] if job.base_digest else []
     base += [f"- Base model's revision: `{job.recipe.model.revision}`"] if job.recipe.model.revision else []
@@ -307,7 +329,7 @@ def _provenance(job: TrainingJob, record: TrainingRecord, mix: Mapping[str, Any]
     return [
         f"- tvt {__version__}, {packages}",
         f"- Recipe {job.recipe.name}, seed {record.seed}; run `{record.identity}` (recipe, rows and seed)",
-        f"- Adapter: digest `{record.adapter_digest}`, which `adapter.json` lists file by file",
+        f"- {trained}: digest `{record.adapter_digest}`, which `adapter.json` lists file by file",
         *base,
         *mixed,
         f"- Training rows: digest `{record.dataset_digest}`",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 from collections.abc import Callable
@@ -14,14 +15,15 @@ from trl import SFTConfig
 from tvt.core.recipe import Recipe
 from tvt.errors import InputError, TrainingError
 from tvt.io import atomic
-from tvt.io.adapter_file import Adapter, verify_adapter, write_record
+from tvt.io.adapter_file import Adapter, verify_adapter, write_full_record, write_record
 from tvt.io.machine import installed_version
 from tvt.model.base import Loaded, load_model
 from tvt.model.inputs import check_agreement
-from tvt.model.loading import load_config, load_processor
+from tvt.model.loading import copy_texts, load_config, load_processor
 from tvt.train.batches import Collator, Order, row_lengths
 from tvt.train.checkpoints import remember_run
 from tvt.train.loader import start_server, worker_count
+from tvt.train.parts import lora_config, spare_frozen_parts, train_weights, trained_modules
 from tvt.train.record import (
     ADAPTER,
     CARD,
@@ -41,9 +43,8 @@ from tvt.train.trainer import (
     Meter,
     adapter_shapes,
     check_dtype,
-    lora_config,
     needs_checkpointing,
-    spare_frozen_parts,
+    numbers_of,
 )
 from tvt.types import silent
 
@@ -143,6 +144,8 @@ def training_arguments(job: TrainingJob, order: Order) -> SFTConfig:
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
         optim=settings.optim,
+        neftune_noise_alpha=settings.neftune_noise_alpha,
+        use_liger_kernel=settings.use_liger_kernel,
         gradient_checkpointing=bool(settings.gradient_checkpointing),  # where the recipe leaves it open, the trainer decides
         bf16=recipe.model.dtype == "bfloat16",
         fp16=recipe.model.dtype == "float16",
@@ -194,15 +197,21 @@ def _trainer(job: TrainingJob, order: Order, arguments: SFTConfig, base: Loaded 
         rows = load_rows(job.dataset, job.output / ROWS)
     examples = Examples(rows, job.dataset, recipe.model.max_pixels, recipe.model.min_pixels)
     check_agreement(processor, examples.first_of_sources())
-    collator = Collator(processor, picture_always=pictures and order.processes > 1)
+    # A batch without pictures has no gradient where the language model is left as it is.
+    always = pictures and (order.processes > 1 or "language_model" not in recipe.trained_parts)
+    collator = Collator(processor, picture_always=always)
     divided = plugin is not None and plugin.zero_stage == 3
     lengths = row_lengths(examples, processor)
     checkpointing = needs_checkpointing(recipe, examples, lengths, collator, load_config(recipe.model), divided=divided)
     # transformers (5.24) reads the first name, TRL (1.16) the second.
     arguments.activation_checkpointing = arguments.gradient_checkpointing = checkpointing
     model = load_model(recipe.model, sharded=divided) if base is None else base.model
-    adapter = lora_config(model, recipe)
-    spare_frozen_parts(model, adapter.target_modules)
+    own = copy.deepcopy((model.config, model.generation_config))
+    adapter = lora_config(model, recipe) if recipe.training.method == "lora" else None
+    if adapter is None:
+        train_weights(model, recipe.trained_parts)
+    else:
+        spare_frozen_parts(model, trained_modules(model, adapter))
     trainer = GuardedTrainer(
         model=model,
         args=arguments,
@@ -214,28 +223,34 @@ def _trainer(job: TrainingJob, order: Order, arguments: SFTConfig, base: Loaded 
         processing_class=processor,
         peft_config=adapter,
     )
+    trainer.own_settings = own
     if plugin is None or recipe.model.dtype == "float32":
-        cast_adapter(trainer.model)
+        cast_trained(trainer.model)
     trainer.remove_callback(PrinterCallback)
     GradientGuard().watch(trainer)
-    trainer.add_callback(CheckpointGuard(job, adapter_shapes(trainer.model), trainer.accelerator.wait_for_everyone))
+    trainer.add_callback(CheckpointGuard(job, trainer.model, trainer.accelerator.wait_for_everyone))
     return trainer
 
 
-def cast_adapter(model: Any) -> None:
-    """Train the adapter in float32, as DeepSpeed's masters are.
+def cast_trained(model: Any, dtype: torch.dtype = torch.float32) -> None:
+    """Train in float32, as DeepSpeed's masters are.
 
     TRL casts it to bfloat16 where the base model is quantised: then steps below a weight's rounding are lost, and torch's
     scaler for float16 cannot unscale such gradients.
     """
     for weight in model.parameters():
         if weight.requires_grad:
-            weight.data = weight.data.float()
+            weight.data = weight.data.to(dtype)
 
 
 def _save(trainer: GuardedTrainer, job: TrainingJob) -> Adapter | None:
     """Save the adapter, check it, and only then move it to its place. All processes take part; the first returns it."""
     fresh, place = job.output / f".{ADAPTER}.unfinished", job.output / ADAPTER
+    full = job.recipe.training.method == "full"
+    if full:  # as the base model is, in whose precision it is scored; training set the tokenizer's tokens in its settings
+        trainer.model.config, trainer.model.generation_config = trainer.own_settings
+        if not trainer.is_deepspeed_enabled:
+            cast_trained(trainer.model, getattr(torch, job.recipe.model.dtype))
     shapes = adapter_shapes(trainer.model)
     if trainer.is_world_process_zero():
         shutil.rmtree(fresh, ignore_errors=True)
@@ -249,12 +264,18 @@ def _save(trainer: GuardedTrainer, job: TrainingJob) -> Adapter | None:
     # Scoring the adapter elsewhere must use them too.
     base |= {name: value for name in ("max_pixels", "min_pixels") if (value := getattr(model, name)) is not None}
     try:
-        write_record(fresh, shapes, base=base, run=job.identity)
+        if full:
+            write_full_record(fresh, numbers_of(trainer.model), base=base, run=job.identity)
+        else:
+            write_record(fresh, shapes, base=base, run=job.identity)
     except InputError as error:
         raise TrainingError("\n".join(error.faults)) from error
+    saved = ("model", "config.json") if full else ()
     for file in fresh.iterdir():  # tokenizer, arguments, a model card: the base has them
-        if not file.name.startswith("adapter"):
+        if not file.name.startswith(("adapter", *saved)):
             file.unlink() if file.is_file() else shutil.rmtree(file)
+    if full:
+        copy_texts(model, fresh)
     shutil.rmtree(place, ignore_errors=True)
     fresh.replace(place)
     return verify_adapter(place)

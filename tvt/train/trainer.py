@@ -1,29 +1,24 @@
-"""The base model as it is trained, and TRL's SFTTrainer with guards and a meter.
-
-Of the model: where the adapter goes, no gradients in parts in which nothing is trained, and whether activations are computed a
-second time where the recipe leaves that open: only if the device's memory needs it. Of the trainer: nothing that is not finite
-reaches the weights, and every save is checked.
+"""TRL's SFTTrainer with guards and a meter, and whether activations are computed a second time where the recipe leaves that
+open: only if the device's memory needs it. Nothing that is not finite reaches the weights, and every save is checked.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig
-from torch import Tensor, nn
+from peft import PeftModel
 from torch.utils.data import DataLoader, Sampler
-from transformers import PreTrainedModel, TrainerCallback
+from transformers import AutoModelForImageTextToText, TrainerCallback
 from trl import SFTTrainer
 
 from tvt.core.recipe import ModelConfig, Recipe
 from tvt.errors import InputError, TrainingError
-from tvt.io.adapter_file import WEIGHTS, check_weights
+from tvt.io.adapter_file import WEIGHTS, check_full_weights, check_weights
 from tvt.model.needs import USABLE, Shape, read_shape, training_needs
 from tvt.train.batches import Collator, Order
 from tvt.train.checkpoints import write_checkpoint_record
@@ -53,6 +48,8 @@ class GuardedTrainer(SFTTrainer):  # type: ignore[misc]
     def __init__(self, *, examples: Examples, order: Order, lengths: Sequence[int], collator: Collator, **options: Any) -> None:
         self._examples, self._order, self._lengths = examples, order, lengths
         self._under_way: Iterator[Any] | None = None
+        self.own_settings: tuple[Any, Any] = (None, None)
+        """Configuration and generation settings of the base model, which transformers aligns with the tokenizer's tokens."""
         super().__init__(data_collator=collator, **options)
         # TRL's loss counts the tokens of the whole global batch if it gets their number, which transformers does only for
         # models that say so. Without, every forward pass would weigh the same, however few answers it has.
@@ -73,6 +70,15 @@ class GuardedTrainer(SFTTrainer):  # type: ignore[misc]
         """The batches of a step, and how many tokens of all processes' are trained on."""
         self._under_way = epoch_iterator
         return super().get_batch_samples(checked(epoch_iterator), *args, **options)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Go on from a checkpoint's weights. Those of a whole model have the names of published files, of which transformers'
+        own code (5.24) would find none in the model, and go on from the base model's weights in silence.
+        """
+        if isinstance(self.model, PeftModel):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+        else:
+            read_weights(self.model, Path(resume_from_checkpoint))
 
     def end_workers(self) -> None:
         """End what prepares batches; nothing is trained on after."""
@@ -141,29 +147,38 @@ def _gradient_fault(step: int) -> str:
 
 
 class CheckpointGuard(TrainerCallback):
-    """Checks every checkpoint's adapter against the model in memory, then writes the record that allows to resume."""
+    """Checks what every checkpoint saved against the model in memory, then writes the record that allows to resume."""
 
-    def __init__(self, job: TrainingJob, shapes: dict[str, tuple[int, ...]], barrier: Callable[[], None]) -> None:
-        self._job, self._shapes, self._barrier = job, shapes, barrier
+    def __init__(self, job: TrainingJob, model: torch.nn.Module, barrier: Callable[[], None]) -> None:
+        self._job, self._barrier = job, barrier
+        full = job.recipe.training.method == "full"
+        self._expected = numbers_of(model) if full else adapter_shapes(model)
 
     def on_save(self, args: Any, state: Any, control: Any, **options: Any) -> None:
         """Called in every process once its part is written."""
         self._barrier()
         if state.is_world_process_zero:
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            check_saved(folder, self._shapes)
+            check_saved(folder, self._expected)
             write_checkpoint_record(folder, self._job, state.global_step)
         self._barrier()
 
 
-def check_saved(folder: Path, shapes: dict[str, tuple[int, ...]]) -> None:
+def check_saved(folder: Path, expected: dict[str, tuple[int, ...]] | int) -> None:
     """Check what was just saved.
+
+    Args:
+        folder: where.
+        expected: shapes of an adapter, or how many numbers a whole model has.
 
     Raises:
         TrainingError: it is not what is in memory.
     """
     try:
-        check_weights(folder / WEIGHTS, shapes)
+        if isinstance(expected, int):
+            check_full_weights(folder, expected)
+        else:
+            check_weights(folder / WEIGHTS, expected)
     except InputError as error:
         raise TrainingError(
             f"{error.faults[0]} (what was saved is not what was trained; under ZeRO-3 the configuration needs "
@@ -171,13 +186,50 @@ def check_saved(folder: Path, shapes: dict[str, tuple[int, ...]]) -> None:
         ) from error
 
 
+def read_weights(model: Any, folder: Path) -> None:
+    """Put the weights of a saved model into one of the same kind, in whose precision each is.
+
+    Raises:
+        TrainingError: some are missing.
+    """
+    library: Any = AutoModelForImageTextToText
+    saved, report = library.from_pretrained(
+        str(folder), dtype=torch.float32, use_safetensors=True, output_loading_info=True
+    )
+    weights, own = saved.state_dict(), model.state_dict()
+    if missing := sorted({*report["missing_keys"], *(own.keys() - weights.keys())}):
+        raise TrainingError(f"{folder}: {len(missing)} weights are missing, e.g. {missing[0]}; delete this checkpoint")
+    with torch.no_grad():
+        for name, weight in own.items():
+            weight.copy_(weights[name])
+
+
 def adapter_shapes(model: torch.nn.Module) -> dict[str, tuple[int, ...]]:
     """Keys and shapes that the saved adapter must have, from the weights that are trained; ZeRO-3 keeps shapes aside."""
     return {
-        name.replace(".default.", "."): tuple(getattr(weight, "ds_shape", weight.shape))
+        _saved_name(name): tuple(getattr(weight, "ds_shape", weight.shape))
         for name, weight in model.named_parameters()
         if weight.requires_grad
     }
+
+
+def _saved_name(name: str) -> str:
+    """The name under which PEFT saves a weight."""
+    name = name.replace(".lora_magnitude_vector.default.weight", ".lora_magnitude_vector")
+    return name.replace(".modules_to_save.default.", ".").replace(".default.", ".")
+
+
+def numbers_of(model: torch.nn.Module) -> int:
+    """How many numbers a whole model saves; a matrix that two layers share counts once. ZeRO-3 keeps their count aside."""
+    held: Any = [*model.parameters(), *_saved_buffers(model)]
+    return sum(getattr(weight, "ds_numel", weight.numel()) for weight in held)
+
+
+def _saved_buffers(model: torch.nn.Module) -> Iterator[torch.Tensor]:
+    for module in model.modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            if name not in module._non_persistent_buffers_set:
+                yield buffer
 
 
 class Meter(TrainerCallback):
@@ -234,95 +286,6 @@ def check_dtype(config: ModelConfig) -> None:
         raise TrainingError("this GPU has no bfloat16; train with --set model.dtype=float16 or float32")
     if config.dtype == "float16" and not torch.cuda.is_available():
         raise TrainingError("float16 needs a GPU; train with --set model.dtype=bfloat16 or float32")
-
-
-def lora_config(model: PreTrainedModel, recipe: Recipe) -> LoraConfig:
-    """The adapter's configuration, with every module it goes into by its full name.
-
-    Raises:
-        InputError: no module fits what the recipe names.
-    """
-    settings = recipe.lora
-    return LoraConfig(
-        r=settings.lora_r,
-        lora_alpha=settings.lora_alpha,
-        lora_dropout=settings.lora_dropout,
-        target_modules=target_modules(model, settings.lora_target_modules, freeze_vision=recipe.model.freeze_vision),
-        task_type="CAUSAL_LM",
-    )
-
-
-def target_modules(model: PreTrainedModel, requested: str | tuple[str, ...] | None, *, freeze_vision: bool) -> list[str]:
-    """Names of the linear layers that get an adapter: the language model's only, unless the vision tower is trained too."""
-    untyped: Any = model
-    decoder, head = untyped.get_decoder(), untyped.get_output_embeddings()
-    inside = {id(module) for module in decoder.modules()} if freeze_vision and decoder is not model else None
-    linear = [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and module is not head and (inside is None or id(module) in inside)
-    ]
-    if freeze_vision and inside is None:  # a model that names no decoder
-        linear = [name for name in linear if not re.search(r"vision|visual|image|projector|connector", name)]
-    matches = [name for name in linear if _is_requested(name, requested)]
-    if not matches:
-        where = "the language model" if freeze_vision else "the model"
-        known = ", ".join(sorted({name.rsplit(".", 1)[-1] for name in linear}))
-        raise InputError(f"lora.lora_target_modules: nothing in {where} fits {requested!r}; its linear layers: {known}")
-    return matches
-
-
-def _is_requested(name: str, requested: str | tuple[str, ...] | None) -> bool:
-    if requested is None:
-        return True
-    if isinstance(requested, str):
-        return re.fullmatch(requested, name) is not None or name.rsplit(".", 1)[-1] == requested
-    return any(name == item or name.endswith(f".{item}") for item in requested)
-
-
-def spare_frozen_parts(model: PreTrainedModel, trained: Collection[str]) -> None:
-    """Let the model's ``enable_input_require_grads`` work on those of its parts alone in which something is trained.
-
-    Reentrant checkpointing differentiates a layer only if one of its inputs needs a gradient. So PEFT, TRL and transformers
-    (written against 5.24) make the outputs of *all* input embeddings need one, a frozen vision tower's too. There it only sends
-    the backward pass through all of the tower, for gradients that are never used. In a few towers that *are* trained they find
-    no embeddings, and such towers would not learn.
-
-    Args:
-        model: the base model, before PEFT or TRL touch it.
-        trained: full names of the modules that get an adapter.
-    """
-    untyped: Any = model
-    embeddings = _embeddings(model, trained)
-
-    def enable() -> None:
-        untyped.disable_input_require_grads()  # each call forgets the hooks of the one before
-        untyped._require_grads_hooks = [embedding.register_forward_hook(_need_gradient) for embedding in embeddings]
-
-    untyped.enable_input_require_grads = enable
-
-
-def _embeddings(model: PreTrainedModel, trained: Collection[str]) -> list[nn.Module]:
-    """Input embeddings of the model and of the models within it, as far as they hold a trained module; each once."""
-    embeddings: dict[int, nn.Module] = {}
-    for name, part in model.named_modules():
-        inside = f"{name}." if name else ""
-        if isinstance(part, PreTrainedModel) and any(module.startswith(inside) for module in trained):
-            embedding = _embedding(part)
-            if isinstance(embedding, nn.Module):
-                embeddings[id(embedding)] = embedding
-    return list(embeddings.values())
-
-
-def _embedding(part: PreTrainedModel) -> Any:
-    try:
-        return part.get_input_embeddings()
-    except NotImplementedError:  # as in the towers of Qwen3-VL, Qwen3.5 and GLM-4V
-        return getattr(part, "patch_embed", None)
-
-
-def _need_gradient(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-    output.requires_grad_(True)
 
 
 def needs_checkpointing(
