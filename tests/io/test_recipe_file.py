@@ -39,6 +39,7 @@ def digests(recipe: Recipe) -> tuple[str, str]:
         "runtime.deepspeed=zero2.json",
         "runtime.report_to=[wandb]",
         "training.max_length=4096",
+        "runtime.keep=scores",
         "evaluation.batch_size=3",
         "warnings.unread=0.3",
         "targets=[Jigsaw]",
@@ -60,6 +61,13 @@ def test_runtime_fields_name_no_new_run(change: str) -> None:
         "model.load_in_4bit=true",
         "model.max_pixels=1000000",
         "model.min_pixels=100000",
+        "training.method=full",
+        "training.parts=[projector]",
+        "training.neftune_noise_alpha=5",
+        "training.use_liger_kernel=true",
+        "lora.use_dora=true",
+        "lora.use_rslora=true",
+        "lora.modules_to_save=[lm_head]",
     ],
 )
 def test_fields_that_change_results_do(change: str) -> None:

@@ -84,6 +84,28 @@ def test_what_a_pass_takes_grows_with_what_it_holds() -> None:
     assert training_needs(of, whole, 1, 1, checkpointing=True, divided=8).weights == weights_bytes(of, whole.model) / 8
 
 
+def test_a_full_finetuning_takes_sixteen_bytes_a_weight_and_zero_divides_them(tmp_path: Path) -> None:
+    of = shape("Qwen/Qwen2.5-VL-7B-Instruct")
+    for stage in (1, 2, 3):
+        (tmp_path / f"{stage}.json").write_text(f'{{"zero_optimization": {{"stage": {stage}}}}}')
+
+    def state(processes: int = 1, stage: int = 0, parts: list[str] | None = None) -> float:
+        runtime = {"num_processes": processes, "deepspeed": str(tmp_path / f"{stage}.json") if stage else None}
+        batch = {"global_batch_size": 64, "per_device_train_batch_size": 8}
+        asked = recipe(training={"method": "full", "parts": parts, **batch}, runtime=runtime, model={"load_in_4bit": False})
+        found = training_needs(of, asked, 1, 1, checkpointing=True)
+        return found.weights + found.adapter
+
+    text = of.text.weights + of.embeddings
+    frozen = 2 * (of.weights + of.embeddings - text)
+    assert state() == pytest.approx(frozen + 16 * text)
+    assert state(8) == pytest.approx(frozen + 20 * text), "each process has all of it, and buffers to exchange gradients"
+    assert state(8, 1) == pytest.approx(frozen + 4 * text + 12 * text / 8)
+    assert state(8, 2) == pytest.approx(frozen + 2 * text + 14 * text / 8)
+    assert state(8, 3) == pytest.approx((frozen + 16 * text) / 8)
+    assert state(parts=["vision_tower"]) == pytest.approx(2 * text + 16 * (of.weights + of.embeddings - text))
+
+
 def test_a_config_that_leaves_values_out_is_filled_up_by_transformers(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     import json

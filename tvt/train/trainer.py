@@ -193,9 +193,7 @@ def read_weights(model: Any, folder: Path) -> None:
         TrainingError: some are missing.
     """
     library: Any = AutoModelForImageTextToText
-    saved, report = library.from_pretrained(
-        str(folder), dtype=torch.float32, use_safetensors=True, output_loading_info=True
-    )
+    saved, report = library.from_pretrained(str(folder), dtype=torch.float32, use_safetensors=True, output_loading_info=True)
     weights, own = saved.state_dict(), model.state_dict()
     if missing := sorted({*report["missing_keys"], *(own.keys() - weights.keys())}):
         raise TrainingError(f"{folder}: {len(missing)} weights are missing, e.g. {missing[0]}; delete this checkpoint")
