@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from recover_counts import base_errors, recover
-from tvt.cli.study_show import studies as command
+from tvt.cli.studies import command
 from tvt.data.studies.folder import read_study
 from tvt.data.studies.load import bundled_folder, bundled_studies, load_study
 from tvt.data.tasks import load_manifests, load_tasks

@@ -39,7 +39,7 @@ COMMANDS: dict[str, _Listed] = {
     "tasks": _Listed("Data", "tvt.cli.data:tasks", "List the tasks, and what their training rows are built from."),
     "data": _Listed("Data", "tvt.cli.data:command", "Build a task's training rows, check them, look at them."),
     "study": _Listed("Measure", "tvt.cli.study:command", "Make a study of your own: finetune on each task, score on all."),
-    "studies": _Listed("Look", "tvt.cli.study_show:studies", "List the studies that come with tvt."),
+    "studies": _Listed("Look", "tvt.cli.studies:command", "List the studies that come with tvt; import results."),
     "analyze": _Listed("Look", "tvt.cli.analyze:command", "Who helps whom: PGF, cliques, personas, noise."),
     "report": _Listed("Look", "tvt.cli.report:command", "One HTML file that explains a study, with mixtures to choose from."),
     "select": _Listed("Choose", "tvt.cli.select:command", "Turn a transfer study into an optimised data mixture."),

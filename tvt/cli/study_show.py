@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from tvt.cli.options import echo_json, json_option
+from tvt.cli.options import echo_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -233,22 +231,8 @@ def _command(way: Alternative, recipe: Path, output: Path | None, overrides: Seq
     return shlex.join(["tvt", "study", "run", str(recipe), *stays, *way.options, *where])
 
 
-STUDIES_EPILOG = """\b
-Examples:
-  tvt studies
-  tvt studies --json
-  tvt analyze qwen2.5-vl-7b
-"""
-
-
-@click.command(name="studies", epilog=STUDIES_EPILOG)
-@json_option
-def studies(as_json: bool) -> None:
-    """List the studies that come with tvt.
-
-    A study says how finetuning on each source task changed each target task. Any command that takes a STUDY takes one of
-    these names (or its end, such as 7b), a study folder, or a CSV file. A study of your own is made by tvt study.
-    """
+def list_studies(as_json: bool) -> None:
+    """List the studies that come with tvt."""
     from tvt.data.studies.load import bundled_studies
 
     result = [_describe(name) for name in bundled_studies()]
