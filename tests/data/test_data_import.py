@@ -259,6 +259,19 @@ def test_trl_blocks_stand_where_trl_puts_images(tmp_path: Path, pictures: list[b
     assert "1 image for 2 <image> in its text" in faults(as_lines(tmp_path / "train.jsonl", rows), format="trl")
 
 
+@pytest.mark.parametrize("blocks", [False, True])
+def test_images_and_text_are_those_that_trl_itself_shows(blocks: bool, tmp_path: Path, pictures: list[bytes]) -> None:
+    data_utils = pytest.importorskip("trl.data_utils")
+    content: Any = [{"type": "image"}, {"type": "image"}, {"type": "text", "text": ASKED}] if blocks else ASKED
+    row = {"prompt": [{"role": "user", "content": content}], "images": ["images/1.png", "images/0.png"]}
+    (shown,) = data_utils.prepare_multimodal_messages(row["prompt"], images=row["images"])
+    completion = [{"role": "assistant", "content": "A"}]
+    question = only(as_lines(tmp_path / "train.jsonl", [{**row, "completion": completion}]))
+    trls = [(tmp_path / part["image"]).read_bytes() for part in shown["content"] if part["type"] == "image"]
+    assert [part["type"] for part in shown["content"]] == ["image", "image", "text"], "images first, as tvt shows them"
+    assert (list(question.images), question.prompt) == (trls, shown["content"][-1]["text"])
+
+
 def test_llava(tmp_path: Path, pictures: list[bytes]) -> None:
     talk = [{"from": "human", "value": f"{ASKED}\n<image>"}, {"from": "gpt", "value": "The answer is B."}]
     row = {"id": "coco-1", "image": "1.png", "conversations": talk}
@@ -357,6 +370,14 @@ def test_frames_of_a_video(tmp_path: Path) -> None:
     assert len(question.images) == 4
     assert question.prompt == f"These are frames of a video.\n{ASKED}"
     assert "it has a video; say how many frames are shown with --frames N" in faults(path)
+    talk[0]["value"] = f"<video>{ASKED}"
+    path = as_json(tmp_path / "mllm_video_demo.json", [{"conversations": talk, "videos": ["a.mp4"]}])  # LLaMA-Factory's
+    assert (only(path, frames=4).images, only(path, frames=4).prompt) == (question.images, question.prompt)
+    messages = [{"role": "user", "content": f"What is in <video>? {ASKED}"}, {"role": "assistant", "content": "B"}]
+    found = only(as_lines(tmp_path / "swift.jsonl", [{"messages": messages, "videos": ["a.mp4"]}]), frames=4)  # ms-swift's
+    assert found.images == question.images
+    assert found.prompt.startswith("These are frames of a video.\nWhat is in (images 1 to 4)?")
+    assert "no video 'b.mp4'" in faults(as_lines(path, [{"messages": messages, "videos": ["b.mp4"]}]), frames=4)
 
 
 @pytest.mark.parametrize(
@@ -497,6 +518,23 @@ def test_rows_of_others_are_told_apart_from_rows_of_tvt(tmp_path: Path, pictures
     assert "no format 'sharegtp' (did you mean 'sharegpt'?)" in faults(path, format="sharegtp")
 
 
+def test_formats_of_datasets_are_read_of_files_too(tmp_path: Path, pictures: list[bytes]) -> None:
+    columns = {
+        "idx": ["val_1"],
+        "question": ["Which?"],
+        "choices": [["a cat", "a dog"]],
+        "answer": ["(B)"],
+        "prompt": [ASKED],
+        "sub_task": ["T"],
+    }
+    table = pa.table({**columns, "image_1": pa.array([{"bytes": pictures[0], "path": None}])})
+    pq.write_table(table, tmp_path / "blink.parquet")
+    assert only(tmp_path / "blink.parquet", format="blink").answer == "B"
+    pq.write_table(table.drop_columns(["idx"]), tmp_path / "blink.parquet")
+    assert "no column 'idx'; format 'blink' needs idx, question" in faults(tmp_path / "blink.parquet", format="blink")
+    assert "'frames:' is missing" in faults(tmp_path / "blink.parquet", format="vsi-bench")
+
+
 def test_a_dataset_in_the_hubs_layout_has_these_formats_too(tmp_path: Path, pictures: list[bytes]) -> None:
     datasets = pytest.importorskip("datasets")
     talk = [{"role": "user", "content": ASKED}, {"role": "assistant", "content": "B"}]
@@ -561,5 +599,7 @@ def test_command(tmp_path: Path, pictures: list[bytes]) -> None:
     record = json.loads(run(*importing, "--json").stdout)
     assert (record["understood"], len(record["unread"]), record["examples"][0]["answer"]) == (1, 5, "B")
     assert run("data", "check", str(tmp_path / "mine.jsonl")).returncode == 0
+    as_json(tmp_path / "train.json", [bad] * 5)
+    assert "row 4: 0 images" in run(*importing, "--all").stderr
     refused = run("data", "import", str(tmp_path / "mine.jsonl"), "-o", str(tmp_path / "mine.jsonl"))
     assert (refused.returncode, "is a file that is read" in refused.stderr) == (2, True)

@@ -108,6 +108,7 @@ def import_rows(
     task: str | None = None,
     exclude: Sequence[str] = (),
     manifests: Mapping[str, TaskManifest] | None = None,
+    every: bool = False,
     progress: Count = _uncounted,
 ) -> ImportReport:
     """Write rows of another trainer, or a table, as questions: see ``tvt data import``.
@@ -124,6 +125,7 @@ def import_rows(
         task: the rows' task; by default their own, or the output's name.
         exclude: evaluation sets whose rows are left out: files, tasks or benchmarks.
         manifests: by task name, for ``exclude``; by default the bundled ones.
+        every: whether the error names every row where none can be read, not the first of each reason.
         progress: called with what is counted, how much of it is done and how much there is.
 
     Returns:
@@ -158,8 +160,9 @@ def import_rows(
     def questions() -> Iterator[Question]:
         yield from importer.questions()
         if not importer.report.understood:  # here, so that nothing is written
+            left_out = [*importer.report.unread, *importer.report.shared]
             first = f"{', '.join(map(str, files))}: none of {importer.report.rows:,} rows became a question"
-            raise InputError(first, *map(str.strip, fault_lines([*importer.report.unread, *importer.report.shared])))
+            raise InputError(first, *map(str.strip, fault_lines(left_out, every=every)))
 
     (write_jsonl if target.suffix.lower() == ".jsonl" else write_parquet)(questions(), target)
     return importer.report

@@ -94,7 +94,7 @@ def import_rows(
     named = {"image": image, "question": question, "answer": answer, "options": options}
     columns = {role: column for role, column in named.items() if column is not None}
     with progress_bars() as progress:
-        report = write(files, output, format=form, columns=columns, manifests=known, progress=progress, **asked)
+        report = write(files, output, format=form, columns=columns, manifests=known, every=every, progress=progress, **asked)
     if as_json:
         echo_json({**import_record(report, files), "output": str(output)})
         return

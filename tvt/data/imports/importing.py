@@ -14,14 +14,14 @@ from pydantic import ValidationError
 
 from tvt.core.choices import FORMATS
 from tvt.core.question import Question
-from tvt.data.hub.formats import RowFormat
+from tvt.data.hub.formats import HubRow, RowFormat
 from tvt.data.imports.conversations import Reading
 from tvt.data.imports.formats import ImportedRows, made_id
 from tvt.data.imports.media import RowError
 from tvt.data.imports.raw_rows import RawRow, raw_rows
 from tvt.data.imports.tables import AnyRows, layout_of
-from tvt.data.questions.batches import UncheckedQuestion
 from tvt.data.tasks import QuestionData
+from tvt.errors import InputError
 from tvt.io.strict_yaml import input_error
 from tvt.types import Progress, silent
 
@@ -101,6 +101,8 @@ class Importer:
         """
         for data in self._files:
             form: RowFormat = FORMATS.find(data.format)
+            if (fault := form.manifest_fault(data)) is not None:
+                raise InputError(f"{data.path}: {fault}")
             for number, raw in enumerate(raw_rows(data), 1):
                 self.report.rows += 1
                 question = self._question(raw, data, form)
@@ -114,11 +116,7 @@ class Importer:
         try:
             if isinstance(raw.content, RowError):
                 raise raw.content
-            reading = (
-                form.reading(raw.content, data)
-                if isinstance(form, ImportedRows)
-                else _as_reading(form.question(raw.content, data))
-            )
+            reading = _read(raw.content, data, form)
             name, made = self._id(reading)
             question = reading.unchecked(name, (reading.task if self._own_tasks else None) or self._task).checked()
             _check_text(question)
@@ -156,8 +154,19 @@ class Importer:
             self.report.examples.append(question)
 
 
-def _as_reading(question: UncheckedQuestion) -> Reading:
-    """A question that another format made."""
+def _read(row: HubRow, data: QuestionData, form: RowFormat) -> Reading:
+    """A row as a question, in formats of files and of datasets alike.
+
+    Raises:
+        ValueError: what is wrong with the row.
+    """
+    if isinstance(form, ImportedRows):
+        return form.reading(row, data)
+    try:
+        question = form.question(row, data)
+    except KeyError as error:
+        what = f"no column '{error.args[0]}'"
+        raise RowError(what, f"{what}; format '{data.format}' needs {', '.join(form.needed)}") from error
     return Reading(**{part.name: getattr(question, part.name) for part in fields(Reading) if part.name != "notes"})
 
 
@@ -188,8 +197,8 @@ def grouped(rows: Sequence[LeftOut]) -> dict[str, list[LeftOut]]:
     return {kind: [row for row in rows if row.kind == kind] for kind, _ in counts.most_common()}
 
 
-def fault_lines(rows: Sequence[LeftOut], *, every: bool = False) -> list[str]:
-    """Rows that were left out, for people: of each reason how many, and the first ones, or every one."""
+def fault_lines(rows: Sequence[LeftOut], *, every: bool = False, step: str = "--all") -> list[str]:
+    """Rows that were left out, for people: of each reason how many, and the first ones, or every one; ``step`` lists all."""
     lines = []
     for kind, group in grouped(rows).items():
         files = {row.file for row in group}
@@ -197,5 +206,5 @@ def fault_lines(rows: Sequence[LeftOut], *, every: bool = False) -> list[str]:
         lines.append(f"{kind}: {len(group):,} row{'s' * (len(group) > 1)}")
         lines += [f"  {Path(row.file).name + ' ' if len(files) > 1 else ''}{row.where}: {row.message}" for row in shown]
         if len(group) > len(shown):
-            lines.append(f"  ... and {len(group) - len(shown):,} more (--all lists them)")
+            lines.append(f"  ... and {len(group) - len(shown):,} more ({step} lists them)")
     return lines

@@ -84,7 +84,7 @@ def _write(data: QuestionData, place: Path) -> Path:
             write_parquet(importer.questions(), temporary)
         report = importer.report
         if report.unread:
-            lines = fault_lines(report.unread)
+            lines = fault_lines(report.unread, step="tvt data import --all")
             step = "mend or drop these rows, or write those that can be read with tvt data import"
             raise InputError(
                 f"{path}: {len(report.unread):,} of {report.rows:,} rows cannot be read; {step}", *map(str.strip, lines)
