@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tvt.core.choices import BUILDERS, EXECUTORS, EXPORTS, FORMATS, PROMPTS, READERS, RESPONSES, Registry
+from tvt.core.choices import BUILDERS, EXECUTORS, EXPORTS, FORMATS, METRICS, PROMPTS, READERS, RESPONSES, Registry
+from tvt.core.metrics import Metric
 from tvt.data.builders.contract import Builder
 from tvt.data.hub.formats import RowFormat
 from tvt.errors import InputError
@@ -24,6 +25,7 @@ KINDS = [
     (EXPORTS, Export),
     (READERS, Reader),
     (PROMPTS, Profile),
+    (METRICS, Metric),
     (FORMATS, RowFormat),
     (RESPONSES, StudyForm),
 ]

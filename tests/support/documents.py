@@ -144,6 +144,8 @@ def furnish(folder: Path, jigsaw: str = JIGSAW) -> None:
     write_jsonl(questions("Jigsaw", 20, start=1000), folder / "val.jsonl")
     write_jsonl(questions("Jigsaw", 20, start=2000), folder / "test.jsonl")
     write_jsonl(questions("Counting", 20, start=1000), folder / "counting-val.jsonl")
+    sign = Question(id="0", task="Signs", prompt="What does it say?", options=(), answer="No entry", images=(picture(32, 32),))
+    write_jsonl([sign], folder / "signs.jsonl")
     (folder / "recipe.yaml").write_text(RECIPE)
     (folder / "study.yaml").write_text(STUDY)
     (folder / "recipes").mkdir()

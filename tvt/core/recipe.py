@@ -155,9 +155,9 @@ class EvaluationConfig(Settings):
 
     mode: Literal["options", "generate"] = results("options")
     """*options*: score the option letters in one forward pass. *generate*: let the model answer and extract the letter. Numbers
-    are generated in both."""
+    are generated in both; free text takes *generate*."""
     max_new_tokens: int = results(16, ge=1)
-    """Longest generated answer: for *generate*, and for questions answered by a number."""
+    """Longest generated answer: for *generate*, and for open-ended questions."""
     prompt: str = results("dataset", min_length=1)
     """How questions are put: *dataset* (images, then the row's own prompt, as in training), *official* (as BLINK's code asks),
     *letter* (with a note that asks for the letter alone), or the file of a jinja2 template."""

@@ -23,6 +23,13 @@ class Trl(Export):
         """TRL's command line."""
         return "trl sft --config sft.yaml"
 
+    def notes(self, plan: Plan) -> list[str]:
+        """Rows of which TRL trains more than the answers."""
+        if not plan.rows.several:
+            return []
+        several = f"{plan.rows.several} rows have several answers"
+        return [f"TRL trains on a whole completion: {several}, and what is asked between them is trained too"]
+
     def render(self, plan: Plan) -> dict[str, str]:
         """One YAML file for TRL's SFT script."""
         header = plan.header(
