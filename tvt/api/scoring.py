@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tvt.core.recipe import WarningSettings
     from tvt.core.scores import Part
     from tvt.data.tasks import TaskManifest
+    from tvt.evaluate.evaluator import Target
     from tvt.evaluate.results import CellResult
     from tvt.evaluate.sharing import ScoringProcesses
 
@@ -36,7 +37,8 @@ def _uncounted(done: int, total: int) -> None:
 class Questions(Frozen):
     """The questions of each task, and what its manifest states of them."""
 
-    by_task: Mapping[str, Sequence[Question]] = field(default_factory=dict)
+    by_task: Mapping[str, Target] = field(default_factory=dict)
+    """Questions, or a task whose questions lmms-eval asks."""
     stated: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """How many questions there are (``rows``), and how many the manifest states (``stated``)."""
 
@@ -141,6 +143,7 @@ def evaluate(
     from tvt.data.task_questions import count_set, question_digests
     from tvt.data.tasks import benchmarks, find_manifests
     from tvt.evaluate.evaluator import Evaluator
+    from tvt.evaluate.harness.task import HarnessTask
     from tvt.evaluate.readers import find_reader
     from tvt.io.yaml_files import model_path
     from tvt.model.families import model_checks
@@ -153,16 +156,15 @@ def evaluate(
     refuse(model_checks(loaded), note)
     together = _together(processes)
     evaluator = Evaluator(loaded, how, Path(output), together=together, reader=reads.name, note=note)
-    results = evaluator.evaluate(list(who), {task: list(of) for task, of in given.by_task.items()}, progress)
+    own = {task: list(of) for task, of in given.by_task.items() if not isinstance(of, HarnessTask)}
+    results = evaluator.evaluate(list(who), {task: own.get(task, of) for task, of in given.by_task.items()}, progress)
     return Evaluation(
         adapters=who,
         results=tuple(results),
         settings=how,
         reader=reads.name,
         reader_identity=reads.identity,
-        sets=tuple(
-            count_set(task, question_digests(list(of)), **given.stated.get(task, {})) for task, of in given.by_task.items()
-        ),
+        sets=tuple(count_set(task, question_digests(of), **given.stated.get(task, {})) for task, of in own.items()),
         benchmarks=benchmarks(find_manifests(tuple(manifests)).values(), given.by_task),
     )
 
@@ -256,8 +258,9 @@ def _named(tasks: str, known: Iterable[TaskManifest]) -> list[str]:
 
 def _read(chosen: Mapping[str, TaskManifest], limit: int | None, *, report: bool, progress: Count) -> Questions:
     from tvt.data.task_questions import check_metric, is_drawn, locate, read, rows_of
+    from tvt.evaluate.harness.task import describe
 
-    questions: dict[str, list[Question]] = {name: [] for name in chosen}
+    targets: dict[str, Target] = {}
     stated: dict[str, dict[str, Any]] = {}
     faults: list[str] = []
     parts: dict[str, Part] = {name: "report" if report and m.report is not None else "evaluation" for name, m in chosen.items()}
@@ -265,15 +268,19 @@ def _read(chosen: Mapping[str, TaskManifest], limit: int | None, *, report: bool
     done, total = 0, sum(min(count, limit or count) for count in said)
     for name, manifest in chosen.items():
         try:
+            if (place := getattr(manifest, parts[name])) is not None and place.harness is not None:
+                targets[name] = describe(place, limit=limit)
+                continue
+            targets[name] = questions = []
             for question in islice(read(locate(manifest, parts[name]), name), limit):
-                questions[name].append(question)
+                questions.append(question)
                 done += 1
                 progress(done, max(done, total))
-            check_metric(manifest, questions[name])
+            check_metric(manifest, questions)
             if not is_drawn(data := locate(manifest, parts[name])):
                 stated[name] = {"rows": rows_of(data), "stated": data.questions}
         except InputError as error:
             faults += error.faults
     if faults:
         raise InputError(*dict.fromkeys(faults))
-    return Questions(by_task=questions, stated=stated)
+    return Questions(by_task=targets, stated=stated)

@@ -245,6 +245,8 @@ class RuntimeConfig(Settings):
     """What a study keeps of a run once it is scored. *adapters*: those, while the weights of a full finetuning are dropped.
     *scores*: neither. *all*: full weights, too, a whole model for each run. What was dropped is trained anew where a run has to
     be scored on more."""
+    lmms_eval_python: str | None = runtime(None)
+    """Python of the environment that has lmms-eval, for its targets; default: `TVT_LMMS_EVAL_PYTHON`, else tvt's own."""
     executor: str = runtime(EXECUTORS.default)
     """Who does a study's runs: this machine's device slots, Slurm, or a Ray cluster."""
     slurm: SlurmConfig = SlurmConfig()

@@ -93,7 +93,7 @@ def absent(manifest: TaskManifest, part: Part) -> Absent | None:
     if data.path is not None:
         there = Path(data.path).exists()
         return None if there else Absent(of=manifest.name, what=f"{data.path}: no such file", step="make it, or mend the path")
-    if data.dataset == MINIATURE or is_here(data):
+    if data.harness is not None or data.dataset == MINIATURE or is_here(data):
         return None
     if (folder := local_folder(data)) is not None:
         step = "get the dataset, or name the folder of a copy"
@@ -179,6 +179,7 @@ def as_stored(data: QuestionData) -> QuestionData:
     Raises:
         InputError: the dataset cannot be had, or faulty; every fault, one line each.
     """
+    refuse_harness(data)
     if is_foreign(data):
         stored = imported_questions(data)
     elif data.path is not None or data.dataset == MINIATURE or not is_stored(data):
@@ -188,12 +189,27 @@ def as_stored(data: QuestionData) -> QuestionData:
     return QuestionData(path=str(stored), questions=data.questions, skip=data.skip, shuffled=data.shuffled)
 
 
+def refuse_harness(data: QuestionData) -> None:
+    """Say of a harness's task that its questions cannot be read here.
+
+    Raises:
+        InputError: it is one.
+    """
+    if data.harness is not None:
+        raise InputError(
+            f"{data.task}: its questions are asked by {data.harness} in its own process, so they cannot be read, shown or "
+            "checked here; name a task with questions of its own"
+        )
+
+
 def pinned(data: QuestionData) -> QuestionData:
     """The same with absolute paths and the commit that a dataset of the hub is at now, for other processes."""
     if data.path is not None:
         paths = {name: str(Path(value).absolute()) for name in ("path", "image_folder") if (value := getattr(data, name))}
         return data.model_copy(update=paths)
-    if data.dataset == MINIATURE:
+    if data.include_path is not None:
+        return data.model_copy(update={"include_path": str(Path(data.include_path).absolute())})
+    if data.harness is not None or data.dataset == MINIATURE:
         return data
     folder = local_folder(data)
     return data.model_copy(update={"revision": commit_of(data)} if folder is None else {"folder": str(folder.absolute())})

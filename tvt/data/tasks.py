@@ -24,9 +24,14 @@ MINIATURE = "tvt/miniature"
 COLUMN_ROLES = ("image", "question", "answer", "options")
 """What the columns of a table can be named for."""
 
+_OF_HARNESS = ("task", "limit", "offset", "score", "include_path")
+"""Fields of :class:`QuestionData` that say what a harness asks."""
+
 
 class QuestionData(FrozenModel):
-    """Where questions are: a file or folder (``path``), the miniature world, or a dataset of the hub (``dataset``)."""
+    """Where questions are: a file or folder (``path``), the miniature world, a dataset of the hub (``dataset``), or a task of
+    another harness, which asks them itself.
+    """
 
     path: str | None = None
     """File or folder of questions, relative to the manifest: in tvt's columns (.jsonl, .parquet), or in those of ``format``."""
@@ -59,6 +64,18 @@ class QuestionData(FrozenModel):
     """Of a video: how many frames are shown, evenly spaced."""
     metric: str | None = None
     """Of questions that are scored and have no options: how, by one of :data:`tvt.core.choices.METRICS`."""
+    harness: Literal[lmms - eval] | None = None
+    """Who asks the questions and scores the answers in tvt's place: lmms-eval, in a process of its own. For targets alone."""
+    task: str | None = None
+    """Name of the harness's task."""
+    limit: Annotated[int, Field(ge=1)] | None = None
+    """The harness asks only so many of the task's questions, the first behind ``offset``."""
+    offset: Annotated[int, Field(ge=0)] = 0
+    """The harness leaves out so many at the start."""
+    score: str | None = None
+    """Which of the metrics that the task has is each answer's score; default: the first that it lists."""
+    include_path: str | None = None
+    """Folder of the harness's task files beside its own, relative to the manifest."""
 
     @field_validator("format")
     @classmethod
@@ -72,12 +89,29 @@ class QuestionData(FrozenModel):
 
     @model_validator(mode="after")
     def _one_place(self) -> QuestionData:
+        if self.harness is not None:
+            return self._of_harness()
+        if foreign := [name for name in self._given() if name in _OF_HARNESS]:
+            raise ValueError(f"{', '.join(foreign)}: for tasks of a harness; add 'harness: lmms-eval', or remove them")
         if (self.path is None) == (self.dataset is None):
             raise ValueError("name either a path or a dataset")
         if unknown := set(self.columns) - set(COLUMN_ROLES):
             raise ValueError(f"columns: no {', '.join(sorted(unknown))}; there are {', '.join(COLUMN_ROLES)}")
         if self.dataset == MINIATURE and not (self.config and self.questions):
             raise ValueError(f"{MINIATURE} needs config (the task) and questions (how many)")
+        return self
+
+    def _given(self) -> list[str]:
+        """The fields that are not at their defaults."""
+        return [name for name, field in type(self).model_fields.items() if getattr(self, name) != field.default]
+
+    def _of_harness(self) -> QuestionData:
+        if not self.task:
+            raise ValueError(f"name {self.harness}'s task, e.g. 'task: chartqa_lite'")
+        foreign = [name for name in self._given() if name not in ("harness", *_OF_HARNESS)]
+        if foreign:
+            step = "'limit' says how many are asked" if "questions" in foreign else "remove them"
+            raise ValueError(f"{', '.join(foreign)}: {self.harness} has questions and scores of its own; {step}")
         return self
 
 
@@ -174,6 +208,10 @@ class TaskManifest(FrozenModel):
             data: QuestionData | None = getattr(self, part)
             if data is not None and (data.skip or data.shuffled):
                 raise ValueError(f"{part}: skip and shuffled are for training rows only; remove them")
+        if self.training is not None and self.training.harness is not None:
+            raise ValueError(
+                f"training: {self.training.harness} gives scores and no rows to train on; name a file or a dataset"
+            )
         return self
 
     @property
@@ -213,7 +251,9 @@ def load_manifest(path: Path) -> TaskManifest:
 def _near(data: QuestionData, folder: Path) -> QuestionData:
     """The data with its paths starting at a folder, the manifest's; ``dataset`` may be one too."""
     paths = {
-        name: str(folder / value) for name in ("path", "folder", "image_folder") if (value := getattr(data, name)) is not None
+        name: str(folder / value)
+        for name in ("path", "folder", "image_folder", "include_path")
+        if (value := getattr(data, name)) is not None
     }
     if data.dataset is not None and data.folder is None and (folder / data.dataset).is_dir():
         paths["dataset"] = str(folder / data.dataset)

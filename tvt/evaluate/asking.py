@@ -69,7 +69,7 @@ class Asker:
         flush: Flush,
         writer: int | None = None,
     ) -> None:
-        self._base, self._settings, self._profile = base, settings, profile
+        self.base, self._settings, self._profile = base, settings, profile
         self._note, self._flush, self._writer = note, flush, writer
         self._scorer: Scorer | None = None
 
@@ -79,13 +79,13 @@ class Asker:
         Raises:
             InputError: the model cannot be used, or not for these questions.
         """
-        model = self._base.config
+        model = self.base.config
         known = self._scorer is not None or list(family_checks(model))
-        self._base.load()
+        self.base.load()
         if not known:  # its config.json may have come from the hub just now
             refuse(family_checks(model), self._note)
         if self._scorer is None:
-            self._scorer = Scorer(self._base, self._settings, self._profile)
+            self._scorer = Scorer(self.base, self._settings, self._profile)
         self._scorer.check(samples)
 
     def ask(self, request: ScoringRequest, answered: Callable[[int], None]) -> None:
@@ -102,8 +102,8 @@ class Asker:
         assert self._scorer is not None  # noqa: S101 - it was prepared
         batches = [batch for _, batch in request.batches]
         with (
-            _naming(request.adapter),
-            attached(self._base, request.adapter, self._note) as model,
+            naming(request.adapter),
+            attached(self.base, request.adapter, self._note) as model,
             self._writing(request.store) as write,
         ):
             for (task, (questions, digests)), outcomes in zip(
@@ -134,7 +134,7 @@ class Asker:
 
 
 @contextmanager
-def _naming(adapter: CheckedAdapter | None) -> Iterator[None]:
+def naming(adapter: CheckedAdapter | None) -> Iterator[None]:
     """Name the model in an error about scores that are not finite."""
     try:
         yield

@@ -17,6 +17,8 @@ from tvt.core.recipe import EvaluationConfig, ModelConfig
 from tvt.errors import InputError
 from tvt.evaluate.adapters import CheckedAdapter, check_adapter
 from tvt.evaluate.asking import Asker, Flush, ScoringRequest, compose, question_rows
+from tvt.evaluate.harness.evaluator import HarnessEvaluator
+from tvt.evaluate.harness.task import HarnessTask
 from tvt.evaluate.prompts import read_profile
 from tvt.evaluate.readers import find_reader
 from tvt.evaluate.results import CellResult, ItemResult, judge, metric_faults
@@ -31,6 +33,8 @@ from tvt.types import silent
 
 _LOG = logging.getLogger(__name__)
 
+Target = Sequence[Question] | HarnessTask
+"""What a target asks: questions, or a task whose questions lmms-eval asks."""
 Progress = Callable[[int, int], None]
 """Called with how many questions are done and how many there are, over all adapters and tasks."""
 
@@ -86,10 +90,10 @@ class Evaluator:
     def evaluate(
         self,
         adapters: Sequence[Path | None],
-        questions: Mapping[str, Sequence[Question]],
+        questions: Mapping[str, Target],
         progress: Progress = silent,
     ) -> list[dict[str, CellResult]]:
-        """Score every adapter on every task; ``None`` is the base model.
+        """Score every adapter on every task; ``None`` is the base model. lmms-eval's tasks come last.
 
         All adapters are checked before the first question is asked.
 
@@ -99,6 +103,36 @@ class Evaluator:
         Raises:
             InputError: adapters, questions or the model cannot be used; what is scored already stays.
         """
+        beside = {task: asked for task, asked in questions.items() if isinstance(asked, HarnessTask)}
+        own = {task: asked for task, asked in questions.items() if not isinstance(asked, HarnessTask)}
+        if not beside:
+            return self._evaluate(adapters, own, progress)
+        total, more = (
+            len(adapters) * sum(question_count(asked, self.settings.questions) for asked in of.values()) for of in (own, beside)
+        )
+        results = self._evaluate(adapters, own, lambda done, _: progress(done, total + more)) if own else [{} for _ in adapters]
+        checked = _check_all(adapters)
+        self._note_first(checked)
+        self._make_room()
+        harness = HarnessEvaluator(model=self.model, settings=self.settings, folder=self.folder, note=self._note)
+        scored = harness.evaluate(checked, beside, self._base_identity(), lambda done: progress(total + done, total + more))
+        return [{task: (mine | theirs)[task] for task in questions} for mine, theirs in zip(results, scored, strict=True)]
+
+    def _make_room(self) -> None:
+        """Release the model where another process could not load it beside: on a GPU most of whose memory is taken."""
+        loaded = self._asker.base
+        if loaded.device is None or loaded.device.type != "cuda":
+            return
+        import torch
+
+        free, whole = torch.cuda.mem_get_info(loaded.device)
+        if free < whole / 2:
+            loaded.release()
+
+    def _evaluate(
+        self, adapters: Sequence[Path | None], questions: Mapping[str, Sequence[Question]], progress: Progress
+    ) -> list[dict[str, CellResult]]:
+        """Score every adapter on tasks whose questions are here."""
         self._compose(questions)
         checked = _check_all(adapters)
         self._note_first(checked)
@@ -287,6 +321,12 @@ class Evaluator:
 def _shortest(question: Question, limits: ModelLimits) -> int:
     """Tokens of the shortest accepted answer."""
     return min(map(limits.text_tokens, question.accepted))
+
+
+def question_count(asked: Target, limit: int | None) -> int:
+    """How many questions a target asks, at most ``limit``."""
+    count = asked.questions if isinstance(asked, HarnessTask) else len(asked)
+    return count if limit is None else min(count, limit)
 
 
 def _check_answered(part: ScoringRequest, known: Mapping[str, RawAnswer]) -> None:

@@ -158,7 +158,7 @@ class Scorer:
             pad_token_id=self.tokenizer.pad_token_id,
             eos_token_id=self._loaded.model.generation_config.eos_token_id or self.tokenizer.eos_token_id,
         )
-        check = _FiniteLogits()
+        check = FiniteLogits()
         with _generating(self._loaded.model, greedy):
             tokens = model.generate(**inputs, generation_config=greedy, logits_processor=library.LogitsProcessorList([check]))
         if check.bad is not None and check.bad.any():
@@ -284,7 +284,7 @@ def _generating(model: Any, settings: Any) -> Iterator[None]:
         model.generation_config = own
 
 
-class _FiniteLogits:
+class FiniteLogits:
     """Checks every step's logits and changes none: a NaN would be generated as some token."""
 
     def __init__(self) -> None:

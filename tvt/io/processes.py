@@ -73,6 +73,10 @@ class SharedWork:
     """Names what the launches of several machines meet for."""
     again: str
     """What to do after a kill."""
+    alone: bool = False
+    """Whether one process does it, without a launcher."""
+    python: str | None = None
+    """The interpreter of another environment, for work that is done alone; default: this one."""
 
 
 def run_together(work: SharedWork, machines: Machines, on_message: OnMessage) -> None:
@@ -115,7 +119,9 @@ def run_together(work: SharedWork, machines: Machines, on_message: OnMessage) ->
 
 
 def command(work: SharedWork, machines: Machines) -> list[str]:
-    """The torchrun command that starts this machine's processes."""
+    """The command that starts this machine's processes, through torchrun unless the work is done alone."""
+    if work.alone:
+        return [*in_environment(work.python), work.module, str(work.job_file)]
     here = work.processes // machines.count
     if machines.count == 1:
         place = ["--standalone"]
@@ -132,7 +138,29 @@ def command(work: SharedWork, machines: Machines) -> list[str]:
     ]
 
 
+_OF_PYTHON = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
+"""Variables that would give another environment's interpreter this one's packages."""
+_LOADER = """\
+import importlib.util, runpy, sys
+folder, module, *sys.argv[1:] = sys.argv[1:]
+spec = importlib.util.spec_from_file_location("tvt", folder + "/__init__.py", submodule_search_locations=[folder])
+sys.modules["tvt"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(sys.modules["tvt"])
+runpy.run_module(module, run_name="__main__", alter_sys=True)
+"""
+"""Runs a module of this tvt in another environment; as a path, its folder could bring this environment's packages along."""
+
+
+def in_environment(python: str | None) -> list[str]:
+    """The start of a command that runs a module of this tvt: with this interpreter, or with that of another environment."""
+    if python is None:
+        return [sys.executable, "-m"]
+    return [python, "-c", _LOADER, str(Path(__file__).parents[1])]
+
+
 def _start(work: SharedWork, machines: Machines) -> subprocess.Popen[str]:
+    foreign = work.python is not None
+    environment = {name: value for name, value in os.environ.items() if not (foreign and name in _OF_PYTHON)}
     return subprocess.Popen(  # noqa: S603 - our own interpreter and module
         command(work, machines),
         stdin=subprocess.DEVNULL,
@@ -143,8 +171,8 @@ def _start(work: SharedWork, machines: Machines) -> subprocess.Popen[str]:
         env={
             "OMP_NUM_THREADS": "1",
             "TOKENIZERS_PARALLELISM": "false",
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            **environment,
+            **({} if foreign else {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}),
         },
         preexec_fn=die_with_parent,  # noqa: PLW1509 - no threads hold locks that the few instructions before exec need
     )

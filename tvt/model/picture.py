@@ -71,6 +71,17 @@ def decode(content: bytes, max_pixels: int | None = None, min_pixels: int | None
             raise BrokenPictureError(_reason(error)) from error
 
 
+def shown(image: Image, max_pixels: int | None = None, min_pixels: int | None = None) -> Image:
+    """A picture that is decoded already, as the model is shown it: upright, RGB, scaled as :func:`decode` does.
+
+    Raises:
+        PictureError: its values have no defined brightness.
+    """
+    from PIL import ImageOps
+
+    return _scaled(as_rgb(ImageOps.exif_transpose(image)), max_pixels, min_pixels)
+
+
 def shown_size(content: bytes, max_pixels: int | None = None, min_pixels: int | None = None) -> tuple[int, int]:
     """Width and height of the decoded picture, scaled as :func:`decode` scales it, from its header alone.
 

@@ -265,13 +265,18 @@ def task_record(manifest: TaskManifest, here: RowsHere, commands: list[str]) -> 
 
 
 def _questions(data: QuestionData | None) -> str:
-    return f"{data.questions:,}" if data is not None and data.questions is not None else MISSING
+    count = None if data is None else data.limit if data.harness is not None else data.questions
+    return f"{count:,}" if count is not None else MISSING
 
 
 def _place(data: QuestionData | None) -> str:
     """Where questions are, in a line."""
     if data is None:
         return ""
+    if data.harness is not None:
+        lines = [f"{data.harness}'s task {data.task}", f"score {data.score}" if data.score else ""]
+        lines += [f"{data.limit:,} questions" if data.limit else "", f"from {data.include_path}" if data.include_path else ""]
+        return ", ".join(filter(None, lines))
     lines = [data.path or " ".join(filter(None, (data.dataset, data.config)))]
     lines += [f"split {data.split}"] if data.dataset is not None else []
     lines += [f"{column} = {value}" for column, value in data.where.items()]

@@ -148,6 +148,8 @@ def check_job(study: Study, job: Job) -> None:
         for kind in kinds:
             _check_placebo(checked, study, job, Control(kind=kind, prompts=prompts))
     for (task, part), data in job.questions.items():
+        if data.harness is not None:  # lmms-eval reads them, in its own process
+            continue
         questions = islice(_read(data, task), limit)
         checked.add(study.questions[task, part], question_rows(task, questions, profile))
     if checked.faults:

@@ -21,7 +21,8 @@ from tvt.data.task_data import resolve_data_paths
 from tvt.data.task_questions import Absent, absent, as_stored, check_metric, choose, count, identify, locate, look_at_set, read
 from tvt.data.task_questions import Part as QuestionPart
 from tvt.data.tasks import QuestionData, TaskManifest, find_manifests
-from tvt.errors import InputError
+from tvt.errors import InputError, MissingPackageError
+from tvt.evaluate.harness.task import HarnessTask, describe, described
 from tvt.evaluate.prompts import read_profile
 from tvt.evaluate.readers import find_reader
 from tvt.evaluate.results import metric_faults
@@ -229,6 +230,9 @@ class _Reading:
         self.metrics[manifest.name] = manifest.scored_by
         for part in _parts(manifest):
             where = (manifest.name, part)
+            if (data := locate(manifest, part)).harness is not None:
+                self._harness(where, data)
+                continue
             if not self._absent(manifest, part):
                 faults = len(self.faults)
                 self.questions[where] = _gather(lambda p=part: self._asked(manifest, p), self.faults)  # type: ignore[misc]
@@ -250,6 +254,32 @@ class _Reading:
         if first is not None:
             self.metrics[manifest.name] = first.scored_by
             self.faults += metric_faults(manifest.name, [first], self.recipe.evaluation.mode)
+
+    def _harness(self, where: tuple[str, Part], data: QuestionData) -> None:
+        """Note a target that lmms-eval asks; a plan starts no lmms-eval, and says what it does not know yet."""
+        limit, python = self.recipe.evaluation.questions, self.recipe.runtime.lmms_eval_python
+        target: HarnessTask | None = None
+        absent_: Absent | None = None
+        try:
+            target = (described if self.planning else describe)(data, limit=limit, python=python)
+            if target is None:
+                what, step = f"lmms-eval has not loaded its task {data.task} yet", "the study does it when it runs"
+                absent_ = Absent(of=where[0], what=what, step=step, fetched=True)
+        except MissingPackageError as error:
+            what, _, step = str(error).partition("; ")
+            absent_ = Absent(of=where[0], what=what, step=step)
+            if not self.planning:
+                raise
+        except InputError as error:
+            self.faults += [f"{where[0]}: {fault}" for fault in error.faults]
+        if absent_ is not None:
+            self.missing.append(absent_)
+        self.metrics[where[0]] = "lmms-eval" if target is None else f"lmms-eval {target.metric}"
+        limits = [count for count in (data.limit, limit) if count is not None]
+        self.sizes[where] = target.questions if target is not None else min(limits, default=0)
+        self.questions[where] = (
+            f"not here yet: {where[0]}, {where[1]}" if target is None else digest.of_value({"harness": target.identity})
+        )
 
     def _asked(self, manifest: TaskManifest, part: Part) -> str:
         """Digest of questions and of how they are asked."""

@@ -22,7 +22,8 @@ from tvt.core.matrix import TransferMatrix
 from tvt.core.scores import Run, Score
 from tvt.data.task_questions import locate, read
 from tvt.errors import InputError
-from tvt.evaluate.evaluator import Evaluator
+from tvt.evaluate.evaluator import Evaluator, Target, question_count
+from tvt.evaluate.harness.task import describe
 from tvt.evaluate.merging import merge_adapters
 from tvt.evaluate.results import CellResult
 from tvt.io import machine
@@ -157,8 +158,14 @@ class _Merges:
             raise InputError(*(f"target {t} is none of the study {self.store.folder}; it cannot be previewed" for t in unknown))
         recipe = self.study.recipe
         self._evaluator = Evaluator(recipe.model, recipe.evaluation, self.store.answers)
-        self._questions = {t: tuple(read(locate(self.study.targets[t], "evaluation"), t)) for t in targets}
-        self._count = sum(len(asked[: recipe.evaluation.questions]) for asked in self._questions.values())
+        self._questions = {t: self._target(t) for t in targets}
+        self._count = sum(question_count(asked, recipe.evaluation.questions) for asked in self._questions.values())
+
+    def _target(self, target: str) -> Target:
+        recipe, data = self.study.recipe, locate(self.study.targets[target], "evaluation")
+        if data.harness is None:
+            return tuple(read(data, target))
+        return describe(data, limit=recipe.evaluation.questions, python=recipe.runtime.lmms_eval_python)
 
     def score(self, candidates: Sequence[Candidate], progress: Progress) -> _Found:
         todo, missing = self._plan(candidates)

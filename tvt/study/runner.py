@@ -10,14 +10,14 @@ from pathlib import Path
 
 from tvt.core.events import Done, Failed, Held, Nothing, Phase
 from tvt.core.mixture import Mixture
-from tvt.core.question import Question
 from tvt.core.scores import PlaceboKind, set_name
 from tvt.data.controls import Asked, Control, asked
 from tvt.data.mixing.dataset import write_mix
 from tvt.data.mixing.plan import plan_mix
 from tvt.data.task_questions import as_file, read
 from tvt.errors import InputError, NotFiniteScoreError, ProcessDiedError, ProcessFailedError, TrainingError
-from tvt.evaluate.evaluator import Evaluator
+from tvt.evaluate.evaluator import Evaluator, Target
+from tvt.evaluate.harness.task import describe
 from tvt.evaluate.results import CellResult
 from tvt.evaluate.sharing import ScoringProcesses
 from tvt.io import machine
@@ -60,7 +60,7 @@ class Runner:
             together=ScoringProcesses(processes=recipe.runtime.num_processes, machines=self.machines or Machines()),
             note=self.note,
         )
-        self._questions: dict[Where, tuple[Question, ...]] = {}
+        self._questions: dict[Where, Target] = {}
         self._prompts: dict[str, tuple[Asked, ...]] = {}
 
     def do(self, task: RunTask, show: ShowPhase) -> Done | Failed | Held | Nothing:
@@ -202,7 +202,7 @@ class Runner:
             ),
         )
 
-    def _ask(self, adapter: Path | None, sets: Mapping[str, Sequence[Question]], show: ShowPhase) -> dict[str, CellResult]:
+    def _ask(self, adapter: Path | None, sets: Mapping[str, Target], show: ShowPhase) -> dict[str, CellResult]:
         """The cells of one adapter; where all is known (of the base, as a rule), that is no news."""
 
         def show_answers(done: int, total: int) -> None:
@@ -211,9 +211,14 @@ class Runner:
 
         return self._evaluator.evaluate([adapter], sets, show_answers)[0]
 
-    def _asked(self, where: Where) -> tuple[Question, ...]:
+    def _asked(self, where: Where) -> Target:
         if where not in self._questions:
-            self._questions[where] = tuple(read(self.job.questions[where], where[0]))
+            data, recipe = self.job.questions[where], self.job.recipe
+            if data.harness is None:
+                self._questions[where] = tuple(read(data, where[0]))
+            else:
+                limit, python = recipe.evaluation.questions, recipe.runtime.lmms_eval_python
+                self._questions[where] = describe(data, limit=limit, python=python)
         return self._questions[where]
 
     def _discard(self, task: RunTask) -> None:

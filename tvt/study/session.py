@@ -220,10 +220,9 @@ def _newer(what: str, versions: set[int], now: int) -> list[str]:
 
 
 def _scorers(store: Store, cells: Cells) -> set[int]:
-    """The versions of the scorer that the answers behind some cells are of."""
-    return {
-        AnswerStore.reopen(store.answers / folder).identity["scorer"] for folder in {cell.answers for cell in cells.values()}
-    }
+    """The versions of the scorer that the answers behind some cells are of; those of another harness have none."""
+    identities = [AnswerStore.reopen(store.answers / folder).identity for folder in {cell.answers for cell in cells.values()}]
+    return {identity["scorer"] for identity in identities if "harness" not in identity}
 
 
 def _reader_versions(store: Store, cells: Cells) -> set[int]:
