@@ -49,7 +49,7 @@ def write_tasks(folder: Path) -> Path:
     """The folder of task files, with their data beside it."""
     data, tasks = folder / "harness-data.parquet", folder / "harness-tasks"
     tasks.mkdir(parents=True)
-    _write_data(data)
+    write_data(data)
     (tasks / "utils.py").write_text(_CODE)
     common: dict[str, Any] = {
         "dataset_path": "parquet",
@@ -88,11 +88,12 @@ def write_tasks(folder: Path) -> Path:
     return tasks
 
 
-def _write_data(path: Path) -> None:
+def write_data(path: Path, seed: int = 3) -> None:
+    """Questions with a picture each."""
     import datasets
     from PIL import Image
 
-    rows = tiny_vlm.questions("Alpha", QUESTIONS, seed=3)
+    rows = tiny_vlm.questions("Alpha", QUESTIONS, seed=seed)
     table = {
         "id": list(range(QUESTIONS)),
         "question": [row.prompt for row in rows],

@@ -64,7 +64,7 @@ class QuestionData(FrozenModel):
     """Of a video: how many frames are shown, evenly spaced."""
     metric: str | None = None
     """Of questions that are scored and have no options: how, by one of :data:`tvt.core.choices.METRICS`."""
-    harness: Literal[lmms - eval] | None = None
+    harness: Literal["lmms-eval"] | None = None
     """Who asks the questions and scores the answers in tvt's place: lmms-eval, in a process of its own. For targets alone."""
     task: str | None = None
     """Name of the harness's task."""

@@ -13,7 +13,7 @@ from tvt.core.recipe import EvaluationConfig, ModelConfig, identity
 from tvt.errors import InputError
 from tvt.evaluate.adapters import CheckedAdapter
 from tvt.evaluate.harness.samples import Sample, TaskResult, read_result
-from tvt.evaluate.harness.task import HarnessTask, run
+from tvt.evaluate.harness.task import HarnessTask, remember, run
 from tvt.evaluate.results import CellResult, ItemResult
 from tvt.evaluate.scorer import RawAnswer
 from tvt.evaluate.store import AnswerStore
@@ -132,6 +132,8 @@ class HarnessEvaluator:
                 nonlocal answered
                 if kind == "note":
                     self.note(what)
+                elif kind == "changed":
+                    remember(targets[what[0]], what[1])
                 elif kind == "done":
                     place, name = what
                     target = targets[name]

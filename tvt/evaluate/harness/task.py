@@ -105,8 +105,14 @@ def describe(data: QuestionData, *, limit: int | None = None, python: str | None
         )
     if not said:
         raise InputError(f"{data.task}: lmms-eval said nothing of it; run the same command again")
-    digest.remember(_about(data, python), json.dumps(said))
-    return _task(data, python, said)
+    found = _task(data, python, said)
+    remember(found, said)
+    return found
+
+
+def remember(target: HarnessTask, said: Mapping[str, Any]) -> None:
+    """Remember what lmms-eval says of a task, in place of what it said before."""
+    digest.remember(_about(target.data, target.python), json.dumps(said))
 
 
 def described(data: QuestionData, *, limit: int | None = None, python: str | None = None) -> HarnessTask | None:

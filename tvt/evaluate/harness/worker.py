@@ -191,6 +191,7 @@ def _score(job: Mapping[str, Any]) -> None:
     for key, data in tasks.items():
         said = _described(data, loaded[key])
         if said != job["said"][key]:
+            report("changed", [key, said])
             changed = ", ".join(name for name in said if said[name] != job["said"][key].get(name))
             raise InputError(f"{data.task}: changed since the scores were planned ({changed}); run the same command again")
     base = Loaded(config=ModelConfig.model_validate(job["model"]), note=lambda text: report("note", text))
