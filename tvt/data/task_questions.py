@@ -66,7 +66,9 @@ def locate(manifest: TaskManifest, part: Part) -> QuestionData:
     found: QuestionData | None = getattr(manifest, part)
     if found is None:
         raise InputError(str(_unlocated(manifest, part)))
-    return found if part == "training" else found.model_copy(update={"metric": manifest.scored_by})
+    if part == "training" or found.harness is not None:  # another harness has metrics of its own
+        return found
+    return found.model_copy(update={"metric": manifest.scored_by})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -162,7 +162,8 @@ def metric_lines(metrics: Mapping[str, str]) -> Iterator[str]:
         metrics: the name of a metric by target.
     """
     for name in dict.fromkeys(metrics.values()):
-        yield f"scored by {METRICS.find(name).label}: {', '.join(target for target, of in metrics.items() if of == name)}"
+        label = METRICS.find(name).label if name in METRICS.names else name  # another harness has names of its own
+        yield f"scored by {label}: {', '.join(target for target, of in metrics.items() if of == name)}"
 
 
 def cost_sentence(cost: Any, slots: int, here: str) -> str:
