@@ -58,7 +58,7 @@ def test_studies(here: Path) -> None:
     "words", [("study", "plan"), ("study", "run"), ("recipe", "check"), ("doctor",), ("train", "--recipe")]
 )
 def test_recipes(words: tuple[str, ...], here: Path) -> None:
-    assert offered(*words, "m") == ["mine.yaml"]
+    assert offered(*words, "m") == ["mine.yaml", "miniature"]
     assert offered(*words, "half/") == ["half/study.yaml"]
     assert offered(*words, "mix") == ["file"]
 
@@ -72,7 +72,7 @@ def test_every_recipe_is_taken_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_recipe_as_tvt_writes_it(here: Path) -> None:
     recipe = Recipe.model_validate({"name": "x", "model": {"model_name_or_path": "m"}, "sources": ["a"], "targets": ["b"]})
     (here / "written.yaml").write_text(strict_yaml.dump(recipe.model_dump(mode="json")))
-    assert offered("study", "run", "w") == ["written.yaml"]
+    assert offered("study", "run", "w") == ["written.yaml", "world"]
 
 
 def test_tasks(here: Path) -> None:

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from tvt.core.matrix import TransferMatrix
+from tvt.core.selection import SelectionSpec
 from tvt.data.studies.load import load_study
 from tvt.errors import InputError
+from tvt.evidence.predict import predict
 
 MATRIX = "model,x,y\nQwen,0.5,0.6\na,0.75,0.4\nb,0.5,0.8\n"
 
@@ -152,3 +154,17 @@ def test_questions_give_the_errors_that_counts_give(tmp_path: Path) -> None:
 def test_questions_are_of_accuracies_and_of_targets_that_are_there(tmp_path: Path) -> None:
     assert "--questions is for accuracies" in refusal(tmp_path, "s,x,y\na,0.5,-0.1\n", questions=100)
     assert "--questions z: no such target" in refusal(tmp_path, MATRIX, base="Qwen", questions={"z": 9})
+
+
+@pytest.mark.parametrize("response", ["log", "linear"])
+def test_an_interval_without_any_known_noise_is_unknown(tmp_path: Path, response: str) -> None:
+    text = "model,x,y\nbase,0.5,0.6\na,0.75,0.4\nb,0.5,0.8\n"
+    half, spec = np.array([[0.5, 0.5]]), SelectionSpec(response=response)
+    of = predict(read(tmp_path, text), half, ["a", "b"], spec)
+    plain = of.gains[0]["x"].json_value()
+    assert (plain["low"], plain["high"], plain["se"]) == (None, None, None)
+    assert of.gains[0]["x"].interval_text == "unknown"
+    assert any("--questions N" in note for note in of.notes)
+    asked = predict(read(tmp_path, text, questions=100), half, ["a", "b"], spec).gains[0]["x"]
+    assert asked.low < asked.gain < asked.high
+    assert not asked.unknown_noise

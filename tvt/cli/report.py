@@ -81,7 +81,7 @@ def command(
         )
     from tvt.api.studies import load_studies
 
-    show_notes(load_studies(studies, **reading))
+    show_notes(load_studies([study for study in studies if Path(study).is_file()], **reading))
     size = output.stat().st_size / 1e6
     note(f"wrote {output} ({size:.1f} MB){'; fewer --target make it smaller' if size > LARGE else ''}")
     for line in answer_lines(answers):
