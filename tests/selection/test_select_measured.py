@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from problems import random_matrix
+from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Mixture
 from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.selection import SelectionSpec
@@ -114,3 +117,31 @@ def test_a_run_held_out_judges_by_what_was_measured_in_it() -> None:
     i, j = matrix.sources.index("Visual_Similarity"), matrix.targets.index("Jigsaw")
     assert found.held_out[:, alone] == pytest.approx(matrix.values[:, i, j], abs=1e-4)
     assert found.optimism < 0  # noisy cells are drawn toward their target's mean
+
+
+def test_sources_that_do_better_together_are_chosen_where_runs_show_it() -> None:
+    """A concave response has no such thing: gain 2ab + 0.2(a + b) + 0.3c. What was measured at its top is chosen then."""
+    names = ["a", "b", "c"]
+    rng = np.random.default_rng(0)
+
+    def truth(w: np.ndarray) -> np.ndarray:
+        return 2 * w[..., 0] * w[..., 1] + 0.2 * (w[..., 0] + w[..., 1]) + 0.3 * w[..., 2]
+
+    cube = truth(np.eye(3))[None, :, None] + rng.normal(0, 0.02, (4, 3, 2))
+    matrix = TransferMatrix.from_values(cube, sources=names, targets=["t", "u"], runs=list("0123"))
+    weights = np.array([[1, 1, 1], [0, 1, 1], [1, 0, 1], [2, 2, 1], [1, 1, 0], [2, 1, 0], [1, 2, 1], [3, 3, 1]], dtype=float)
+    weights /= weights.sum(axis=1, keepdims=True)
+    runs = MixtureRuns(
+        ids=tuple(f"m{k}" for k in range(len(weights))),
+        sources=tuple(names),
+        targets=("t", "u"),
+        weights=weights,
+        scores=truth(weights)[:, None] + rng.normal(0, 0.02, (len(weights), 2)),
+    )
+    found = select(replace(matrix, evidence=runs), SelectionSpec())
+    assert isinstance(found, Mixture)
+    assert truth(np.array([found.weights[s] for s in names])) > 0.6
+    capped = select(replace(matrix, evidence=runs), SelectionSpec(caps={"a": 0.4}))
+    assert isinstance(capped, Mixture)
+    assert capped.weights["a"] <= 0.4 + 1e-6
+    assert capped.audit.passed

@@ -25,7 +25,7 @@ from tvt.evidence.response import Curvature, Response, ResponsePosterior
 from tvt.io.machine import installed_version
 from tvt.selection.audit import audit, objective_value, protection_shortfall, pure_value, round_to_counts, tidy
 from tvt.selection.diagnosis import diagnose
-from tvt.selection.measured import best_measured
+from tvt.selection.measured import best_measured, within_limits
 from tvt.selection.request import Region, Request, resolve_request
 from tvt.selection.solve import Solution, solve_convex, solve_with_few_sources
 from tvt.types import Floats
@@ -75,6 +75,7 @@ def finish(prepared: Prepared) -> Mixture | FailedSelection:
         raise TvtError(
             f"the solver's answer breaks a constraint by {checked.worst_violation:.2g}; please report it with the command"
         )
+    prepared, weights, checked = _best_known(prepared, weights, checked)
     credible = prepared.credible
     if not prepared.spec.anyway and not prepared.evidence.has_signal(prepared.of, request.weights):
         return _no_signal(prepared, solution)
@@ -93,9 +94,7 @@ def settle(prepared: Prepared) -> tuple[Prepared, Solution]:
     if solution.weights is None or not prepared.inexact:
         return prepared, solution
     for _ in range(ROUNDS):
-        weights = tidy(solution.weights, prepared.request)
-        estimate = prepared.of.posterior.at(prepared.spread(weights)[None])
-        nearer = replace(prepared, response=prepared.response.matched(weights, estimate.mean[0], estimate.se[0]))
+        nearer = _matched(prepared, tidy(solution.weights, prepared.request))
         again = nearer.solve()
         if again.weights is None:
             return (prepared, solution) if prepared.response.anchor is not None else (nearer, again)
@@ -104,6 +103,34 @@ def settle(prepared: Prepared) -> tuple[Prepared, Solution]:
         if moved < SETTLED:
             break
     return prepared, solution
+
+
+def _matched(prepared: Prepared, weights: Floats) -> Prepared:
+    """With the response moved so that at ``weights`` (S,) it says what the posterior says."""
+    estimate = prepared.of.posterior.at(prepared.spread(weights)[None])
+    return replace(prepared, response=prepared.response.matched(weights, estimate.mean[0], estimate.se[0]))
+
+
+def _best_known(prepared: Prepared, weights: Floats, checked: Audit) -> tuple[Prepared, Floats, Audit]:
+    """The measured mixture that is better than ``weights`` (S,) by the posterior, where there is one; else what was given.
+
+    Runs beside a study may show that some sources do better together than apart. No concave response has that, so the program
+    may pass such a mixture by.
+    """
+    request, known = prepared.request, prepared.measured.weights
+    if prepared.evidence.matrix is None or not prepared.inexact or prepared.spec.cvar is not None:
+        return prepared, weights, checked
+    options = aligned(known, None, (prepared.full.sources, request.sources))
+    best = objective_value(weights, request, prepared.response)
+    for option in options[within_limits(options, request)]:
+        there = _matched(prepared, option)
+        value = objective_value(option, request, there.response)
+        if value[0] <= best[0] + BETTER:
+            continue
+        found = audit(option, request, there.response, max_sources=prepared.spec.max_sources)
+        if found.passed:
+            best, prepared, weights, checked = value, there, option, found
+    return prepared, weights, checked
 
 
 def _helps(prepared: Prepared, weights: Floats, credible: dict[str, dict[str, float]] | None) -> bool:
