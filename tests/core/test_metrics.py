@@ -31,6 +31,7 @@ CASES = [
     ("contains", "It costs 1.5 euros", ["1"], 0.0),
     ("contains", "It costs 1.5 euros", ["5"], 0.0),
     ("contains", "It costs 1. Or so.", ["1"], 1.0),
+    ("contains", "x", [" "], 0.0),
     ("contains", "これは東京です", ["東京"], 1.0),
     ("vqa_accuracy", "Yes.", TEN, 0.9),  # 3 x 2/3 + 7 x 1, of 10
     ("vqa_accuracy", "no", TEN, 1.0),

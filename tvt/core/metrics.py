@@ -230,7 +230,7 @@ def _same(given: str, right: str) -> bool:
 
 def _stands_in(right: str, said: str) -> bool:
     """Whether a text is part of another without cutting a word or a number."""
-    at = said.find(right)
+    at = said.find(right) if right else -1
     while at >= 0:
         end = at + len(right)
         if not _joined(said[:at], right[0]) and not _joined(right, said[end : end + 1], said[end + 1 : end + 2]):
