@@ -200,6 +200,8 @@ OTHER: dict[str, Any] = {
     "training.neftune_noise_alpha": 5,
     "lora.modules_to_save": ["lm_head"],
     "runtime.executor": "slurm",
+    "runtime.endpoint.address": "http://127.0.0.1:1/v1",
+    "runtime.endpoint.models": {"m": "served"},
     "runtime.dataloader_num_workers": 1,
     "runtime.report_to": ["wandb"],
     "runtime.main_process_ip": "10.0.0.1",
@@ -241,6 +243,9 @@ def changed(recipe: Recipe, name: str) -> Recipe:
         other = next(choice for choice in get_args(annotation) if choice != value)
     else:
         other = not value if isinstance(value, bool) else value + 1 if isinstance(value, int) else value / 2
+    if name == "evaluation.backend":
+        told["evaluation"]["mode"] = "generate"
+        told["runtime"]["endpoint"]["address"] = "http://127.0.0.1:1/v1"
     if name == "runtime.num_machines":
         told["runtime"]["num_processes"] = other
     place[field] = other

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tvt.api.studies import collect
 from tvt.core.choices import READERS
 from tvt.core.question import Question
-from tvt.core.recipe import EvaluationConfig, ModelConfig
+from tvt.core.recipe import EndpointConfig, EvaluationConfig, ModelConfig
 from tvt.core.values import Frozen
 from tvt.errors import InputError, refuse
 
@@ -119,6 +119,7 @@ def evaluate(
     reader: str = READERS.default,
     processes: int = 1,
     manifests: Sequence[str] = (),
+    endpoint: str | None = None,
     progress: Count = _uncounted,
     note: Callable[[str], None] = lambda _: None,
 ) -> Evaluation:
@@ -134,6 +135,7 @@ def evaluate(
         reader: who reads generated answers.
         processes: how many share the questions, one a GPU.
         manifests: of the tasks, for the benchmarks' averages.
+        endpoint: address of the server that is asked, where the settings' backend is one.
         progress: called with how many questions are done and how many there are.
         note: called with each note.
 
@@ -155,7 +157,8 @@ def evaluate(
     how, who, reads = settings or EvaluationConfig(), _who(adapters, base), find_reader(reader)
     refuse(model_checks(loaded), note)
     together = _together(processes)
-    evaluator = Evaluator(loaded, how, Path(output), together=together, reader=reads.name, note=note)
+    server = EndpointConfig(address=endpoint)
+    evaluator = Evaluator(loaded, how, Path(output), together=together, reader=reads.name, note=note, endpoint=server)
     own = {task: list(of) for task, of in given.by_task.items() if not isinstance(of, HarnessTask)}
     results = evaluator.evaluate(list(who), {task: own.get(task, of) for task, of in given.by_task.items()}, progress)
     return Evaluation(

@@ -113,6 +113,12 @@ Examples:
     show_default=True,
     help="Processes that share the questions, one a GPU. No answer changes by it.",
 )
+@click.option(
+    "--endpoint",
+    metavar="ADDRESS",
+    help="Ask a server of OpenAI's chat completions, e.g. vLLM at http://gpu7:8000/v1, in place of the model here; with "
+    "--mode generate.",
+)
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N questions of each task.")
 @click.option("--no-base", is_flag=True, help="Leave the base model out.")
 @click.option(
@@ -176,6 +182,7 @@ def command(
             reader=reader.name,
             processes=options["num_processes"],
             manifests=options["manifests"],
+            endpoint=options["endpoint"],
             progress=progress,
             note=note,
         )
@@ -234,7 +241,10 @@ def _settings(options: dict[str, Any]) -> tuple[Any, Any]:
         max_pixels=options["max_pixels"],
         min_pixels=options["min_pixels"],
     )
+    if options["endpoint"] and options["mode"] != "generate":
+        raise InputError("--endpoint: a server gives texts and no likelihoods of letters; add --mode generate")
     settings = EvaluationConfig(
+        backend="endpoint" if options["endpoint"] else "local",
         mode=options["mode"],
         max_new_tokens=options["max_new_tokens"],
         prompt=options["prompt"],

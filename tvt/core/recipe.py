@@ -165,6 +165,15 @@ class EvaluationConfig(Settings):
     """Questions in a forward pass."""
     questions: int | None = results(None, ge=1)
     """At most so many questions of each target; default: all."""
+    backend: Literal["local", "endpoint"] = later("local")
+    """Who answers: *local*, the model on this machine; *endpoint*, a server of OpenAI's chat completions (see
+    ``runtime.endpoint``), for generated answers alone. Its rounding differs, so that runs are scored anew."""
+
+    @model_validator(mode="after")
+    def _answerable(self) -> EvaluationConfig:
+        if self.backend == "endpoint" and self.mode != "generate":
+            raise ValueError("backend endpoint gives texts, not the likelihoods which mode options needs; set mode generate")
+        return self
 
 
 class WarningSettings(Settings):
@@ -223,6 +232,20 @@ class RayConfig(Settings):
     """Default: as many as a run has processes."""
 
 
+class EndpointConfig(Settings):
+    """The server that answers where ``evaluation.backend`` is *endpoint*."""
+
+    address: str | None = runtime(None)
+    """Of its chat completions, e.g. ``http://gpu7:8000/v1``. The environment's ``OPENAI_API_KEY`` is sent where it is set."""
+    models: dict[str, str] = runtime({})
+    """Names that the server has for the base model (by ``model_name_or_path``) or an adapter's folder; default: the base by its
+    own name, an adapter by ``tvt-`` and the first 16 letters of its digest, which vLLM is asked to load."""
+    concurrency: int = runtime(16, ge=1, le=1024)
+    """Questions that are asked at once."""
+    patience_s: FiniteFloat = runtime(300.0, gt=0)
+    """A question is asked again for so many seconds where the server is busy or away."""
+
+
 class RuntimeConfig(Settings):
     """Where and how a run happens; nothing here changes results."""
 
@@ -249,6 +272,7 @@ class RuntimeConfig(Settings):
     """Python of the environment that has lmms-eval, for its targets; default: `TVT_LMMS_EVAL_PYTHON`, else tvt's own."""
     executor: str = runtime(EXECUTORS.default)
     """Who does a study's runs: this machine's device slots, Slurm, or a Ray cluster."""
+    endpoint: EndpointConfig = EndpointConfig()
     slurm: SlurmConfig = SlurmConfig()
     ray: RayConfig = RayConfig()
 
@@ -348,6 +372,8 @@ class Recipe(Settings):
         """What contradicts the way of training."""
         if self.training.parts is not None and not self.model.freeze_vision:
             yield "model.freeze_vision: false trains all parts, and training.parts names some; leave one of them out"
+        if self.evaluation.backend == "endpoint":
+            yield from self._unserved()
         if self.training.method == "lora":
             return
         if self.model.load_in_4bit:
@@ -356,6 +382,19 @@ class Recipe(Settings):
         for name in ("lora_target_modules", "use_rslora", "use_dora", "modules_to_save"):
             if getattr(self.lora, name) != getattr(plain, name):
                 yield f"lora.{name} is of adapters, and training.method is full; leave it out"
+
+    def _unserved(self) -> Iterator[str]:
+        """Why an endpoint cannot serve what this recipe trains; vLLM puts plain LoRA on the language model alone."""
+        what = "evaluation.backend: endpoint"
+        if self.runtime.endpoint.address is None:
+            yield f"{what} needs an address; set runtime.endpoint.address"
+        if self.training.method == "full":
+            yield f"{what} serves adapters, and training.method is full; take backend local"
+        elif self.trained_parts != {"language_model"}:
+            yield f"{what} serves adapters of the language model alone, and others train, too; take backend local"
+        for name in ("use_dora", "modules_to_save"):
+            if getattr(self.lora, name):
+                yield f"{what} serves no adapters with lora.{name}; take backend local"
 
     @property
     def trained_parts(self) -> frozenset[Part]:

@@ -104,7 +104,7 @@ class Asker:
         with (
             naming(request.adapter),
             attached(self.base, request.adapter, self._note) as model,
-            self._writing(request.store) as write,
+            writing(request.store, self._flush, self._writer) as write,
         ):
             for (task, (questions, digests)), outcomes in zip(
                 request.batches, self._scorer.score_all(model, batches), strict=True
@@ -112,25 +112,26 @@ class Asker:
                 write([(d, task, q.id, o) for d, q, o in zip(digests, questions, outcomes, strict=True)])
                 answered(len(outcomes))
 
-    @contextmanager
-    def _writing(self, store: AnswerStore) -> Iterator[Callable[[list[Row]], None]]:
-        """Give a function that takes answers and writes them in chunks; what is left is written also when an error ends it."""
-        waiting: list[Row] = []
-        written = time.monotonic()
 
-        def write(rows: list[Row]) -> None:
-            nonlocal written
-            waiting.extend(rows)
-            if len(waiting) >= self._flush.items or time.monotonic() - written > self._flush.seconds:
-                store.append(waiting, self._writer)
-                waiting.clear()
-                written = time.monotonic()
+@contextmanager
+def writing(store: AnswerStore, flush: Flush, writer: int | None = None) -> Iterator[Callable[[list[Row]], None]]:
+    """Give a function that takes answers and writes them in chunks; what is left is written also when an error ends it."""
+    waiting: list[Row] = []
+    written = time.monotonic()
 
-        try:
-            yield write
-        finally:
-            if waiting:
-                store.append(waiting, self._writer)
+    def write(rows: list[Row]) -> None:
+        nonlocal written
+        waiting.extend(rows)
+        if len(waiting) >= flush.items or time.monotonic() - written > flush.seconds:
+            store.append(waiting, writer)
+            waiting.clear()
+            written = time.monotonic()
+
+    try:
+        yield write
+    finally:
+        if waiting:
+            store.append(waiting, writer)
 
 
 @contextmanager

@@ -13,10 +13,11 @@ from typing import Any
 from tvt.core.choices import READERS
 from tvt.core.metrics import metric_of
 from tvt.core.question import Question
-from tvt.core.recipe import EvaluationConfig, ModelConfig
+from tvt.core.recipe import EndpointConfig, EvaluationConfig, ModelConfig
 from tvt.errors import InputError
 from tvt.evaluate.adapters import CheckedAdapter, check_adapter
 from tvt.evaluate.asking import Asker, Flush, ScoringRequest, compose, question_rows
+from tvt.evaluate.endpoint import EndpointAsker, endpoint_faults
 from tvt.evaluate.harness.evaluator import HarnessEvaluator
 from tvt.evaluate.harness.task import HarnessTask
 from tvt.evaluate.prompts import read_profile
@@ -52,6 +53,7 @@ class Evaluator:
             nothing again.
         note: called with a sentence that is worth knowing, never twice with the same.
         flush: when answers are written.
+        endpoint: the server that is asked, where the settings say so.
 
     Raises:
         InputError: the settings' prompt cannot be used, or the reader is unknown.
@@ -68,6 +70,7 @@ class Evaluator:
         reader: str = READERS.default,
         note: Callable[[str], None] = silent,
         flush: Flush | None = None,
+        endpoint: EndpointConfig | None = None,
     ) -> None:
         self.model = model
         self.settings = settings
@@ -77,7 +80,13 @@ class Evaluator:
         self._note = _once(note)
         self._flush = flush or Flush()
         self._together = together or ScoringProcesses()
-        self._asker = Asker(base or Loaded(config=model), settings, self._profile, self._note, flush=self._flush)
+        self._asker: Asker | EndpointAsker
+        if settings.backend == "endpoint":
+            server = endpoint or EndpointConfig()
+            self._together = ScoringProcesses()  # a server is asked by one
+            self._asker = EndpointAsker(model, settings, self._profile, server, self._note, self._flush)
+        else:
+            self._asker = Asker(base or Loaded(config=model), settings, self._profile, self._note, flush=self._flush)
         self._pixels = model.max_pixels, model.min_pixels
         self._identity: dict[str, Any] | None = None
         self._superseded_noted = False
@@ -107,6 +116,9 @@ class Evaluator:
         own = {task: asked for task, asked in questions.items() if not isinstance(asked, HarnessTask)}
         if not beside:
             return self._evaluate(adapters, own, progress)
+        if self.settings.backend == "endpoint":
+            step = "take evaluation.backend: local, or leave them out"
+            raise InputError(f"{', '.join(beside)}: lmms-eval scores its tasks on the model itself, not by an endpoint; {step}")
         total, more = (
             len(adapters) * sum(question_count(asked, self.settings.questions) for asked in of.values()) for of in (own, beside)
         )
@@ -120,6 +132,8 @@ class Evaluator:
 
     def _make_room(self) -> None:
         """Release the model where another process could not load it beside: on a GPU most of whose memory is taken."""
+        if not isinstance(self._asker, Asker):
+            return
         loaded = self._asker.base
         if loaded.device is None or loaded.device.type != "cuda":
             return
@@ -135,6 +149,8 @@ class Evaluator:
         """Score every adapter on tasks whose questions are here."""
         self._compose(questions)
         checked = _check_all(adapters)
+        if self.settings.backend == "endpoint" and (faults := endpoint_faults(checked)):
+            raise InputError(*faults)
         self._note_first(checked)
         each = sum(len(items) for items, _, _ in self._composed.values())
         # Processes load the model once for all adapters; one process has it, and holds no store longer than it need be.

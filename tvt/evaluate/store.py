@@ -243,6 +243,8 @@ def run_identity(
     scoring: dict[str, Any] = {"mode": settings.mode, **profile.identity}
     if settings.mode == "generate":
         scoring |= {"max_new_tokens": settings.max_new_tokens, "decoding": "greedy"}
+    if settings.backend != "local":
+        scoring["backend"] = settings.backend
     return {"scorer": SCORER_VERSION, "base": base, "loading": loading, "scoring": scoring, "adapter": adapter}
 
 

@@ -157,7 +157,7 @@ class _Merges:
         if unknown:
             raise InputError(*(f"target {t} is none of the study {self.store.folder}; it cannot be previewed" for t in unknown))
         recipe = self.study.recipe
-        self._evaluator = Evaluator(recipe.model, recipe.evaluation, self.store.answers)
+        self._evaluator = Evaluator(recipe.model, recipe.evaluation, self.store.answers, endpoint=recipe.runtime.endpoint)
         self._questions = {t: self._target(t) for t in targets}
         self._count = sum(question_count(asked, recipe.evaluation.questions) for asked in self._questions.values())
 

@@ -59,6 +59,7 @@ class Runner:
             base=self._base,
             together=ScoringProcesses(processes=recipe.runtime.num_processes, machines=self.machines or Machines()),
             note=self.note,
+            endpoint=recipe.runtime.endpoint,
         )
         self._questions: dict[Where, Target] = {}
         self._prompts: dict[str, tuple[Asked, ...]] = {}
