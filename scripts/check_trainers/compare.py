@@ -1,4 +1,4 @@
-"""What a trainer made of the rows, held row by row against what tvt trains on: tokens, pictures, and which tokens are trained."""
+"""What a trainer made of the rows, held row by row against what tvt trains on: tokens, pictures, which tokens are trained."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from check_trainers.model import BEGIN_IMAGE, END_TURN, IMAGE
 
 IGNORED = -100
 CLOSE = 0.05
-"""The most that a value of a picture may differ, of values from about -2 to 2: resizing by Pillow and by torchvision differ so much."""
+"""The most that a value of a picture may differ, of values from -2 to 2: Pillow and torchvision resize a little otherwise."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,25 @@ class Example:
     trained: tuple[bool, ...]
     pictures: tuple[Any, ...] = field(compare=False, repr=False)
     """One array of patches for each picture."""
+
+
+def runs(example: Example) -> list[tuple[int, int]]:
+    """The stretches of trained tokens: where each begins and ends."""
+    edges = [
+        index
+        for index, (one, next_) in enumerate(zip((False, *example.trained), (*example.trained, False), strict=True))
+        if one != next_
+    ]
+    return list(zip(edges[::2], edges[1::2], strict=True))
+
+
+def split_answers(examples: list[Example]) -> list[Example]:
+    """Each answer as an example of its own behind what was said before it, as the export for TRL has it."""
+    return [
+        Example(example.ids[:end], tuple(start <= index for index in range(end)), example.pictures)
+        for example in examples
+        for start, end in runs(example)
+    ]
 
 
 class Reader:
@@ -50,18 +69,13 @@ class Reader:
 
     def text(self, ids: tuple[int, ...]) -> str:
         """Tokens as text, a run of picture tokens as one."""
-        single = [token for index, token in enumerate(ids) if token != self.image or index == 0 or ids[index - 1] != self.image]
+        single = [token for index, token in enumerate(ids) if token != self.image or ids[index - 1] != self.image]
         return str(self.tokenizer.decode(single)).rstrip("\n")
 
     def answers(self, example: Example) -> tuple[str, ...]:
         """The runs of tokens that are trained, as text, without the mark that ends a turn and what follows it."""
-        runs: list[list[int]] = []
-        for index, (token, trained) in enumerate(zip(example.ids, example.trained, strict=True)):
-            if trained:
-                if index == 0 or not example.trained[index - 1]:
-                    runs.append([])
-                runs[-1].append(token)
-        return tuple(str(self.tokenizer.decode(run)).rstrip("\n").removesuffix(END_TURN) for run in runs)
+        texts = (str(self.tokenizer.decode(example.ids[start:end])) for start, end in runs(example))
+        return tuple(text.rstrip("\n").removesuffix(END_TURN) for text in texts)
 
     def ends(self, example: Example) -> str:
         """What follows an answer and is trained too."""
@@ -82,7 +96,7 @@ class Differences:
 
 
 def compare(reader: Reader, expected: list[Example], found: list[Example]) -> Differences:
-    """Hold what the trainer made of the rows against what tvt trains on; the order does not count, how often a row comes does."""
+    """Hold what the trainer made of the rows against what tvt trains on; how often a row comes counts, the order not."""
     result = Differences(rows=len(found), images=sum(len(example.pictures) for example in found))
     left: dict[str, list[Example]] = defaultdict(list)
     for example in found:
@@ -150,4 +164,6 @@ def trained_by_trainer(reader: Reader, captured: Path) -> list[Example]:
     """The rows of the batches that a trainer's steps were given."""
     import torch
 
-    return [example for path in sorted(captured.glob("*.pt")) for example in reader.examples(torch.load(path, weights_only=True))]
+    return [
+        example for path in sorted(captured.glob("*.pt")) for example in reader.examples(torch.load(path, weights_only=True))
+    ]

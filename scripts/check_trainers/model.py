@@ -1,7 +1,7 @@
 """A Qwen2.5-VL of some thousand weights, with the token ids, the chat template and the processor files of the published models.
 
-ms-swift knows the picture's token by its id in Qwen's vocabulary alone, so the vocabulary has that size; most of its entries are never
-written by the tokenizer.
+ms-swift knows the picture's token by its id in Qwen's vocabulary alone, so the vocabulary has that size; the tokenizer writes
+few of its entries.
 """
 
 from __future__ import annotations
@@ -11,8 +11,24 @@ from pathlib import Path
 from typing import Any
 
 SPECIAL = (
-    *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>", "<|box_start|>", "<|box_end|>"),
-    *("<|quad_start|>", "<|quad_end|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>"),
+    *(
+        "<|endoftext|>",
+        "<|im_start|>",
+        "<|im_end|>",
+        "<|object_ref_start|>",
+        "<|object_ref_end|>",
+        "<|box_start|>",
+        "<|box_end|>",
+    ),
+    *(
+        "<|quad_start|>",
+        "<|quad_end|>",
+        "<|vision_start|>",
+        "<|vision_end|>",
+        "<|vision_pad|>",
+        "<|image_pad|>",
+        "<|video_pad|>",
+    ),
 )
 FIRST_SPECIAL = 151643
 """The id of ``<|endoftext|>`` in Qwen's vocabulary; the others follow."""
@@ -70,7 +86,9 @@ def build(folder: Path) -> Path:
         "tie_word_embeddings": True,
     }
     torch.manual_seed(0)
-    Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(text_config=text, vision_config=vision, **marks)).save_pretrained(folder)
+    Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(text_config=text, vision_config=vision, **marks)).save_pretrained(
+        folder
+    )
     words.chat_template = TEMPLATE
     words.save_pretrained(folder)
     _write_processor(folder)

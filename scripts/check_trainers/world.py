@@ -1,4 +1,4 @@
-"""The mixture that every trainer is given: all that has gone wrong in one of them, in some forty rows of the miniature world."""
+"""The mixture that every trainer is given: all that has gone wrong in one of them, in forty rows of the miniature world."""
 
 from __future__ import annotations
 
@@ -47,14 +47,22 @@ def _sources() -> Iterator[list[Question]]:
     yield [_asked(row, f"{row.prompt} ({index})") for index, row in enumerate(drawn[0][:5])]
     several = zip(drawn[1], drawn[2], drawn[3], strict=True)
     yield [
-        replace(_asked(a, f"Welches Bild ist näher? 哪个更近？ «{index}»\u2028 A. eins\nB. zwei ✓"), images=(*a.images, *b.images, *c.images))
+        replace(
+            _asked(a, f"Welches Bild ist näher? 哪个更近？ «{index}»\u2028 A. eins\nB. zwei ✓"),
+            images=(*a.images, *b.images, *c.images),
+        )
         for index, (a, b, c) in enumerate(several)
     ]
-    yield [replace(_asked(row, f"Is {index} < {index + 1}? Say A or B. {{{{x}}}} <b>"), images=()) for index, row in enumerate(drawn[2])]
+    yield [
+        replace(_asked(row, f"Is {index} < {index + 1}? Say A or B. {{{{x}}}} <b>"), images=())
+        for index, row in enumerate(drawn[2])
+    ]
     pictures = zip(drawn[3], _pictures(), strict=False)
     yield [replace(_asked(row, f"{row.prompt} [{index}]"), images=(picture,)) for index, (row, picture) in enumerate(pictures)]
     yield [
-        replace(_asked(row, f"And now, {index}? A or B"), turns=(Turn("What is it?", "A post — ✓"), Turn("Which colour?", "red")))
+        replace(
+            _asked(row, f"And now, {index}? A or B"), turns=(Turn("What is it?", "A post — ✓"), Turn("Which colour?", "red"))
+        )
         for index, row in enumerate(drawn[4][:5])
     ]
 

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -196,7 +197,7 @@ def test_ms_swift_files(data: dict[str, str], tmp_path: Path) -> None:
     assert training["dataset"] == ["rows.jsonl"]
     assert training["strict"] is True  # else a row that fails is replaced by another
     assert training["use_hf"] is True
-    assert training["model_type"] == "qwen2_5_vl"
+    assert (training["model_type"], training["template"]) == ("qwen2_5_vl", "qwen2_5_vl")
     assert training["split_dataset_ratio"] == 0  # a validation split would take rows out of the counts
     assert result.command.endswith("&& swift sft sft.yaml")  # the file is positional
 
@@ -421,3 +422,15 @@ def test_earlier_turns_are_turns_of_the_conversation_and_every_answer_is_trained
         assert first == "Whose hat is it?"
         assert rest[:3] == ["Ünï's", "Is it red?", "no"]
     assert "mask_history" not in config_of(tmp_path / "out")
+
+
+def test_trl_gets_each_answer_of_a_conversation_as_a_row_since_it_would_train_questions_too(tmp_path: Path) -> None:
+    rows = [question(k, 2, task="One", turns=(Turn("Whose hat is it?", "Ünï's"),)) for k in range(5)]
+    result = exported("trl", write_rows(tmp_path / "rows", {"One": rows}), tmp_path / "out")
+    written = [row for path in (tmp_path / "out" / "rows").iterdir() for row in pq.read_table(path).to_pylist()]
+    assert len(written) == sum(COUNTS.values()) + COUNTS["One"]
+    assert {tuple(message["role"] for message in row["completion"]) for row in written} == {("assistant",)}
+    roles = Counter("".join(message["role"][0] for message in row["prompt"]) for row in written if row["source"] == "One")
+    assert roles == {"u": COUNTS["One"], "uau": COUNTS["One"]}
+    (note,) = (text for text in result.record["notes"] if "several answers" in text)
+    assert "43 rows of the mixture are 55" in note

@@ -259,7 +259,7 @@ def export(
         model: the base model; by default the mixture's, where it says.
         max_pixels: larger pictures are scaled down to these.
         min_pixels: smaller ones up.
-        template: the trainer's own name of the chat template (or of the model's type), where the model's type does not say it.
+        template: the trainer's own name of the chat template, where the model's type does not say it.
         progress: called with what is counted, how much of it is done and how much there is.
         options: of :func:`plan_rows`: ``manifests``, ``seed``, ``exclude``, ``overlap``, ``drop_shared``.
 

@@ -162,7 +162,7 @@ Examples:
 @click.option(
     "--template",
     metavar="NAME",
-    help="The trainer's chat template (of ms-swift, its model type), where the type of the model does not say it.",
+    help="The trainer's own name of the chat template, where the type of the model does not say it.",
 )
 @pixels_option
 @min_pixels_option

@@ -157,7 +157,10 @@ def _write_lines(  # noqa: PLR0917
 def _write_parquet(  # noqa: PLR0917
     mixed: Path, folder: Path, pictures: Pictures, summary: _Summary, progress: Progress, total: int
 ) -> None:
-    """The mixed dataset's own files, with pictures as every trainer shows them."""
+    """The mixed dataset's own files, with pictures as every trainer shows them, and a row for each answer of a conversation.
+
+    TRL takes the loss on a whole completion, questions between its answers too.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -168,14 +171,15 @@ def _write_parquet(  # noqa: PLR0917
             schema = opened.schema_arrow
             with pq.ParquetWriter(folder / PARQUET / path.name, schema) as writer:
                 for batch in opened.iter_batches(batch_size=64):
-                    rows = batch.to_pylist()
-                    for fields in rows:
+                    rows = []
+                    for fields in batch.to_pylist():
                         row = row_of(fields)
                         summary.add(row, ())
                         contents = [pictures.convert(content, row.where).content for content in row.contents]
                         fields["images"] = [{"bytes": content, "path": None} for content in contents]
+                        rows += [{**fields, "prompt": asked, "completion": [answer]} for asked, answer in row.single_answers]
                     writer.write_table(pa.Table.from_pylist(rows, schema=schema))
-                    progress("writing rows", done := done + len(rows), total)
+                    progress("writing rows", done := done + batch.num_rows, total)
 
 
 class _Summary:
@@ -183,7 +187,7 @@ class _Summary:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        self.with_images = self.earlier = self.several = 0
+        self.with_images = self.earlier = self.several = self.answers = 0
         self.faults: list[str] = []
         self._named: set[tuple[str, str]] = set()
 
@@ -193,6 +197,7 @@ class _Summary:
         self.with_images += bool(row.contents)
         self.earlier += bool(row.untrained)
         self.several += len(row.trained) > 1
+        self.answers += len(row.trained)
         found = [mark for mark in placeholders if any(mark in message["content"] for message in row.messages)]
         if found and (row.source, row.id) not in self._named:
             self._named.add((row.source, row.id))
@@ -211,6 +216,7 @@ class _Summary:
             least_side=pictures.least_side,
             earlier=self.earlier,
             several=self.several,
+            answers=self.answers,
         )
 
 
@@ -227,7 +233,7 @@ def check_folder(kind: Export, plan: Plan, folder: Path) -> None:
         import pyarrow.parquet as pq
 
         rows = sum(pq.read_metadata(path).num_rows for path in (folder / PARQUET).glob("*.parquet"))
-        faults = [] if rows == plan.total else [f"{PARQUET}: {rows} rows were written for {plan.total}"]
+        faults = [] if rows == plan.rows.answers else [f"{PARQUET}: {rows} rows were written for {plan.rows.answers} answers"]
     expected = {part.source: part.count for part in plan.parts}
     if kind.rows is not None and plan.rows.counts != dict(sorted(expected.items())):
         faults.append(f"rows by source are {plan.rows.counts}, and the mixture takes {expected}")

@@ -52,6 +52,12 @@ class Row:
         start = len(self.prompt)
         return tuple(start + index for index, message in enumerate(self.completion) if message["role"] == "assistant")
 
+    @property
+    def single_answers(self) -> list[tuple[list[dict[str, str]], dict[str, str]]]:
+        """Each trained answer with the conversation before it."""
+        messages = self.messages
+        return [(list(messages[:index]), messages[index]) for index in self.trained]
+
 
 @dataclass(frozen=True, kw_only=True)
 class RowsWritten:
@@ -70,6 +76,8 @@ class RowsWritten:
     """Rows with an assistant's turn on which no loss is taken."""
     several: int = 0
     """Rows with several trained answers."""
+    answers: int = 0
+    """Trained answers in all."""
 
     @property
     def total(self) -> int:

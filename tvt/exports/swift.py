@@ -1,7 +1,7 @@
 """ms-swift: ``swift sft sft.yaml`` on a file of ``messages`` and ``images`` (ms-swift 4.6).
 
 The configuration is positional since 4.1. Without ``strict`` a row that fails is replaced by another without a word. A model in
-a folder needs its ``model_type``, since several types share one architecture; names without ``use_hf`` are ModelScope's.
+a folder needs its ``model_type`` and ``template``: several share one architecture. Names without ``use_hf`` are ModelScope's.
 """
 
 from __future__ import annotations
@@ -16,22 +16,18 @@ from tvt.exports.rows import LINES, Row
 from tvt.io import strict_yaml
 
 TYPES = {
-    "qwen2_vl": "qwen2_vl",
-    "qwen2_5_vl": "qwen2_5_vl",
-    "qwen3_vl": "qwen3_vl",
-    "qwen3_vl_moe": "qwen3_vl_moe",
-    "qwen3_5": "qwen3_5",
-    "llava": "llava1_5_hf",
-    "llava_onevision": "llava_onevision_hf",
-    "gemma3": "gemma3_vision",
-    "gemma3n": "gemma3n",
-    "paligemma": "paligemma",
-    "glm4v": "glm4v",
-    "internvl": "internvl",
-    "mllama": "llama3_2_vision",
-    "idefics3": "idefics3",
+    **{
+        name: (name, name)
+        for name in ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_5", "gemma3n", "paligemma", "glm4v", "idefics3")
+    },
+    "qwen3_vl_moe": ("qwen3_vl_moe", "qwen3_vl"),
+    "llava": ("llava1_5_hf", "llava1_5_hf"),
+    "llava_onevision": ("llava_onevision_hf", "llava_onevision_hf"),
+    "gemma3": ("gemma3_vision", "gemma3_vision"),
+    "internvl": ("internvl", "internvl_hf"),
+    "mllama": ("llama3_2_vision", "llama3_2_vision"),
 }
-"""ms-swift's ``model_type`` by that of config.json, where there is one alone."""
+"""ms-swift's ``model_type`` and ``template`` by the type in config.json, where there is one alone."""
 
 
 class Swift(Export):
@@ -49,8 +45,8 @@ class Swift(Export):
             return []
         what = f"of type '{plan.model.kind}'" if plan.model.kind else "whose type is not known"
         return [
-            f"{plan.model.name}: which of ms-swift's model types fits a model {what}? name it with --template NAME, as its "
-            "table of supported models has it under 'Model Type'"
+            f"{plan.model.name}: which of ms-swift's chat templates fits a model {what}? name it with --template NAME, as its "
+            "table of supported models has it"
         ]
 
     def line(self, row: Row) -> dict[str, Any]:
@@ -78,10 +74,12 @@ def _training(plan: Plan) -> dict[str, Any]:
     limits = pixel_limits(plan.model) if (plan.model.kind or "").startswith("qwen") else None
     # qwen-vl-utils scales pictures before the processor, by limits of its own; these are the processor's.
     environment = {"MIN_PIXELS": limits[0], "MAX_PIXELS": limits[1]} if limits else {}
+    model_type, template = TYPES.get(plan.model.kind or "", (None, None))
     return {
         **({"ENV": environment} if environment else {}),
         "model": plan.model.name,
-        "model_type": plan.template or TYPES[plan.model.kind or ""],
+        **({"model_type": model_type} if model_type else {}),
+        "template": plan.template or template,
         "use_hf": True,
         "tuner_type": "lora",
         "lora_rank": 16,

@@ -24,11 +24,13 @@ class Trl(Export):
         return "trl sft --config sft.yaml"
 
     def notes(self, plan: Plan) -> list[str]:
-        """Rows of which TRL trains more than the answers."""
+        """Conversations, of which TRL would train the questions too."""
         if not plan.rows.several:
             return []
-        several = f"{plan.rows.several} rows have several answers"
-        return [f"TRL trains on a whole completion: {several}, and what is asked between them is trained too"]
+        return [
+            f"{plan.rows.several} rows have several answers, between which TRL would train the questions too, so each answer "
+            f"is a row of its own behind what was said before it: {plan.rows.total} rows of the mixture are {plan.rows.answers}"
+        ]
 
     def render(self, plan: Plan) -> dict[str, str]:
         """One YAML file for TRL's SFT script."""

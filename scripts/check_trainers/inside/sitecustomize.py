@@ -1,9 +1,9 @@
 """Loaded by Python at its start in the trainer's environment: keeps every batch that a training step is given.
 
-``TVT_CAPTURE`` names the folder. All four trainers train through ``transformers.Trainer``, so its ``training_step`` sees what each of them
-really made of the rows. Nothing of what the trainer does is changed by it.
+``TVT_CAPTURE`` names the folder. All of them train through ``transformers.Trainer``, so its ``training_step`` sees what each
+made of the rows. Nothing of what the trainer does is changed by it.
 
-Where the compiled parts of torchvision and torchaudio do not load, because they were built for CUDA and torch is a build for CPUs,
+The compiled parts of torchvision and torchaudio do not load where they were built for CUDA and torch is a build for CPUs. There
 ``TVT_FORGIVE_OPERATORS`` lets their Python parts be imported all the same. Pictures need no more of them.
 """
 
