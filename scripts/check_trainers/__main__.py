@@ -73,7 +73,7 @@ def check(names: Sequence[str], work: Path, environments: Path, options: argpars
     results = {}
     for name in names:
         say(f"{name}: in {environments / name}")
-        result = {"version": "", "rows": 0, "images": 0, "trained_behind_answers": [], "largest_difference": 0.0, "faults": []}
+        result: dict[str, Any] = {"version": "", "rows": 0, "images": 0, "trained_behind_answers": [], "faults": []}
         try:
             Check(name, work / name, Environment(environments / name), world, data, own).run(reader, expected, result)
         except (ProgramError, OSError, ValueError) as error:

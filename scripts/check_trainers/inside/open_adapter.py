@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import torch
 from peft import PeftModel
@@ -11,7 +12,8 @@ from transformers import AutoModelForImageTextToText
 
 def main(model: str, adapter: str) -> None:
     """Print how far the adapter moves the model's output; 0 would mean that it was not applied."""
-    base = AutoModelForImageTextToText.from_pretrained(model, dtype=torch.float32).eval()
+    loaded: Any = AutoModelForImageTextToText
+    base = loaded.from_pretrained(model, dtype=torch.float32).eval()
     tokens = torch.arange(40, 60)[None]
     with torch.no_grad():
         before = base(input_ids=tokens).logits

@@ -4,7 +4,8 @@
 made of the rows. Nothing of what the trainer does is changed by it.
 
 The compiled parts of torchvision and torchaudio do not load where they were built for CUDA and torch is a build for CPUs. There
-``TVT_FORGIVE_OPERATORS`` lets their Python parts be imported all the same. Pictures need no more of them.
+``TVT_FORGIVE_OPERATORS`` lets their Python parts be imported all the same. Pictures need one function more,
+which reads files; Pillow does that in its place.
 """
 
 from __future__ import annotations
@@ -96,11 +97,32 @@ def forgive_library(module: Any) -> None:
     module._load_lib = _load_lib
 
 
+def decode_with_pillow(module: Any) -> None:
+    """Let torchvision's decoder do without its compiled part: transformers reads files of pictures with it."""
+    decode = module.decode_image
+
+    def decode_image(data: Any, *more: Any, **options: Any) -> Any:
+        try:
+            return decode(data, *more, **options)
+        except RuntimeError:
+            import io
+
+            import numpy as np
+            import torch
+            from PIL import Image
+
+            stream = io.BytesIO(bytes(data.numpy())) if hasattr(data, "numpy") else data
+            return torch.from_numpy(np.array(Image.open(stream).convert("RGB"))).permute(2, 0, 1).contiguous()
+
+    module.decode_image = decode_image
+
+
 hooks: dict[str, Any] = {}
 if FOLDER:
     hooks["transformers.trainer"] = capture
 if os.environ.get("TVT_FORGIVE_OPERATORS"):
     hooks["torch"] = forgive_operators
+    hooks["torchvision.io.image"] = decode_with_pillow
     hooks["torchaudio._extension.utils"] = forgive_library
 if hooks:
     sys.meta_path.insert(0, After(hooks))
