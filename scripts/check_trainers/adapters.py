@@ -21,9 +21,8 @@ def train_with_tvt(mixed: Path, model: Path, folder: Path) -> Path:
     from tvt import train
     from tvt.core.recipe import Recipe
 
-    recipe = Recipe.model_validate(
-        {**RECIPE, "model": {"model_name_or_path": str(model), "dtype": "float32"}, "sources": ["x"]}
-    )
+    base = {"model_name_or_path": str(model), "dtype": "float32"}
+    recipe = Recipe.model_validate({**RECIPE, "model": base, "sources": ["x"], "targets": ["x"]})
     train(mixed, recipe, folder)
     (found,) = {path.parent for path in folder.rglob("adapter_config.json") if "checkpoint" not in str(path)}
     return found
