@@ -69,7 +69,7 @@ def check(names: Sequence[str], work: Path, environments: Path, options: argpars
 
     mixed = mix(mixture, world / "mixed", data).folder
     reader, expected = compare.trained_by_tvt(mixed, world / "model")
-    own = None if options.no_adapters else adapters.train_with_tvt(mixed, world / "model", world / "tvt")
+    own = None if options.no_adapters else adapters.train_with_tvt(mixture, data, world / "model", world / "tvt")
     results = {}
     for name in names:
         say(f"{name}: in {environments / name}")

@@ -14,16 +14,22 @@ RECIPE = {
     "lora": {"lora_r": 8, "lora_alpha": 16},
     "training": {"learning_rate": 0.01, "num_train_epochs": 1, "global_batch_size": 8, "per_device_train_batch_size": 4},
 }
+FEW = 4
+"""Rows of tvt's own adapter."""
 
 
-def train_with_tvt(mixed: Path, model: Path, folder: Path) -> Path:
-    """An adapter of tvt's own, trained on the same rows."""
-    from tvt import train
+def train_with_tvt(mixture: Path, data: dict[str, Path], model: Path, folder: Path) -> Path:
+    """An adapter of tvt's own, trained on a few rows of the first source."""
+    from tvt import mix, train
     from tvt.core.recipe import Recipe
+    from tvt.io.yaml_files import load_mixture
 
     base = {"model_name_or_path": str(model), "dtype": "float32"}
     recipe = Recipe.model_validate({**RECIPE, "model": base, "sources": ["x"], "targets": ["x"]})
-    train(mixed, recipe, folder)
+    (first, path), *_ = data.items()
+    few = {"counts": {first: FEW}, "weights": {first: 1.0}, "budget": FEW}
+    mixed = mix(load_mixture(mixture).model_copy(update=few), folder / "mixed", {first: path}).folder
+    train(mixed, recipe, folder / "run")
     (found,) = {path.parent for path in folder.rglob("adapter_config.json") if "checkpoint" not in str(path)}
     return found
 

@@ -31,7 +31,7 @@ class After(importlib.abc.MetaPathFinder):
         """The module's own spec, with a loader that calls the function after it."""
         if name not in self.names:
             return None
-        call = self.names.pop(name)
+        call = self.names[name]  # stays there: a module may be looked for before it is imported
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
         if spec is None or spec.loader is None:
             return None
