@@ -106,7 +106,7 @@ def _ridge(weights: Floats, scores: Floats) -> Callable[[Floats], tuple[Floats, 
     return at
 
 
-def _plain_gp(weights: Floats, scores: Floats) -> Callable[[Floats], tuple[Floats, Floats]]:
+def plain_gp(weights: Floats, scores: Floats) -> Callable[[Floats], tuple[Floats, Floats]]:
     """A Gaussian process with a Matern 5/2 kernel on square roots of weights and white noise, by maximum likelihood:
     scikit-learn's ``ConstantKernel * Matern + WhiteKernel`` with ``normalize_y`` and its bounds, written out because tvt
     does without it.
@@ -183,7 +183,7 @@ METHODS: dict[str, Method] = {
     "tvt": tvt,
     "mean": table_mean,
     "ridge": by_target(_ridge),
-    "plain GP": by_target(_plain_gp),
+    "plain GP": by_target(plain_gp),
     "Olmix": olmix,
     **({"LightGBM": by_target(_lightgbm)} if find_spec("lightgbm") else {}),
 }

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tvt.api.mixtures import Predictions as Predictions
     from tvt.api.mixtures import predict as predict
     from tvt.api.mixtures import select as select
+    from tvt.api.proposals import propose as propose
+    from tvt.api.proposals import save_proposals as save_proposals
     from tvt.api.reports import report as report
     from tvt.api.runs import compare as compare
     from tvt.api.runs import run_study as run_study
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from tvt.core.mixture import FailedSelection as FailedSelection
     from tvt.core.mixture import Mixture as Mixture
     from tvt.core.mixture_runs import MixtureRuns as MixtureRuns
+    from tvt.core.proposal import Proposals as Proposals
     from tvt.core.scores import Score as Score
     from tvt.core.selection import SelectionSpec as SelectionSpec
     from tvt.core.task import Task as Task
@@ -47,6 +50,7 @@ _HOMES = {
     "Mixture": "tvt.core.mixture",
     "MixtureRuns": "tvt.core.mixture_runs",
     "Predictions": "tvt.api.mixtures",
+    "Proposals": "tvt.core.proposal",
     "Score": "tvt.core.scores",
     "SelectionSpec": "tvt.core.selection",
     "Task": "tvt.core.task",
@@ -64,10 +68,12 @@ _HOMES = {
     "mix": "tvt.api.datasets",
     "plan_mix": "tvt.data.mixing.plan",
     "predict": "tvt.api.mixtures",
+    "propose": "tvt.api.proposals",
     "read_answer": "tvt.evaluate.readers",
     "report": "tvt.api.reports",
     "run_study": "tvt.api.runs",
     "save_mixture": "tvt.io.yaml_files",
+    "save_proposals": "tvt.api.proposals",
     "select": "tvt.api.mixtures",
     "train": "tvt.api.datasets",
     "write_mix": "tvt.data.mixing.dataset",

@@ -14,7 +14,8 @@ from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.selection import SelectionSpec
 from tvt.evidence.completion import complete
 from tvt.evidence.priors import PRIORS
-from tvt.evidence.response import ErrorRows, Repeats, ResponsePosterior
+from tvt.evidence.response import ErrorRows, Repeats
+from tvt.evidence.response_posterior import ResponsePosterior
 from tvt.evidence.study_model import StudyFit, TargetModel, fit_study, singles_coefficients, target_prior
 from tvt.evidence.study_rows import Rows
 from tvt.selection.engine import select

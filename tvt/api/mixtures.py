@@ -128,7 +128,7 @@ def select(
 
     evidence = evidence_of(study)
     beside = runs if runs is None or isinstance(runs, MixtureRuns) else load_mixture_runs(runs)
-    return choose(evidence, _request(evidence, spec, wanted), runs=beside)
+    return choose(evidence, request_of(evidence, spec, wanted), runs=beside)
 
 
 def select_in_detail(
@@ -231,7 +231,7 @@ def preview_selection(
     return preview(session, found, prepared, progress=progress, selected=first)
 
 
-def _request(evidence: Measurements, spec: SelectionSpec | None, wanted: Mapping[str, Any]) -> SelectionSpec:
+def request_of(evidence: Measurements, spec: SelectionSpec | None, wanted: Mapping[str, Any]) -> SelectionSpec:
     """The request of a spec and of keywords; a spec that stands alone is taken as it is."""
     if spec is not None and not isinstance(spec, SelectionSpec):
         raise InputError("a request is a SelectionSpec, or its fields as keywords: tvt.select(study, goals={'Jigsaw': 0.15})")
@@ -272,9 +272,9 @@ def predict(
     from tvt.evidence.predict import predict as look_up
 
     evidence = evidence_of(study)
-    ids, weights, names = _weights(mixtures, sources, evidence)
+    ids, weights, names = mixtures_of(mixtures, sources, evidence)
     _check_shares(ids, weights)
-    request = _request(evidence, spec, wanted)
+    request = request_of(evidence, spec, wanted)
     gains, fit, notes, nearby, joint = look_up(evidence, weights, names, request)
     return Predictions(
         ids=ids,
@@ -305,7 +305,7 @@ def _check_shares(ids: Sequence[str], weights: Floats) -> None:
         raise InputError(*faults)
 
 
-def _weights(
+def mixtures_of(
     mixtures: Mixtures, sources: Sequence[str] | None, evidence: Measurements
 ) -> tuple[tuple[str, ...], Floats, tuple[str, ...]]:
     """Ids, weights (N, S) and the sources of their columns."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from tvt.types import Floats
@@ -31,3 +32,9 @@ class Posterior(ABC):
     @abstractmethod
     def interval(self, weights: Floats, confidence: float) -> tuple[Floats, Floats]:
         """Ends of the interval in which a new run's gain at ``weights`` (N, S) is foreseen, two-sided: (N, T) each."""
+
+    @abstractmethod
+    def covariances(self, weights: Floats, targets: Sequence[int]) -> Iterator[Floats]:
+        """For each of some targets (positions), the covariance of its mean gains at ``weights`` (N, S), (N, N): the diagonal is
+        the square of ``se``.
+        """

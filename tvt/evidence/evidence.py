@@ -27,7 +27,8 @@ from tvt.evidence.kappa import fit_kappa, run_noise
 from tvt.evidence.measured import SAMPLES, Measured, bootstrap_means, group_runs, lower_bounds
 from tvt.evidence.posterior import Form, TablePosterior
 from tvt.evidence.relative import redrawn_relatives
-from tvt.evidence.response import Curvature, ErrorRows, Response, ResponsePosterior, sampled
+from tvt.evidence.response import Curvature, ErrorRows, Response, sampled
+from tvt.evidence.response_posterior import ResponsePosterior
 from tvt.evidence.study_model import StudyFit, fit_study
 from tvt.evidence.study_rows import UNKNOWN_NOISE, usable_runs
 from tvt.types import Bools, Floats

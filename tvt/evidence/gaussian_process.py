@@ -123,6 +123,12 @@ class Process:
         variance = self.variances[:-1] @ diagonal + LEVEL - (half**2).sum(axis=0)
         return covariance @ self.solved, np.sqrt(np.maximum(variance, 0.0))
 
+    def covariance(self, cross: Floats, between: Floats) -> Floats:
+        """Covariance of means at new points, standardised, (N, N). ``cross`` as for :meth:`at`; ``between`` them, (P, N, N)."""
+        half, _ = dtrtrs(self.root, (np.tensordot(self.variances[:-1], cross, 1) + LEVEL).T, lower=1)
+        left: Floats = np.tensordot(self.variances[:-1], between, 1) + LEVEL - half.T @ half
+        return left
+
     def leave_one_out(self) -> tuple[Floats, Floats]:
         """Each row's score, as all others predict it: mean and standard deviation (Rasmussen and Williams, equation 5.12)."""
         inverse, _ = dtrtri(self.root, lower=1)

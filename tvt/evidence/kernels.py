@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from tvt.types import Floats
+from tvt.types import Floats, Positions
 
 OFFSETS = (1e-3, 2e-2)
 """Where a source's logarithms ``log(1 + w/offset)`` bend: at a thousandth of the budget, and at a fiftieth."""
@@ -127,6 +127,12 @@ class Family:
         raw /= self.scales[:, None, None]
         return raw
 
+    def between(self, weights: Floats) -> Floats:
+        """Covariances of new mixtures (N, S) with each other, (P, N, N)."""
+        raw: Floats = np.stack([part.cross(weights, weights) for part in self.parts])
+        raw /= self.scales[:, None, None]
+        return raw
+
     def diagonal(self, weights: Floats) -> Floats:
         """Variances of new mixtures, (P, N)."""
         raw: Floats = np.stack([part.diagonal(weights) for part in self.parts])
@@ -184,3 +190,22 @@ def _curve(weights: Floats, source: int) -> Sum:
     scale = np.where(spread > TINY, spread, np.inf)
     flexible = Bumps(lambda w: np.log1p(w[:, [source]] / NEAR), 2.0)
     return Sum(((1.0, Features(lambda w: (logs(w) - centre) / scale)), (0.5, flexible)))
+
+
+def scales(gains: Floats) -> Floats:
+    """Standard deviation of each target's gains; 1 where they are constant."""
+    with np.errstate(invalid="ignore"):
+        spread = np.array([np.nanstd(column) if np.isfinite(column).any() else 0.0 for column in gains.T])
+    return np.where(spread > 0, spread, 1.0)
+
+
+def others_covariance(features: Floats, j: int, rows: Positions) -> Floats:
+    """Covariance of rows by what targets other than ``j`` are predicted, scaled to a mean variance of 1."""
+    beside = np.delete(features[rows], j, axis=1)
+    covariance: Floats = beside @ beside.T / others_scale(features, j)
+    return covariance
+
+
+def others_scale(features: Floats, j: int) -> float:
+    """Mean variance of rows by what targets other than ``j`` are predicted."""
+    return max(float((np.delete(features, j, axis=1) ** 2).sum(axis=1).mean()), 1e-9)

@@ -9,8 +9,8 @@ import numpy as np
 
 from tvt.core.mixture_runs import MixtureRuns
 from tvt.evidence.gaussian_process import Process, mode
-from tvt.evidence.kernels import FAMILIES, Family
-from tvt.evidence.posterior import Component, Form, Link, Model, TablePosterior, Target, others_covariance, scales
+from tvt.evidence.kernels import FAMILIES, Family, others_covariance, scales
+from tvt.evidence.posterior import Component, Form, Link, Model, TablePosterior, Target
 from tvt.types import Bools, Floats, Positions
 
 HEADROOMS: tuple[float | None, ...] = (None, 3.0, 1.0, 0.3, 0.1, 0.03)

@@ -8,7 +8,7 @@ targets' predictions say of a mixture: a target that few runs tell is often a bl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -19,8 +19,8 @@ from scipy.special import stdtr, stdtrit
 from tvt.core.values import Frozen
 from tvt.evidence.estimates import Estimate, Posterior
 from tvt.evidence.gaussian_process import Process
-from tvt.evidence.kernels import Bumps, Family
-from tvt.types import Bools, Floats, Positions
+from tvt.evidence.kernels import Bumps, Family, others_covariance, others_scale, scales
+from tvt.types import Bools, Floats
 
 LEAST_DEGREES = 3.0
 """Of freedom of a new run's distribution. Half as many as scores: variances were learned from the same scores."""
@@ -258,22 +258,52 @@ class TablePosterior(Posterior):
         """Mean and standard error of each component, standardised."""
         found = []
         for component in target.components:
-            name = component.model.family
-            cross, diagonal = points.cross[name][:, :, target.rows], points.diagonal[name]
+            diagonal = points.diagonal[component.model.family]
+            cross = self._cross(component.model, target, j, points)
             if not component.model.others:
                 found.append(component.process.at(cross, diagonal))
                 continue
             assert points.others is not None and points.errors is not None  # noqa: S101, PT018 - the first round's
             at, rows = np.delete(points.others, j, axis=1), np.delete(self.features[target.rows], j, axis=1)
             scale = others_scale(self.features, j)
-            cross = np.concatenate([cross, (at @ rows.T / scale)[None]])
-            diagonal = np.concatenate([diagonal, ((at**2).sum(axis=1) / scale)[None]])
-            mean, error = component.process.at(cross, diagonal)
+            mean, error = component.process.at(cross, np.concatenate([diagonal, ((at**2).sum(axis=1) / scale)[None]]))
             # The part is linear in the other targets' predictions, so their errors reach this one by its coefficients.
             slopes = component.process.variances[-2] / scale * (component.process.solved @ rows)
             passed_on = np.delete(points.errors, j, axis=1) ** 2 @ slopes**2
             found.append((mean, np.sqrt(error**2 + passed_on)))
         return found
+
+    def _cross(self, model: Model, target: Target, j: int, points: _Points) -> Floats:
+        """Covariances of new mixtures with the target's rows by part, (P, N, n)."""
+        cross = points.cross[model.family][:, :, target.rows]
+        if not model.others or points.others is None:
+            return cross
+        at, rows = np.delete(points.others, j, axis=1), np.delete(self.features[target.rows], j, axis=1)
+        return np.concatenate([cross, (at @ rows.T / others_scale(self.features, j))[None]])
+
+    def covariances(self, weights: Floats, targets: Sequence[int]) -> Iterator[Floats]:
+        """See :meth:`Posterior.covariances`: correlations are those inside of each process, and their means' differences."""
+        points = self._points(weights)
+        between = {name: family.between(weights) for name, family in self.families.items()}
+        for j in targets:
+            target = self.parts[j]
+            found = self._inner(target, j, points)
+            mean, se, _ = _estimate(target, found, points.away)
+            if not found:  # the mean of the scores is all there is, and its error is one for all mixtures
+                yield np.outer(se, se)
+                continue
+            total = np.zeros((len(weights), len(weights)))
+            for component, (inner, _) in zip(target.components, found, strict=True):
+                own = between[component.model.family]
+                if component.model.others and points.others is not None:
+                    beside = np.delete(points.others, j, axis=1)
+                    own = np.concatenate([own, (beside @ beside.T / others_scale(self.features, j))[None]])
+                gains = np.clip(component.link.gains(inner), *target.bounds)
+                slope, apart = component.link.slope(gains), gains - mean
+                inside = component.process.covariance(self._cross(component.model, target, j, points), own)
+                total += component.model.share * (inside * np.outer(slope, slope) + np.outer(apart, apart))
+            total.flat[:: len(total) + 1] = se**2  # model error, and errors passed on, are each mixture's own
+            yield total
 
     def _moments(self, points: _Points) -> Estimate:
         columns = [_estimate(t, self._inner(t, j, points), points.away) for j, t in enumerate(self.parts)]
@@ -357,22 +387,3 @@ def nearness(left: Floats, right: Floats) -> Floats:
     """Of mixtures (N, S) and (M, S), (N, M): 1 where they are alike, toward 0 with the distance of their square roots."""
     near: Floats = Bumps(np.sqrt, AWAY).cross(left, right)
     return near
-
-
-def scales(gains: Floats) -> Floats:
-    """Standard deviation of each target's gains; 1 where they are constant."""
-    with np.errstate(invalid="ignore"):
-        spread = np.array([np.nanstd(column) if np.isfinite(column).any() else 0.0 for column in gains.T])
-    return np.where(spread > 0, spread, 1.0)
-
-
-def others_covariance(features: Floats, j: int, rows: Positions) -> Floats:
-    """Covariance of rows by what targets other than ``j`` are predicted, scaled to a mean variance of 1."""
-    beside = np.delete(features[rows], j, axis=1)
-    covariance: Floats = beside @ beside.T / others_scale(features, j)
-    return covariance
-
-
-def others_scale(features: Floats, j: int) -> float:
-    """Mean variance of rows by what targets other than ``j`` are predicted."""
-    return max(float((np.delete(features, j, axis=1) ** 2).sum(axis=1).mean()), 1e-9)

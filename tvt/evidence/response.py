@@ -19,8 +19,6 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from tvt.core.values import Frozen
-from tvt.evidence.estimates import Estimate, Posterior
-from tvt.stats.noise import normal_factor
 from tvt.types import Bools, Floats, Positions
 
 LOWEST, HIGHEST = 1e-2, 1e4
@@ -424,22 +422,3 @@ class Curvature:
             plain |= {"low": self.low, "high": self.high, "confidence": self.confidence}
             plain["fitted_on"] = {"doses": self.doses, "mixtures": self.mixtures}
         return plain
-
-
-class ResponsePosterior(Posterior):
-    """The posterior that a response itself is: its gains with its errors."""
-
-    def __init__(self, response: Response) -> None:
-        self.response, self.sources, self.targets = response, response.sources, response.targets
-
-    def at(self, weights: Floats) -> Estimate:
-        """See :meth:`Posterior.at`."""
-        inner = self.response.inner(weights)
-        slope = 1.0 if self.response.limits is None else np.exp(-inner)
-        se, sd = (self.response.inner_errors(weights, run=run) for run in (False, True))
-        return Estimate(self.response.link(inner), slope * se, slope * sd)
-
-    def interval(self, weights: Floats, confidence: float) -> tuple[Floats, Floats]:
-        """See :meth:`Posterior.interval`."""
-        z = normal_factor(confidence)
-        return self.response.lower_gains(weights, z), self.response.lower_gains(weights, -z)

@@ -16,7 +16,7 @@ Runs that answer the same questions share part of their error, which does not av
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -28,7 +28,8 @@ from tvt.core.mixture_runs import MixtureRuns
 from tvt.evidence.completion import Completed
 from tvt.evidence.estimates import Estimate, Posterior
 from tvt.evidence.priors import PRIORS, Priors
-from tvt.evidence.response import Curvature, Curve, Repeats, Response, ResponsePosterior, mixedness
+from tvt.evidence.response import Curvature, Curve, Repeats, Response, mixedness
+from tvt.evidence.response_posterior import ResponsePosterior
 from tvt.evidence.study_rows import Rows, rows_of, usable_runs
 from tvt.stats.noise import normal_factor
 from tvt.types import Floats
@@ -135,6 +136,14 @@ class TargetModel:
         mean: Floats = cross @ self.solved
         return mean, np.maximum(rest, 0.0)
 
+    def covariance(self, weights: Floats) -> Floats:
+        """Covariance of h at ``weights`` (N, S), (N, N)."""
+        features = self.reach(weights)
+        cross = self.between(weights, features, self.weights, self.features)
+        prior = self.between(weights, features, weights, features)
+        left: Floats = prior - cross @ cho_solve(self.factor, cross.T)
+        return left
+
     @property
     def level(self) -> float:
         """Posterior mean of what mixing adds on average."""
@@ -202,6 +211,13 @@ class StudyPosterior(Posterior):
         mean, error = self.inner(weights)
         reach = normal_factor(confidence) * np.hypot(error, self.response.residual)
         return self.response.link(mean - reach), self.response.link(mean + reach)
+
+    def covariances(self, weights: Floats, targets: Sequence[int]) -> Iterator[Floats]:
+        """See :meth:`Posterior.covariances`."""
+        for j in targets:
+            model = self.models[j]
+            slope = np.ones(len(weights)) if self.response.limits is None else np.exp(-model.at(weights)[0])
+            yield model.covariance(weights) * np.outer(slope, slope)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -21,7 +21,8 @@ from tvt.evidence.fit import FitReport
 from tvt.evidence.measured import Measured
 from tvt.evidence.posterior import Form
 from tvt.evidence.predict import beyond_reach, nearest_measured, predictions
-from tvt.evidence.response import Curvature, Response, ResponsePosterior
+from tvt.evidence.response import Curvature, Response
+from tvt.evidence.response_posterior import ResponsePosterior
 from tvt.io.machine import installed_version
 from tvt.selection.audit import audit, objective_value, protection_shortfall, pure_value, round_to_counts, tidy
 from tvt.selection.diagnosis import diagnose
