@@ -112,7 +112,7 @@ def plain(acquire: Callable[[Floats, Floats, float], Floats]) -> Method:
     def method(done: MixtureRuns, left: MixtureRuns, _: np.random.Generator) -> Sequence[int]:
         weights, values = done.weights, objective(done)
         chosen: list[int] = []
-        for _ in range(BATCH):
+        for _pick in range(BATCH):
             mean, spread = plain_gp(weights, values)(left.weights)
             worth = acquire(mean, spread, float(values.max()))
             worth[chosen] = -np.inf
@@ -242,7 +242,7 @@ def groups(found: Sequence[Regret]) -> list[tuple[str, Callable[[str], bool]]]:
     return [
         ("held back", lambda pool: pool not in DEVELOPMENT),
         ("developed on", lambda pool: pool in DEVELOPMENT),
-        *((named.get(f, f), lambda pool, f=f: pool.startswith(f)) for f in families),  # type: ignore[misc]
+        *((named.get(f, f), lambda pool, f=f: pool.startswith(f)) for f in families),
     ]
 
 

@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tvt.cli.options import (
-    Ceiling,
-    Metric,
+    READING,
     SectionedCommand,
-    Unit,
     answers_json,
     echo_json,
     json_option,
@@ -27,6 +25,7 @@ from tvt.errors import InfeasibleError, SolverError
 
 if TYPE_CHECKING:
     from tvt.core.proposal import Proposals
+    from tvt.core.study_reading import Reading
 
 EPILOG = """\b
 Examples:
@@ -37,7 +36,7 @@ Examples:
 FILE = click.Path(path_type=Path)
 SECTIONS: dict[str, tuple[str, ...]] = {
     "What to choose from": (
-        *("metric", "unit", "ceiling", "runs_file", "lower_is_better", "response", "kappa"),
+        *(*READING, "runs_file", "weights", "scores", "lower_is_better", "response", "kappa"),
         *("batch", "candidates_file", "pending_file", "most_runs"),
     ),
     **REQUEST_SECTIONS,
@@ -64,11 +63,11 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 def command(
     *,
     studies: tuple[str, ...],
-    metric: Metric,
-    unit: Unit | None,
-    ceiling: Ceiling,
+    reading: Reading,
     runs_file: Path | None,
     lower_is_better: bool,
+    weights: str | None,
+    scores: str | None,
     batch: int,
     candidates_file: Path | None,
     pending_file: Path | None,
@@ -84,7 +83,7 @@ def command(
     spec = requested(options)
     with status_line("reading the evidence"):
         evidence = load_evidence(
-            studies, metric=metric, unit=unit, ceiling=ceiling, runs_file=runs_file, lower_is_better=lower_is_better
+            studies, reading, runs_file=runs_file, lower_is_better=lower_is_better, weights=weights, scores=scores
         )
         answers = study_answers(studies, options["warn"])
     budget = getattr(evidence, "budget", None)

@@ -66,23 +66,23 @@ def choose(
     while len(chosen) < batch:
         taken = np.zeros_like(pool)
         taken[[*chosen]] = True
-        pick: tuple[int, Why] | None = None
-        for least in (apart, SAME):
-            fresh = pool & rows.away(known | taken, least)
-            if fresh.any():
-                pick = _next(belief, second, fresh, explore=2 * len(chosen) >= batch)
-                break
-        if replicates:
-            again = _doubtful(belief, rows.measured & ~taken, None if pick is None else pick[0])
-            pick = pick if again is None else (again, "replicate")
-        if pick is None:
-            left = np.flatnonzero(pool & ~taken)
-            if not left.size:
-                break
-            pick = int(left[belief.mean[left].argmax()]), "replicate"
-        chosen[pick[0]] = pick[1]
-        belief = belief.learned(pick[0])
-        second = None if second is None else second.learned(pick[0])
+        fresh = pool & rows.away(known | taken, apart)
+        fresh = fresh if fresh.any() else pool & rows.away(known | taken, SAME)
+        found: tuple[int, Why] | None = None
+        if fresh.any():
+            found = _next(belief, second, fresh, explore=2 * len(chosen) >= batch)
+        again = _doubtful(belief, rows.measured & ~taken, None if found is None else found[0]) if replicates else None
+        left = np.flatnonzero(pool & ~taken)
+        if again is not None:
+            found = again, "replicate"
+        elif found is None and left.size:
+            found = int(left[belief.mean[left].argmax()]), "replicate"
+        if found is None:
+            break
+        k, why = found
+        chosen[k] = why
+        belief = belief.learned(k)
+        second = None if second is None else second.learned(k)
     return [*chosen.items()]
 
 
