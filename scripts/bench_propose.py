@@ -49,6 +49,8 @@ DEVELOPMENT = (
 )
 """Pools that the method was developed on."""
 NORMAL = 1.96
+OVER_ALL = 0
+"""The number of runs of a mean over all of them."""
 
 
 @dataclass(frozen=True)
@@ -205,6 +207,14 @@ def mean_and_error(values: dict[str, list[float]]) -> tuple[float, float]:
     return float(np.mean(means)), float(np.sqrt(np.sum(variances)) / len(means))
 
 
+def averaged(found: Sequence[Regret]) -> list[Regret]:
+    """The regret of each replay, averaged over numbers of runs; as ``n`` they have ``OVER_ALL``."""
+    replays: dict[tuple[str, str, int], list[float]] = defaultdict(list)
+    for r in found:
+        replays[r.pool, r.method, r.seed].append(r.value)
+    return [Regret(*key, OVER_ALL, float(np.mean(values))) for key, values in replays.items()]
+
+
 def cell(found: Sequence[Regret], method: str, n: int) -> str:
     """A method's mean regret at ``n`` runs and, for others than tvt, by how much tvt's is lower, with its 95% interval."""
     own, ours = ({r.key: r.value for r in found if r.method == m and r.n == n} for m in (method, "tvt"))
@@ -226,12 +236,13 @@ def table(found: Sequence[Regret]) -> str:
     """A Markdown table: a line for each group of pools and number of runs, a column for each method."""
     methods = list(dict.fromkeys(r.method for r in found))
     lines = ["| pools | runs | " + " | ".join(methods) + " |", "|---|---|" + "---|" * len(methods)]
+    found = [*found, *averaged(found)]
     for label, belongs in groups(found):
-        for n in STOPS:
+        for n in (*STOPS, OVER_ALL):
             some = [r for r in found if belongs(r.pool) and r.n == n]
             if some:
                 count = len({r.pool for r in some})
-                lines.append(f"| {label} ({count}) | {n} | " + " | ".join(cell(some, m, n) for m in methods) + " |")
+                lines.append(f"| {label} ({count}) | {n or 'mean'} | " + " | ".join(cell(some, m, n) for m in methods) + " |")
     return "\n".join(lines)
 
 
