@@ -28,6 +28,7 @@ LAYERS: list[set[str]] = [
     {"evidence", "transfer", "data", "exports"},
     {"train", "evaluate", "selection"},
     {"study", "compare"},
+    {"tuning"},
     {"report"},
     {"api"},
     {"cli"},

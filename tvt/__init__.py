@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tvt.api.studies import analyze as analyze
     from tvt.api.studies import load_mixture_runs as load_mixture_runs
     from tvt.api.studies import load_study as load_study
+    from tvt.api.tuning import tune as tune
     from tvt.core.matrix import TransferMatrix as TransferMatrix
     from tvt.core.mixture import FailedSelection as FailedSelection
     from tvt.core.mixture import Mixture as Mixture
@@ -76,6 +77,7 @@ _HOMES = {
     "save_proposals": "tvt.api.proposals",
     "select": "tvt.api.mixtures",
     "train": "tvt.api.datasets",
+    "tune": "tvt.api.tuning",
     "write_mix": "tvt.data.mixing.dataset",
 }
 _PACKAGES = ("compare", "evaluate", "report", "train")

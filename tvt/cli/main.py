@@ -45,6 +45,7 @@ COMMANDS: dict[str, _Listed] = {
     "select": _Listed("Choose", "tvt.cli.select:command", "Turn a transfer study into an optimised data mixture."),
     "predict": _Listed("Choose", "tvt.cli.predict:command", "Say what a given mixture would do."),
     "propose": _Listed("Choose", "tvt.cli.propose:command", "Propose the mixtures most worth training next, or to stop."),
+    "tune": _Listed("Choose", "tvt.cli.tune:command", "Propose, train, learn, stop: the mixture that is best after training."),
     "mix": _Listed("Use", "tvt.cli.mix:command", "Write a mixture as one dataset, ready to train on."),
     "train": _Listed("Use", "tvt.cli.train:command", "Train an adapter on a mixed dataset."),
     "recipe": _Listed("Use", "tvt.cli.train:recipe", "Check a recipe: how the runs of a study are trained and scored."),

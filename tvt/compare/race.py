@@ -1,5 +1,5 @@
-"""A race of a candidate mixture against simple ones, seed after seed: it may stop at every look, and still says "better" wrongly
-in at most ``ALPHA`` of all races.
+"""A race of a candidate mixture against simple ones, seed after seed. It may stop at every look, and still says "better"
+wrongly in at most ``ALPHA`` of all races.
 
 After every seed from the second on there is a look: the candidate against each arm, by the paired test of :mod:`tvt.compare`
 on the seeds so far. The level of look l of L is ``ALPHA * 2 l / (L (L + 1))``, so that the levels sum to ``ALPHA`` and most
@@ -50,7 +50,7 @@ class Look(Frozen):
     open: tuple[str, ...]
     """Arms of which that is not shown."""
     chance: float
-    """That the seeds left show an optimistic difference from at least one of the open arms."""
+    """That the seeds left show an optimistic difference from the open arm that is nearest; all must be beaten."""
     end: End | None
     """Why the race ends here; ``None`` where it goes on."""
 
@@ -90,7 +90,7 @@ def look(contrasts: Sequence[Contrast], seeds: int, most: int, affordable: int) 
     better = shown(contrasts, at)
     open_ = tuple(str(c.against) for c in contrasts if str(c.against) not in better and c.outcome != "same mixture")
     rest = [c.estimate for c in contrasts if str(c.against) in open_ and c.estimate is not None]
-    chance = max((_later(estimate, seeds, affordable, level(affordable, most)) for estimate in rest), default=0.0)
+    chance = min((_later(estimate, seeds, affordable, level(affordable, most)) for estimate in rest), default=0.0)
     end: End | None = None
     if not open_:
         end = "decided"
@@ -143,7 +143,7 @@ def race_power(
         better = _all_better(p, value, at)
         optimistic = np.maximum(value + OPTIMISM * error, 0.0) / (error * np.sqrt(k / seeds))
         later = degrees * (seeds - 1) / (k - 1)
-        chance = stats.nct.sf(stats.t.ppf(1 - level(seeds, seeds) / 2, later)[:, None], later[:, None], optimistic).max(axis=1)
+        chance = stats.nct.sf(stats.t.ppf(1 - level(seeds, seeds) / 2, later)[:, None], later[:, None], optimistic).min(axis=1)
         last = _all_better(*_tests(ends[:, :, :k], item, against)[:2], at)
         said |= going & better & last
         going &= ~better & ~(chance < LEAST_CHANCE)

@@ -9,7 +9,6 @@ from pathlib import Path
 from tvt.core.events import Note, StudyEvent
 from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import FailedSelection, Mixture
-from tvt.core.scores import MaskedScore, Score
 from tvt.core.selection import SelectionSpec
 from tvt.core.task import resolve_name
 from tvt.errors import InputError
@@ -20,7 +19,7 @@ from tvt.study.estimate import CostEstimate, estimate
 from tvt.study.jobs import RunTask
 from tvt.study.session import Session
 from tvt.study.store import Status, Store
-from tvt.study.views import mixture_scores, placebo_scores, source_scores
+from tvt.study.views import matrix_of
 
 _BEGUN = ("done", "failed", "running", "queued")
 
@@ -101,20 +100,7 @@ class AdaptiveStudy:
 
     def matrix(self) -> TransferMatrix | None:
         """What is measured so far; ``None`` before the first source run is."""
-        study, store = self._session.study, self._session.store
-        rows = list(source_scores(study, store))
-        scores = [row for row in rows if isinstance(row, Score)]
-        if not any(score.source is not None for score in scores) or all(score.source is not None for score in scores):
-            return None
-        return TransferMatrix.from_scores(
-            scores,
-            masked=[row for row in rows if isinstance(row, MaskedScore)],
-            tasks=[manifest.task() for manifest in {**study.sources, **study.targets}.values()],
-            name=study.recipe.name,
-            mixtures=mixture_scores(study, store),
-            placebos=placebo_scores(study, store),
-            doses=study.limited,
-        )
+        return matrix_of(self._session.study, self._session.store)
 
     def answer(self) -> Mixture | FailedSelection | None:
         """The mixture that is selected from what is measured so far; ``None`` before there is anything."""

@@ -18,8 +18,9 @@ from pydantic import ValidationError
 
 from tvt.core.answer_statistics import AnswerReport
 from tvt.core.arms import Answers, Arm, Measured
+from tvt.core.matrix import TransferMatrix
 from tvt.core.mixture import Mixture
-from tvt.core.scores import MaskedScore, MixtureScore, Run, Score, placebo_name, set_name, tally
+from tvt.core.scores import MaskedScore, MixtureScore, Part, Run, Score, placebo_name, set_name, tally
 from tvt.core.task import Task
 from tvt.data.studies.folder import StudyManifest, write_answer_file, write_study
 from tvt.data.studies.mixtures import MIXTURES_FILE
@@ -88,6 +89,29 @@ def source_scores(study: Study, store: Store) -> Iterator[Row]:
             yield from _scored(study, store, run, "base", None)
         elif study.is_cell(run):
             yield from _scored(study, store, run, f"seed_{run.seed}", next(iter(run.counts)))
+
+
+def matrix_of(study: Study, store: Store, seeds: Sequence[int] | None = None) -> TransferMatrix | None:
+    """What the runs say so far; ``None`` before the base model and a source are scored.
+
+    Args:
+        study, store: of the runs.
+        seeds: whose runs count; by default the recipe's.
+    """
+    allowed = {"base", *(f"seed_{seed}" for seed in (study.recipe.seeds if seeds is None else seeds))}
+    rows = [row for row in source_scores(study, store) if row.run in allowed]
+    scores = [row for row in rows if isinstance(row, Score)]
+    if not any(score.source is not None for score in scores) or all(score.source is not None for score in scores):
+        return None
+    return TransferMatrix.from_scores(
+        scores,
+        masked=[row for row in rows if isinstance(row, MaskedScore)],
+        tasks=[manifest.task() for manifest in {**study.sources, **study.targets}.values()],
+        name=study.recipe.name,
+        mixtures=[row for row in mixture_scores(study, store) if row.run in allowed],
+        placebos=[row for row in placebo_scores(study, store) if row.run in allowed],
+        doses=study.limited,
+    )
 
 
 def placebo_scores(study: Study, store: Store) -> Iterator[Row]:
@@ -198,20 +222,35 @@ def comparison_runs(arms: Sequence[Arm], seeds: Sequence[int]) -> dict[tuple[str
     }
 
 
-def measured(study: Study, store: Store, arms: Sequence[Arm], targets: Sequence[str]) -> Measured:
-    """The answers of a comparison's runs to the questions that are reported on; what is missing comes with its reason.
+def measured(
+    study: Study,
+    store: Store,
+    arms: Sequence[Arm],
+    targets: Sequence[str],
+    *,
+    seeds: Sequence[int] | None = None,
+    part: Part | None = None,
+) -> Measured:
+    """The answers of a comparison's runs; what is missing comes with its reason.
+
+    Args:
+        study, store: of the runs.
+        arms: that are compared.
+        targets: that they are compared on.
+        seeds: of the runs; by default the recipe's.
+        part: of the questions; by default what is reported on.
 
     Raises:
         InputError: the base model is not scored yet.
     """
-    seeds = study.recipe.seeds
-    base = _answers(study, store, BASE_RUN, targets)
+    seeds = study.recipe.seeds if seeds is None else seeds
+    base = _answers(study, store, BASE_RUN, targets, part)
     if isinstance(base, str):
         raise InputError(f"{store.folder}: the base model: {base}; run the comparison with --run")
     answers: dict[str, dict[int, Mapping[str, Answers]]] = {arm.label: {} for arm in arms}
     missing: dict[tuple[str, int], str] = {}
     for (label, seed), run in comparison_runs(arms, seeds).items():
-        result = _answers(study, store, run, targets)
+        result = _answers(study, store, run, targets, part)
         if isinstance(result, str):
             missing[label, seed] = result
         else:
@@ -220,13 +259,13 @@ def measured(study: Study, store: Store, arms: Sequence[Arm], targets: Sequence[
     return Measured(targets=tuple(targets), seeds=tuple(seeds), ceilings=ceilings, base=base, answers=answers, missing=missing)
 
 
-def _answers(study: Study, store: Store, run: Run, targets: Sequence[str]) -> dict[str, Answers] | str:
+def _answers(study: Study, store: Store, run: Run, targets: Sequence[str], only: Part | None) -> dict[str, Answers] | str:
     """What each answer is worth, by target; or why it is not known."""
     run_id = study.run_id(run)
     cells = store.finished(run_id).cells
     result: dict[str, Answers] = {}
     for target in targets:
-        part = study.part(target)
+        part = only or study.part(target)
         cell = cells.get((target, part))
         if cell is None or cell.key != study.questions[target, part]:
             return store.failure(run_id) or "not done yet"

@@ -1,0 +1,1 @@
+"""The loop: propose, train, race against simple mixtures, report once."""
