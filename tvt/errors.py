@@ -16,6 +16,8 @@ from unicodedata import category
 
 _BREAKING = ("Cc", "Cs", "Zl", "Zp")
 """Unicode's categories of control characters, halves of surrogate pairs, and separators of lines and paragraphs."""
+_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Characters that turn the direction of the text behind them."""
 
 
 LONGEST_LINE = 500
@@ -111,9 +113,23 @@ class ProcessFailedError(TrainingError):
 
 def printed_line(text: str) -> str:
     """A line as a terminal shows it: of bounded length, and with what would break it or steer the terminal written out."""
-    if not text.isprintable():
-        text = "".join(mark if mark == "\t" or category(mark) not in _BREAKING else ascii(mark)[1:-1] for mark in text)
+    text = _written_out(text, "\t")
     return text if len(text) <= LONGEST_LINE else f"{text[:_START]} ... {text[_START + 5 - LONGEST_LINE :]}"
+
+
+def harmless(text: str) -> str:
+    """Text as a terminal shows it: lines and tabs stay, and what would steer the terminal is written out."""
+    return _written_out(text.replace("\r\n", "\n"), "\t\n")
+
+
+def _written_out(text: str, stays: str) -> str:
+    """Text with its control characters in Python's notation, but for those that stay."""
+    if text.isprintable():
+        return text
+    return "".join(
+        mark if mark in stays or (category(mark) not in _BREAKING and mark not in _TURNING) else ascii(mark)[1:-1]
+        for mark in text
+    )
 
 
 def suggest(name: str, known: Sequence[str]) -> str:

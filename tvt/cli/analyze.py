@@ -19,6 +19,7 @@ from tvt.cli.options import (
     warn_option,
 )
 from tvt.cli.progress import progress_bar, status_line
+from tvt.report.printing import new_console
 
 if TYPE_CHECKING:
     from tvt.core.study_reading import Reading
@@ -100,9 +101,8 @@ def command(
         echo_json({**analysis_json(analysis), "answers": answers_json(answers)})
         show_answers(answers, as_json=True)
         return
-    from rich.console import Console
 
     from tvt.report.analysis_tables import print_analysis
 
-    print_analysis(analysis, Console(markup=False, highlight=False, emoji=False), errors=errors)
+    print_analysis(analysis, new_console(markup=False, highlight=False, emoji=False), errors=errors)
     show_answers(answers, as_json=False)

@@ -12,6 +12,7 @@ from tvt.cli.detect import detect_options, show_detection
 from tvt.cli.options import answers_json, echo_json, json_option, note, show_answers, warn_option
 from tvt.cli.progress import status_line
 from tvt.cli.study import answers_of, do_runs, executor_options
+from tvt.report.printing import new_console
 
 if TYPE_CHECKING:
     from tvt.compare.comparison import Comparison
@@ -94,11 +95,10 @@ def command(
 
 
 def _show(comparison: Comparison, matrix: TransferMatrix, accuracy: bool) -> None:
-    from rich.console import Console
 
     from tvt.report.comparison_tables import comparison_report
 
-    console = Console(highlight=False)
+    console = new_console(highlight=False)
     for part in comparison_report(comparison, console.width, _labels(matrix), accuracy=accuracy):
         console.print(part)
 

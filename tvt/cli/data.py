@@ -14,6 +14,7 @@ from tvt.cli.completion import complete_tasks
 from tvt.cli.options import echo_json, json_option, manifests_option, min_pixels_option, named_paths, pixels_option
 from tvt.cli.progress import progress_bars
 from tvt.errors import InputError
+from tvt.report.printing import echo, new_console
 
 if TYPE_CHECKING:
     from tvt.data.builders.build import BuildRequest
@@ -100,8 +101,8 @@ def build(
     from tvt.report.data_tables import build_lines
 
     for line in build_lines(built.record):
-        click.echo(line)
-    click.echo(f"wrote {', '.join(map(str, built.paths))}", err=True)
+        echo(line)
+    echo(f"wrote {', '.join(map(str, built.paths))}", err=True)
 
 
 @command.command(epilog=EPILOG)
@@ -169,12 +170,10 @@ def check(
         compared = {"images": len(gallery), "near_bits": near}
         echo_json({"schema": 1, "against": compared, "files": [check_record(report) for report in reports]})
     else:
-        from rich.console import Console
-
         for report in reports:
-            click.echo(check_line(report))
+            echo(check_line(report))
             if report.findings:
-                Console(highlight=False).print(check_table(report))
+                new_console(highlight=False).print(check_table(report))
     if any(report.faults for report in reports):
         ctx.exit(2)
 
@@ -203,7 +202,7 @@ def preview(*, file: Path, output: Path | None, rows: int, columns: int, seed: i
     sheet = output or file.parent / f"{file.stem}.sheet.png"
     which = "first" if seed is None else "drawn"
     atomic.write_bytes(sheet, as_png(contact_sheet(questions, f"{tasks}: {shown} of {source.rows:,} rows ({which})", columns)))
-    click.echo(f"wrote {sheet}", err=True)
+    echo(f"wrote {sheet}", err=True)
 
 
 def _limits(model: str | None, revision: str | None, max_pixels: int | None, min_pixels: int | None) -> ModelLimits | None:
@@ -297,11 +296,10 @@ def tasks(ctx: click.Context, *, data_dir: Path, manifests: tuple[str, ...], as_
         records = [task_record(known[name], here[name], build_commands(known[name], data_dir)) for name in known]
         echo_json({"schema": 1, "tasks": records})
         return
-    from rich.console import Console
 
-    Console(highlight=False).print(tasks_table(known, here))
+    new_console(highlight=False).print(tasks_table(known, here))
     for line in tasks_notes(known, here):
-        click.echo(line)
+        echo(line)
 
 
 @tasks.command(epilog=TASKS_EPILOG)
@@ -324,17 +322,16 @@ def show(*, task: str, data_dir: Path, manifests: tuple[str, ...], as_json: bool
     if as_json:
         echo_json({"schema": 1, **task_record(manifest, here, commands)})
         return
-    from rich.console import Console
 
-    console = Console(highlight=False)
+    console = new_console(highlight=False)
     console.print(lines_table(task_lines(manifest, here)))
     for source in manifest.sources:
         console.print()
         console.print(lines_table(source_lines(source, tuple(file.path for file in source.files))))
     if commands:
-        click.echo("\nTo build, check and look at its rows (DIR is the folder of the raw data):")
+        echo("\nTo build, check and look at its rows (DIR is the folder of the raw data):")
         for line in commands:
-            click.echo(f"  {line}")
+            echo(f"  {line}")
 
 
 def _listed(manifests: tuple[str, ...]) -> dict[str, TaskManifest]:

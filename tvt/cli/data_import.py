@@ -9,6 +9,7 @@ import click
 
 from tvt.cli.options import echo_json, json_option, manifests_option, named_paths
 from tvt.cli.progress import progress_bars
+from tvt.report.printing import echo
 
 EPILOG = """\b
 Examples:
@@ -99,5 +100,5 @@ def import_rows(
         echo_json({**import_record(report, files), "output": str(output)})
         return
     for line in import_lines(report, files, every=every):
-        click.echo(line)
-    click.echo(f"wrote {output}", err=True)
+        echo(line)
+    echo(f"wrote {output}", err=True)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from tvt.report.printing import new_console
+
 if TYPE_CHECKING:
     from tvt.transfer.power import DetectionReport
 
@@ -39,8 +41,6 @@ def detect_options(function: F) -> F:
 
 def show_detection(report: DetectionReport) -> None:
     """Print what a plan can show."""
-    from rich.console import Console
-
     from tvt.report.detection_table import detection_table
 
-    Console(highlight=False).print(detection_table(report))
+    new_console(highlight=False).print(detection_table(report))

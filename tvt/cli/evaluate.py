@@ -26,6 +26,7 @@ from tvt.cli.progress import progress_bar, status_line
 from tvt.core.choices import METRICS, READERS
 from tvt.errors import InputError
 from tvt.evaluate.readers import OLD_NAMES, find_reader, offered
+from tvt.report.printing import echo, new_console
 
 if TYPE_CHECKING:
     from tvt.api.scoring import Questions
@@ -193,12 +194,10 @@ def command(
         model_name = {"schema": 1, "model": options["model"]}
         echo_json({**model_name, **scored.json_value(), "warnings": doubts, "answers": answers_json(answers)})
     else:
-        from rich.console import Console
-
         table = accuracy_table(scored.rows, unparsed=settings.mode == "generate", benchmarks=scored.benchmarks)
-        Console(highlight=False).print(table)
+        new_console(highlight=False).print(table)
         known = f"; {scored.total - scored.asked:,} were known" if scored.asked < scored.total else ""
-        click.echo(f"asked {scored.asked:,} questions{known}; answers in {output}", err=True)
+        echo(f"asked {scored.asked:,} questions{known}; answers in {output}", err=True)
     show_answers(answers, as_json=as_json)
     for text in ties:
         note(text)

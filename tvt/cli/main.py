@@ -13,7 +13,8 @@ from importlib import import_module
 import click
 
 from tvt import __version__
-from tvt.errors import TvtError
+from tvt.errors import TvtError, printed_line
+from tvt.report.printing import echo, replace_unprintable
 
 
 @dataclass(frozen=True)
@@ -115,21 +116,23 @@ def main() -> None:
     """Run the command line; every error becomes one line on stderr and its exit code, or a traceback with ``--debug``."""
     # A closed pipe (`tvt analyze ... | head`) is how a reader says "enough".
     debug = "--debug" in sys.argv[1:]
+    replace_unprintable()
     if debug:
         _show_log()
     try:
         sys.exit(cli.main(args=sys.argv[1:], prog_name="tvt", standalone_mode=False) or 0)
     except click.exceptions.Abort:
-        click.echo("tvt: interrupted", err=True)
+        echo("tvt: interrupted", err=True)
         sys.exit(130)
     except click.ClickException as error:
+        error.message = "\n".join(map(printed_line, error.message.split("\n")))  # type: ignore[misc]
         error.show()
         sys.exit(error.exit_code)
     except TvtError as error:
         if debug:
             raise
         for line in str(error).split("\n"):
-            click.echo(f"tvt: {line}", err=True)
+            echo(f"tvt: {line}", err=True)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -138,10 +141,11 @@ def main() -> None:
         if debug:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        click.echo(f"tvt: {where}{error.strerror or error}; check the path and its permissions", err=True)
+        echo(printed_line(f"tvt: {where}{error.strerror or error}; check the path and its permissions"), err=True)
         sys.exit(2)
     except Exception as error:
         if debug:
             raise
-        click.echo(f"tvt: defect in tvt: {type(error).__name__}: {error}; please report it with --debug", err=True)
+        said = printed_line(f"{type(error).__name__}: {error}")
+        echo(f"tvt: defect in tvt: {said}; please report it with --debug", err=True)
         sys.exit(1)

@@ -21,6 +21,7 @@ from tvt.cli.options import (
 from tvt.cli.progress import progress_bars
 from tvt.core.choices import EXPORTS
 from tvt.errors import InputError
+from tvt.report.printing import echo, new_console
 
 if TYPE_CHECKING:
     from tvt.data.mixing.plan import MixPlan
@@ -115,7 +116,7 @@ def command(
         _print(sources_table(mixed.record["sources"], mixed.record["rows"], options["seed"]))
     for text in epoch_notes(mixed.record["sources"]):
         note(text)
-    click.echo(f"wrote {output}" if mixed.written else f"{output}: this very mix is already there; nothing written", err=True)
+    echo(f"wrote {output}" if mixed.written else f"{output}: this very mix is already there; nothing written", err=True)
 
 
 def _show_preview(plan: MixPlan, count: int, as_json: bool) -> None:
@@ -128,13 +129,12 @@ def _show_preview(plan: MixPlan, count: int, as_json: bool) -> None:
         echo_json({"schema": 1, "seed": plan.seed, "rows": len(plan.manifest), "sources": sources, "preview": records})
         return
     _print(sources_table(sources, len(plan.manifest), plan.seed), *map(preview_text, records))
-    click.echo(f"the first {len(records)} of {len(plan.manifest):,} rows; nothing written", err=True)
+    echo(f"the first {len(records)} of {len(plan.manifest):,} rows; nothing written", err=True)
 
 
 def _print(*parts: Any) -> None:
-    from rich.console import Console
 
-    console = Console(highlight=False)
+    console = new_console(highlight=False)
     for part in parts:
         console.print(part)
 
@@ -192,15 +192,15 @@ def export(
     with progress_bars() as progress:
         result = datasets.export(mixture, to, output, source_paths(data), exclude=exclude_eval, progress=progress, **options)
     if isinstance(result, str):
-        click.echo(f"wrote {output}" if output else result, nl=output is not None, err=output is not None)
+        echo(f"wrote {output}" if output else result, nl=output is not None, err=output is not None)
         return
     record = result.record
     for text in record["notes"]:
         note(text)
     rows = ", ".join(f"{name} {count:,}" for name, count in record["sources"].items())
-    click.echo(f"{record['rows']:,} rows ({rows}), {record['with_images']:,} with images; all of them checked", err=True)
-    click.echo(f"wrote {output}" if result.written else f"{output}: this very export is already there", err=True)
+    echo(f"{record['rows']:,} rows ({rows}), {record['with_images']:,} with images; all of them checked", err=True)
+    echo(f"wrote {output}" if result.written else f"{output}: this very export is already there", err=True)
     if as_json:
         echo_json({**record, "folder": str(result.folder), "written": result.written, "run": result.command})
     else:
-        click.echo(result.command)
+        echo(result.command)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from tvt.cli.completion import complete_studies
-from tvt.errors import InputError, suggest
+from tvt.errors import InputError, harmless, printed_line, suggest
+from tvt.report.printing import echo, encodable, new_console
 
 if TYPE_CHECKING:
     from tvt.core.answer_statistics import AnswerReport
@@ -145,12 +146,15 @@ def echo_json(obj: object) -> None:
     """Print a value as one JSON object on stdout: see :func:`tvt.core.values.encode`."""
     from tvt.core.values import encode
 
-    click.echo(json.dumps(encode(obj), indent=2, ensure_ascii=False, allow_nan=False))
+    text = json.dumps(encode(obj), indent=2, ensure_ascii=False, allow_nan=False)
+    if not encodable(text) or harmless(text) != text:
+        text = json.dumps(encode(obj), indent=2, allow_nan=False)  # the same value, in letters that everything shows
+    echo(text)
 
 
 def note(text: str) -> None:
     """Print a note on stderr, so that stdout stays what was asked for."""
-    click.echo(f"note: {text}", err=True)
+    echo("\n".join(map(printed_line, f"note: {text}".split("\n"))), err=True)
 
 
 warn_option = click.option(
@@ -221,10 +225,9 @@ def show_answers(reports: Mapping[str, AnswerReport], *, as_json: bool) -> None:
         for line in lines:
             note(line.text)
     elif lines:
-        from rich.console import Console
         from rich.text import Text
 
-        console = Console(highlight=False)
+        console = new_console(highlight=False)
         for line in lines:
             console.print(Text(f"warning: {line.text}", style="bold red" if line.loud else "yellow"))
 

@@ -20,6 +20,7 @@ from tvt.cli.options import (
 from tvt.cli.progress import status_line
 from tvt.cli.spec_options import FieldOption, build_spec, evidence_options, load_evidence
 from tvt.errors import InputError
+from tvt.report.printing import new_console
 
 if TYPE_CHECKING:
     from tvt.core.study_reading import Reading
@@ -78,11 +79,10 @@ def command(
         echo_json({**predicted.json_value(), "answers": answers_json(answers)})
         show_answers(answers, as_json=True)
         return
-    from rich.console import Console
 
     from tvt.report.selection_tables import fit_table, gains_table, predictions_table
 
-    console, several = Console(), len(predicted.ids) > 1
+    console, several = new_console(), len(predicted.ids) > 1
     console.print(predictions_table(predicted.ids, predicted.gains) if several else gains_table(predicted.gains[0], spec))
     if predicted.fit is not None:
         console.print(fit_table(predicted.fit))

@@ -8,17 +8,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Timer
 
+from tvt.report.printing import new_console
+
 BAR_AFTER_SECONDS = 2.0
 
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar on stderr, where a person is watching and once it has taken a while."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bars = Progress(*columns, console=Console(stderr=True), transient=True)
+    bars = Progress(*columns, console=new_console(stderr=True), transient=True)
     task = bars.add_task(what, total=None)
     started = time.monotonic()
 
@@ -42,15 +43,15 @@ def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
     if not sys.stderr.isatty():
         yield _silent
         return
-    from rich.console import Console
+    from rich.markup import escape
     from rich.progress import Progress, TaskID
 
     tasks: dict[str, TaskID] = {}
-    with Progress(console=Console(stderr=True), transient=True) as bars:
+    with Progress(console=new_console(stderr=True), transient=True) as bars:
 
         def show(what: str, done: int, total: int) -> None:
             if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total or None)
+                tasks[what] = bars.add_task(escape(what), total=total or None)
             bars.update(tasks[what], completed=done, total=total or None)
 
         yield show
@@ -76,14 +77,13 @@ def status_line(doing: str) -> Iterator[Callable[[str], None]]:
     if not sys.stderr.isatty():
         yield _not_shown
         return
-    from rich.console import Console
     from rich.live import Live
     from rich.spinner import Spinner
     from rich.text import Text
 
     spinner = Spinner("dots", Text(doing))
     # stdout is left alone: its bytes must go where the user sent them.
-    line = Live(spinner, console=Console(stderr=True), transient=True, redirect_stdout=False)
+    line = Live(spinner, console=new_console(stderr=True), transient=True, redirect_stdout=False)
     timer = Timer(LINE_AFTER_SECONDS, line.start)
     timer.daemon = True
     timer.start()

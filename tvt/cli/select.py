@@ -24,6 +24,7 @@ from tvt.cli.progress import progress_bar, status_line
 from tvt.cli.spec_options import REQUEST_SECTIONS, evidence_options, load_evidence, requested, selection_options
 from tvt.core.choices import RESPONSES
 from tvt.errors import InfeasibleError, InputError, SolverError
+from tvt.report.printing import new_console
 
 if TYPE_CHECKING:
     from tvt.core.mixture import Mixture
@@ -152,11 +153,9 @@ def _run(evidence: Measurements, spec: SelectionSpec, options: dict[str, Any], s
 
 def _show(result: SelectionResult, options: dict[str, Any]) -> None:
     """Tables, or sentences, in the terminal."""
-    from rich.console import Console
-
     from tvt.report.selection_tables import TRUST, frontier_table, selection_report
 
-    console = Console()
+    console = new_console()
     if options["in_sentences"]:
         from tvt.selection.explain import explain, placebo_sentences
 

@@ -22,6 +22,7 @@ from tvt.cli.progress import status_line
 from tvt.errors import InputError, suggest
 from tvt.io import json_lines, strict_yaml
 from tvt.io.names import file_name
+from tvt.report.printing import echo, new_console
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -62,8 +63,8 @@ def init(*, folder: Path, tasks: tuple[str, ...]) -> None:
         atomic.write_bytes(folder / name, data)
     for name in files:
         if not name.startswith("data/images/"):
-            click.echo(f"wrote {folder / name}", err=True)
-    click.echo("\n".join(_next(folder, tasks)))
+            echo(f"wrote {folder / name}", err=True)
+    echo("\n".join(_next(folder, tasks)))
 
 
 def _next(folder: Path, tasks: tuple[str, ...]) -> list[str]:
@@ -237,14 +238,12 @@ def docs(page: str | None) -> None:
         raise InputError(f"no page '{page}'{suggest(page, list(result))}; there are {', '.join(result)}")
     text = result[page].read_text(encoding="utf-8")
     if sys.stdout.isatty():
-        from rich.console import Console
-
-        console = Console()
+        console = new_console()
         with console.capture() as set_page:
             console.print(_page(text), width=min(console.width, 120))
         click.echo_via_pager(set_page.get())
     else:
-        click.echo(text, nl=False)
+        echo(text, nl=False)
 
 
 def _page(text: str) -> Markdown:
@@ -270,7 +269,7 @@ def _list(pages: dict[str, Path]) -> None:
     for name, path in pages.items():
         with path.open(encoding="utf-8") as lines:
             title = lines.readline().lstrip("# ").strip()
-        click.echo(f"{name:<{max(map(len, pages))}}  {title}")
+        echo(f"{name:<{max(map(len, pages))}}  {title}")
 
 
 DOCTOR_EPILOG = """\b
@@ -303,9 +302,7 @@ def doctor(ctx: click.Context, *, recipe: Path | None, output: Path | None, as_j
     if as_json:
         echo_json(checks_record(checks, versions()))
     else:
-        from rich.console import Console
-
-        Console(highlight=False).print(checks_table(checks))
-        click.echo(verdict(checks))
+        new_console(highlight=False).print(checks_table(checks))
+        echo(verdict(checks))
     if any(check.status == "fail" for check in checks):
         ctx.exit(2)

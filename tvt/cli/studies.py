@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from tvt.cli.options import NearestChoice, echo_json, json_option, named_paths, note
+from tvt.report.printing import echo
 
 STUDIES_EPILOG = """\b
 Examples:
@@ -88,7 +89,7 @@ def import_(
     if as_json:
         echo_json({"schema": 1, "output": str(output), "sources": imported.sources, "targets": imported.targets})
         return
-    click.echo(f"wrote {output}: {len(imported.sources)} sources x {len(imported.targets)} targets; tvt analyze {output}")
+    echo(f"wrote {output}: {len(imported.sources)} sources x {len(imported.targets)} targets; tvt analyze {output}")
 
 
 def _named(text: str) -> tuple[str | None, Path]:

@@ -35,6 +35,7 @@ from tvt.cli.study_results import merge_command as merge
 from tvt.cli.study_show import cheaper_ways, run_grid, ways_json
 from tvt.core.choices import EXECUTORS
 from tvt.errors import InputError
+from tvt.report.printing import echo, new_console
 
 if TYPE_CHECKING:
     from tvt.core.answer_statistics import AnswerReport
@@ -155,7 +156,7 @@ def run(
     if chooser is not None and outcome is not None:
         show_outcome(outcome, chooser, session.store.folder)
         return
-    click.echo(f"{session.store.folder}: {_summary(session, tasks)}; look at it with tvt analyze {session.store.folder}")
+    echo(f"{session.store.folder}: {_summary(session, tasks)}; look at it with tvt analyze {session.store.folder}")
 
 
 @command.command(epilog=EPILOG)
@@ -232,14 +233,12 @@ def do_runs(
     chooser: AdaptiveStudy | None = None,
 ) -> None:
     """Do what is missing of ``tasks``, or what ``chooser`` chooses and show it on stderr."""
-    from rich.console import Console
-
     from tvt.api import runs
     from tvt.report.study_tables import StudyProgress
 
     tasks = tasks if chooser is None else chooser.tasks
     planned = len(runs.to_do(session, tasks, retry=retry)) if chooser is None else chooser.planned
-    with StudyProgress(planned, Console(stderr=True)) as progress:
+    with StudyProgress(planned, new_console(stderr=True)) as progress:
         if chooser is not None:
             chooser.report = progress
         show = _with_answers(progress, session, tasks)
@@ -342,12 +341,11 @@ def _show(
             }
         )
         return
-    from rich.console import Console
     from rich.text import Text
 
     from tvt.report.study_tables import dose_lines, failures_table, grid_table, legend, metric_lines, missing_list, ways_table
 
-    console = Console(highlight=False)
+    console = new_console(highlight=False)
     budget = f"{study.recipe.budget:,} examples a run, {len(study.targets)} targets"
     console.print(f"{study.recipe.name}: {len(tasks)} runs, {budget}, in {store.folder}", markup=False)
     for sentence in metric_lines(open_ended_metrics(study)):

@@ -26,6 +26,7 @@ from tvt.cli.options import (
 from tvt.cli.progress import status_line
 from tvt.cli.spec_options import REQUEST_SECTIONS, requested, response_options, selection_options
 from tvt.errors import InputError
+from tvt.report.printing import echo, new_console
 
 if TYPE_CHECKING:
     from tvt.core.matrix import TransferMatrix
@@ -96,11 +97,10 @@ def command(
         echo_json({**result.json_value(), "answers": answers_json(answers)})
         show_answers(answers, as_json=True)
         return
-    from rich.console import Console
 
     from tvt.report.comparison_tables import judgement_report
 
-    console = Console(highlight=False)
+    console = new_console(highlight=False)
     for part in judgement_report(result):
         console.print(part)
     show_answers(answers, as_json=False)
@@ -181,9 +181,9 @@ def outcome_json(outcome: AdaptiveOutcome, folder: Path) -> dict[str, Any]:
 
 def show_outcome(outcome: AdaptiveOutcome, study: AdaptiveStudy, folder: Path) -> None:
     """Say how many runs were spent, why no more, and what mixture they select."""
-    click.echo(f"{folder}: {outcome.spent} of {outcome.whole} runs. {outcome.why[0].upper()}{outcome.why[1:]}.")
-    click.echo(f"The mixture as it stands: {_mixture(study)}.")
-    click.echo(f"  {shlex.join(_select(folder))}")
+    echo(f"{folder}: {outcome.spent} of {outcome.whole} runs. {outcome.why[0].upper()}{outcome.why[1:]}.")
+    echo(f"The mixture as it stands: {_mixture(study)}.")
+    echo(f"  {shlex.join(_select(folder))}")
 
 
 def _mixture(study: AdaptiveStudy) -> str:
@@ -254,7 +254,7 @@ def merge_command(*, folder: Path, others: tuple[Path, ...], dry_run: bool, as_j
         echo_json(_plain(folder, merged, dry_run, foreign, unwritten))
     else:
         for part in merged:
-            click.echo(f"{part.folder}: {_sentence(part, dry_run)}")
+            echo(f"{part.folder}: {_sentence(part, dry_run)}")
     if foreign:
         are = "run is" if len(foreign) == 1 else "runs are"
         text = f"{len(foreign):,} {are} of other seeds, sources or settings than {folder}/recipe.yaml and not in its tables"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvt.cli.options import echo_json
+from tvt.report.printing import new_console
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -66,12 +67,11 @@ def watch(session: Session, interval: float) -> None:
         session: the study.
         interval: seconds between two looks.
     """
-    from rich.console import Console
     from rich.live import Live
 
     from tvt.report.study_tables import failures_table, picture
 
-    console = Console(highlight=False)
+    console = new_console(highlight=False)
     with suppress(KeyboardInterrupt):
         if not console.is_terminal:
             _print_changes(session, interval, console)
@@ -263,7 +263,6 @@ def _describe(name: str) -> dict[str, Any]:
 
 def _print(studies: list[dict[str, Any]]) -> None:
     """Print the table."""
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(title="Bundled studies", title_justify="left")
@@ -272,7 +271,7 @@ def _print(studies: list[dict[str, Any]]) -> None:
     for study in studies:
         size = f"{len(study['sources'])} x {len(study['targets'])}"
         table.add_row(study["name"], study["model"] or "", size, str(len(study["runs"])), study["counts"])
-    console = Console()
+    console = new_console()
     console.print(table)
     if any(study["counts"] == "inferred" for study in studies):
         console.print("inferred: counts recovered from published figures; tvt studies --json says whose.")

@@ -16,6 +16,7 @@ import click
 from tvt.cli.completion import complete_recipes
 from tvt.cli.options import data_options, echo_json, json_option, note, source_paths
 from tvt.cli.progress import progress_bars, status_line
+from tvt.report.printing import echo, new_console
 
 if TYPE_CHECKING:
     from tvt.train.record import TrainingProgress
@@ -116,7 +117,7 @@ def command(
 
         def show(progress: TrainingProgress) -> None:
             doing("")
-            click.echo(str(progress), err=True)
+            echo(str(progress), err=True)
 
         record = train(
             mixture,
@@ -136,7 +137,7 @@ def command(
         echo_json({**record.json_value(), "output": output})
         return
     last = f", last loss {record.losses[-1][1]:.4f}" if record.losses else ""
-    click.echo(f"{record.adapter}: {record.rows:,} rows in {record.steps} steps, {record.rows_per_second:.1f} rows/s{last}")
+    echo(f"{record.adapter}: {record.rows:,} rows in {record.steps} steps, {record.rows_per_second:.1f} rows/s{last}")
 
 
 @contextmanager
@@ -191,15 +192,15 @@ def check(*, recipe: Path, overrides: tuple[str, ...], as_json: bool) -> None:
         }
         echo_json({"schema": 1, **record})
         return
-    click.echo(f"{recipe}: no faults")
+    echo(f"{recipe}: no faults")
     beside = f", and {placebos} of placebos" if placebos else ""
     axes = ((loaded.sources, "source"), (loaded.seeds, "seed"), (loaded.doses, "dose"))
     grid = " x ".join(counted(len(values), noun) for values, noun in axes)
-    click.echo(f"  {runs} training runs: {grid}{beside}")
-    click.echo(
+    echo(f"  {runs} training runs: {grid}{beside}")
+    echo(
         f"  of {loaded.budget:,} examples, {loaded.training.global_batch_size} a step, scored on {len(loaded.targets)} targets"
     )
-    click.echo(f"  training digest {training[:12]}, evaluation digest {evaluation[:12]}: runs with the same are not done again")
+    echo(f"  training digest {training[:12]}, evaluation digest {evaluation[:12]}: runs with the same are not done again")
 
 
 @recipe.command(epilog=RECIPE_EPILOG)
@@ -209,7 +210,6 @@ def fields(*, words: tuple[str, ...]) -> None:
 
     With WORDS only the fields that hold one of them in their name.
     """
-    from rich.console import Console
     from rich.table import Table
 
     from tvt.core.recipe import recipe_fields
@@ -221,7 +221,7 @@ def fields(*, words: tuple[str, ...]) -> None:
     table = Table("field", "default", "changes", "what", box=None, pad_edge=False)
     for field in shown:
         table.add_row(field.name, field.default or "needed", field.effect, field.description)
-    Console().print(table, markup=False)
+    new_console().print(table, markup=False)
 
 
 RECIPES_EPILOG = """\b
@@ -258,7 +258,6 @@ def recipes(as_json: bool) -> None:
         ]
         echo_json({"schema": 1, "recipes": listed, "deepspeed": list(deepspeed_names()), "folder": str(root)})
         return
-    from rich.console import Console
     from rich.table import Table
 
     from tvt.io.yaml_files import public_model_name
@@ -267,7 +266,7 @@ def recipes(as_json: bool) -> None:
     for name, recipe in loaded.items():
         size = f"{len(recipe.sources)} x {len(recipe.targets)}"
         table.add_row(name, public_model_name(recipe.model.model_name_or_path), size)
-    console = Console(highlight=False)
+    console = new_console(highlight=False)
     console.print(table, markup=False)
     console.print(f"For runtime.deepspeed: {', '.join(deepspeed_names())}", markup=False)
     console.print(f"They lie in {root}", markup=False, soft_wrap=True)

@@ -118,13 +118,18 @@ def run_together(work: SharedWork, machines: Machines, on_message: OnMessage) ->
         )
 
 
+_ON_ONE_MACHINE = "tvt.model.loopback_launch"
+"""torchrun without an open port."""
+
+
 def command(work: SharedWork, machines: Machines) -> list[str]:
     """The command that starts this machine's processes, through torchrun unless the work is done alone."""
     if work.alone:
         return [*in_environment(work.python), work.module, str(work.job_file)]
     here = work.processes // machines.count
+    launch = "torch.distributed.run"
     if machines.count == 1:
-        place = ["--standalone"]
+        launch, place = _ON_ONE_MACHINE, []
     elif machines.launcher:  # they meet, and then know who is who
         endpoint = f"{machines.main_ip}:{machines.main_port}"
         place = ["--nnodes", str(machines.count), "--rdzv-backend", "c10d", "--rdzv-endpoint", endpoint, "--rdzv-id", endpoint]
@@ -133,7 +138,7 @@ def command(work: SharedWork, machines: Machines) -> list[str]:
         place += ["--master_addr", str(machines.main_ip), "--master_port", str(machines.main_port)]
         place += ["--rdzv_id", work.rendezvous, "--rdzv_conf", f"timeout={math.ceil(machines.wait)}"]
     return [
-        *(*machines.launcher, sys.executable, "-m", "torch.distributed.run", *place, "--nproc_per_node", str(here)),
+        *(*machines.launcher, sys.executable, "-m", launch, *place, "--nproc_per_node", str(here)),
         *("--module", work.module, str(work.job_file)),
     ]
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import secrets
 import shutil
 import signal
 import socket
+import sys
 import threading
 import time
 import uuid
@@ -243,10 +245,11 @@ class Cluster:
 
     def __init__(self, address: str | None) -> None:
         address = address or os.environ.get("RAY_ADDRESS") or LOCAL
+        self._variables: dict[str, str] = {}
         if address == LOCAL:
             # Before Ray is imported: it reads them then.
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-            os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+            _lock_up(self._variables)
         else:
             os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")  # with 20, an address that nobody answers takes minutes
             if address != "auto":
@@ -260,6 +263,8 @@ class Cluster:
         try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **own)
         except Exception as error:  # Ray raises what comes; a start that took too long is no more than an Exception
+            for name in self._variables:
+                os.environ.pop(name, None)
             raise InputError(_unconnected(address, _lines(error)[0])) from error
         if terminated is not None and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, terminated)  # Ray's own way prints where its C++ was
@@ -310,11 +315,44 @@ class Cluster:
         self._ray.wait(list(refs), num_returns=len(refs), timeout=seconds)
 
     def leave(self) -> None:
-        """Disconnect; a cluster that was started here ends."""
+        """Disconnect; a cluster that was started here ends, and its token with it."""
         self._ray.shutdown()
+        for name in self._variables:
+            os.environ.pop(name, None)
+        if self._variables:
+            _read_again()
 
     def _living(self) -> dict[str, dict[str, float]]:
         return {node["NodeID"]: node["Resources"] for node in self._ray.nodes() if node["Alive"]}
+
+
+def _lock_up(variables: dict[str, str]) -> None:
+    """Have a cluster that is about to start let nobody in without a token of its own.
+
+    Ray listens on every interface of a machine, and takes a loopback address that it is given for the machine's outer one
+    (``resolve_ip_for_localhost`` of ``ray._private.services``); so a token, which Ray's processes inherit in their
+    environment, is what keeps others out. Where the user has set Ray's mode, it stays.
+
+    Args:
+        variables: gets what was set.
+    """
+    if "RAY_AUTH_MODE" in os.environ:
+        return
+    variables["RAY_AUTH_MODE"] = "token"
+    if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
+        variables["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    os.environ.update(variables)
+    if "ray" in sys.modules:
+        _read_again()
+
+
+def _read_again() -> None:
+    """Have a Ray that is imported read the variables of authentication again."""
+    from ray import _raylet
+
+    library: Any = _raylet  # compiled, without types
+    library.Config.initialize("")
+    library.AuthenticationTokenLoader.instance().reset_cache()
 
 
 def end_of(ref: Any, run: str) -> Died | Stopped:
