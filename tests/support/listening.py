@@ -1,4 +1,4 @@
-"""Which addresses processes listen at, from Linux's own tables; as a program, a worker of several that reports its launcher's."""
+"""Which addresses processes listen at, from Linux's own tables; as a program, a worker that reports its launcher's."""
 
 from __future__ import annotations
 

@@ -22,6 +22,7 @@ from tvt.cli.options import (
 from tvt.cli.progress import status_line
 from tvt.cli.spec_options import REQUEST_SECTIONS, evidence_options, load_evidence, requested, selection_options
 from tvt.errors import InfeasibleError, SolverError
+from tvt.report.printing import new_console
 
 if TYPE_CHECKING:
     from tvt.core.proposal import Proposals
@@ -106,11 +107,9 @@ def command(
     if as_json:
         echo_json({**found.json_value(), "answers": answers_json(answers)})
     else:
-        from rich.console import Console
-
         from tvt.report.proposal_tables import proposals_report
 
-        console = Console()
+        console = new_console()
         for part in proposals_report(found, spec):
             console.print(part)
     for text in (*found.notes, *(f"wrote {path}" for path in written)):
