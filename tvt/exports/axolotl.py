@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tvt.exports.layouts import block_line, block_places
-from tvt.exports.plan import Export, Plan
+from tvt.exports.plan import LinesExport, Plan
 from tvt.exports.processors import Turns, mask_faults
 from tvt.exports.rows import LINES, Row
 from tvt.io import strict_yaml
@@ -34,7 +34,7 @@ TEMPLATES = {
 """axolotl's chat template by the model's type, with the marks between which it trains."""
 
 
-class Axolotl(Export):
+class Axolotl(LinesExport):
     """A folder for ``axolotl train``."""
 
     def command(self, plan: Plan) -> str:

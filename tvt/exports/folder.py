@@ -17,7 +17,7 @@ from typing import Any
 
 from tvt.errors import InputError
 from tvt.exports.pictures import Pictures
-from tvt.exports.plan import Export, Plan
+from tvt.exports.plan import Export, LinesExport, Plan
 from tvt.exports.rows import LINES, PARQUET, Row, RowsWritten, mixed_files, read_rows, row_of
 from tvt.io import atomic, digest, json_lines
 from tvt.types import Progress, silent
@@ -135,7 +135,7 @@ def _write_rows(kind: Export, plan: Plan, mixed: Path, folder: Path, progress: P
     summary = _Summary()
     if kind.rows == "parquet":
         _write_parquet(mixed, folder, pictures, summary, progress, plan.total)
-    elif kind.rows == "lines":
+    elif isinstance(kind, LinesExport):
         _write_lines(kind, mixed, folder, pictures, summary, progress, plan.total)
     if summary.faults:
         more = [f"... and {len(summary.faults) - _SHOWN} more"] if len(summary.faults) > _SHOWN else []
@@ -144,7 +144,7 @@ def _write_rows(kind: Export, plan: Plan, mixed: Path, folder: Path, progress: P
 
 
 def _write_lines(  # noqa: PLR0917
-    kind: Export, mixed: Path, folder: Path, pictures: Pictures, summary: _Summary, progress: Progress, total: int
+    kind: LinesExport, mixed: Path, folder: Path, pictures: Pictures, summary: _Summary, progress: Progress, total: int
 ) -> None:
     with (folder / LINES).open("wb") as stream:
         for number, row in enumerate(read_rows(mixed), 1):
@@ -227,7 +227,7 @@ def check_folder(kind: Export, plan: Plan, folder: Path) -> None:
         InputError: what does not fit, and that it is a fault of tvt.
     """
     faults = []
-    if kind.rows == "lines":
+    if isinstance(kind, LinesExport):
         faults = _line_faults(kind, plan, folder)
     elif kind.rows == "parquet":
         import pyarrow.parquet as pq
@@ -241,7 +241,7 @@ def check_folder(kind: Export, plan: Plan, folder: Path) -> None:
         raise InputError(*faults[:_SHOWN], "the export does not fit the mixture, nothing was written: this is a fault of tvt")
 
 
-def _line_faults(kind: Export, plan: Plan, folder: Path) -> list[str]:
+def _line_faults(kind: LinesExport, plan: Plan, folder: Path) -> list[str]:
     faults: list[str] = []
     sizes: dict[str, bool] = {}
     rows = 0

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tvt.exports.layouts import inline_line, inline_places
-from tvt.exports.plan import Export, Plan
+from tvt.exports.plan import LinesExport, Plan
 from tvt.exports.rows import LINES, Row
 from tvt.io import strict_yaml
 
@@ -41,7 +41,7 @@ _QWEN_SIDE = 28
 """Pictures with a shorter side are stretched to it before the processor of Qwen's models sees them."""
 
 
-class LlamaFactory(Export):
+class LlamaFactory(LinesExport):
     """LLaMA-Factory's index, rows and training file."""
 
     placeholders = ("<image>", "<video>", "<audio>")

@@ -11,7 +11,6 @@ class Plain(Export):
     """JSON for one's own scripts."""
 
     needs_model = False
-    rows = None
 
     def render(self, plan: Plan) -> dict[str, str]:
         """One object: counts and weights by source, and where the rows are."""

@@ -63,8 +63,9 @@ class Export(ABC):
     """Whether the base model must be known."""
     by_type: ClassVar[bool] = True
     """Whether the configuration depends on the model's type."""
-    rows: ClassVar[Literal["lines", "parquet"] | None] = "lines"
-    """How the rows are written: ``rows.jsonl`` with pictures in ``images/``, the parquet folder ``rows``, or not at all."""
+    rows: ClassVar[Literal["lines", "parquet"] | None] = None
+    """How the rows are written: ``rows.jsonl`` with pictures in ``images/`` (:class:`LinesExport`), the parquet folder ``rows``, or
+    not at all."""
     placeholders: ClassVar[tuple[str, ...]] = ()
     """What the trainer takes for a picture, a video or a sound wherever it stands in a text; rows with it are refused."""
 
@@ -88,13 +89,19 @@ class Export(ABC):
         """What the trainer does otherwise than tvt, and what could not be checked."""
         return []
 
+
+class LinesExport(Export):
+    """A trainer that reads ``rows.jsonl`` and picture files."""
+
+    rows = "lines"
+
+    @abstractmethod
     def line(self, row: Row) -> dict[str, Any]:
         """A row of ``rows.jsonl``; its images are paths relative to the folder."""
-        raise NotImplementedError
 
+    @abstractmethod
     def places(self, line: Mapping[str, Any]) -> tuple[list[str], int]:
         """The paths of the images of a written row, and how many places its texts have for them."""
-        raise NotImplementedError
 
 
 def make_plan(

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tvt.exports.layouts import inline_line, inline_places
-from tvt.exports.plan import Export, Plan
+from tvt.exports.plan import LinesExport, Plan
 from tvt.exports.processors import pixel_limits
 from tvt.exports.rows import LINES, Row
 from tvt.io import strict_yaml
@@ -30,7 +30,7 @@ TYPES = {
 """ms-swift's ``model_type`` and ``template`` by the type in config.json, where there is one alone."""
 
 
-class Swift(Export):
+class Swift(LinesExport):
     """A folder for ``swift sft``."""
 
     placeholders = ("<image>", "<video>", "<audio>", "<img>", "<start-image>")
