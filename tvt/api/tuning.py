@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tvt.api.runs import Note, do_runs, ignore
+from tvt.compare.race import FIRST_LOOK, race_power
 from tvt.core.selection import SelectionSpec
 from tvt.tuning.campaign import Campaign
 from tvt.tuning.outcome import Tuned, outcome
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from tvt.core.arms import Kind
     from tvt.core.events import StudyEvent
     from tvt.study.session import Session
+    from tvt.transfer.power import DetectionReport
 
 
 def tune(
@@ -89,6 +91,22 @@ def run_campaign(
         at += 1
         note(_doing(campaign, stage))
         do_runs(session, campaign.tasks(stage), executor=executor, workers=workers, show=show, note=note)
+
+
+def race_chance(session: Session, plan: Plan, difference: float, report: DetectionReport) -> float:
+    """Probability that the race says "better than all", where the tuned mixture is by ``difference`` (PGF) better than each.
+
+    Args:
+        session: the study.
+        plan: what is asked for.
+        difference: PGF.
+        report: of the same difference: its noise is taken.
+    """
+    fresh = Campaign(Record(session, plan)).fresh
+    if len(fresh) < FIRST_LOOK:
+        return 0.0
+    against = len(plan.against)
+    return race_power(difference, report.first, len(fresh), arms=against + 1, against=against)
 
 
 def _doing(campaign: Campaign, stage: Stage) -> str:

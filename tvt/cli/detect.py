@@ -1,4 +1,4 @@
-"""``--detect`` of ``tvt study plan`` and ``compare``: can these seeds and questions show a difference of that size?"""
+"""``--detect`` of ``tvt study plan``, ``compare`` and ``tune``: what difference can these seeds and questions show?"""
 
 from __future__ import annotations
 

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tvt.cli.detect import detect_options, show_detection
 from tvt.cli.options import NearestChoice, SectionedCommand, echo_json, json_option, note
 from tvt.cli.progress import status_line
 from tvt.cli.spec_options import REQUEST_SECTIONS, requested, response_options, selection_options
 from tvt.cli.study import executor_options, recipe_options
 
 if TYPE_CHECKING:
+    from tvt.study.session import Session
     from tvt.tuning.outcome import Tuned
+    from tvt.tuning.stages import Plan
 
 EPILOG = """\b
 Examples:
@@ -28,6 +31,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     ),
     **REQUEST_SECTIONS,
     "How gain grows": ("response", "kappa"),
+    "What the race can show": ("detect", "seed_sd", "differing"),
 }
 
 
@@ -53,6 +57,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 @click.option("--mixture", type=click.Path(path_type=Path), metavar="FILE", help="Write the tuned mixture.")
 @selection_options
 @response_options
+@detect_options
 @json_option
 def command(
     *,
@@ -66,6 +71,9 @@ def command(
     most_proposals: int | None,
     against: tuple[str, ...],
     mixture: Path | None,
+    detect: float | None,
+    seed_sd: float | None,
+    differing: float | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -76,7 +84,8 @@ def command(
     The race stops where it is decided, or where no difference is worth the runs left. What it shows is tested once more, on
     the questions that are kept for reporting.
 
-    Interrupt it when you like; the same command goes on, and several may work on one folder.
+    Interrupt it when you like; the same command goes on, and several may work on one folder. With --detect nothing is trained:
+    it says beforehand what difference the race can show.
     """
     spec = requested(options)
     with status_line("reading the rows of") as doing:
@@ -94,6 +103,9 @@ def command(
         most_proposals=most_proposals,
         against=against or SIMPLE,
     )
+    if detect is not None:
+        _detect(session, plan, detect, {"seed_sd": seed_sd, "differing": differing}, as_json)
+        return
     from rich.console import Console
 
     from tvt.api.tuning import run_campaign
@@ -111,6 +123,22 @@ def command(
     _show(result)
     if mixture is not None:
         click.echo(f"Wrote {mixture}")
+
+
+def _detect(session: Session, plan: Plan, difference: float, guesses: dict[str, float | None], as_json: bool) -> None:
+    """Say what the race can show."""
+    from tvt.api.runs import detection
+    from tvt.api.tuning import race_chance
+
+    targets = [t for t in session.study.targets if t in {*plan.request.goals, *plan.request.targets}] or None
+    report = detection(session, difference, targets=targets, arms=len(plan.against) + 1, **guesses)
+    chance = race_chance(session, plan, difference, report)
+    if as_json:
+        echo_json({"schema": 1, "detect": {**report.json_value(), "race": chance}})
+        return
+    show_detection(report)
+    beaten = "one mixture" if len(plan.against) == 1 else f"each of {len(plan.against)} mixtures"
+    click.echo(f"The race, with all of its looks, shows a difference of {difference:g} from {beaten} with {chance:.0%}.")
 
 
 def _show(result: Tuned) -> None:

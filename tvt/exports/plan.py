@@ -64,8 +64,9 @@ class Export(ABC):
     by_type: ClassVar[bool] = True
     """Whether the configuration depends on the model's type."""
     rows: ClassVar[Literal["lines", "parquet"] | None] = None
-    """How the rows are written: ``rows.jsonl`` with pictures in ``images/`` (:class:`LinesExport`), the parquet folder ``rows``, or
-    not at all."""
+    """How the rows are written: the parquet folder ``rows``, ``rows.jsonl`` and ``images/`` (:class:`LinesExport`), or
+    not at all.
+    """
     placeholders: ClassVar[tuple[str, ...]] = ()
     """What the trainer takes for a picture, a video or a sound wherever it stands in a text; rows with it are refused."""
 

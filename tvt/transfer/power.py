@@ -10,7 +10,7 @@ noise between seeds is pooled over all arms, (arms - 1)(K - 1), joined by Satter
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -88,6 +88,8 @@ class DetectionReport(Frozen):
     noise: str
     """For people: where the noise is from."""
     targets: tuple[Detection, ...]
+    first: TargetNoise = field(metadata={"json": None})
+    """The noise of the first of them."""
 
     def json_value(self) -> dict[str, Any]:
         """The key ``detect``."""
@@ -239,4 +241,6 @@ def report(
     """What so many seeds can show on each target, the mean first; one target alone has no mean."""
     rows = noise[1:] if len(noise) == 2 else noise
     found = tuple(detect(difference, of, seeds, arms=arms, tests=tests) for of in rows)
-    return DetectionReport(difference=difference, arms=arms, tests=tests, origin=origin, noise=text, targets=found)
+    return DetectionReport(
+        difference=difference, arms=arms, tests=tests, origin=origin, noise=text, targets=found, first=rows[0]
+    )
