@@ -17,6 +17,7 @@ from tvt.errors import InputError, MissingPackageError, TrainingError, install, 
 if TYPE_CHECKING:
     from tvt.core.events import StudyEvent
     from tvt.study.adaptive import AdaptiveStudy
+    from tvt.study.gradients import Estimated
     from tvt.study.jobs import RunTask
     from tvt.study.session import Session
     from tvt.study.views import StoredComparison
@@ -109,6 +110,20 @@ def do_runs(
     if trained and len(failed) == len(trained):
         which = f"all {len(failed)} runs failed, the first because" if len(failed) > 1 else "the only run failed"
         raise TrainingError(f"{which}: {session.store.failure(failed[0].run_id)}")
+
+
+def estimate_gradients(
+    session: Session, report: Callable[[str, int, int], object] = lambda *_: None, note: Note = ignore
+) -> Estimated:
+    """Estimate transfer from gradients of the base model, which is scored already: see :func:`tvt.study.gradients.estimate`.
+
+    Raises:
+        MissingPackageError: the train extra is not installed.
+        InputError: rows or questions that the model cannot take.
+    """
+    from tvt.study.gradients import estimate
+
+    return estimate(session, report, note)
 
 
 @dataclass(frozen=True, kw_only=True)

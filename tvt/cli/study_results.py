@@ -127,6 +127,7 @@ def _judge(
 F = TypeVar("F", bound=Callable[..., Any])
 RUN_SECTIONS: dict[str, tuple[str, ...]] = {
     "The study": ("output", "overrides", "executor", "workers", "retry_failed", "as_json"),
+    "No run": ("estimate",),
     "Fewer runs": ("adaptive", "runs", "tolerance"),
     **{f"{title} (with --adaptive)": names for title, names in REQUEST_SECTIONS.items()},
     "How gain grows (with --adaptive)": ("response", "kappa"),

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tvt.core.gradients import GradientCells
 from tvt.core.measured_cells import Cell, MeasuredCells
 from tvt.core.mixture_runs import MixtureRuns
 from tvt.core.notebook import Frame, counted, matrix_fields, matrix_frame, matrix_html
@@ -61,6 +62,8 @@ class TransferMatrix(Frozen):
     placebo: TransferMatrix | None = None
     """Gains of runs that teach nothing of their tasks: a matrix over the same targets with a row a placebo
     (``placebo-shuffled``, ``placebo-format``), which is no source. ``None`` where none was run."""
+    gradients: GradientCells | None = None
+    """What gradients of the base model say of transfer, over the gaps; it measures nothing. ``None`` where none were taken."""
 
     notes: tuple[str, ...] = ()
     """What was left out while the table was read, such as a column of averages; no part of the digest."""
@@ -240,7 +243,7 @@ class TransferMatrix(Frozen):
         return self if len(keep) == len(self.runs) else (self.only_runs(keep) if keep else None)
 
     def digest(self) -> str:
-        """sha256 of names and values (and of evidence, doses and placebos, where there are any): the same for the same
+        """sha256 of names and values (and of evidence, doses, placebos and gradients, where there are any): the same for the same
         measurements in whatever order they were listed.
         """
         cells = sorted(
@@ -254,6 +257,8 @@ class TransferMatrix(Frozen):
             beside.append({"doses": {source: repr(dose) for source, dose in sorted(self.dose.items()) if dose < 1}})
         if self.placebo is not None:
             beside.append({"placebo": self.placebo.digest()})
+        if self.gradients is not None:
+            beside.append({"gradients": self.gradients.digest()})
         return hashlib.sha256(json.dumps([self.metric, cells, *beside]).encode()).hexdigest()
 
     @classmethod

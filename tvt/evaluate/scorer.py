@@ -129,18 +129,31 @@ class Scorer:
         """Log-probabilities of the option letters as the very next token."""
         import torch
 
-        extra = {"logits_to_keep": 1} if self._keeps_logits else {}
-        positions = self._positions(inputs)
-        logits = model(**inputs, **positions, **extra, use_cache=False).logits[:, -1].float()
-        scores = torch.log_softmax(logits, -1)
         outcomes = []
-        for row, question in zip(scores, questions, strict=True):
-            variants = self.letter_tokens(question)
-            best = torch.stack([row[tokens] for tokens in variants]).max(0).values
+        for best, question in zip(self.letter_scores(model, inputs, questions), questions, strict=True):
             if not torch.isfinite(best).all():  # the largest of NaNs would be the first letter
                 raise self._not_finite(question)
             outcomes.append(RawAnswer(scores=tuple(best.tolist())))
         return outcomes
+
+    def letter_scores(self, model: Any, inputs: Any, questions: Sequence[Question]) -> list[Any]:
+        """Log-probabilities of each question's option letters as the very next token, a tensor (options,) each.
+
+        Args:
+            model: the base model, or it with an adapter on.
+            inputs: from :meth:`prepare`, on the model's device.
+            questions: with options.
+        """
+        import torch
+
+        extra = {"logits_to_keep": 1} if self._keeps_logits else {}
+        positions = self._positions(inputs)
+        logits = model(**inputs, **positions, **extra, use_cache=False).logits[:, -1].float()
+        scores = torch.log_softmax(logits, -1)
+        return [
+            torch.stack([row[tokens] for tokens in self.letter_tokens(question)]).max(0).values
+            for row, question in zip(scores, questions, strict=True)
+        ]
 
     def _generate(self, model: Any, inputs: Any, questions: Sequence[Question]) -> list[RawAnswer]:
         """Greedy answers; the model's own sampling habits and penalties are switched off."""
@@ -227,16 +240,16 @@ class Scorer:
         Raises:
             InputError: see :func:`tvt.model.inputs.check_agreement`.
         """
-        samples = [
-            Sample(
-                name=f"{question.task}, question {question.id}",
-                images=_decoded(question, *self._pixels),
-                prompt=self._messages(question),
-                completion=[{"role": "assistant", "content": question.answer}],
-            )
-            for question in questions
-        ]
-        check_agreement(self.processor, samples)
+        check_agreement(self.processor, map(self.sample, questions))
+
+    def sample(self, question: Question) -> Sample:
+        """A question with its right answer, as a row that is trained on."""
+        return Sample(
+            name=f"{question.task}, question {question.id}",
+            images=_decoded(question, *self._pixels),
+            prompt=self._messages(question),
+            completion=[{"role": "assistant", "content": question.answer}],
+        )
 
     def _prompt(self, chat: Chat, question: Question) -> Prompt:
         return chat.prompt(self._messages(question))

@@ -224,7 +224,9 @@ class StudyEvidence(Evidence):
         if not completed.sources or not completed.targets:
             raise InputError(f"study {self.matrix.name}: no cell was measured; nothing can be chosen")
         notes = list(completed.notes)
-        if not np.isfinite(self.matrix.error).any():
+        if not np.isfinite(self.matrix.mean).any():
+            notes.append("no run was measured: estimates alone make no gain credible; tvt study run measures")
+        elif not np.isfinite(self.matrix.error).any():
             joint = _form(spec).joint
             how = f"{UNKNOWN_NOISE:.0%} of the variance between sources is taken for it" if joint else "so are the intervals"
             scored = np.isfinite(self.matrix.after).any()

@@ -16,6 +16,7 @@ from tvt.core.matrix import TransferMatrix
 from tvt.core.selection import SelectionSpec
 from tvt.core.values import encode
 from tvt.evidence.predict import estimated_cells
+from tvt.report.gradient_tables import gradient_tables, gradients_json
 from tvt.report.split_tables import split_tables
 from tvt.report.structure_tables import adapter_tables, dose_table, group_tables
 from tvt.report.style import (
@@ -49,11 +50,12 @@ def analysis_json(analysis: Analysis) -> dict[str, Any]:
     """The object of ``tvt analyze --json`` (schema 1): a masked cell of ``pgf`` also has ``estimated``.
 
     It is ``{"value", "low", "high"}`` at the level of a selection's intervals, and ``None`` where nothing at all was measured
-    of its source or its target. No other figure goes by it.
+    of its source or its target. No other figure goes by it. A study whose gradients were taken also has ``gradients``.
     """
     written: dict[str, Any] = encode(analysis)
     for study in analysis.studies:
         estimates = estimated_cells(study.matrix)
+        written["studies"][study.name].update(encode(gradients_json(study.matrix)))
         for source, row in written["studies"][study.name]["pgf"].items():
             for target, cell in row.items():
                 p = estimates.get((source, target))
@@ -243,6 +245,7 @@ def _print_study(study: StudyAnalysis, console: Console, errors: bool) -> None:
     estimated = estimates_table(matrix)
     for table in (
         *([estimated] if estimated else []),
+        *gradient_tables(matrix, console.width),
         aggregates_table(study),
         cliques_table(study),
         *split_tables(study.split, matrix),

@@ -239,6 +239,8 @@ def provenance(prepared: Prepared) -> dict[str, Any]:
     asked = prepared.spec.model_dump(mode="json", exclude_defaults=True)
     packages = ("tvt", "cvxpy", "numpy", "scipy", "clarabel")
     estimated = {"estimated_cells": len(prepared.estimated)} if prepared.estimated else {}
+    if prepared.completed is not None and prepared.completed.by_gradients:
+        estimated["gradient_cells"] = len(prepared.completed.by_gradients)
     curvature = {} if prepared.curvature is None else {"curvature": encode(prepared.curvature)}
     return {
         "evidence": {**prepared.evidence.provenance(), **estimated},

@@ -298,7 +298,9 @@ def _mean_over_tasks(values: Floats) -> Floats:
 
 def _study_notes(study: StudyAnalysis, alpha: float) -> list[str]:
     matrix, found = study.matrix, []
-    if len(matrix.runs) == 1:
+    if not matrix.runs:
+        found.append(f"{study.name}: no run, so nothing was measured but the base model")
+    elif len(matrix.runs) == 1:
         found.append(f"{study.name}: one run, so the spread between runs is not known")
     elif least_p(len(matrix.runs)) > alpha:
         found.append(

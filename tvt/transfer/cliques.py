@@ -51,6 +51,8 @@ def mean_cliques(matrix: TransferMatrix, sign: int, threshold: float = 0.0) -> C
 def every_run_cliques(matrix: TransferMatrix, sign: int) -> Cliques:
     """Largest cliques whose cells have the sign in every run; a cell missing in a run makes no edge."""
     tasks, values = _square(matrix)
+    if not len(values):  # what nobody measured has no sign
+        return Cliques(())
     return largest_cliques(tasks, np.asarray(np.all(sign * values > ZERO, axis=0), dtype=bool))
 
 

@@ -18,11 +18,12 @@ from pydantic import Field, ValidationError, field_validator
 
 from tvt.core.answer_statistics import AnswerReport
 from tvt.core.matrix import TransferMatrix
-from tvt.core.scores import MaskedScore, MixtureScore, Score
+from tvt.core.scores import MaskedScore, MixtureScore, Score, has_gap
 from tvt.core.task import Ceiling, Task
 from tvt.core.values import FrozenModel
 from tvt.data.csv_table import Faults, Table, find_columns, read_table
 from tvt.data.studies.beside import DOSES_FILE, PLACEBOS_FILE, read_doses, read_placebos, score_table, write_beside
+from tvt.data.studies.gradient_file import GRADIENTS_FILE, read_gradients
 from tvt.data.studies.mixtures import MIXTURES_FILE, mixture_scores_csv, read_mixture_scores
 from tvt.data.studies.score_rows import BASE_NAMES, FolderRow, Scores, check_size, read_scores, refuse_if_empty
 from tvt.data.tasks import load_tasks
@@ -192,7 +193,8 @@ def _read_counts(path: Path, manifest: StudyManifest) -> Scores:
     columns = find_columns(table, {name: name for name in (*_REQUIRED, *_OPTIONAL)}, faults, _REQUIRED)
     faults.check()
     _check_names(table, columns, manifest.tasks, faults)
-    result = read_scores(table, columns, None, faults, model=FolderRow)
+    estimated = (path.parent / GRADIENTS_FILE).is_file()
+    result = read_scores(table, columns, None, faults, model=FolderRow, base_alone=estimated)
     rows = result.rows
     check_size(len({row.run for row in rows}), len({row.source for row in rows}), len(manifest.tasks), faults)
     faults.check()
@@ -204,9 +206,26 @@ def load_study_folder(folder: Path, ceiling: Ceiling = "task") -> TransferMatrix
     study = read_study(folder)
     if ceiling == "human" and all(task.human is None for task in study.manifest.tasks):
         raise InputError(f"{folder}: no task's accuracy of people is known; drop --ceiling human, or give it in the manifests")
-    matrix = study.matrix(ceiling)
-    refuse_if_empty(matrix, str(folder))
+    matrix = with_gradients(study, study.matrix(ceiling), folder, ceiling)
+    if matrix.gradients is None:
+        refuse_if_empty(matrix, str(folder))
     return matrix
+
+
+def with_gradients(study: StudyFolder, matrix: TransferMatrix, folder: Path, ceiling: Ceiling) -> TransferMatrix:
+    """The matrix with what the folder's gradients say of transfer; sources of which no run is there become rows without a
+    measured cell.
+    """
+    cells = read_gradients(folder)
+    if cells is None:
+        return matrix
+    ceilings = {task.name: task.under(ceiling).ceiling for task in study.manifest.tasks}
+    base = {score.target: score.accuracy for score in study.scores if score.source is None}
+    gaps = {
+        t: ceilings.get(t, 1.0) - accuracy if has_gap(accuracy, ceilings.get(t, 1.0)) else 0.0 for t, accuracy in base.items()
+    }
+    more = [source for source in cells.sources if source not in matrix.sources]
+    return replace(matrix.reindex(sources=[*matrix.sources, *more], missing=True), gradients=cells.over(gaps))
 
 
 def write_study(

@@ -189,6 +189,7 @@ def read_scores(
     *,
     model: type[ScoreRow] = ScoreRow,
     questions: int | Mapping[str, int] | None = None,
+    base_alone: bool = False,
 ) -> Scores:
     """Read accuracies or counts with base rows.
 
@@ -199,6 +200,7 @@ def read_scores(
         faults: the faults found so far.
         model: the kind of row.
         questions: of how many questions the accuracies are (of each target), where the table does not say.
+        base_alone: whether the base model may be all that was scored.
 
     Raises:
         InputError: every fault, one line each.
@@ -216,7 +218,7 @@ def read_scores(
     scores = [(line, score) for line, score in result if isinstance(score, Score)]
     keys = read_keyed(table, KeyRow, columns, Faults(table.path))  # a base row with wrong counts is one all the same
     bases = [row.key for row in keys if row.source is None]
-    if len(bases) == len(keys):
+    if len(bases) == len(keys) and not (base_alone and bases):
         faults.add(None, "empty study: no row with a source; add the scores after finetuning")
     elif not bases:
         faults.add(
