@@ -11,10 +11,10 @@ import pytest
 
 from tvt.core.gradients import GradientCells
 from tvt.core.matrix import TransferMatrix
+from tvt.core.selection import SelectionSpec
 from tvt.evidence.completion import complete
 from tvt.evidence.gradient_estimates import gradient_estimates, rank_within_targets
 from tvt.selection.engine import prepare
-from tvt.core.selection import SelectionSpec
 from tvt.types import Bools, Floats
 
 SOURCES, TARGETS = tuple(f"S{k}" for k in range(12)), tuple(f"T{k}" for k in range(6))

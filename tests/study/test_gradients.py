@@ -65,7 +65,7 @@ def test_the_product_predicts_what_a_tiny_step_does(world: study_world.World, tm
         before, at = score(), 0
         with torch.no_grad():
             for weight in gradients.weights:
-                weight -= STEP * torch.from_numpy(g[at : at + weight.numel()]).reshape(weight.shape)
+                weight.sub_(STEP * torch.from_numpy(g[at : at + weight.numel()]).reshape(weight.shape))
                 at += weight.numel()
         assert at == len(g) == gradients.numbers
         expected = -STEP * float(g @ h)
@@ -132,9 +132,7 @@ def test_an_interrupted_estimate_goes_on_to_the_same_bytes(estimated: Path, worl
     for path in (*sorted(estimated.glob("gradients/*.npz"))[1::2], estimated / "gradients.json"):
         path.unlink()
     run = study_world.warm_tvt()
-    again = json.loads(
-        done(run("study", "run", world.recipe, "-o", estimated, "--estimate", "gradients", "--json")).stdout
-    )
+    again = json.loads(done(run("study", "run", world.recipe, "-o", estimated, "--estimate", "gradients", "--json")).stdout)
     assert again["gradients"] == {"rows": 32, "questions": 30, "computed": 2, "masked": {}}
     assert {p.name: p.read_bytes() for p in (*estimated.glob("gradients/*.npz"), estimated / "gradients.json")} == files
     assert study_world.leftovers(estimated) == []

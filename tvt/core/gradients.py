@@ -25,7 +25,9 @@ class GradientCells(Frozen):
     sources: tuple[str, ...]
     targets: tuple[str, ...]
     change: Floats
-    """Minus the product of the gradient of the source's loss and that of the target's scored quantity, over the target's gap."""
+    """Minus the product of the gradient of the source's loss and that of the target's scored quantity, over the target's
+    gap.
+    """
     row_error: Floats
     """Standard error from the finite number of rows."""
     question_error: Floats
@@ -50,8 +52,8 @@ class GradientCells(Frozen):
         return np.array([[s == t for t in self.targets] for s in self.sources], dtype=bool)
 
     def over(self, gaps: Mapping[str, float]) -> GradientCells:
-        """The changes as shares of each target's gap between ceiling and base model, which is what PGF is of; a target without a
-        gap is masked.
+        """The changes as shares of each target's gap between ceiling and base model, which is what PGF is of; a target
+        without a gap is masked.
         """
         lacking = {t: "the base model is not scored on it" for t in self.targets if t not in gaps}
         lacking |= {t: "base accuracy is not below the ceiling" for t in self.targets if gaps.get(t, 1.0) <= 0}
@@ -70,7 +72,8 @@ class GradientCells(Frozen):
 
     def _with(self, arrays: Mapping[str, Floats], **other: Any) -> GradientCells:
         kept = {name: getattr(self, name) for name in ("sources", "targets", "quantities", "masked", "identity")}
-        return GradientCells(**{**kept, **other}, **arrays)
+        fields: dict[str, Any] = {**kept, **other, **arrays}
+        return GradientCells(**fields)
 
     def digest(self) -> str:
         """sha256 of names and changes."""

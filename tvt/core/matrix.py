@@ -243,8 +243,8 @@ class TransferMatrix(Frozen):
         return self if len(keep) == len(self.runs) else (self.only_runs(keep) if keep else None)
 
     def digest(self) -> str:
-        """sha256 of names and values (and of evidence, doses, placebos and gradients, where there are any): the same for the same
-        measurements in whatever order they were listed.
+        """sha256 of names and values (and of evidence, doses, placebos and gradients, where there are any): the same for the
+        same measurements in whatever order they were listed.
         """
         cells = sorted(
             (run, source, target, repr(float(self.values[k, i, j])), repr(float(self.item_errors[k, i, j])))

@@ -124,14 +124,12 @@ def _estimates(matrix: TransferMatrix, known: Bools, guessed: Bools) -> tuple[Fl
     guess, spread, nothing = np.zeros(shape), np.zeros(shape), np.ones(shape, dtype=bool)
     if known.any():
         guess, spread = estimate_cells(matrix.mean, run_variance(matrix), known, matrix.self_cells)
-        nothing = ~(known.any(axis=1)[:, None] & known.any(axis=0))
+        nothing = ~(np.any(known, axis=1, keepdims=True) & np.any(known, axis=0, keepdims=True))
     rests = guessed & nothing
     if matrix.gradients is not None and rests.any():
         rule = rule_of_thumb(matrix.gradients, true_runs(matrix))
         axes = (rule.sources, matrix.sources), (rule.targets, matrix.targets)
-        guess, spread = (
-            np.where(rests, aligned(of, *axes), other) for of, other in ((rule.mean, guess), (rule.se, spread))
-        )
+        guess, spread = (np.where(rests, aligned(of, *axes), other) for of, other in ((rule.mean, guess), (rule.se, spread)))
     return guess, spread, rests
 
 

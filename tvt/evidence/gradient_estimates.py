@@ -5,8 +5,8 @@ The two-way model of :mod:`tvt.evidence.completion` has one more term. A cell's 
     level + row effect + column effect + slope * x + rest,
 
 with x the change that gradients expect, in units of the root mean square of all changes between different tasks. So rows and
-columns that were measured tell what they told before, x tells what is left within them, and the spread of the rest is learned from
-the measured cells. Where x tells nothing, the slope falls to 0 and the estimates are the completion's.
+columns that were measured tell what they told before, x tells what is left within them, and the spread of the rest is learned
+from the measured cells. Where x tells nothing, the slope falls to 0 and the estimates are the completion's.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def _extra_noise(error: Floats, slope: float) -> Floats:
 
 
 def rank_within_targets(estimate: Floats, measured: Floats, own: Bools) -> Floats:
-    """Spearman's rank correlation of estimates with measurements over the sources of each target, own data left out, (targets,);
-    NaN where fewer than three sources have both.
+    """Spearman's rank correlation of estimates with measurements over the sources of each target, own data left out,
+    (targets,); NaN where fewer than three sources have both.
 
     Args:
         estimate, measured: (sources, targets), NaN where missing.

@@ -1,7 +1,7 @@
 """What gradients say of cells before any calibration: changes in units, and a rule of thumb of what they come to.
 
-The slope of PGF on changes has a normal prior, learned on the two studies of the miniature: one tiny base model and drawn tasks. It
-is all that there is where fewer than :data:`LEAST_RUNS` true runs are there.
+The slope of PGF on changes has a normal prior, learned on the two studies of the miniature: one tiny base model and drawn
+tasks. It is all that there is where fewer than :data:`LEAST_RUNS` true runs are there.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Covariate(NamedTuple):
 
 
 def in_units(cells: GradientCells) -> tuple[Floats, Floats]:
-    """Changes and their errors as multiples of the root mean square of the changes between different tasks, for each quantity by
-    itself: the probability of a letter and the likelihood of a text have no common unit.
+    """Changes and their errors as multiples of the root mean square of the changes between different tasks, for each quantity
+    by itself: the probability of a letter and the likelihood of a text have no common unit.
     """
     change, error = np.array(cells.change), np.array(cells.error)
     kinds = np.array([cells.quantities.get(target, "") for target in cells.targets])
@@ -59,8 +59,8 @@ def is_calibrated(matrix: TransferMatrix) -> bool:
 
 
 def covariate_of(matrix: TransferMatrix) -> Covariate | None:
-    """The changes that gradients expect of each cell of a matrix, in units, 0 where there is none; ``None`` where they cannot be
-    calibrated.
+    """The changes that gradients expect of each cell of a matrix, in units, 0 where there is none; ``None`` where they cannot
+    be calibrated.
     """
     if matrix.gradients is None or not is_calibrated(matrix):
         return None

@@ -12,12 +12,23 @@ from rich.text import Text
 from tvt.core.gradients import EstimatedCells
 from tvt.core.matrix import TransferMatrix
 from tvt.evidence.gradient_estimates import gradient_estimates, rank_within_targets
-from tvt.report.style import ESTIMATE, MISSING, MOST_ROWS, dense_table, grid_tables, number, plain, short_labels, shortened, titled
+from tvt.report.style import (
+    ESTIMATE,
+    MISSING,
+    MOST_ROWS,
+    dense_table,
+    grid_tables,
+    number,
+    plain,
+    short_labels,
+    shortened,
+    titled,
+)
 from tvt.types import Floats
 
 
 def gradients_json(matrix: TransferMatrix) -> dict[str, Any]:
-    """What ``tvt analyze --json`` has of a study's gradients: ``gradients`` and how they were calibrated; nothing without any."""
+    """What ``tvt analyze --json`` has of a study's gradients: the estimates and their calibration; nothing without any."""
     found = gradient_estimates(matrix)
     if found is None:
         return {}
@@ -38,7 +49,9 @@ def gradients_json(matrix: TransferMatrix) -> dict[str, Any]:
 
 
 def gradient_tables(matrix: TransferMatrix, width: int) -> Iterator[RenderableType]:
-    """The estimates as a matrix, then each target's: whom they name best, what was measured of it, and their rank correlation."""
+    """The estimates as a matrix, then each target's: whom they name best, what was measured of it, and their rank
+    correlation.
+    """
     found = gradient_estimates(matrix)
     if found is None:
         return
@@ -66,7 +79,7 @@ def gradient_sentences(found: EstimatedCells, ranks: Floats) -> Iterator[str]:
     text = found.calibration.text
     yield f"{text[0].upper()}{text[1:]}."
     if np.isfinite(ranks).any():
-        yield f"Within targets they rank sources as the measurements do at a correlation (rho) of {_mean(ranks):.2f} on average."
+        yield f"Within targets they rank sources as the measurements do at a mean correlation (rho) of {_mean(ranks):.2f}."
     for target, reason in found.masked.items():
         yield f"{plain(target)} has no estimate: {reason}."
 

@@ -1,8 +1,8 @@
 """Transfer estimated from gradients: the base model is scored, and the gradients of its loss on each source's rows and of its
 score on each target's questions are taken with the adapter that every run begins with. Nothing is trained.
 
-Every source and every target has a file of its own, ``gradients/*.npy``, named after the digest of all that it rests on: what is
-there is used again, also after a kill. ``gradients.json`` is made of them and comes last.
+Every source and every target has a file of its own, ``gradients/*.npz``, named after the digest of all that it rests on: what
+is there is used again, also after a kill. ``gradients.json`` is made of them and comes last.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tvt.io.names import file_name
 from tvt.model.base import Loaded
 from tvt.study.jobs import Where, check_job, make_job, make_task
 from tvt.study.session import Session
-from tvt.types import Floats
+from tvt.types import Floats, silent
 
 if TYPE_CHECKING:
     from tvt.train.gradients import AdapterGradients
@@ -90,8 +90,8 @@ class Sketch:
     def dump(self) -> bytes:
         """As a file of numpy's; the same gradients give the same bytes."""
         stream = io.BytesIO()
-        about = {"numbers": np.array(self.numbers), "quantity": np.array(self.quantity)}
-        np.savez(stream, chunks=self.chunks, sizes=self.sizes, **about)
+        numbers, quantity = np.array(self.numbers), np.array(self.quantity)
+        np.savez(stream, chunks=self.chunks, sizes=self.sizes, numbers=numbers, quantity=quantity)
         return stream.getvalue()
 
     @classmethod
@@ -132,13 +132,13 @@ def cells_of(
         noise = ((g**2).sum(axis=1) * (h @ h) + (g @ h) ** 2) / len(h) if len(h) < sketch.numbers else np.zeros(len(g))
         arrays["projection_error"][:, j] = np.sqrt(noise)
     quantities = {name: sketch.quantity for name, sketch in targets.items()}
-    return GradientCells(
-        sources=names, targets=asked, **arrays, quantities=quantities, masked=dict(masked), identity=identity
-    )
+    return GradientCells(sources=names, targets=asked, **arrays, quantities=quantities, masked=dict(masked), identity=identity)
 
 
 def _jackknife(left_out: Floats) -> Floats:
-    """Standard error from values with each chunk left out, (chunks, N) -> (N,); NaN where there is a single one (Tukey 1958)."""
+    """Standard error from values with each chunk left out, (chunks, N) -> (N,); NaN where there is a single one (Tukey
+    1958).
+    """
     count = len(left_out)
     if count < 2:
         return np.full(left_out.shape[1], np.nan)
@@ -160,7 +160,7 @@ class Estimated:
     """Sources and targets whose gradients were taken just now; those of the others were there."""
 
 
-def estimate(session: Session, report: Report = lambda *_: None, note: Callable[[str], object] = str) -> Estimated:
+def estimate(session: Session, report: Report = lambda *_: None, note: Callable[[str], None] = silent) -> Estimated:
     """Take the gradients that are missing, and write ``gradients.json``.
 
     Args:

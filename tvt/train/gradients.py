@@ -1,10 +1,11 @@
 """Gradients of a fresh adapter's weights on the base model, summed over rows and projected where they are large.
 
-An adapter starts where it changes nothing: of the two factors of LoRA one is 0, so that the gradient of the other one is 0. It is
-left out. What is left is as long as the adapter is large; above :data:`EXACT` numbers it is projected to :data:`DIMENSIONS` by a
-count sketch (Charikar, Chen and Farach-Colton 2002): every number is added, with a random sign, to a random one of the sums. The
-product of two sketches is on average the product of what they are of, with a variance of at most ``2 |a|^2 |b|^2 / DIMENSIONS``.
-Signs and places are drawn anew from the seed whenever they are needed, a piece at a time, so that they take no memory.
+An adapter starts where it changes nothing: of the two factors of LoRA one is 0, so that the gradient of the other one is 0.
+It is left out. What is left is as long as the adapter is large; above :data:`EXACT` numbers it is projected to
+:data:`DIMENSIONS` by a count sketch (Charikar, Chen and Farach-Colton 2002): every number is added, with a random sign, to a
+random one of the sums. The product of two sketches is on average the product of what they are of, with a variance of at most
+``2 |a|^2 |b|^2 / DIMENSIONS``. Signs and places are drawn anew from the seed whenever they are needed, a piece at a time, so
+that they take no memory.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _SCALE = 1024.0
 """What float16 is differentiated with, so that small gradients do not become 0 on their way back."""
 
 Value = Callable[[Any, Sequence[Any]], tuple[Any, int]]
-"""Of the model and some rows or questions: what is differentiated, a tensor summed over them, and the number of its summands."""
+"""Of the model and some rows or questions: what is differentiated, a tensor summed over them, and how many summands it has."""
 
 
 class AdapterGradients:
@@ -87,9 +88,9 @@ class AdapterGradients:
         summed, count = value(self.model, batch)
         if summed.requires_grad:  # not so of rows without pictures where the vision tower alone trains
             parts = torch.autograd.grad(summed * self._scale, self.weights, allow_unused=True)
-            for place, part in zip(total, parts, strict=True):
+            for held, part in zip(total, parts, strict=True):
                 if part is not None:
-                    place += part.float() / self._scale
+                    held.add_(part.float() / self._scale)
         return count
 
     def _flat(self, total: Sequence[Any]) -> Floats:
