@@ -25,8 +25,8 @@ def test_there_are_pages() -> None:
     assert {"python.md"} <= {page.path.name for page in PAGES}
 
 
-LONG = {"python"}
-"""Pages whose examples take a minute."""
+LONG = {"coming-from", "python"}
+"""Pages whose examples take long, or load a model."""
 WITH_PYTHON = [
     pytest.param(page, marks=[pytest.mark.slow] if page.path.stem in LONG else [], id=page.path.stem)
     for page in PAGES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import os
 import pty
 import re
@@ -19,8 +20,8 @@ import docs_tables
 from commands import ROOT
 from documents import Page
 from tvt import analyze, errors, load_study
+from tvt.cli.docs import MOST, command, places
 from tvt.cli.main import COMMANDS
-from tvt.cli.start import docs as command
 from tvt.core.pooling import agreement
 from tvt.data.tasks import load_manifest
 from tvt.errors import InputError
@@ -28,6 +29,7 @@ from tvt.errors import InputError
 README = Page(ROOT / "README.md")
 PAGES = {path.stem: Page(path) for path in sorted((ROOT / "tvt" / "docs").glob("*.md"))}
 PICTURES = sorted((ROOT / "tvt" / "docs" / "pictures").iterdir())
+NEWCOMERS_KAPPA = docs_tables.between(PAGES["coming-from"].text, "kappa")
 MANIFESTS = re.findall(r"<!-- manifest -->\n```yaml\n(.*?)```", "\n".join(page.text for page in PAGES.values()), re.DOTALL)
 MESSAGES = re.findall(r"^\| `(.+?)` \|", PAGES["troubleshooting"].text, re.MULTILINE)
 
@@ -181,6 +183,71 @@ def test_docs_knows_no_other_page() -> None:
     done = CliRunner().invoke(command, ["selectin"])
     assert isinstance(done.exception, InputError)
     assert "did you mean 'selecting'?" in str(done.exception)
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("words", [["changelog"], ["Coming", "from"]])
+def test_docs_takes_a_page_s_name_as_people_write_it(words: list[str]) -> None:
+    assert CliRunner().invoke(command, words).stdout.startswith("# C")
+
+
+@pytest.mark.parametrize(
+    ("words", "page", "line"),
+    [
+        (["wandb"], "coming-from", "# wandb"),
+        (["seed"], "studies", "# How many seeds and questions do I need?"),
+        (["merging"], "coming-from", "# Adapters: where they lie, merging, serving"),
+        (["report_to"], "studies", "The recipe: "),
+        (["MAX_PIXELS", "scaled"], "data", "Large pictures: "),
+    ],
+)
+def test_docs_says_where_words_stand_and_how_to_open_the_page(words: list[str], page: str, line: str) -> None:
+    done = CliRunner().invoke(command, words)
+    assert done.exit_code == 0
+    lines = done.stdout.splitlines()
+    assert len(lines) <= MOST
+    assert [found for found in lines if re.match(rf"tvt docs {page} +{re.escape(line)}", found)]
+    assert all(found.split()[2] in PAGES for found in lines)
+
+
+def test_docs_says_how_many_more_places_there_are() -> None:
+    text = [place for name, page in PAGES.items() for place in places(name, page.text) if re.search(r"\brun\b", place.text)]
+    done = CliRunner().invoke(command, ["run"])
+    assert len(done.stdout.splitlines()) == MOST
+    more = re.fullmatch(r"(\d+) more places; add a word to narrow the search\n", done.stderr)
+    assert more is not None
+    assert int(more.group(1)) + MOST >= len(text)
+
+
+def test_docs_ends_with_code_2_where_no_page_has_a_word() -> None:
+    done = CliRunner().invoke(command, ["quuxification"])
+    assert isinstance(done.exception, InputError)
+    assert done.exception.exit_code == 2
+    assert "no page 'quuxification', and no page has that word; there are CHANGELOG" in str(done.exception)
+
+
+def test_a_part_of_a_page_is_a_heading_a_paragraph_an_item_or_a_row() -> None:
+    text = "# Top\n\nOne\ntwo.\n- item\n  goes on\n\n| a | b |\n|---|---|\n```bash\n# no heading\n```\n## Next\nlast\n"
+    assert [(place.section, place.text) for place in places("page", text)] == [
+        ("Top", "Top"), ("Top", "One two."), ("Top", "- item goes on"), ("Top", "| a | b |"), ("Top", "# no heading"),
+        ("Next", "Next"), ("Next", "last"),
+    ]  # fmt: skip
+
+
+def test_kappa_in_plain_words_is_the_formula_s() -> None:
+    head, _, *rows = ([cell.strip(" %") for cell in row.strip("| \n").split("|")] for row in NEWCOMERS_KAPPA)
+    for kappa, *shares in rows:
+        for budget, share in zip(head[1:], shares, strict=True):
+            worth = math.log1p(float(kappa) * int(budget) / 100) / math.log1p(float(kappa))
+            assert int(share) == pytest.approx(100 * worth, abs=0.51)
+
+
+def test_the_page_for_newcomers_answers_in_order_each_with_a_command() -> None:
+    _, *answers = re.split(r"^## ", PAGES["coming-from"].text, flags=re.MULTILINE)
+    wanted = ("rows", "benchmark", "cluster", "local", "resolution", "full", "wandb", "seeds", "cost", "kappa", "adapters",
+              "supported", "weighting", "predicted", "free-text")  # fmt: skip
+    assert [word for word, answer in zip(wanted, answers, strict=True) if word not in answer.splitlines()[0].casefold()] == []
+    assert [answer.splitlines()[0] for answer in answers if "```bash\ntvt " not in answer] == []
 
 
 def test_pictures_are_small_shown_and_described() -> None:

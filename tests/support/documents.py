@@ -146,6 +146,7 @@ def furnish(folder: Path, jigsaw: str = JIGSAW) -> None:
     write_jsonl(questions("Counting", 20, start=1000), folder / "counting-val.jsonl")
     sign = Question(id="0", task="Signs", prompt="What does it say?", options=(), answer="No entry", images=(picture(32, 32),))
     write_jsonl([sign], folder / "signs.jsonl")
+    _of_newcomers(folder)
     (folder / "recipe.yaml").write_text(RECIPE)
     (folder / "study.yaml").write_text(STUDY)
     (folder / "recipes").mkdir()
@@ -157,6 +158,16 @@ def furnish(folder: Path, jigsaw: str = JIGSAW) -> None:
     (folder / "tasks").mkdir()
     for name, text in {"Jigsaw": jigsaw, "Counting": COUNTING}.items():
         (folder / "tasks" / f"{name}.yaml").write_text(text)
+
+
+def _of_newcomers(folder: Path) -> None:
+    """What coming-from.md speaks of: manifests of a task of lmms-eval and of free text, a table of scores, and an adapter."""
+    (folder / "chartqa.yaml").write_text("name: ChartQA\nevaluation: {harness: lmms-eval, task: chartqa_lite, limit: 200}\n")
+    (folder / "signs.yaml").write_text("name: Signs\nevaluation: {path: signs.jsonl, metric: anls}\n")
+    scores = {"base": (0.52, 0.61), "sft-charts": (0.66, 0.6), "sft-docs": (0.55, 0.7)}
+    rows = [f"{model},{task},{score},500" for model, both in scores.items() for task, score in zip("CD", both, strict=True)]
+    (folder / "scores.csv").write_text("\n".join(["model,benchmark,acc,n", *rows]) + "\n")
+    tiny_models.lora(folder / "base", folder / "jigsaw" / "adapter")
 
 
 def _rows_of_others(folder: Path) -> None:

@@ -179,6 +179,19 @@ def llava(folder: Path, seed: int = 0) -> Path:
     return _finish(LlavaForConditionalGeneration(config), processor, folder)
 
 
+def lora(base: Path, folder: Path) -> Path:
+    """An adapter of a tiny model as PEFT saves it, with random weights, on the language model's attention."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForImageTextToText
+
+    torch.manual_seed(0)
+    layers = r".*language_model.*\.(q_proj|v_proj)"
+    model = AutoModelForImageTextToText.from_pretrained(base)
+    get_peft_model(model, LoraConfig(target_modules=layers, init_lora_weights=False)).save_pretrained(folder)
+    return folder
+
+
 def idefics(folder: Path, seed: int = 0) -> Path:
     """A tiny Idefics3."""
     import torch

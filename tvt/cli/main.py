@@ -36,7 +36,7 @@ class _Listed:
 COMMANDS: dict[str, _Listed] = {
     "doctor": _Listed("Start", "tvt.cli.start:doctor", "Say what this machine has, what would fail, and how to mend it."),
     "init": _Listed("Start", "tvt.cli.start:init", "Write a recipe, a manifest and example questions to start from."),
-    "docs": _Listed("Start", "tvt.cli.start:docs", "Read the documentation: concepts, recipes, troubleshooting."),
+    "docs": _Listed("Start", "tvt.cli.docs:command", "Read the documentation, or search it by words."),
     "tasks": _Listed("Data", "tvt.cli.data:tasks", "List the tasks, and what their training rows are built from."),
     "data": _Listed("Data", "tvt.cli.data:command", "Build a task's training rows, check them, look at them."),
     "study": _Listed("Measure", "tvt.cli.study:command", "Make a study of your own: finetune on each task, score on all."),

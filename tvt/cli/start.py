@@ -1,5 +1,5 @@
-"""Commands to start with: ``tvt init`` (a recipe, manifests and example questions, which run as they are on the tiny model),
-``tvt docs`` and ``tvt doctor``.
+"""Commands to start with: ``tvt init`` (a recipe, manifests and example questions, which run as they are on the tiny model)
+and ``tvt doctor``.
 
 """
 
@@ -8,10 +8,8 @@ from __future__ import annotations
 import io
 import json
 import shlex
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 from PIL import Image, ImageDraw
@@ -19,14 +17,10 @@ from PIL import Image, ImageDraw
 from tvt.cli.completion import complete_recipes
 from tvt.cli.options import echo_json, json_option
 from tvt.cli.progress import status_line
-from tvt.errors import InputError, suggest
+from tvt.errors import InputError
 from tvt.io import json_lines, strict_yaml
 from tvt.io.names import file_name
 from tvt.report.printing import echo, new_console
-
-if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions, RenderResult
-    from rich.markdown import Markdown
 
 EPILOG = """\b
 Examples:
@@ -203,73 +197,6 @@ def _drawn(number: int, hue: int) -> bytes:
     stream = io.BytesIO()
     image.save(stream, format="PNG")
     return stream.getvalue()
-
-
-PAGES = Path(__file__).parents[1] / "docs"
-
-
-def _pages() -> dict[str, Path]:
-    """The pages by name."""
-    return {path.stem: path for path in sorted(PAGES.glob("*.md"))}
-
-
-DOCS_EPILOG = """\b
-Examples:
-  tvt docs
-  tvt docs selecting
-  tvt docs concepts > concepts.md
-"""
-
-
-@click.command(name="docs", epilog=DOCS_EPILOG)
-@click.argument(
-    "page", required=False, shell_complete=lambda _context, _parameter, typed: [n for n in _pages() if n.startswith(typed)]
-)
-def docs(page: str | None) -> None:
-    """Show a PAGE of the documentation; without one, list them.
-
-    In a terminal it is set; sent into a file or a pipe, it is the Markdown itself.
-    """
-    result = _pages()
-    if page is None:
-        _list(result)
-        return
-    if page not in result:
-        raise InputError(f"no page '{page}'{suggest(page, list(result))}; there are {', '.join(result)}")
-    text = result[page].read_text(encoding="utf-8")
-    if sys.stdout.isatty():
-        console = new_console()
-        with console.capture() as set_page:
-            console.print(_page(text), width=min(console.width, 120))
-        click.echo_via_pager(set_page.get())
-    else:
-        echo(text, nl=False)
-
-
-def _page(text: str) -> Markdown:
-    """A page for a terminal; a cell of a table that is too narrow goes on in a further line, and is not cut."""
-    from rich.markdown import Markdown, TableElement
-    from rich.table import Table
-
-    class Folded(TableElement):
-        def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-            for part in super().__rich_console__(console, options):
-                for column in part.columns if isinstance(part, Table) else ():
-                    column.overflow = "fold"
-                yield part
-
-    class Page(Markdown):
-        elements = {**Markdown.elements, "table_open": Folded}  # noqa: RUF012 - as in rich
-
-    return Page(text, hyperlinks=False)
-
-
-def _list(pages: dict[str, Path]) -> None:
-    """Names and titles."""
-    for name, path in pages.items():
-        with path.open(encoding="utf-8") as lines:
-            title = lines.readline().lstrip("# ").strip()
-        echo(f"{name:<{max(map(len, pages))}}  {title}")
 
 
 DOCTOR_EPILOG = """\b
