@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from tvt.core.choices import EXPORTS
 from tvt.core.mixture import Mixture
 from tvt.data.mixing.dataset import RECORD, Mixed
 from tvt.errors import InputError, install, suggest
-from tvt.io import digest
+from tvt.io import digest, json_text
 from tvt.io.yaml_files import load_mixture
 
 if TYPE_CHECKING:
@@ -323,7 +322,7 @@ def _export_folder(  # noqa: PLR0917
 
     check_place(output)
     if mixed is not None:
-        identity = identity_of(plan, trainer, json.loads((mixed / RECORD).read_text(encoding="utf-8"))["digest"])
+        identity = identity_of(plan, trainer, json_text.loads((mixed / RECORD).read_text(encoding="utf-8"))["digest"])
         return previous(output, identity) or write_folder(
             kind, plan, mixed, output, trainer=trainer, identity=identity, progress=progress
         )

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator,
 from tvt.core.choices import EXECUTORS, PROMPTS
 from tvt.core.scores import PlaceboKind, placebo_name
 from tvt.core.task import printable
-from tvt.core.values import FrozenModel
+from tvt.core.values import MOST_EXAMPLES, FrozenModel
 
 RESULTS: dict[str, Any] = {"effect": "results"}
 LATER: dict[str, Any] = {**RESULTS, "default": "left out of identities"}
@@ -309,7 +309,7 @@ class Recipe(Settings):
     """Folders of local copies by the dataset's name on the hub, e.g. ``BLINK-Benchmark/BLINK: /data/BLINK``."""
     data_dir: str | None = runtime(None)
     """Folder of training rows: a task whose manifest has none takes ``Task.parquet``, ``Task.jsonl`` or ``Task/`` there."""
-    budget: Annotated[int, Field(ge=1)] = results(1000)
+    budget: Annotated[int, Field(ge=1, le=MOST_EXAMPLES)] = results(1000)
     """Training examples of a run."""
     seeds: tuple[int, ...] = runtime((0, 1), min_length=1)
     """One run per source and seed; the seed decides the rows, their order and the adapter's start."""

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, FiniteFloat, field_validator, model_vali
 
 from tvt.core.choices import RESPONSES
 from tvt.core.objective import DEFAULT, DEFAULT_WITH_GOALS, OBJECTIVES, Objective
-from tvt.core.values import Frozen, FrozenDict, FrozenModel
+from tvt.core.values import MOST_EXAMPLES, Frozen, FrozenDict, FrozenModel
 from tvt.errors import suggest
 from tvt.types import Floats
 
@@ -50,7 +50,7 @@ class SelectionSpec(FrozenModel):
     """Standard errors subtracted from a protected target's gain before it is compared with its limit."""
     harm_penalty: Positive = 1.0
     """What a unit of gain below a soft limit costs, in units of the objective."""
-    budget: Annotated[int, Field(ge=1)] = 10_000
+    budget: Annotated[int, Field(ge=1, le=MOST_EXAMPLES)] = 10_000
     """Number of training examples."""
     sizes: dict[str, Annotated[int, Field(ge=0)]] = FrozenDict()
     """How many examples a source has; without an entry it has enough."""

@@ -28,6 +28,10 @@ def _refuse(*_: Any, **__: Any) -> NoReturn:
     raise TypeError("a frozen value cannot be changed; make a copy with dict(...) or list(...) and a new value from it")
 
 
+MOST_EXAMPLES = 2**53
+"""The largest count: beyond it a float, in which shares of a budget are computed, no longer tells integers apart."""
+
+
 class FrozenDict(dict[Any, Any]):
     """A dict that refuses changes; equal to, written and validated as the dict that it is. ``copy()`` gives a plain dict."""
 

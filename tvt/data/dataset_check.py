@@ -14,7 +14,6 @@ options is by chance: a one-sided binomial test over the rows in which one optio
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +31,7 @@ from tvt.data.questions.checks import scan
 from tvt.data.questions.files import QuestionSource, open_questions
 from tvt.data.tasks import TaskManifest
 from tvt.errors import InputError
+from tvt.io import json_text
 from tvt.model.limits import ModelLimits, ShownRow
 from tvt.model.picture import PictureError
 from tvt.types import Progress, silent
@@ -306,7 +306,7 @@ def _hash(data: bytes) -> ImageHash | None:
 
 def _json(text: str) -> dict[str, Any] | None:
     try:
-        result = json.loads(text)
+        result = json_text.loads(text)
     except ValueError:
         return None
     return result if isinstance(result, dict) else None

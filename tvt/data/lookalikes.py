@@ -25,7 +25,7 @@ from tvt.data.task_data import parts_of
 from tvt.data.task_questions import as_stored, read
 from tvt.data.tasks import MINIATURE, QuestionData, TaskManifest, load_manifest
 from tvt.errors import InputError, needs_data_extra
-from tvt.io import atomic, digest
+from tvt.io import atomic, digest, json_text
 from tvt.io.digest import cache_folder
 from tvt.model.picture import as_rgb, decode
 from tvt.types import Progress, silent
@@ -309,7 +309,7 @@ def _remembered(data: QuestionData) -> list[tuple[str, ImageHash]]:
     request = data.model_dump(include={"dataset", "config", "split", "format", "where", "frames"})
     place = cache_folder() / "looks" / f"{digest.of_value({**request, **content_of(data), 'version': _VERSION})[:32]}.json"
     if place.is_file():
-        return [(name, ImageHash(bytes.fromhex(exact), bits)) for name, exact, bits in json.loads(place.read_text())]
+        return [(name, ImageHash(bytes.fromhex(exact), bits)) for name, exact, bits in json_text.loads(place.read_text())]
     images = ((f"{label(data)} {row.id}", image) for row in shown_questions(data) for image in row.images)
     result = list(_hashed(images))
     atomic.write_text(place, json.dumps([[name, look.exact.hex(), look.hash] for name, look in result]))

@@ -22,7 +22,7 @@ from tvt.data.questions.checks import Forbidden, scan
 from tvt.data.questions.files import open_questions, read_questions, whole_files, write_parquet
 from tvt.data.tasks import MINIATURE, QuestionData, TaskManifest
 from tvt.errors import InputError
-from tvt.io import digest
+from tvt.io import digest, json_text
 from tvt.io.digest import recall, remember, states
 
 Part = Literal["training", "evaluation", "report"]
@@ -405,7 +405,7 @@ def _counted(path: Path, name: str, count: int) -> QuestionSet:
     files = whole_files(path)
     about = None if files is None else {"repeated questions": _VERSION, "files": states(files), "asked": count}
     if about is not None and (known := recall(about)) is not None:
-        return replace(QuestionSet.load(json.loads(known)), name=name)
+        return replace(QuestionSet.load(json_text.loads(known)), name=name)
     found = count_set(name, question_digests(islice(read_questions(path), count)))
     if about is not None:
         remember(about, json.dumps(asdict(found)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from tvt.errors import InputError, needs_train_extra
-from tvt.io import digest
-from tvt.io.adapter_file import CONFIG, RECORD, WEIGHTS, check_weights, is_full, verify_adapter
+from tvt.evaluate.adapter_settings import refuse_endless_patterns, setting_faults
+from tvt.io import digest, json_text
+from tvt.io.adapter_file import CONFIG, RECORD, WEIGHTS, check_weights, is_full, read_config, verify_adapter
 from tvt.io.lora_file import is_plain
 from tvt.model.base import CHANGED, Loaded
 from tvt.types import silent
@@ -55,6 +55,9 @@ def check_adapter(folder: Path) -> CheckedAdapter:
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; name the folder that holds {CONFIG}")
+    for name in (CONFIG, WEIGHTS, RECORD):
+        if (folder / name).exists() and not (folder / name).is_file():
+            raise InputError(f"{folder / name}: is no regular file; name the folder of a PEFT adapter")
     if is_full(folder):
         whole = verify_adapter(folder)
         return CheckedAdapter(name=str(folder), folder=folder, digest=whole.digest, trained=_trained_on(folder), full=True)
@@ -64,10 +67,12 @@ def check_adapter(folder: Path) -> CheckedAdapter:
     if not (folder / CONFIG).exists() and (inside / CONFIG).exists():
         raise InputError(f"{folder}: holds no {CONFIG}, but {inside} does; name that folder")
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config = json_text.loads((folder / CONFIG).read_text(encoding="utf-8"))
         settings = {key: value for key, value in config.items() if key not in ("base_model_name_or_path", "revision")}
     except (OSError, ValueError, AttributeError) as error:
         raise InputError(f"{folder / CONFIG}: missing or damaged; name the folder of a PEFT adapter") from error
+    if faults := list(setting_faults(config)):
+        raise InputError(*(f"{folder / CONFIG}: {fault}" for fault in faults))
     if reason := refusal(config):
         raise InputError(f"{folder}: {reason}")
     if (folder / RECORD).exists():
@@ -83,7 +88,7 @@ def check_adapter(folder: Path) -> CheckedAdapter:
 def _trained_on(folder: Path) -> dict[str, Any]:
     """What the record of an adapter of tvt says of the base model it was trained on; empty for those of others."""
     try:
-        base = json.loads((folder / RECORD).read_text(encoding="utf-8")).get("base")
+        base = json_text.loads((folder / RECORD).read_text(encoding="utf-8")).get("base")
     except (OSError, ValueError, AttributeError):
         return {}
     return base if isinstance(base, dict) else {}
@@ -181,6 +186,10 @@ def _put_on(loaded: Loaded, adapter: CheckedAdapter) -> Any:
         import peft
         import torch
     base, plain = loaded.model, is_plain(adapter.folder)
+    try:
+        refuse_endless_patterns(read_config(adapter.folder), (name for name, _ in base.named_modules()))
+    except InputError as error:
+        raise InputError(*(f"{adapter.name}: {fault}" for fault in error.faults)) from error
     try:
         with warnings.catch_warnings(), torch.random.fork_rng():
             warnings.simplefilter("ignore")  # about missing tensors: below that is an error, with its own line

@@ -28,6 +28,7 @@ from tvt.evaluate.adapters import CheckedAdapter
 from tvt.evaluate.asking import Flush, ScoringRequest, writing
 from tvt.evaluate.prompts import Profile
 from tvt.evaluate.scorer import RawAnswer, conversation
+from tvt.io import json_text
 from tvt.io.adapter_file import WEIGHTS, read_config, read_header
 from tvt.model.loading import load_processor
 from tvt.model.picture import PictureError, decode
@@ -138,14 +139,16 @@ class Endpoint:
         data = None if body is None else json.dumps(body).encode()
         with self._opener.open(Request(self.address + path, data, headers), timeout=timeout) as answer:  # noqa: S310
             content = answer.read()
-        return json.loads(content) if "json" in answer.headers.get("Content-Type", "") else content.decode(errors="replace")
+        return (
+            json_text.loads(content) if "json" in answer.headers.get("Content-Type", "") else content.decode(errors="replace")
+        )
 
 
 def _said(error: HTTPError) -> str:
     """What a server says of an error, in a line."""
     text = error.read().decode(errors="replace")
     try:
-        entry = json.loads(text)
+        entry = json_text.loads(text)
         entry = entry.get("error", entry)
         text = entry.get("message", text) if isinstance(entry, dict) else str(entry)
     except (ValueError, AttributeError):

@@ -25,6 +25,7 @@ from tvt.evaluate.adapters import CheckedAdapter
 from tvt.evaluate.asking import Asker, Flush, ScoringRequest
 from tvt.evaluate.prompts import Profile, read_profile
 from tvt.evaluate.store import AnswerStore, run_identity
+from tvt.io import json_text
 from tvt.io.processes import Machines, SharedWork, report, run_part, run_together
 from tvt.model.base import Loaded
 
@@ -117,7 +118,7 @@ class Share:
 
 def load_share(path: Path, process: int, processes: int) -> Share:
     """What one of so many processes is to ask: every so many-th batch, so that all get long ones and short ones."""
-    job = json.loads(path.read_text(encoding="utf-8"))
+    job = json_text.loads(path.read_text(encoding="utf-8"))
     parts = []
     with (path.parent / IMAGES).open("rb") as images:
         question = cache(lambda number: _question(job["questions"][number], images))  # images of this share alone

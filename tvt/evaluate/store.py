@@ -21,7 +21,7 @@ from tvt.core.recipe import EvaluationConfig, ModelConfig, identity
 from tvt.errors import InputError, needs_train_extra, reason_of, refuse
 from tvt.evaluate.prompts import Profile
 from tvt.evaluate.scorer import RawAnswer
-from tvt.io import atomic, digest, json_lines
+from tvt.io import atomic, digest, json_lines, json_text
 from tvt.io.atomic import exclusively
 from tvt.io.names import quoted_name
 from tvt.model.families import model_checks
@@ -55,7 +55,7 @@ class AnswerStore:
         """
         path = folder / IDENTITY
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = json_text.loads(path.read_text(encoding="utf-8"))
             store = cls(folder.parent, values["identity"], values["about"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}: missing or damaged; these answers cannot be used") from error
@@ -124,7 +124,7 @@ class AnswerStore:
         """
         path = self.record_path(task)
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
+            record = json_text.loads(path.read_text(encoding="utf-8"))
             text = self.items_path(task).read_text(encoding="utf-8")
             intact = record.pop("items_sha256") == digest.of_value(text)
             items = json_lines.parse(text)
@@ -158,7 +158,7 @@ def superseded_answers(root: Path, base: Mapping[str, Any], adapters: Collection
     earlier: dict[str | None, list[Path]] = {adapter: [] for adapter in adapters}
     for path in sorted(root.glob(f"*/{IDENTITY}")):
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))["identity"]
+            values = json_text.loads(path.read_text(encoding="utf-8"))["identity"]
             of, scorer, adapter = values["base"], values["scorer"], values["adapter"]
         except (OSError, ValueError, KeyError, TypeError):
             continue  # an error comes when these answers are needed
@@ -286,7 +286,7 @@ def _hub_commit(model: ModelConfig) -> str:
 def _file_digests(files: list[Path], memory: Path) -> dict[str, str]:
     """sha256 of every file by name."""
     try:
-        known: dict[str, Any] = json.loads(memory.read_text(encoding="utf-8"))
+        known: dict[str, Any] = json_text.loads(memory.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         known = {}
     digests, learnt = {}, False

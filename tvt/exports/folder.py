@@ -19,7 +19,7 @@ from tvt.errors import InputError
 from tvt.exports.pictures import Pictures
 from tvt.exports.plan import Export, LinesExport, Plan
 from tvt.exports.rows import LINES, PARQUET, Row, RowsWritten, mixed_files, read_rows, row_of
-from tvt.io import atomic, digest, json_lines
+from tvt.io import atomic, digest, json_lines, json_text
 from tvt.types import Progress, silent
 
 RECORD = "export.json"
@@ -66,7 +66,7 @@ def previous(folder: Path, identity: str) -> Exported | None:
     if not folder.exists() or not any(folder.iterdir()):
         return None
     try:
-        record: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        record: dict[str, Any] = json_text.loads((folder / RECORD).read_text(encoding="utf-8"))
         same = record["digest"] == identity
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(f"{folder}: not empty, and no export of tvt; name a new folder with -o DIR") from None
@@ -247,7 +247,7 @@ def _line_faults(kind: LinesExport, plan: Plan, folder: Path) -> list[str]:
     rows = 0
     with (folder / LINES).open(encoding="utf-8") as stream:
         for rows, text in enumerate(stream, 1):
-            line: Mapping[str, Any] = json.loads(text)
+            line: Mapping[str, Any] = json_text.loads(text)
             paths, places = kind.places(line)
             if len(paths) != places:
                 faults.append(f"{LINES}: row {rows} has {len(paths)} images and {places} places for them")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tvt.exports.models import BaseModel
+from tvt.io import json_text
 from tvt.model.tokens import load_tokenizer
 
 _QUESTION, _ANSWER = "Which one is it?\nA. this\nB. that", "B"
@@ -41,7 +41,7 @@ def pixel_limits(model: BaseModel) -> tuple[int, int] | None:
 def _image_settings(folder: Path) -> dict[str, Any]:
     for name, key in (("processor_config.json", "image_processor"), ("preprocessor_config.json", None)):
         try:
-            values = json.loads((folder / name).read_text(encoding="utf-8"))
+            values = json_text.loads((folder / name).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue
         found = values.get(key) if key else values
@@ -87,7 +87,7 @@ def _chat_template(folder: Path) -> str | None:
         return (folder / "chat_template.jinja").read_text(encoding="utf-8")
     for name in ("chat_template.json", "processor_config.json", "tokenizer_config.json"):
         try:
-            template = json.loads((folder / name).read_text(encoding="utf-8")).get("chat_template")
+            template = json_text.loads((folder / name).read_text(encoding="utf-8")).get("chat_template")
         except (OSError, ValueError, AttributeError):
             continue
         if isinstance(template, str):

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tvt.errors import InputError
-from tvt.io import atomic, digest
+from tvt.io import atomic, digest, json_text
 
 WEIGHTS, CONFIG, RECORD = "adapter_model.safetensors", "adapter_config.json", "adapter.json"
 MODEL_CONFIG, SHARDS = "config.json", "model*.safetensors"
@@ -158,7 +158,7 @@ def is_full(folder: Path) -> bool:
 
 def _read_record(folder: Path) -> dict[str, Any]:
     try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        record = json_text.loads((folder / RECORD).read_text(encoding="utf-8"))
         record["files"], record["tensors"], record["digest"]
     except OSError as error:
         raise InputError(f"{folder / RECORD}: {error.strerror or error}; this is no finished adapter of tvt train") from error
@@ -210,7 +210,7 @@ def _verified_model(folder: Path, files: Mapping[str, Any], expected: Shapes, st
 
 def _full_identity(folder: Path, files: Mapping[str, Any]) -> str:
     """Digest of weights and configuration, whichever version of transformers wrote the latter."""
-    config = json.loads((folder / MODEL_CONFIG).read_text(encoding="utf-8"))
+    config = json_text.loads((folder / MODEL_CONFIG).read_text(encoding="utf-8"))
     settings = {key: value for key, value in config.items() if key not in ("_name_or_path", "transformers_version")}
     weights = {name: entry["sha256"] for name, entry in files.items() if name.endswith(".safetensors")}
     return digest.of_value({"weights": weights, "config": settings})
@@ -252,7 +252,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         InputError: missing or damaged.
     """
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config = json_text.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{folder / CONFIG}: missing or damaged; train the adapter anew") from error
     if not isinstance(config, dict):
@@ -279,6 +279,8 @@ def read_header(path: Path, step: str = "train the adapter anew") -> tuple[dict[
     Raises:
         InputError: unreadable, damaged, or not as long as its tensors need.
     """
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: is no regular file; {step}")
     if is_pointer(path):
         raise InputError(f"{path}: is a pointer of Git LFS, not the weights; fetch them with git lfs pull")
     try:
@@ -287,7 +289,7 @@ def read_header(path: Path, step: str = "train the adapter anew") -> tuple[dict[
             length = int.from_bytes(stream.read(8), "little")
             if size < 8 or length > min(size - 8, 100 << 20):
                 raise InputError(f"{path}: cut off or no safetensors file; {step}")
-            header = json.loads(stream.read(length))
+            header = json_text.loads(stream.read(length))
         header.pop("__metadata__", None)
         spans = sorted(tuple(entry["data_offsets"]) for entry in header.values())
         whole = all(_spans_its_shape(entry) for entry in header.values())
@@ -303,6 +305,8 @@ def read_header(path: Path, step: str = "train the adapter anew") -> tuple[dict[
 
 def _spans_its_shape(entry: Mapping[str, Any]) -> bool:
     start, end = entry["data_offsets"]
+    if not all(type(number) is int and number >= 0 for number in (start, end, *entry["shape"])):
+        return False
     width = _FLOATS.get(entry["dtype"], (None,))[0]
     return width is None or end - start == math.prod(entry["shape"]) * width
 

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from tvt.io import json_text
+
 _ESCAPED = str.maketrans({mark: f"\\u{ord(mark):04x}" for mark in "\u0085\u2028\u2029"})
 
 
@@ -30,7 +32,7 @@ def parse(text: str) -> list[Any]:
     Raises:
         ValueError: a line is no JSON.
     """
-    return [json.loads(part) for part in text.split("\n") if part.strip()]
+    return [json_text.loads(part) for part in text.split("\n") if part.strip()]
 
 
 def read(path: Path) -> list[Any]:

@@ -87,12 +87,13 @@ def bundled_root() -> Path:
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # The last two are torch.save's way to say that a write failed.
 _FULL_TEXTS = ("No space left", "File too large", "quota exceeded", "iostream error", "PytorchStreamWriter failed")
+_BROKEN = (errno.EIO, errno.ESTALE, errno.EROFS, errno.ENODEV, errno.ENXIO)
 _LITTLE = 2**20
 
 
 @contextmanager
 def resource_errors(folder: Path, name: str, recipe: Recipe | None = None) -> Iterator[None]:
-    """Turn a full disk and a lack of memory into an error for a person, however deep in a library they occurred.
+    """Turn a full or failing disk and a lack of memory into an error for a person, however deep in a library they occurred.
 
     Args:
         folder: the folder that is written; its disk is checked.
@@ -112,6 +113,13 @@ def resource_errors(folder: Path, name: str, recipe: Recipe | None = None) -> It
             what = _first_line(full or error)
             raise InputError(
                 f"{folder}: the disk is full ({what}); make room and run the same command again: what is done is kept"
+            ) from error
+        broken = next((link for link in chain if isinstance(link, OSError) and link.errno in _BROKEN), None)
+        if broken is not None:
+            where = broken.filename or folder
+            raise InputError(
+                f"{where}: the disk cannot be read or written ({broken.strerror or broken}); check it, and run the "
+                "same command again: what is done is kept"
             ) from error
         if any(isinstance(link, MemoryError) or "out of memory" in str(link).lower() for link in chain):
             raise InputError(f"{name}: {_less_memory(recipe)}, and run the same command again") from error

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tvt.errors import InputError
-from tvt.io import adapter_file
+from tvt.io import adapter_file, json_text
 from tvt.io.adapter_file import is_pointer, read_header
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
@@ -158,7 +158,7 @@ def _shards(index: Path) -> dict[str, set[str]]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json_text.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as JSON; {_STEP}") from error
     if not isinstance(content, dict):

@@ -57,6 +57,8 @@ def load(text: str, origin: str) -> Any:
     """
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of SafeLoader
+    except RecursionError as error:
+        raise InputError(f"{origin}: nested too deeply; mend the file") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{origin}:{mark.line + 1}" if mark else origin
@@ -72,6 +74,8 @@ def load_file(path: Path) -> Any:
         InputError: unreadable, too large, not UTF-8, or not strict YAML.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path}: {'is a folder' if path.is_dir() else 'is no regular file'}; name a file")
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{path}: larger than {MAX_BYTES // 2**20} MiB; this is no configuration file")
         return load(path.read_text(encoding="utf-8"), str(path))

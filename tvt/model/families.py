@@ -6,7 +6,6 @@ Loading, ``tvt doctor``, ``tvt study plan`` and the table of the models page fol
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 
 from tvt.core.recipe import ModelConfig, Recipe
 from tvt.errors import Check, Status
+from tvt.io import json_text
 from tvt.io.model_folder import model_folder_faults, names_folder, snapshot
 
 
@@ -127,7 +127,7 @@ def read_config(config: ModelConfig) -> dict[str, Any] | None:
     if not folder.is_dir():
         folder = snapshot(config.model_name_or_path, config.revision)
     try:
-        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        values = json_text.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return values if isinstance(values, dict) else None

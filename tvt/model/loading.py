@@ -13,7 +13,6 @@ make fewer tokens or tiles of smaller pictures (or always the same number), and 
 from __future__ import annotations
 
 import inspect
-import json
 import logging
 import math
 import shutil
@@ -25,6 +24,7 @@ from typing import Any
 
 from tvt.core.recipe import ModelConfig
 from tvt.errors import InputError, MissingPackageError, needs_train_extra, reason_of, refuse
+from tvt.io import json_text
 from tvt.io.model_folder import snapshot
 from tvt.model.attention import stack_windows
 from tvt.model.chat import Chat
@@ -99,7 +99,7 @@ def _video_class(config: ModelConfig) -> Any:
     for file in _NAMING_FILES:
         try:
             path = cached_file(config.model_name_or_path, file, revision=config.revision)
-            name = json.loads(Path(str(path)).read_text(encoding="utf-8")).get("processor_class")
+            name = json_text.loads(Path(str(path)).read_text(encoding="utf-8")).get("processor_class")
         except (OSError, ValueError):
             continue
         try:

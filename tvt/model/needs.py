@@ -20,7 +20,6 @@ tens of percent.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from tvt.core.recipe import ModelConfig, Recipe
+from tvt.io import json_text
 from tvt.model.families import read_config
 
 TEXT_TOKENS = 150
@@ -358,7 +358,7 @@ def _passing(stack: Stack, width: float) -> float:
 def _stage(recipe: Recipe) -> int:
     """ZeRO's stage by the recipe's file; 0 without one."""
     try:
-        config = json.loads(Path(recipe.runtime.deepspeed or "").read_text(encoding="utf-8"))
+        config = json_text.loads(Path(recipe.runtime.deepspeed or "").read_text(encoding="utf-8"))
         return int(config["zero_optimization"]["stage"])
     except (OSError, ValueError, KeyError, TypeError):
         return 0

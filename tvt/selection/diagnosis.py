@@ -84,7 +84,8 @@ def _too_few_sources(request: Request, response: Response, attempts: tuple[str, 
         names.append(f"least weight {spec.min_weight:g} of a used source")
     reason = f"the limits can be met, but not with {' and '.join(names)}"
     for more in range((spec.max_sources or 0) + 1, len(request.sources) + 1 if spec.max_sources else 0):
-        wider = replace(request, spec=spec.model_copy(update={"max_sources": more}))
+        # What can be met at all does not depend on the objective, so that CVaR and its samples play no part.
+        wider = replace(request, spec=spec.model_copy(update={"max_sources": more, "cvar": None}))
         if solve_with_few_sources(wider, response).weights is not None:
             extra = more - (spec.max_sources or 0)
             return FailedSelection(

@@ -28,13 +28,15 @@ from tvt.selection.audit import audit, objective_value, protection_shortfall, pu
 from tvt.selection.diagnosis import diagnose
 from tvt.selection.measured import best_measured, within_limits
 from tvt.selection.request import Region, Request, resolve_request
-from tvt.selection.solve import Solution, solve_convex, solve_with_few_sources
+from tvt.selection.solve import Solution, solve_convex, solve_with_few_sources, tighter
 from tvt.types import Floats
 
 ROUNDS = 4
 SETTLED = 1e-3
 """How often a request is solved at most with the response matched anew, and the sum of absolute differences of weights that
 counts as none."""
+MOST_MISSED = 1e-3
+"""By how much more than asked protection may be met to make up for a solver's inexactness."""
 BETTER = 1e-9
 """By how much a mixture's objective must exceed the base model's to be worth training."""
 
@@ -66,12 +68,10 @@ def finish(prepared: Prepared) -> Mixture | FailedSelection:
     prepared, solution = settle(prepared)
     if solution.weights is None:
         return diagnose(prepared.request, prepared.response, solution)
-    request, response = prepared.request, prepared.response
-    weights = tidy(solution.weights, request)
-    checked = audit(weights, request, response, max_sources=prepared.spec.max_sources)
-    if not checked.passed:  # dust can matter at a tight limit: keep the solver's own weights, made to sum to 1
-        weights = np.maximum(solution.weights, 0.0) / np.maximum(solution.weights, 0.0).sum()
-        checked = audit(weights, request, response)
+    weights, checked = _audited(prepared, solution.weights)
+    if not checked.passed:
+        prepared, solution, weights, checked = _solved_tighter(prepared, solution, weights, checked)
+    request = prepared.request
     if not checked.passed:
         raise TvtError(
             f"the solver's answer breaks a constraint by {checked.worst_violation:.2g}; please report it with the command"
@@ -83,6 +83,37 @@ def finish(prepared: Prepared) -> Mixture | FailedSelection:
     if prepared.spec.anyway or _helps(prepared, weights, credible):
         return _mixture(prepared, solution, weights, checked, credible or {})
     return _nothing_helps(prepared, solution, weights, credible or {})
+
+
+def _audited(prepared: Prepared, raw: Floats) -> tuple[Floats, Audit]:
+    """A solver's weights (S,) without its dust, and whether they meet every limit."""
+    request, response = prepared.request, prepared.response
+    weights = tidy(raw, request)
+    checked = audit(weights, request, response, max_sources=prepared.spec.max_sources)
+    if not checked.passed:  # dust can matter at a tight limit: keep the solver's own weights, made to sum to 1
+        weights = np.maximum(raw, 0.0) / np.maximum(raw, 0.0).sum()
+        checked = audit(weights, request, response)
+    return weights, checked
+
+
+def _solved_tighter(
+    prepared: Prepared, solution: Solution, weights: Floats, checked: Audit
+) -> tuple[Prepared, Solution, Floats, Audit]:
+    """Solve anew where an answer misses a limit by a little: with tighter settings, then also with protection that asks for as
+    much more as was missing. What was given comes back where nothing is better.
+    """
+    for more in (0.0, 2 * checked.worst_violation, 10 * checked.worst_violation):
+        if more > MOST_MISSED:
+            break
+        stricter = replace(prepared, request=replace(prepared.request, limits=prepared.request.limits + more))
+        with tighter():
+            again = stricter.solve()
+        if again.weights is None:
+            continue
+        tried, found = _audited(prepared, again.weights)
+        if found.passed:
+            return prepared, again, tried, found
+    return prepared, solution, weights, checked
 
 
 def settle(prepared: Prepared) -> tuple[Prepared, Solution]:

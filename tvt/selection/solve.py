@@ -17,6 +17,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -42,6 +43,12 @@ CONIC_ORDER: tuple[tuple[str, dict[str, Any]], ...] = (("CLARABEL", {}), ("SCS",
 """Fallback orders: the first that answers is taken. Linear and mixed-integer problems go to HiGHS (as SciPy
 carries it), whose vertices are exact."""
 DISPLAY = {"SCIPY": "HIGHS"}
+TIGHT: dict[str, dict[str, Any]] = {
+    "CLARABEL": {"tol_feas": 1e-11, "tol_gap_abs": 1e-11, "tol_gap_rel": 1e-11, "max_iter": 1000},
+    "SCS": {"eps": 1e-9, "max_iters": 200_000},
+}
+"""Settings for an answer that the audit did not let pass."""
+_tight: ContextVar[bool] = ContextVar("tight", default=False)
 
 LAZY_MARGINS = 12
 """From more protected targets than this on, safety margins are taken in as they are needed."""
@@ -92,13 +99,24 @@ def quiet_stdout() -> Iterator[None]:
         os.close(nowhere)
 
 
+@contextmanager
+def tighter() -> Iterator[None]:
+    """Have the solvers go on until they are far more exact than they are by default."""
+    before = _tight.set(True)
+    try:
+        yield
+    finally:
+        _tight.reset(before)
+
+
 def run_solvers(problem: Any) -> SolverRecord:
     """Solve in place with the first solver that gives an answer; an answer may be *infeasible*."""
     order = LINEAR_ORDER if _is_linear(problem) else CONIC_ORDER
     tried: list[str] = []
     began = time.perf_counter()
-    for name, options in order:
+    for name, usual in order:
         label = DISPLAY.get(name, name)
+        options = {**usual, **(TIGHT.get(name, {}) if _tight.get() else {})}
         try:
             with quiet_stdout(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -14,6 +13,7 @@ from typing import Any
 from tvt.core.question import question_warnings
 from tvt.core.recipe import Recipe
 from tvt.errors import Check, TvtError, install
+from tvt.io import json_text
 from tvt.io.machine import installed_version
 from tvt.io.model_folder import names_folder, snapshot
 from tvt.io.names import folder_name
@@ -175,7 +175,7 @@ def cached(name: str, revision: str | None) -> str:
     index = folder / "model.safetensors.index.json"
     if not index.exists():
         return "whole" if any(path.exists() for path in folder.glob("*.safetensors")) else "partly"
-    shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    shards = set(json_text.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
     return "whole" if all((folder / shard).exists() for shard in shards) else "partly"
 
 

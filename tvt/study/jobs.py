@@ -25,6 +25,7 @@ from tvt.data.tasks import MINIATURE, QuestionData
 from tvt.errors import InputError, MissingPackageError, TvtError
 from tvt.evaluate.asking import question_rows
 from tvt.evaluate.prompts import read_profile
+from tvt.io import json_text
 from tvt.io.digest import recall, remember
 from tvt.model.limits import LIMITS_VERSION, ModelLimits, ShownRow, load_limits
 from tvt.study.plan import Study
@@ -81,7 +82,7 @@ class Job:
     @classmethod
     def load(cls, text: str) -> Job:
         """The inverse of :meth:`dump`."""
-        record = json.loads(text)
+        record = json_text.loads(text)
         return cls(
             recipe=Recipe.model_validate(record["recipe"]),
             folder=Path(record["folder"]),
@@ -249,7 +250,7 @@ def read_events(lines: Iterable[bytes]) -> Iterator[AttemptEvent]:
     """The messages of some lines; those that a kill cut off are left out."""
     for line in lines:
         with suppress(ValueError):
-            yield event_of(json.loads(line))
+            yield event_of(json_text.loads(line))
 
 
 class EventFile:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tvt.core.scores import Run
-from tvt.io import digest
+from tvt.io import digest, json_text
 from tvt.io.atomic import attempted, exclusively
 
 RUN, CLAIM, ID = "spec.json", ".claim", ".id"
@@ -111,7 +111,7 @@ def _recorded_id(folder: Path) -> str | None:
         if text.endswith("\n"):  # else its process was killed while it wrote
             return text.strip()
     try:
-        return run_id_of(json.loads((folder / RUN).read_text(encoding="utf-8"))["identity"])
+        return run_id_of(json_text.loads((folder / RUN).read_text(encoding="utf-8"))["identity"])
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError):
@@ -143,7 +143,7 @@ def mark(run_folder: Path, queued: Queued) -> None:
 def marked(run_folder: Path) -> Queued | None:
     """What the marker of a run says, if it has one that can be read."""
     with suppress(OSError, ValueError, TypeError):
-        return Queued(**json.loads((run_folder / MARKER).read_text(encoding="utf-8")))
+        return Queued(**json_text.loads((run_folder / MARKER).read_text(encoding="utf-8")))
     return None
 
 

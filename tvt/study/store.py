@@ -28,7 +28,7 @@ from tvt.core.answer_statistics import AnswerStatistics
 from tvt.core.scores import Part, Run, Tally
 from tvt.errors import InputError
 from tvt.evaluate.store import AnswerStore
-from tvt.io import atomic, digest
+from tvt.io import atomic, digest, json_text
 from tvt.io.atomic import attempted, take
 from tvt.study.run_folders import CLAIM, MARKER, RUN, RunFolders
 from tvt.train.record import RECORD as TRAINING
@@ -255,7 +255,7 @@ class Store:
     def _read(self, run_id: str, name: str) -> dict[str, Any] | None:
         path = self.run_folder(run_id) / name
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
+            record = json_text.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:

@@ -26,7 +26,7 @@ from tvt.data.studies.folder import StudyManifest, write_answer_file, write_stud
 from tvt.data.studies.mixtures import MIXTURES_FILE
 from tvt.errors import InputError, suggest
 from tvt.evaluate.store import items_file
-from tvt.io import atomic, digest, json_lines
+from tvt.io import atomic, digest, json_lines, json_text
 from tvt.io.atomic import exclusively
 from tvt.io.model_folder import numbers_in
 from tvt.io.yaml_files import load_mixture, save_mixture
@@ -324,7 +324,7 @@ def load_comparison(folder: Path, name: str) -> StoredComparison:
         known = f"; there are {', '.join(names)}" if names else ""
         raise InputError(f"{folder}: no comparison '{name}'{suggest(name, names)}{known}")
     try:
-        record = json.loads((place / ENTRIES).read_text(encoding="utf-8"))
+        record = json_text.loads((place / ENTRIES).read_text(encoding="utf-8"))
         arms = tuple(Arm.model_validate(arm) for arm in record["entries"])
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
         raise InputError(f"{place / ENTRIES}: damaged; delete {place} and compare the mixture again") from error

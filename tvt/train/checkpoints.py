@@ -14,7 +14,7 @@ from typing import Any
 
 from tvt.core.recipe import Recipe
 from tvt.errors import InputError
-from tvt.io import atomic, digest
+from tvt.io import atomic, digest, json_text
 from tvt.io.adapter_file import file_entry, file_faults
 from tvt.train.record import CHECKPOINTS, RUN, TrainingJob
 
@@ -39,7 +39,7 @@ def layout(recipe: Recipe) -> dict[str, Any]:
     return {
         "num_processes": recipe.runtime.num_processes,
         "per_device_train_batch_size": recipe.training.per_device_train_batch_size,
-        "deepspeed": digest.of_value(json.loads(Path(path).read_text(encoding="utf-8"))) if path else None,
+        "deepspeed": digest.of_value(json_text.loads(Path(path).read_text(encoding="utf-8"))) if path else None,
     }
 
 
@@ -57,7 +57,7 @@ def write_checkpoint_record(folder: Path, job: TrainingJob, step: int) -> None:
 def checkpoint_faults(folder: Path, job: TrainingJob) -> list[str]:
     """Why a checkpoint cannot be resumed from; empty if it can."""
     try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        record = json_text.loads((folder / RECORD).read_text(encoding="utf-8"))
         stored = record.pop("digest")
         intact = stored == digest.of_value(record) and isinstance(record["files"], dict)
     except OSError:
@@ -81,7 +81,7 @@ def newest_checkpoint(job: TrainingJob) -> Resumable:
     for folder in _folders(job.output):
         faults = checkpoint_faults(folder, job)
         if not faults:
-            saved = json.loads((folder / RECORD).read_text(encoding="utf-8"))["layout"]
+            saved = json_text.loads((folder / RECORD).read_text(encoding="utf-8"))["layout"]
             differences = [
                 f"{key} {saved.get(key)}, not {value}" for key, value in layout(job.recipe).items() if saved.get(key) != value
             ]
@@ -105,7 +105,7 @@ def remove_other_layouts(recipe: Recipe, output: Path) -> bool:
     """Remove checkpoints if any was saved under another division of the run; returns whether there were some."""
     records = [path for folder in _folders(output) if (path := folder / RECORD).is_file()]
     try:
-        same = all(json.loads(path.read_text(encoding="utf-8"))["layout"] == layout(recipe) for path in records)
+        same = all(json_text.loads(path.read_text(encoding="utf-8"))["layout"] == layout(recipe) for path in records)
     except (OSError, ValueError, KeyError, TypeError):
         return False  # resuming reports what is wrong
     if not same:
@@ -141,7 +141,7 @@ def check_same_run(job: TrainingJob) -> None:
     if not path.is_file():
         return
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = json_text.loads(path.read_text(encoding="utf-8"))
         parts, identity = dict(stored["parts"]), stored["identity"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: damaged; train into another folder with -o DIR") from error

@@ -11,6 +11,7 @@ from typing import Any
 
 from tvt.core.recipe import Recipe
 from tvt.errors import Check, Status, install, suggest
+from tvt.io import json_text
 from tvt.io.processes import launch_fault
 from tvt.model.families import GROUP, model_checks
 from tvt.train.probe import compiler_checks, stale_locks, visible_gpus
@@ -150,7 +151,7 @@ def _deepspeed(recipe: Recipe, name: str) -> Iterator[Check]:
         result, _, step = fault.rpartition("; ")
         yield _failing("DeepSpeed file", result, step)
     if not faults:
-        yield _built(json.loads(Path(name).read_text(encoding="utf-8")), recipe, name)
+        yield _built(json_text.loads(Path(name).read_text(encoding="utf-8")), recipe, name)
 
 
 def _built(config: Mapping[str, Any], recipe: Recipe, name: str) -> Check:
@@ -185,7 +186,7 @@ def deepspeed_faults(recipe: Recipe) -> list[str]:
     if path is None:
         return []
     try:
-        config = json.loads(Path(path).read_text(encoding="utf-8"))
+        config = json_text.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         return [f"{path}: cannot be read as a DeepSpeed configuration ({error}); take one of recipes/deepspeed"]
     if not isinstance(config, dict):

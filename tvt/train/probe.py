@@ -36,6 +36,7 @@ from types import TracebackType
 from typing import IO, Any, Literal, assert_never, cast
 
 from tvt.errors import Check
+from tvt.io import json_text
 
 _LOG = logging.getLogger(__name__)
 
@@ -144,7 +145,7 @@ class Probe:
         output.seek(0)
         for line in output:
             if line.startswith(MARK):
-                answer: dict[str, Any] = json.loads(line.removeprefix(MARK))
+                answer: dict[str, Any] = json_text.loads(line.removeprefix(MARK))
                 return answer
         return {"error": f"loading it ended the process (exit code {code})"}
 

@@ -16,7 +16,7 @@ from tvt import __version__
 from tvt.core.recipe import PARTS, Recipe
 from tvt.core.values import Frozen, by_fields, encode
 from tvt.errors import InputError
-from tvt.io import atomic, digest
+from tvt.io import atomic, digest, json_text
 from tvt.io.names import front_matter, hub_dataset, hub_name, table
 from tvt.io.yaml_files import BUNDLED_MODELS, public_model_name
 
@@ -66,7 +66,7 @@ class TrainingJob:
     @classmethod
     def load(cls, text: str) -> TrainingJob:
         """The inverse of :meth:`dump`."""
-        values = json.loads(text)
+        values = json_text.loads(text)
         for name in ("dataset", "output", "resume_from"):
             values[name] = Path(values[name]) if values[name] else None
         return cls(**{**values, "recipe": Recipe.model_validate(values["recipe"])})
@@ -132,7 +132,7 @@ def load_training_record(output: Path) -> TrainingRecord:
     """
     path = output / RECORD
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = json_text.loads(path.read_text(encoding="utf-8"))
         stored = {field.name: stored[field.name] for field in fields(TrainingRecord)}
         losses = tuple((int(step), float(loss)) for step, loss in stored["losses"])
     except OSError as error:
@@ -196,7 +196,7 @@ def model_card(job: TrainingJob, record: TrainingRecord) -> str:
 def _mix_record(dataset: Path) -> Mapping[str, Any] | None:
     """What ``tvt mix`` recorded of the dataset; ``None`` where another program wrote it."""
     try:
-        record = json.loads((dataset / MIX).read_text(encoding="utf-8"))
+        record = json_text.loads((dataset / MIX).read_text(encoding="utf-8"))
         return record if isinstance(record["sources"], dict) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -38,7 +38,7 @@ from tvt.data.lookalikes import NEAR, Gallery, hash_image
 from tvt.data.questions.files import write_parquet
 from tvt.data.tasks import TrainingSource
 from tvt.errors import InputError
-from tvt.io import atomic, digest
+from tvt.io import atomic, digest, json_text
 from tvt.io.atomic import new_file
 from tvt.io.names import file_name
 from tvt.types import Progress, silent
@@ -207,7 +207,7 @@ def _earlier(output: Path, task: str) -> set[str]:
     stem = file_name(task)
     ours = {f"{stem}.parquet", f"{stem}.validation.parquet"}
     try:
-        text = set(json.loads((output / f"{stem}.build.json").read_text(encoding="utf-8"))["files"]) & ours
+        text = set(json_text.loads((output / f"{stem}.build.json").read_text(encoding="utf-8"))["files"]) & ours
     except (OSError, ValueError, TypeError, KeyError):
         text = set()
     foreign = sorted(name for name in ours - text if (output / name).exists())

@@ -14,7 +14,6 @@ no relation means mostly yes or mostly no.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ import numpy as np
 from tvt.data.builders.contract import Draft, UnfitError, Unit
 from tvt.data.builders.raw_files import inside, only_present, read_image, read_json_lines
 from tvt.data.csv_table import Faults
+from tvt.io import json_text
 
 SPLITS = ("splits/random/train.jsonl", "splits/random/dev.jsonl")
 IMAGES = "images"
@@ -142,7 +142,7 @@ def _votes(value: Any) -> int | None:
     """How many validators a field lists, or ``None`` where it lists none as it should."""
     if isinstance(value, str):
         try:
-            value = json.loads(value)
+            value = json_text.loads(value)
         except (ValueError, RecursionError):
             return None
     return len(value) if isinstance(value, list) else None

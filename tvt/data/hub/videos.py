@@ -37,7 +37,7 @@ from tvt.data.questions.batches import UncheckedQuestion
 from tvt.data.questions.listed_options import without_letter
 from tvt.data.tasks import QuestionData
 from tvt.errors import InputError, needs_data_extra
-from tvt.io import atomic, digest
+from tvt.io import atomic, digest, json_text
 from tvt.io.atomic import exclusively
 from tvt.io.digest import cache_folder
 
@@ -166,7 +166,7 @@ RECENT = _Memory()
 def _stored(folder: Path) -> Frames | None:
     """The frames in the cache, if they are whole."""
     try:
-        record: dict[str, Any] = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+        record: dict[str, Any] = json_text.loads((folder / _RECORD).read_text(encoding="utf-8"))
         images = tuple((folder / _name(index)).read_bytes() for index in record["indices"])
         whole = [hashlib.sha256(image).hexdigest() for image in images] == record["sha256"]
     except (OSError, ValueError, KeyError, TypeError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 from tvt.data.imports.media import note_read
 from tvt.data.tasks import QuestionData
 from tvt.errors import InputError
+from tvt.io import json_text
 
 NAME = "dataset_info.json"
 _TAGS = {
@@ -109,7 +109,7 @@ def _entries(place: Path) -> dict[str, Mapping[str, Any]]:
     if not place.is_file():
         return {}
     try:
-        content = json.loads(place.read_text(encoding="utf-8"))
+        content = json_text.loads(place.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{place}: cannot be read ({error}); mend it, or move it away") from error
     if not isinstance(content, Mapping):

@@ -8,7 +8,6 @@ fine-tuning, TRL's dataset formats (1.16, ``trl/data_utils.py``), LLaVA ``docs/F
 from __future__ import annotations
 
 import hashlib
-import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -19,7 +18,7 @@ from tvt.data.imports.descriptions import Description, description_of
 from tvt.data.imports.media import RowError, media_reader
 from tvt.data.questions.batches import UncheckedQuestion
 from tvt.data.tasks import QuestionData
-from tvt.io import digest
+from tvt.io import digest, json_text
 
 IDS = ("id", "question_id", "questionId", "qid", "idx", "uid", "sample_id")
 """Columns that name a row, the first that is there."""
@@ -113,7 +112,7 @@ def messages_of(value: Any, column: str, role: str = "role", content: str = "con
     """
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:
-            value = json.loads(value)
+            value = json_text.loads(value)
         except ValueError as error:
             raise RowError("messages that cannot be read", f"'{column}' is no whole JSON ({error}); write a list") from error
     if not isinstance(value, list | tuple) or not value:

@@ -16,6 +16,7 @@ from tvt.data.hub.rows import as_stored_features
 from tvt.data.imports.media import RowError
 from tvt.data.tasks import QuestionData
 from tvt.errors import InputError, needs_data_extra, reason_of, suggest
+from tvt.io import json_text
 
 _BATCH_ROWS = 64
 _SAVED = ("state.json", "dataset_dict.json")
@@ -61,7 +62,7 @@ def _reader(path: Path) -> Callable[[Path, QuestionData], Iterator[RawRow]]:
 def _json(path: Path, data: QuestionData) -> Iterator[RawRow]:
     """The objects of a JSON list, or JSON Lines by another name."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = json_text.loads(path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8; save the file as UTF-8") from error
     except RecursionError as error:
@@ -86,7 +87,7 @@ def _json_lines(path: Path, _: QuestionData) -> Iterator[RawRow]:
             if not raw.strip():
                 continue
             try:
-                content = _object(json.loads(raw.decode("utf-8-sig" if number == 1 else "utf-8")))
+                content = _object(json_text.loads(raw.decode("utf-8-sig" if number == 1 else "utf-8")))
             except UnicodeDecodeError:
                 content = RowError("lines that are no JSON", "not UTF-8; save the file as UTF-8")
             except (ValueError, RecursionError) as error:
@@ -155,7 +156,7 @@ def _parquet(path: Path, _: QuestionData) -> Iterator[RawRow]:
 def _label_names(schema: pa.Schema) -> dict[str, list[str]]:
     """The names of the classes of columns that ``datasets`` wrote as ClassLabel."""
     try:
-        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+        features = json_text.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
     except (ValueError, KeyError, TypeError):
         return {}
     return {
@@ -177,7 +178,7 @@ def _saved(path: Path, data: QuestionData) -> Iterator[RawRow]:
         import datasets
     try:
         listed = path / _SAVED[1]
-        splits = json.loads(listed.read_text(encoding="utf-8"))["splits"] if listed.is_file() else []
+        splits = json_text.loads(listed.read_text(encoding="utf-8"))["splits"] if listed.is_file() else []
         found = datasets.load_from_disk(str(path / _split(path, splits, data)))
     except (OSError, ValueError, LookupError, pa.ArrowException) as error:  # LookupError: of a split without rows
         raise InputError(f"{path}: cannot be read ({reason_of(error)}); save the dataset anew") from error

@@ -19,7 +19,7 @@ from tvt.data.imports.media import files_read
 from tvt.data.questions.files import write_parquet
 from tvt.data.tasks import QuestionData
 from tvt.errors import InputError
-from tvt.io import atomic, digest
+from tvt.io import atomic, digest, json_text
 from tvt.io.atomic import exclusively
 from tvt.io.digest import cache_folder, states
 
@@ -59,7 +59,7 @@ def _name(data: QuestionData) -> str:
 def _still(place: Path, data: QuestionData) -> Path | None:
     """The questions, where nothing that they rest on has changed."""
     try:
-        record: dict[str, Any] = json.loads(place.with_name(f"{place.name}.json").read_text(encoding="utf-8"))
+        record: dict[str, Any] = json_text.loads(place.with_name(f"{place.name}.json").read_text(encoding="utf-8"))
         same = states([Path(state[0]) for state in record["rests_on"]]) == record["rests_on"]
         same = same and record["described"] == _described(data)
         path = place.with_name(str(record["file"]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,6 +18,7 @@ from tvt.data.imports.media import RowError, media_reader
 from tvt.data.questions.listed_options import without_letter
 from tvt.data.tasks import QuestionData
 from tvt.errors import suggest
+from tvt.io import json_text
 
 QUESTION = ("prompt", "question", "query", "instruction", "problem")
 ANSWER = ("answer", "answers", "label", "ground_truth", "gt_answer", "response", "solution", "target")
@@ -142,7 +142,7 @@ def _split(text: str) -> list[str]:
 def _literal(text: str) -> Any:
     """The value of a JSON text or a Python literal, as pandas writes lists into CSV; ``None`` where it is neither."""
     try:
-        return json.loads(text)
+        return json_text.loads(text)
     except ValueError:
         try:
             return ast.literal_eval(text.strip())

@@ -30,7 +30,7 @@ from tvt.data.mixing.card import card
 from tvt.data.mixing.plan import MixPlan, MixSource, source_record
 from tvt.data.questions.batches import IMAGES, IMAGES_FEATURE, Rows, with_features
 from tvt.errors import InputError
-from tvt.io import atomic, digest, json_lines
+from tvt.io import atomic, digest, json_lines, json_text
 from tvt.io.yaml_files import dump_mixture
 from tvt.types import Progress, silent
 
@@ -116,7 +116,7 @@ def _previous(folder: Path, identity: str) -> dict[str, Any] | None:
     if not any(folder.iterdir()):
         return None
     try:
-        record: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        record: dict[str, Any] = json_text.loads((folder / RECORD).read_text(encoding="utf-8"))
         same = record["digest"] == identity
         whole = all((folder / name).stat().st_size == file["bytes"] for name, file in record["files"].items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

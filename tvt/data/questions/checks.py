@@ -6,7 +6,6 @@ The digest is of the content, not of the file: the same questions as JSON Lines 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -26,6 +25,7 @@ from tvt.data.questions.batches import Rows, flat_images, image_fault, list_leng
 from tvt.data.questions.files import QuestionSource, open_questions
 from tvt.data.tasks import load_manifests
 from tvt.errors import InputError
+from tvt.io import json_text
 from tvt.io.names import NOT_STATED
 
 Overlap = Literal["question", "image"]
@@ -357,6 +357,6 @@ def _pattern(key: str) -> str:
 
 def _text(raw: str) -> str:
     try:
-        return str(json.loads(f'"{raw}"')).strip() or NOT_STATED
+        return str(json_text.loads(f'"{raw}"')).strip() or NOT_STATED
     except ValueError:
         return NOT_STATED

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 from array import array
@@ -28,6 +27,7 @@ from tvt.data.questions.batches import (
     lists_of,
 )
 from tvt.errors import InputError, suggest
+from tvt.io import json_text
 
 JSONL_BATCH_BYTES = 8 * 2**20
 JSONL_BATCH_ROWS = 4096
@@ -105,7 +105,7 @@ class JsonlQuestions:
 
     def _parse(self, raw: bytes, row: int, faults: Faults) -> dict[str, Any] | None:
         try:
-            record = json.loads(raw.decode("utf-8-sig" if row == 0 else "utf-8"))
+            record = json_text.loads(raw.decode("utf-8-sig" if row == 0 else "utf-8"))
         except UnicodeDecodeError:
             self.fault(faults, row, "not UTF-8; save the file as UTF-8")
             return None

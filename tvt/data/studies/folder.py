@@ -28,7 +28,7 @@ from tvt.data.studies.mixtures import MIXTURES_FILE, mixture_scores_csv, read_mi
 from tvt.data.studies.score_rows import BASE_NAMES, FolderRow, Scores, check_size, read_scores, refuse_if_empty
 from tvt.data.tasks import load_tasks
 from tvt.errors import InputError, suggest
-from tvt.io import atomic, strict_yaml
+from tvt.io import atomic, json_text, strict_yaml
 from tvt.io.strict_yaml import input_error
 
 FORMAT_VERSION = 1
@@ -321,7 +321,7 @@ def read_answer_file(folder: Path) -> AnswerReport | None:
     """
     path = folder / ANSWERS_FILE
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json_text.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

@@ -12,7 +12,7 @@ from typing import Any
 
 from tvt.core.question import LETTERS
 from tvt.errors import InputError
-from tvt.io import digest, json_lines
+from tvt.io import digest, json_lines, json_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +134,7 @@ def _likeliest(answer: Any) -> str | None:
 
 def _reported(path: Path, task: str, metric: str) -> float | None:
     try:
-        figures = json.loads(path.read_text(encoding="utf-8"))["results"][task]
+        figures = json_text.loads(path.read_text(encoding="utf-8"))["results"][task]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: damaged; run lmms-eval again") from error
     value = next((value for name, value in figures.items() if name.split(",")[0] == metric), None)

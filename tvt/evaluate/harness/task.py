@@ -21,7 +21,7 @@ from typing import Any
 
 from tvt.data.tasks import QuestionData
 from tvt.errors import InputError, MissingPackageError
-from tvt.io import digest
+from tvt.io import digest, json_text
 from tvt.io.processes import Machines, SharedWork, run_together
 
 PYTHON = "TVT_LMMS_EVAL_PYTHON"
@@ -124,7 +124,7 @@ def described(data: QuestionData, *, limit: int | None = None, python: str | Non
     """
     data, python = limited(data, limit), interpreter(python)
     known = digest.recall(_about(data, python))
-    return None if known is None else _task(data, python, json.loads(known))
+    return None if known is None else _task(data, python, json_text.loads(known))
 
 
 def limited(data: QuestionData, limit: int | None) -> QuestionData:

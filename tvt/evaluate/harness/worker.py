@@ -21,7 +21,7 @@ from tvt.data.tasks import QuestionData
 from tvt.errors import InputError, TvtError, suggest
 from tvt.evaluate.adapters import CheckedAdapter, attached
 from tvt.evaluate.asking import naming
-from tvt.io import digest
+from tvt.io import digest, json_text
 from tvt.io.processes import first_line, report, run_part
 from tvt.model.base import Loaded
 
@@ -31,7 +31,7 @@ SUPPORTED = ("generate_until", "multiple_choice")
 
 def main(path: Path) -> None:
     """Do a job, and report it to the parent."""
-    run_part(lambda: _work(json.loads(path.read_text(encoding="utf-8"))))
+    run_part(lambda: _work(json_text.loads(path.read_text(encoding="utf-8"))))
 
 
 def _work(job: Mapping[str, Any]) -> None:

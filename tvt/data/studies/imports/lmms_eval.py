@@ -8,7 +8,6 @@ and ``METRIC_stderr,FILTER``), ``n-samples`` (``effective``: how many questions 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 from tvt.data.studies.imports.results import Result
 from tvt.errors import InputError
+from tvt.io import json_text
 
 ENDING = "_results.json"
 _NOT_METRICS = ("alias", "samples", "name", "sample_len")
@@ -64,7 +64,7 @@ def read(path: Path, scores: Mapping[str, str], without: Sequence[str] = ()) -> 
 
 def _load(file: Path) -> dict[str, Any]:
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
+        data = json_text.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{file}: cannot be read as JSON ({error}); evaluate again") from error
     if not isinstance(data, dict) or not isinstance(data.get("results"), dict):
@@ -140,7 +140,7 @@ def _lines(file: Path) -> Iterator[dict[str, Any]]:
     with file.open(encoding="utf-8") as stream:
         for number, text in enumerate(stream, 1):
             try:
-                value = json.loads(text)
+                value = json_text.loads(text)
             except ValueError as error:
                 raise InputError(f"{file}:{number}: is no JSON; delete the file, and its accuracy alone counts") from error
             if isinstance(value, dict):
