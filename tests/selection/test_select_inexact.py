@@ -24,7 +24,7 @@ def test_too_few_sources_under_cvar_end_with_how_many_would_do() -> None:
 @pytest.mark.parametrize("off", [1e-5, 1e-4])
 def test_an_answer_beside_a_limit_is_solved_again(off: float, monkeypatch: pytest.MonkeyPatch) -> None:
     study = tvt.load_study("qwen2.5-vl-7b")
-    spec = SelectionSpec(caps={"all": 0.4}, anyway=True)
+    spec = SelectionSpec(caps={"all": 0.2}, anyway=True)
     exact = engine.select(study, spec)
     assert isinstance(exact, Mixture)
     solve, calls = engine.Prepared.solve, []

@@ -228,7 +228,7 @@ def _estimate(session: Session, tasks: list[RunTask], as_json: bool) -> None:
     shape = f"{len(found.cells.sources)} sources on {len(found.cells.targets)} targets"
     took = f"from {found.rows:,} rows and {found.questions:,} questions"
     folder = session.store.folder
-    click.echo(f"{folder}: transfer of {shape} estimated {took}; look at it with tvt analyze {folder}")
+    echo(f"{folder}: transfer of {shape} estimated {took}; look at it with tvt analyze {folder}")
 
 
 def note_others(session: Session) -> None:

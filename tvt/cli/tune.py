@@ -12,6 +12,7 @@ from tvt.cli.options import NearestChoice, SectionedCommand, echo_json, json_opt
 from tvt.cli.progress import status_line
 from tvt.cli.spec_options import REQUEST_SECTIONS, requested, response_options, selection_options
 from tvt.cli.study import executor_options, recipe_options
+from tvt.report.printing import echo, new_console
 
 if TYPE_CHECKING:
     from tvt.study.session import Session
@@ -106,12 +107,11 @@ def command(
     if detect is not None:
         _detect(session, plan, detect, {"seed_sd": seed_sd, "differing": differing}, as_json)
         return
-    from rich.console import Console
 
     from tvt.api.tuning import run_campaign
     from tvt.report.study_tables import StudyProgress
 
-    with StudyProgress(runs, Console(stderr=True)) as show:
+    with StudyProgress(runs, new_console(stderr=True)) as show:
         result = run_campaign(session, plan, executor=executor, workers=workers, show=show, note=note)
     if mixture is not None:
         from tvt.io.yaml_files import save_mixture
@@ -122,7 +122,7 @@ def command(
         return
     _show(result)
     if mixture is not None:
-        click.echo(f"Wrote {mixture}")
+        echo(f"Wrote {mixture}")
 
 
 def _detect(session: Session, plan: Plan, difference: float, guesses: dict[str, float | None], as_json: bool) -> None:
@@ -138,14 +138,13 @@ def _detect(session: Session, plan: Plan, difference: float, guesses: dict[str, 
         return
     show_detection(report)
     beaten = "one mixture" if len(plan.against) == 1 else f"each of {len(plan.against)} mixtures"
-    click.echo(f"The race, with all of its looks, shows a difference of {difference:g} from {beaten} with {chance:.0%}.")
+    echo(f"The race, with all of its looks, shows a difference of {difference:g} from {beaten} with {chance:.0%}.")
 
 
 def _show(result: Tuned) -> None:
-    from rich.console import Console
 
     from tvt.report.tuning_tables import tuning_report
 
-    console = Console(highlight=False)
+    console = new_console(highlight=False)
     for part in tuning_report(result, console.width):
         console.print(part)

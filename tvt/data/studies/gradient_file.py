@@ -11,7 +11,7 @@ import numpy as np
 from tvt.core.gradients import GradientCells
 from tvt.core.values import encode
 from tvt.errors import InputError
-from tvt.io import atomic
+from tvt.io import atomic, json_text
 from tvt.types import Floats
 
 GRADIENTS_FILE = "gradients.json"
@@ -45,7 +45,7 @@ def read_gradients(folder: Path) -> GradientCells | None:
     path = folder / GRADIENTS_FILE
     step = "delete it, and tvt study run RECIPE --estimate gradients writes it anew"
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json_text.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
