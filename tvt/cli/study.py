@@ -33,6 +33,7 @@ from tvt.cli.study_results import (
 from tvt.cli.study_results import command as judge
 from tvt.cli.study_results import merge_command as merge
 from tvt.cli.study_show import cheaper_ways, run_grid, ways_json
+from tvt.cli.study_verify import command as verify
 from tvt.core.choices import EXECUTORS
 from tvt.errors import InputError
 from tvt.report.printing import echo, new_console
@@ -406,3 +407,4 @@ def _show(
 
 command.add_command(judge)
 command.add_command(merge)
+command.add_command(verify)
