@@ -18,8 +18,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from tvt.api.loop import run_campaign
 from tvt.api.runs import do_runs
-from tvt.api.tuning import run_campaign
 from tvt.compare.answers import Answered
 from tvt.compare.engine import compare, contrast, served_by
 from tvt.core.arms import Arm

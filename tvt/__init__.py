@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from tvt.api.datasets import import_rows as import_rows
     from tvt.api.datasets import mix as mix
     from tvt.api.datasets import train as train
+    from tvt.api.loop import propose as propose
+    from tvt.api.loop import save_proposals as save_proposals
+    from tvt.api.loop import tune as tune
     from tvt.api.mixtures import Predictions as Predictions
     from tvt.api.mixtures import predict as predict
     from tvt.api.mixtures import select as select
-    from tvt.api.proposals import propose as propose
-    from tvt.api.proposals import save_proposals as save_proposals
     from tvt.api.reports import report as report
     from tvt.api.runs import compare as compare
     from tvt.api.runs import run_study as run_study
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from tvt.api.studies import analyze as analyze
     from tvt.api.studies import load_mixture_runs as load_mixture_runs
     from tvt.api.studies import load_study as load_study
-    from tvt.api.tuning import tune as tune
     from tvt.core.matrix import TransferMatrix as TransferMatrix
     from tvt.core.mixture import FailedSelection as FailedSelection
     from tvt.core.mixture import Mixture as Mixture
@@ -69,15 +69,15 @@ _HOMES = {
     "mix": "tvt.api.datasets",
     "plan_mix": "tvt.data.mixing.plan",
     "predict": "tvt.api.mixtures",
-    "propose": "tvt.api.proposals",
+    "propose": "tvt.api.loop",
     "read_answer": "tvt.evaluate.readers",
     "report": "tvt.api.reports",
     "run_study": "tvt.api.runs",
     "save_mixture": "tvt.io.yaml_files",
-    "save_proposals": "tvt.api.proposals",
+    "save_proposals": "tvt.api.loop",
     "select": "tvt.api.mixtures",
     "train": "tvt.api.datasets",
-    "tune": "tvt.api.tuning",
+    "tune": "tvt.api.loop",
     "write_mix": "tvt.data.mixing.dataset",
 }
 _PACKAGES = ("compare", "evaluate", "report", "train")

@@ -41,6 +41,6 @@ def detect_options(function: F) -> F:
 
 def show_detection(report: DetectionReport) -> None:
     """Print what a plan can show."""
-    from tvt.report.detection_table import detection_table
+    from tvt.report.loop_tables import detection_table
 
     new_console(highlight=False).print(detection_table(report))

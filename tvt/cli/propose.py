@@ -91,7 +91,7 @@ def command(
     if options["budget"] is None and budget is not None:
         spec = spec.model_copy(update={"budget": budget})
     with status_line("looking for mixtures worth a run"):
-        from tvt.api.proposals import propose
+        from tvt.api.loop import propose
 
         found = propose(evidence, spec, batch, candidates=candidates_file, pending=pending_file, most_runs=most_runs)
     from tvt.core.mixture import FailedSelection
@@ -107,7 +107,7 @@ def command(
     if as_json:
         echo_json({**found.json_value(), "answers": answers_json(answers)})
     else:
-        from tvt.report.proposal_tables import proposals_report
+        from tvt.report.loop_tables import proposals_report
 
         console = new_console()
         for part in proposals_report(found, spec):
@@ -118,6 +118,6 @@ def command(
 
 
 def _write(found: Proposals, folder: Path) -> list[Path]:
-    from tvt.api.proposals import save_proposals
+    from tvt.api.loop import save_proposals
 
     return save_proposals(found, folder)

@@ -108,7 +108,7 @@ def command(
         _detect(session, plan, detect, {"seed_sd": seed_sd, "differing": differing}, as_json)
         return
 
-    from tvt.api.tuning import run_campaign
+    from tvt.api.loop import run_campaign
     from tvt.report.study_tables import StudyProgress
 
     with StudyProgress(runs, new_console(stderr=True)) as show:
@@ -127,8 +127,8 @@ def command(
 
 def _detect(session: Session, plan: Plan, difference: float, guesses: dict[str, float | None], as_json: bool) -> None:
     """Say what the race can show."""
+    from tvt.api.loop import race_chance
     from tvt.api.runs import detection
-    from tvt.api.tuning import race_chance
 
     targets = [t for t in session.study.targets if t in {*plan.request.goals, *plan.request.targets}] or None
     report = detection(session, difference, targets=targets, arms=len(plan.against) + 1, **guesses)
@@ -143,7 +143,7 @@ def _detect(session: Session, plan: Plan, difference: float, guesses: dict[str, 
 
 def _show(result: Tuned) -> None:
 
-    from tvt.report.tuning_tables import tuning_report
+    from tvt.report.loop_tables import tuning_report
 
     console = new_console(highlight=False)
     for part in tuning_report(result, console.width):

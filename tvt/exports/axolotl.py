@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tvt.exports.layouts import block_line, block_places
+from tvt.exports.model_types import block_line, block_places
 from tvt.exports.plan import LinesExport, Plan
 from tvt.exports.processors import Turns, mask_faults
 from tvt.exports.rows import LINES, Row

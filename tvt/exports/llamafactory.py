@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tvt.exports.layouts import inline_line, inline_places
+from tvt.exports.model_types import inline_line, inline_places
 from tvt.exports.plan import LinesExport, Plan
 from tvt.exports.rows import LINES, Row
 from tvt.io import strict_yaml

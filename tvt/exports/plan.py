@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from tvt.core.mixture import Mixture
 from tvt.errors import InputError, suggest
-from tvt.exports.models import BaseModel
+from tvt.exports.model_types import BaseModel
 from tvt.exports.rows import Row, RowsWritten
 from tvt.io.names import file_name
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tvt.exports.models import BaseModel
+from tvt.exports.model_types import BaseModel
 from tvt.io import json_text
 from tvt.model.tokens import load_tokenizer
 

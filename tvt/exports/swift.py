@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tvt.exports.layouts import inline_line, inline_places
+from tvt.exports.model_types import inline_line, inline_places
 from tvt.exports.plan import LinesExport, Plan
 from tvt.exports.processors import pixel_limits
 from tvt.exports.rows import LINES, Row

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvt.exports.layouts import LANGUAGE_MODEL_LAYERS
+from tvt.exports.model_types import LANGUAGE_MODEL_LAYERS
 from tvt.exports.plan import Export, Plan
 from tvt.exports.rows import PARQUET
 from tvt.io import strict_yaml

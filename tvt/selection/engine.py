@@ -24,9 +24,17 @@ from tvt.evidence.predict import beyond_reach, nearest_measured, predictions
 from tvt.evidence.response import Curvature, Response
 from tvt.evidence.response_posterior import ResponsePosterior
 from tvt.io.machine import installed_version
-from tvt.selection.audit import audit, objective_value, protection_shortfall, pure_value, round_to_counts, tidy
+from tvt.selection.audit import (
+    audit,
+    best_measured,
+    objective_value,
+    protection_shortfall,
+    pure_value,
+    round_to_counts,
+    tidy,
+    within_limits,
+)
 from tvt.selection.diagnosis import diagnose
-from tvt.selection.measured import best_measured, within_limits
 from tvt.selection.request import Region, Request, resolve_request
 from tvt.selection.solve import Solution, solve_convex, solve_with_few_sources, tighter
 from tvt.types import Floats

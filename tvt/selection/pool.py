@@ -15,9 +15,8 @@ import numpy as np
 
 from tvt.core.values import Frozen, aligned
 from tvt.errors import InputError
-from tvt.selection.audit import TOLERANCE, tidy
+from tvt.selection.audit import TOLERANCE, tidy, within_limits
 from tvt.selection.engine import Prepared, settle
-from tvt.selection.measured import within_limits
 from tvt.selection.problem import ProblemBuilder
 from tvt.selection.request import Request
 from tvt.selection.solve import Solution, run_solvers

@@ -18,12 +18,11 @@ from tvt.evidence.evidence import Evidence, Measurements, TableEvidence
 from tvt.evidence.learning import fit_posterior
 from tvt.evidence.predict import predictions
 from tvt.evidence.smooth import Smooth
-from tvt.selection.audit import round_to_counts
+from tvt.selection.audit import best_measured, round_to_counts, within_limits
 from tvt.selection.batch import SAME, Rows, choose
 from tvt.selection.belief import Belief, belief_of, chance_of_none_better, expected_gain, penalties
 from tvt.selection.diagnosis import diagnose
 from tvt.selection.engine import Prepared, prepare, provenance
-from tvt.selection.measured import best_measured, within_limits
 from tvt.selection.pool import Candidates, Pool, from_candidates, within
 from tvt.types import Positions
 
