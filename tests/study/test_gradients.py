@@ -16,6 +16,7 @@ pytest.importorskip("trl")
 import torch
 
 import study_world
+import tiny_vlm
 from study_world import done
 from tvt.core.mixture import Mixture
 from tvt.data.mixing.dataset import write_mix
@@ -44,10 +45,13 @@ def estimated(world: study_world.World) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("kind", [LETTERS, LIKELIHOOD])
-def test_the_product_predicts_what_a_tiny_step_does(world: study_world.World, tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("family", "kind"), [("llava", LETTERS), ("llava", LIKELIHOOD), ("qwen", LETTERS), ("qwen3", LETTERS), ("idefics", LETTERS)]
+)
+def test_the_product_predicts_what_a_tiny_step_does(world: study_world.World, tmp_path: Path, family: str, kind: str) -> None:
     """Of gradient descent on the loss of a source's rows, to the score of a target's questions."""
-    recipe = load_recipe(world.recipe)
+    model = tiny_vlm.save(tmp_path / "model", family)
+    recipe = load_recipe(world.recipe, [f"model.model_name_or_path={model}"])
     base = Loaded(config=recipe.model)
     base.load()
     write_mix(plan_mix(Mixture.of_counts({"Alpha": 8}), {"Alpha": world.rows("Alpha")}, seed=0), tmp_path / "mixed")
