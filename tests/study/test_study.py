@@ -200,6 +200,7 @@ OTHER: dict[str, Any] = {
     "training.neftune_noise_alpha": 5,
     "lora.modules_to_save": ["lm_head"],
     "runtime.executor": "slurm",
+    "runtime.lmms_eval_python": "/opt/lmms/bin/python",
     "runtime.endpoint.address": "http://127.0.0.1:1/v1",
     "runtime.endpoint.models": {"m": "served"},
     "runtime.dataloader_num_workers": 1,
