@@ -117,7 +117,7 @@ def test_all_faults_of_question_files_are_lines_before_anything_is_asked(world: 
     rows = [
         {**row, "answer": "C"},
         {**row, "answer": "(A)"},
-        {**row, "options": []},
+        {**row, "options": [], "answer": " "},
         {**row, "options": [f"option {k}" for k in range(27)]},
         {**row, "images": ["cut.png"]},
     ]

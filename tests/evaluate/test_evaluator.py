@@ -86,7 +86,7 @@ def test_base_is_untouched_after_adapters(llava: Path, tmp_path: Path) -> None:
     adapter = tiny_vlm.save_adapter(llava, tmp_path / "a", 1)
     evaluator = Evaluator(config(llava), OPTIONS, tmp_path / "e")
     first = evaluator.evaluate([None, adapter], TASKS)[0]
-    names = [name for name, _ in evaluator._asker._base.model.named_parameters()]
+    names = [name for name, _ in evaluator._asker.base.model.named_parameters()]
     assert not [name for name in names if "lora" in name]
     shutil.rmtree(tmp_path / "e")
     assert outcomes(evaluator.evaluate([None], TASKS)[0]) == outcomes(first)

@@ -59,4 +59,4 @@ def test_a_photo_turned_by_its_exif_tag_is_turned_alike(tmp_path: Path) -> None:
     row = {"images": [{"bytes": stream.getvalue(), "path": None}], "prompt": [], "completion": [], "id": "x", "source": "s"}
     (trained,) = Examples(Dataset.from_list([row]), tmp_path)[0]["images"]
     asked = Question(id="x", task="s", prompt="?", options=("a", "b"), answer="A", images=(stream.getvalue(),))
-    assert trained.size == _decode(asked, 0, None).size == (10, 20)
+    assert trained.size == _decode(asked, 0, None, None).size == (10, 20)

@@ -36,16 +36,17 @@ from tvt.data.task_questions import locate, read
 from tvt.errors import InputError
 from tvt.evaluate.evaluator import Evaluator
 from tvt.evaluate.merging import merge_adapters
-from tvt.io.adapter_file import WEIGHTS, check_weights, write_record
+from tvt.io.adapter_file import WEIGHTS, Adapter, check_weights, write_record
 from tvt.io.yaml_files import load_recipe
 from tvt.report.selection_tables import preview_report
 from tvt.selection.engine import Prepared, finish, prepare
-from tvt.study.jobs import make_job
+from tvt.study.jobs import RunTask, make_job
 from tvt.study.preview import preview, trained_candidates
 from tvt.study.previewed import Gain, Preview, Previewed, agreements, judged
 from tvt.study.runner import Runner
 from tvt.study.session import Session, open_session, save_recipe
 from tvt.study.views import write_views
+from tvt.train.record import TrainingRecord, save_training_record
 
 TASKS = ("Alpha", "Beta", "Gamma")
 MIXED = {"even": {"Alpha": 4, "Beta": 4, "Gamma": 4}, "pair": {"Alpha": 9, "Beta": 3}}
@@ -82,14 +83,35 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         place = session.store.run_folder(task.run_id)
         if not task.run.is_base and not (place / "adapter").exists():
             adapter = tiny_vlm.save_adapter(folder / "model", place / "adapter", k, scale=0.5)
-            write_record(adapter, check_weights(adapter / WEIGHTS))
-            (place / "training.json").write_text("{}")
+            written = write_record(adapter, check_weights(adapter / WEIGHTS))
+            save_training_record(trained(written, task), place)
     executor = Runner(job=make_job(session.study, session.store.folder, tasks), note=print)
     for task in tasks:
         executor.do(task, lambda *_: None)
     save_recipe(session.study.recipe, session.store.folder)
     write_views(session.study, session.store)
     return session.store.folder
+
+
+def trained(adapter: Adapter, task: RunTask) -> TrainingRecord:
+    """The record of a run that nobody trained."""
+    return TrainingRecord(
+        adapter=adapter.folder,
+        identity=task.run_id,
+        adapter_digest=adapter.digest,
+        seed=task.run.seed,
+        dataset_digest="",
+        rows=12,
+        steps=1,
+        epochs=1.0,
+        losses=((1, 1.0),),
+        seconds=1.0,
+        rows_per_second=12.0,
+        peak_memory_bytes=None,
+        num_processes=1,
+        resumed_from=None,
+        versions={},
+    )
 
 
 @pytest.fixture

@@ -74,7 +74,7 @@ def test_missing_images_and_bad_rows_are_refused_before_anything_runs(world: Wor
     lines[7]["answer"] = "Z"
     copy.rows("Alpha").write_text("".join(json.dumps(line) + "\n" for line in lines))
     bad = [json.loads(line) for line in copy.rows("Beta").read_text().splitlines()]
-    bad[2]["options"] = []
+    bad[2] |= {"options": [], "answer": ""}
     copy.rows("Beta").write_text("".join(json.dumps(line) + "\n" for line in bad))
     copy.questions("Gamma").unlink()
     told = tvt("study", "run", copy.recipe, "-o", tmp_path / "study")
@@ -83,7 +83,7 @@ def test_missing_images_and_bad_rows_are_refused_before_anything_runs(world: Wor
     assert len(faults) == 4, told.stderr
     assert any("alpha-train.jsonl" in line and lines[4]["images"][0] in line for line in faults)
     assert any("alpha-train.jsonl" in line and "answer 'Z' is not one of A, B, C, D" in line for line in faults)
-    assert any("beta-train.jsonl" in line and "the list of options is empty" in line for line in faults)
+    assert any("beta-train.jsonl" in line and "empty" in line for line in faults)
     assert any("gamma-select.parquet: no such file" in line for line in faults)
     assert not (tmp_path / "study").exists()
 
