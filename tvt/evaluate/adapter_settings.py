@@ -11,19 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from tvt.errors import InputError
+from tvt.io import json_text
 
 PATTERN_SECONDS = 20.0
 """How long the patterns of one adapter may take for all modules of a model; what is meant well takes milliseconds."""
 _FULL_PATTERNS = ("target_modules", "exclude_modules", "modules_to_save", "target_parameters")
 _KEYED_PATTERNS = ("rank_pattern", "alpha_pattern")
-_MATCH = """\
-import json, re, sys
-patterns, names = json.load(sys.stdin)
-for pattern in patterns:
-    compiled = re.compile(pattern)
-    for name in names:
-        compiled.fullmatch(name)
-"""
 
 
 def setting_faults(config: Mapping[str, Any]) -> Iterator[str]:
@@ -60,21 +53,33 @@ def refuse_endless_patterns(config: Mapping[str, Any], modules: Iterable[str]) -
     patterns = [pattern for _, pattern in _patterns(config) if len(re.findall(r"[*+{]", pattern)) > 1]
     if not patterns:
         return
+    named = ", ".join(dict.fromkeys(name for name, pattern in _patterns(config) if pattern in patterns))
     try:
-        subprocess.run(  # noqa: S603 - our own interpreter and code
-            [sys.executable, "-I", "-S", "-c", _MATCH],
+        done = subprocess.run(  # noqa: S603 - our own interpreter and module
+            [sys.executable, "-m", __name__],
             input=json.dumps([patterns, list(modules)]),
             text=True,
             capture_output=True,
             timeout=PATTERN_SECONDS,
-            check=True,
+            check=False,
         )
     except subprocess.TimeoutExpired as error:
-        named = ", ".join(dict.fromkeys(name for name, pattern in _patterns(config) if pattern in patterns))
         raise InputError(
             f"{named}: a regular expression does not come to an end within {PATTERN_SECONDS:g} s; write it without repeats "
             "inside repeats"
         ) from error
+    if done.returncode:
+        why = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+        raise InputError(f"{named}: the regular expressions could not be tried in a process of their own ({why[0]})")
+
+
+def _match_all() -> None:
+    """Match patterns with names, both read from stdin; what comes out does not matter, only that it ends."""
+    patterns, names = json_text.loads(sys.stdin.read())
+    for pattern in patterns:
+        compiled = re.compile(pattern)
+        for name in names:
+            compiled.fullmatch(name)
 
 
 def _patterns(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -98,3 +103,7 @@ def _numbers(value: Any) -> Iterator[float]:
     elif isinstance(value, Mapping | list):
         for item in value.values() if isinstance(value, Mapping) else value:
             yield from _numbers(item)
+
+
+if __name__ == "__main__":
+    _match_all()
