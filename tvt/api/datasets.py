@@ -266,7 +266,7 @@ def export(
         The folder, with the command to run and notes; of ``json``, its text.
 
     Raises:
-        InputError: sources without rows, rows that the trainer would misread, a model it cannot be told of; every fault.
+        InputError: sources without rows, rows that the trainer would misread, a model that it does not know; every fault.
     """
     from tvt.exports.plan import make_plan
 

@@ -64,9 +64,9 @@ def complete(matrix: TransferMatrix) -> Completed:
     """
     known: Bools = np.isfinite(matrix.mean)
     guessed = _by_gradients(matrix)
-    told = known | guessed
-    sources = tuple(s for s, row in zip(matrix.sources, told, strict=True) if row.any())
-    targets = tuple(t for t, column in zip(matrix.targets, told.T, strict=True) if column.any())
+    filled = known | guessed
+    sources = tuple(s for s, row in zip(matrix.sources, filled, strict=True) if row.any())
+    targets = tuple(t for t, column in zip(matrix.targets, filled.T, strict=True) if column.any())
     notes = [f"source {s} left out: no cell of it was measured" for s in matrix.sources if s not in sources]
     notes += [f"target {t} left out: {matrix.reason(matrix.sources[0], t)}" for t in matrix.targets if t not in targets]
     matrix = matrix.reindex(sources=sources, targets=targets)

@@ -5,7 +5,7 @@ The two-way model of :mod:`tvt.evidence.completion` has one more term. A cell's 
     level + row effect + column effect + slope * x + rest,
 
 with x the change that gradients expect, in units of the root mean square of all changes between different tasks. So rows and
-columns that were measured tell what they told before, x tells what is left within them, and the spread of the rest is learned
+columns that were measured say what they said before, x says what is left within them, and the spread of the rest is learned
 from the measured cells. Where x tells nothing, the slope falls to 0 and the estimates are the completion's.
 """
 

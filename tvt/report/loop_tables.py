@@ -79,7 +79,7 @@ def proposals_report(found: Proposals, spec: SelectionSpec) -> list[RenderableTy
     parts: list[RenderableType] = []
     if found.stop is not None:
         parts.append(Text(f"Stop, {found.stop.reason}: {STOP[found.stop.reason]}.", style="bold"))
-        parts.append(Text("For whoever goes on all the same:" if found.proposals else "Nothing is left to propose."))
+        parts.append(Text("For those who go on all the same:" if found.proposals else "Nothing is left to propose."))
     if found.proposals:
         parts.append(proposals_table(found, spec))
         parts.append(Text(batch_sentence(found)))

@@ -24,7 +24,7 @@ from tvt.stats.noise import pooled_variance, satterthwaite
 POWER = 0.8
 ALPHA = 0.05
 MOST_SEEDS = 64
-"""More seeds than this are told as out of reach."""
+"""More seeds than this count as out of reach."""
 ARMS = 8
 """Arms of a comparison whose noise between seeds is pooled: what ``tvt compare`` trains by default."""
 
